@@ -1,0 +1,186 @@
+//! `/v2/alerts`.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use domain::{Alert, AlertId, Notice, ServiceId, format_time};
+use runtime::{ApiError, App, Caller, Envelope, IdPath, Listing, Params, ok};
+use serde::{Deserialize, Serialize};
+use store::AlertFilter;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::pages::PageView;
+
+/// An alert. `active` is a boolean under `/v2`, and 0 or 1 in version 1.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AlertView<Flag> {
+    alert_id: i64,
+    alert_name: String,
+    /// Null when the service is gone.
+    service_id: Option<i64>,
+    heartbeat_name: String,
+    active: Flag,
+    /// 1 at the opening, and 1 more for each further interval.
+    alert_cycle: u32,
+    reason: String,
+    /// What PagerDuty knows it by.
+    external_reference_id: String,
+    created_date: String,
+    closed_date: Option<String>,
+    acknowledged_date: Option<String>,
+    acknowledged_by: Option<String>,
+}
+
+impl<Flag: From<bool>> AlertView<Flag> {
+    fn of(alert: &Alert, existing: &[ServiceId]) -> Self {
+        let Alert { id, service_id, service, cycle, reason, created_at, closed_at, acknowledged_at, acknowledged_by } =
+            alert;
+        Self {
+            alert_id: id.get(),
+            alert_name: alert.name(),
+            service_id: existing.contains(service_id).then_some(service_id.get()),
+            heartbeat_name: service.heartbeat_name.clone(),
+            active: alert.is_open().into(),
+            alert_cycle: *cycle,
+            reason: reason.clone(),
+            external_reference_id: alert.dedup_key(),
+            created_date: format_time(*created_at),
+            closed_date: closed_at.map(format_time),
+            acknowledged_date: acknowledged_at.map(format_time),
+            acknowledged_by: acknowledged_by.clone(),
+        }
+    }
+
+    pub(crate) async fn of_all(app: &App, alerts: &[Alert]) -> Result<Vec<Self>, ApiError> {
+        let existing = app.medic.services_of(alerts).await?;
+        Ok(alerts.iter().map(|alert| Self::of(alert, &existing)).collect())
+    }
+
+    async fn of_one(app: &App, alert: &Alert) -> Result<Self, ApiError> {
+        Ok(Self::of(alert, &app.medic.services_of(std::slice::from_ref(alert)).await?))
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ActiveFilter {
+    /// `1` or `true`: only open ones; `0` or `false`: only closed ones.
+    pub(crate) active: Option<String>,
+}
+
+impl ActiveFilter {
+    pub(crate) fn flag(&self) -> Result<Option<bool>, domain::Invalid> {
+        match self.active.as_deref() {
+            None | Some("") => Ok(None),
+            Some("1" | "true") => Ok(Some(true)),
+            Some("0" | "false") => Ok(Some(false)),
+            Some(_) => Err(domain::Invalid::new("active", "must be 0, 1, true or false")),
+        }
+    }
+
+    pub(crate) fn alerts(&self) -> Result<AlertFilter, domain::Invalid> {
+        Ok(self.flag()?.map_or(AlertFilter::All, |open| if open { AlertFilter::Open } else { AlertFilter::Closed }))
+    }
+}
+
+/// Lists alerts, newest first.
+#[utoipa::path(
+    get,
+    path = "/v2/alerts",
+    tag = "alerts",
+    params(ActiveFilter, Listing),
+    responses((status = 200, description = "Alerts", body = Envelope<PageView<AlertView<bool>>>)),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Params(filter): Params<ActiveFilter>,
+    Params(listing): Params<Listing>,
+) -> Result<Response, ApiError> {
+    let page = app.medic.alerts(filter.alerts()?, listing.cursor::<AlertId>()?, listing.limit()?).await?;
+    let items = AlertView::<bool>::of_all(&app, &page.items).await?;
+    Ok(ok(PageView { items, next_cursor: page.next }))
+}
+
+/// Shows an alert.
+#[utoipa::path(
+    get,
+    path = "/v2/alerts/{alert_id}",
+    tag = "alerts",
+    params(("alert_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "The alert", body = Envelope<AlertView<bool>>),
+        (status = 404, description = "There is no such alert", body = Envelope<String>),
+    ),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<AlertId>) -> Result<Response, ApiError> {
+    let alert = app.medic.alert(id).await?;
+    Ok(ok(AlertView::<bool>::of_one(&app, &alert).await?))
+}
+
+/// Takes an alert: no more reminders, and PagerDuty shows it as acknowledged.
+#[utoipa::path(
+    post,
+    path = "/v2/alerts/{alert_id}/acknowledge",
+    tag = "alerts",
+    params(("alert_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "The alert", body = Envelope<AlertView<bool>>),
+        (status = 404, description = "There is no such alert", body = Envelope<String>),
+        (status = 409, description = "The alert is closed", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn acknowledge(
+    State(app): State<App>,
+    Extension(Caller(key)): Extension<Caller>,
+    IdPath(id): IdPath<AlertId>,
+) -> Result<Response, ApiError> {
+    let alert = app.medic.acknowledge(id, &key.name.to_string(), app.now()).await?;
+    Ok(ok(AlertView::<bool>::of_one(&app, &alert).await?))
+}
+
+/// What became of one notice at one receiver.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotificationView {
+    target_id: Option<i64>,
+    target_type: &'static str,
+    /// `opened`, `reminder`, `acknowledged` or `resolved`.
+    kind: &'static str,
+    /// Null while it is on its way.
+    success: Option<bool>,
+    error_message: Option<String>,
+    at: Option<String>,
+}
+
+impl NotificationView {
+    fn of(notice: &Notice) -> impl Iterator<Item = Self> {
+        notice.outcomes.iter().map(|outcome| Self {
+            target_id: None,
+            target_type: outcome.receiver.kind(),
+            kind: notice.kind.as_str(),
+            success: outcome.at.map(|_| outcome.error.is_none()),
+            error_message: outcome.error.clone(),
+            at: outcome.at.map(format_time),
+        })
+    }
+}
+
+/// Lists who was told of an alert, in the order of telling.
+#[utoipa::path(
+    get,
+    path = "/v2/alerts/{alert_id}/notifications",
+    tag = "alerts",
+    params(("alert_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "Outcomes", body = Envelope<PageView<NotificationView>>),
+        (status = 404, description = "There is no such alert", body = Envelope<String>),
+    ),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn notifications(State(app): State<App>, IdPath(id): IdPath<AlertId>) -> Result<Response, ApiError> {
+    let notices = app.medic.notices(id).await?;
+    let items = notices.iter().flat_map(NotificationView::of).collect();
+    Ok(ok(PageView::<NotificationView> { items, next_cursor: None }))
+}

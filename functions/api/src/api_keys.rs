@@ -1,0 +1,174 @@
+//! `/v2/api-keys`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use domain::{ApiKey, ApiKeyId, Credential, Invalid, Label, RateLimits, Scope, Scopes, format_time, parse_time};
+use operations::NewApiKey;
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::pages::PageView;
+
+/// A key's record.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ApiKeyView {
+    api_key_id: i64,
+    name: String,
+    scopes: Vec<&'static str>,
+    expires_at: Option<String>,
+    rate_limit_heartbeats: Option<u32>,
+    rate_limit_management: Option<u32>,
+    created_at: String,
+    rotated_at: Option<String>,
+}
+
+impl ApiKeyView {
+    fn of(key: &ApiKey) -> Self {
+        let ApiKey { id, name, scopes, limits, expires_at, created_at, rotated_at, hash: _ } = key;
+        Self {
+            api_key_id: id.get(),
+            name: name.to_string(),
+            scopes: scopes.iter().map(Scope::as_str).collect(),
+            expires_at: expires_at.map(format_time),
+            rate_limit_heartbeats: limits.heartbeats,
+            rate_limit_management: limits.management,
+            created_at: format_time(*created_at),
+            rotated_at: rotated_at.map(format_time),
+        }
+    }
+}
+
+/// A key's record with the key itself, which is shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ApiKeyWithSecret {
+    key: String,
+    #[serde(flatten)]
+    record: ApiKeyView,
+}
+
+impl ApiKeyWithSecret {
+    fn of((key, credential): &(ApiKey, Credential)) -> Self {
+        Self { key: credential.reveal(), record: ApiKeyView::of(key) }
+    }
+}
+
+/// A key to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewKey {
+    /// Unique: 1 to 128 characters.
+    name: String,
+    /// Of `read`, `write`, `admin` and `heartbeat`.
+    scopes: Vec<String>,
+    #[serde(default)]
+    expires_at: Option<String>,
+    /// Requests a minute, 1 to 1000000.
+    #[serde(default)]
+    rate_limit_heartbeats: Option<i64>,
+    #[serde(default)]
+    rate_limit_management: Option<i64>,
+}
+
+impl NewKey {
+    fn parse(self) -> Result<NewApiKey, Invalid> {
+        let Self { name, scopes, expires_at, rate_limit_heartbeats, rate_limit_management } = self;
+        let limit = |field: &str, value: i64| {
+            let value = u32::try_from(value).ok().filter(|value| (1..=1_000_000).contains(value));
+            value.ok_or_else(|| Invalid::new(field, "must be from 1 to 1000000"))
+        };
+        let limits = RateLimits {
+            heartbeats: rate_limit_heartbeats.map(|n| limit("rate_limit_heartbeats", n)).transpose()?,
+            management: rate_limit_management.map(|n| limit("rate_limit_management", n)).transpose()?,
+        };
+        Ok(NewApiKey {
+            name: Label::parse("name", name, 128)?,
+            scopes: Scopes::parse(scopes.iter().map(|scope| scope.parse()).collect::<Result<_, _>>()?)?,
+            limits,
+            expires_at: expires_at.map(|text| parse_time("expires_at", &text)).transpose()?,
+        })
+    }
+}
+
+/// Makes a key.
+#[utoipa::path(
+    post,
+    path = "/v2/api-keys",
+    tag = "api-keys",
+    request_body = NewKey,
+    responses(
+        (status = 201, description = "The key, shown once", body = Envelope<ApiKeyWithSecret>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 409, description = "The name is taken", body = Envelope<String>),
+    ),
+    security(("api_key" = ["admin"]))
+)]
+pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewKey>) -> Result<Response, ApiError> {
+    let made = app.medic.create_api_key(body.parse()?, app.now()).await?;
+    Ok(created("API key created. It is shown this once.", ApiKeyWithSecret::of(&made)))
+}
+
+/// Lists keys, newest first.
+#[utoipa::path(
+    get,
+    path = "/v2/api-keys",
+    tag = "api-keys",
+    params(Listing),
+    responses((status = 200, description = "Keys", body = Envelope<PageView<ApiKeyView>>)),
+    security(("api_key" = ["admin"]))
+)]
+pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
+    let page = app.medic.api_keys(listing.cursor::<ApiKeyId>()?, listing.limit()?).await?;
+    Ok(ok(PageView::of(page, |key| ApiKeyView::of(&key))))
+}
+
+/// Shows a key's record.
+#[utoipa::path(
+    get,
+    path = "/v2/api-keys/{api_key_id}",
+    tag = "api-keys",
+    params(("api_key_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "The record", body = Envelope<ApiKeyView>),
+        (status = 404, description = "There is no such key", body = Envelope<String>),
+    ),
+    security(("api_key" = ["admin"]))
+)]
+pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) -> Result<Response, ApiError> {
+    Ok(ok(ApiKeyView::of(&app.medic.api_key(id).await?)))
+}
+
+/// Gives a key a new secret. The old one is refused everywhere within 30 s.
+#[utoipa::path(
+    post,
+    path = "/v2/api-keys/{api_key_id}/rotate",
+    tag = "api-keys",
+    params(("api_key_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "The key, shown once", body = Envelope<ApiKeyWithSecret>),
+        (status = 404, description = "There is no such key", body = Envelope<String>),
+    ),
+    security(("api_key" = ["admin"]))
+)]
+pub(crate) async fn rotate(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) -> Result<Response, ApiError> {
+    let made = app.medic.rotate_api_key(id, app.now()).await?;
+    Ok(reply(StatusCode::OK, "API key rotated. It is shown this once.", ApiKeyWithSecret::of(&made)))
+}
+
+/// Revokes a key. It is refused everywhere within 30 s.
+#[utoipa::path(
+    delete,
+    path = "/v2/api-keys/{api_key_id}",
+    tag = "api-keys",
+    params(("api_key_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "Revoked", body = Envelope<String>),
+        (status = 404, description = "There is no such key", body = Envelope<String>),
+    ),
+    security(("api_key" = ["admin"]))
+)]
+pub(crate) async fn revoke(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) -> Result<Response, ApiError> {
+    app.medic.revoke_api_key(id).await?;
+    Ok(reply(StatusCode::OK, "API key revoked.", ""))
+}

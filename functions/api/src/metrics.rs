@@ -1,0 +1,31 @@
+//! `/metrics`: what this process counted, and the gauges that outlive it.
+
+use axum::extract::State;
+use axum::http::{HeaderName, header};
+use runtime::{ApiError, App};
+
+/// Metrics in the Prometheus text format, version 0.0.4.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "health",
+    responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")),
+    security(())
+)]
+pub(crate) async fn metrics(State(app): State<App>) -> Result<([(HeaderName, &'static str); 1], String), ApiError> {
+    let mut stats = app.medic.table.stats().await?;
+    if app.prometheus.is_some() {
+        // In one process the open alerts can be counted as they are now.
+        stats.alerts_active = app.medic.table.count_open_alerts().await?;
+    }
+    let gauges = [
+        ("medic_registered_services", stats.registered_services),
+        ("medic_active_services", stats.active_services),
+        ("medic_alerts_active", stats.alerts_active),
+    ];
+    let mut text = app.prometheus.as_ref().map(|prometheus| prometheus.render()).unwrap_or_default();
+    for (name, value) in gauges {
+        text.push_str(&format!("# TYPE {name} gauge\n{name} {value}\n"));
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+}

@@ -1,0 +1,28 @@
+//! A page of a list, as every list under `/v2` answers it.
+
+use serde::Serialize;
+use store::Page;
+use utoipa::ToSchema;
+
+/// Things, newest first, and where the next page begins.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PageView<T> {
+    pub(crate) items: Vec<T>,
+    /// The `cursor` of the next page; null on the last.
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl<T> PageView<T> {
+    pub(crate) fn of<U>(page: Page<U>, view: impl FnMut(U) -> T) -> Self {
+        Self { items: page.items.into_iter().map(view).collect(), next_cursor: page.next }
+    }
+}
+
+/// A number that is written as a whole one where it is whole.
+pub(crate) fn number(value: f64) -> serde_json::Number {
+    #[expect(clippy::cast_possible_truncation, reason = "a whole number of at most a year's minutes")]
+    let whole = value as i64;
+    #[expect(clippy::cast_precision_loss, reason = "at most a year's minutes")]
+    let is_whole = whole as f64 == value;
+    if is_whole { whole.into() } else { serde_json::Number::from_f64(value).unwrap_or_else(|| whole.into()) }
+}

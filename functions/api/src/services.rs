@@ -1,0 +1,358 @@
+//! `/v2/services`.
+
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use domain::{
+    HeartbeatName, Invalid, NotificationMode, Priority, Profile, Rule, ServiceId, format_time, minutes_of, parse_time,
+};
+use operations::{Changes, Error, Registered, Registration};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present};
+use serde::{Deserialize, Serialize};
+use store::ServiceRecord;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::pages::{PageView, number};
+
+/// A service. Flags are booleans under `/v2`, and 0 or 1 in version 1.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ServiceView<Flag> {
+    service_id: i64,
+    heartbeat_name: String,
+    service_name: String,
+    active: Flag,
+    /// Minutes.
+    #[schema(value_type = f64)]
+    alert_interval: serde_json::Number,
+    threshold: u32,
+    grace_period_seconds: i64,
+    max_duration_ms: Option<u64>,
+    team: String,
+    team_id: Option<i64>,
+    priority: &'static str,
+    runbook: Option<String>,
+    schedule_id: Option<i64>,
+    notification_mode: &'static str,
+    muted: Flag,
+    muted_until: Option<String>,
+    date_muted: Option<String>,
+    down: Flag,
+    consecutive_failures: u32,
+    last_heartbeat_at: Option<String>,
+    last_status: Option<&'static str>,
+    circuit_open: Flag,
+    date_added: String,
+    date_modified: Option<String>,
+}
+
+impl<Flag: From<bool>> ServiceView<Flag> {
+    pub(crate) fn of(record: &ServiceRecord, now: DateTime<Utc>) -> Self {
+        let service = &record.watched.service;
+        let Profile {
+            heartbeat_name,
+            service_name,
+            team,
+            priority,
+            runbook,
+            notification_mode,
+            max_duration_ms,
+            date_added,
+            date_modified,
+        } = &record.profile;
+        let mute = service.mute.filter(|_| service.is_muted(now));
+        Self {
+            service_id: service.id.get(),
+            heartbeat_name: heartbeat_name.as_str().to_owned(),
+            service_name: service_name.as_str().to_owned(),
+            active: service.active.into(),
+            alert_interval: number(minutes_of(service.rule.interval)),
+            threshold: service.rule.threshold,
+            grace_period_seconds: service.rule.grace.num_seconds(),
+            max_duration_ms: *max_duration_ms,
+            team: team.as_str().to_owned(),
+            team_id: None,
+            priority: priority.as_str(),
+            runbook: runbook.clone(),
+            schedule_id: None,
+            notification_mode: notification_mode.as_str(),
+            muted: mute.is_some().into(),
+            muted_until: mute.map(|mute| format_time(mute.until)),
+            date_muted: mute.map(|mute| format_time(mute.since)),
+            down: service.is_down().into(),
+            consecutive_failures: service.consecutive_failures(),
+            last_heartbeat_at: service.pulse.newest().time().map(format_time),
+            last_status: service.pulse.last_status.map(domain::Status::as_str),
+            circuit_open: false.into(),
+            date_added: format_time(*date_added),
+            date_modified: date_modified.map(format_time),
+        }
+    }
+}
+
+/// A service to be watched.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewService {
+    /// Unique whatever the case: 1 to 128 characters, no `/`, no control characters.
+    heartbeat_name: String,
+    service_name: String,
+    /// Minutes, above 0, fractions allowed, at most a year.
+    alert_interval: f64,
+    /// Heartbeats needed within an interval: 1 to 20.
+    #[serde(default = "one")]
+    threshold: i64,
+    #[serde(default)]
+    grace_period_seconds: i64,
+    #[serde(default)]
+    max_duration_ms: Option<i64>,
+    #[serde(default)]
+    team: Option<String>,
+    #[serde(default)]
+    priority: Option<String>,
+    #[serde(default)]
+    runbook: Option<String>,
+    #[serde(default)]
+    notification_mode: Option<String>,
+    #[serde(default = "yes")]
+    active: bool,
+    #[serde(default)]
+    muted: bool,
+    #[serde(default)]
+    muted_until: Option<String>,
+}
+
+pub(crate) const fn one() -> i64 {
+    1
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// The fields of a registration that both versions share.
+pub(crate) struct ProfileFields {
+    pub(crate) heartbeat_name: String,
+    pub(crate) service_name: String,
+    pub(crate) team: Option<String>,
+    pub(crate) priority: Option<String>,
+    pub(crate) runbook: Option<String>,
+    pub(crate) notification_mode: Option<String>,
+    pub(crate) max_duration_ms: Option<i64>,
+}
+
+impl ProfileFields {
+    pub(crate) fn parse(self, now: DateTime<Utc>) -> Result<Profile, Invalid> {
+        let Self { heartbeat_name, service_name, team, priority, runbook, notification_mode, max_duration_ms } = self;
+        let mode = notification_mode.map(|text| text.parse()).transpose()?;
+        Ok(Profile {
+            heartbeat_name: HeartbeatName::parse(heartbeat_name)?,
+            service_name: Profile::parse_service_name(service_name)?,
+            team: Profile::parse_team(team.unwrap_or_else(|| Profile::DEFAULT_TEAM.to_owned()))?,
+            priority: priority.map(|text| text.parse()).transpose()?.unwrap_or(Priority::P3),
+            runbook: runbook.map(Profile::parse_runbook).transpose()?.flatten(),
+            notification_mode: mode.unwrap_or(NotificationMode::NotifyAll),
+            max_duration_ms: max_duration_ms.map(Profile::parse_max_duration_ms).transpose()?,
+            date_added: now,
+            date_modified: None,
+        })
+    }
+}
+
+/// Registers a service.
+#[utoipa::path(
+    post,
+    path = "/v2/services",
+    tag = "services",
+    request_body = NewService,
+    responses(
+        (status = 201, description = "The service", body = Envelope<ServiceView<bool>>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 409, description = "The name is taken", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewService>) -> Result<Response, ApiError> {
+    let now = app.now();
+    let NewService {
+        heartbeat_name,
+        service_name,
+        alert_interval,
+        threshold,
+        grace_period_seconds,
+        max_duration_ms,
+        team,
+        priority,
+        runbook,
+        notification_mode,
+        active,
+        muted,
+        muted_until,
+    } = body;
+    let fields =
+        ProfileFields { heartbeat_name, service_name, team, priority, runbook, notification_mode, max_duration_ms };
+    let until = muted_until.map(|text| parse_time("muted_until", &text)).transpose()?;
+    let registration = Registration {
+        profile: fields.parse(now)?,
+        rule: Rule::parse(alert_interval, grace_period_seconds, threshold)?,
+        active,
+        muted: Registration::mute(muted, until, now)?,
+    };
+    let name = registration.profile.heartbeat_name.to_string();
+    match app.medic.register(registration, now).await? {
+        Registered::Now(record) => Ok(created("Service created.", ServiceView::<bool>::of(&record, now))),
+        Registered::Before => {
+            Err(Error::Conflict(format!("heartbeat_name is taken: there is a service named {name}")).into())
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ServiceFilter {
+    /// Only services of this `service_name`.
+    service_name: Option<String>,
+}
+
+/// Lists services, newest first.
+#[utoipa::path(
+    get,
+    path = "/v2/services",
+    tag = "services",
+    params(ServiceFilter, Listing),
+    responses((status = 200, description = "Services", body = Envelope<PageView<ServiceView<bool>>>)),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Params(filter): Params<ServiceFilter>,
+    Params(listing): Params<Listing>,
+) -> Result<Response, ApiError> {
+    let name = filter.service_name.as_deref();
+    let page = app.medic.services(name, listing.cursor::<ServiceId>()?, listing.limit()?).await?;
+    let now = app.now();
+    Ok(ok(PageView::of(page, |record| ServiceView::<bool>::of(&record, now))))
+}
+
+/// Shows a service.
+#[utoipa::path(
+    get,
+    path = "/v2/services/{service_id}",
+    tag = "services",
+    params(("service_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "The service", body = Envelope<ServiceView<bool>>),
+        (status = 404, description = "There is no such service", body = Envelope<String>),
+    ),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -> Result<Response, ApiError> {
+    let record = app.medic.service(id).await?;
+    Ok(ok(ServiceView::<bool>::of(&record, app.now())))
+}
+
+/// What is to change of a service; what is left out stays.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServicePatchBody {
+    service_name: Option<String>,
+    alert_interval: Option<f64>,
+    threshold: Option<i64>,
+    grace_period_seconds: Option<i64>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<i64>)]
+    max_duration_ms: Option<Option<i64>>,
+    team: Option<String>,
+    priority: Option<String>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    runbook: Option<Option<String>>,
+    notification_mode: Option<String>,
+    active: Option<bool>,
+    muted: Option<bool>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    muted_until: Option<Option<String>>,
+    /// True opens an alert at once; false closes the open one, and counting starts anew.
+    down: Option<bool>,
+}
+
+impl ServicePatchBody {
+    fn parse(self) -> Result<Changes, Invalid> {
+        let Self {
+            service_name,
+            alert_interval,
+            threshold,
+            grace_period_seconds,
+            max_duration_ms,
+            team,
+            priority,
+            runbook,
+            notification_mode,
+            active,
+            muted,
+            muted_until,
+            down,
+        } = self;
+        let until = |text: Option<String>| text.map(|text| parse_time("muted_until", &text)).transpose();
+        Ok(Changes {
+            service_name: service_name.map(Profile::parse_service_name).transpose()?,
+            team: team.map(Profile::parse_team).transpose()?,
+            priority: priority.map(|text| text.parse()).transpose()?,
+            runbook: runbook
+                .map(|text| text.map(Profile::parse_runbook).transpose().map(Option::flatten))
+                .transpose()?,
+            notification_mode: notification_mode.map(|text| text.parse()).transpose()?,
+            max_duration_ms: max_duration_ms
+                .map(|millis| millis.map(Profile::parse_max_duration_ms).transpose())
+                .transpose()?,
+            alert_interval,
+            grace_period_seconds,
+            threshold,
+            active,
+            muted,
+            muted_until: muted_until.map(until).transpose()?,
+            down,
+        })
+    }
+}
+
+/// Changes a service.
+#[utoipa::path(
+    patch,
+    path = "/v2/services/{service_id}",
+    tag = "services",
+    params(("service_id" = i64, Path, minimum = 1)),
+    request_body = ServicePatchBody,
+    responses(
+        (status = 200, description = "The service as it is now", body = Envelope<ServiceView<bool>>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 404, description = "There is no such service", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn update(
+    State(app): State<App>,
+    IdPath(id): IdPath<ServiceId>,
+    Body(body): Body<ServicePatchBody>,
+) -> Result<Response, ApiError> {
+    let now = app.now();
+    let record = app.medic.edit_service(id, &body.parse()?, now).await?;
+    Ok(ok(ServiceView::<bool>::of(&record, now)))
+}
+
+/// Removes a service. Its alerts stay; an open one closes, and nobody is told.
+#[utoipa::path(
+    delete,
+    path = "/v2/services/{service_id}",
+    tag = "services",
+    params(("service_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 404, description = "There is no such service", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -> Result<Response, ApiError> {
+    app.medic.delete_service(id, app.now()).await?;
+    Ok(runtime::reply(axum::http::StatusCode::OK, "Service deleted.", ""))
+}

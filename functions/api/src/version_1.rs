@@ -1,0 +1,315 @@
+//! Version 1, byte-compatible with the fields that clients in the field rely on: `/service`, `/heartbeat`, `/alerts`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use domain::{Invalid, Profile, Rule};
+use operations::{Changes, Error, Registered, Registration};
+use runtime::{ApiError, App, Body, Envelope, NamePath, Params, ok, reply};
+use serde::{Deserialize, Deserializer};
+use store::{AlertFilter, ServiceRecord};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::alerts::{ActiveFilter, AlertView};
+use crate::heartbeats::HeartbeatView;
+use crate::services::{ProfileFields, ServiceView, one};
+
+/// The routes of version 1, to answer at the bare path and under `/v1`.
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(register, list_services))
+        .routes(routes!(get_service, update_service))
+        .routes(routes!(list_heartbeats))
+        .routes(routes!(list_alerts))
+}
+
+/// A flag, which old clients write as 0 or 1.
+#[derive(Debug, Clone, Copy)]
+struct Flag(bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "must be 0, 1, true or false")]
+        enum Written {
+            Number(u8),
+            Word(bool),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(0) | Written::Word(false) => Ok(Self(false)),
+            Written::Number(1) | Written::Word(true) => Ok(Self(true)),
+            Written::Number(_) => Err(serde::de::Error::custom("must be 0, 1, true or false")),
+        }
+    }
+}
+
+/// A service to be watched.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RegisterBody {
+    heartbeat_name: String,
+    service_name: String,
+    /// Minutes.
+    alert_interval: f64,
+    /// Goes before the name: `prod` makes `prod-` and the name.
+    #[serde(default)]
+    environment: Option<String>,
+    #[serde(default = "one")]
+    threshold: i64,
+    #[serde(default)]
+    team: Option<String>,
+    #[serde(default)]
+    priority: Option<String>,
+    #[serde(default)]
+    runbook: Option<String>,
+    #[serde(default)]
+    grace_period_seconds: i64,
+    #[serde(default)]
+    max_duration_ms: Option<i64>,
+}
+
+/// Registers a service; again changes nothing.
+#[utoipa::path(
+    post,
+    path = "/service",
+    tag = "version 1",
+    request_body = RegisterBody,
+    responses(
+        (status = 201, description = "Registered", body = Envelope<String>),
+        (status = 200, description = "It was registered before", body = Envelope<String>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+async fn register(State(app): State<App>, Body(body): Body<RegisterBody>) -> Result<Response, ApiError> {
+    let now = app.now();
+    let RegisterBody {
+        heartbeat_name,
+        service_name,
+        alert_interval,
+        environment,
+        threshold,
+        team,
+        priority,
+        runbook,
+        grace_period_seconds,
+        max_duration_ms,
+    } = body;
+    let heartbeat_name = match environment.filter(|environment| !environment.is_empty()) {
+        Some(environment) => format!("{environment}-{heartbeat_name}"),
+        None => heartbeat_name,
+    };
+    let fields = ProfileFields {
+        heartbeat_name,
+        service_name,
+        team,
+        priority,
+        runbook,
+        notification_mode: None,
+        max_duration_ms,
+    };
+    let registration = Registration {
+        profile: fields.parse(now)?,
+        rule: Rule::parse(alert_interval, grace_period_seconds, threshold)?,
+        active: true,
+        muted: None,
+    };
+    Ok(match app.medic.register(registration, now).await? {
+        Registered::Now(_) => reply(StatusCode::CREATED, "Heartbeat successfully registered.", ""),
+        Registered::Before => reply(StatusCode::OK, "Heartbeat is already registered.", ""),
+    })
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct NameFilter {
+    service_name: Option<String>,
+}
+
+/// Lists services, newest first.
+#[utoipa::path(
+    get,
+    path = "/service",
+    tag = "version 1",
+    params(NameFilter, ActiveFilter),
+    responses((status = 200, description = "Services", body = Envelope<Vec<ServiceView<u8>>>)),
+    security(("api_key" = ["read"]))
+)]
+async fn list_services(
+    State(app): State<App>,
+    Params(names): Params<NameFilter>,
+    Params(filter): Params<ActiveFilter>,
+) -> Result<Response, ApiError> {
+    let active = filter.flag()?;
+    let name = names.service_name.as_deref().filter(|name| !name.is_empty());
+    let mut services = Vec::new();
+    let mut after = None;
+    loop {
+        let page = app.medic.services(name, after, PAGE).await?;
+        services.extend(page.items);
+        match page.next.map(|next| next.parse()).transpose()? {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    services.retain(|record| active.is_none_or(|active| record.watched.service.active == active));
+    Ok(ok(views(&services, app.now())))
+}
+
+fn views(services: &[ServiceRecord], now: DateTime<Utc>) -> Vec<ServiceView<u8>> {
+    services.iter().map(|record| ServiceView::of(record, now)).collect()
+}
+
+/// Shows a service: a list of none or one.
+#[utoipa::path(
+    get,
+    path = "/service/{heartbeat_name}",
+    tag = "version 1",
+    params(("heartbeat_name" = String, Path)),
+    responses((status = 200, description = "None or one", body = Envelope<Vec<ServiceView<u8>>>)),
+    security(("api_key" = ["read"]))
+)]
+async fn get_service(State(app): State<App>, NamePath(name): NamePath) -> Result<Response, ApiError> {
+    let found = app.medic.service_by_name(&name).await?;
+    Ok(ok(views(found.as_slice(), app.now())))
+}
+
+/// What is to change of a service.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateBody {
+    service_name: Option<String>,
+    #[schema(value_type = Option<u8>)]
+    muted: Option<Flag>,
+    #[schema(value_type = Option<u8>)]
+    active: Option<Flag>,
+    alert_interval: Option<f64>,
+    threshold: Option<i64>,
+    team: Option<String>,
+    priority: Option<String>,
+    runbook: Option<String>,
+    #[schema(value_type = Option<u8>)]
+    down: Option<Flag>,
+    grace_period_seconds: Option<i64>,
+    max_duration_ms: Option<i64>,
+}
+
+impl UpdateBody {
+    fn parse(self) -> Result<Changes, Invalid> {
+        let Self {
+            service_name,
+            muted,
+            active,
+            alert_interval,
+            threshold,
+            team,
+            priority,
+            runbook,
+            down,
+            grace_period_seconds,
+            max_duration_ms,
+        } = self;
+        Ok(Changes {
+            service_name: service_name.map(Profile::parse_service_name).transpose()?,
+            team: team.map(Profile::parse_team).transpose()?,
+            priority: priority.map(|text| text.parse()).transpose()?,
+            runbook: runbook.map(Profile::parse_runbook).transpose()?,
+            max_duration_ms: max_duration_ms.map(Profile::parse_max_duration_ms).transpose()?.map(Some),
+            alert_interval,
+            grace_period_seconds,
+            threshold,
+            active: active.map(|Flag(flag)| flag),
+            muted: muted.map(|Flag(flag)| flag),
+            down: down.map(|Flag(flag)| flag),
+            ..Changes::default()
+        })
+    }
+}
+
+/// Changes a service.
+#[utoipa::path(
+    post,
+    path = "/service/{heartbeat_name}",
+    tag = "version 1",
+    params(("heartbeat_name" = String, Path)),
+    request_body = UpdateBody,
+    responses(
+        (status = 200, description = "Changed", body = Envelope<String>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 404, description = "No service has this name", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+async fn update_service(
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Body(body): Body<UpdateBody>,
+) -> Result<Response, ApiError> {
+    let changes = body.parse()?;
+    let found = app.medic.service_by_name(&name).await?;
+    let found = found.ok_or_else(|| Error::NotFound(format!("Heartbeat is not registered: {name}")))?;
+    app.medic.edit_service(found.watched.service.id, &changes, app.now()).await?;
+    Ok(reply(StatusCode::OK, "Heartbeat successfully updated.", ""))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct HeartbeatQuery {
+    heartbeat_name: Option<String>,
+    service_name: Option<String>,
+    /// At most this many: 1 to 250, 250 unless given.
+    #[serde(rename = "maxCount")]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 250)]
+    max_count: Option<String>,
+}
+
+/// Lists heartbeats, newest first.
+#[utoipa::path(
+    get,
+    path = "/heartbeat",
+    tag = "version 1",
+    params(HeartbeatQuery),
+    responses(
+        (status = 200, description = "Heartbeats", body = Envelope<Vec<HeartbeatView>>),
+        (status = 400, description = "Past 200 services a name must be given", body = Envelope<String>),
+    ),
+    security(("api_key" = ["read"]))
+)]
+async fn list_heartbeats(State(app): State<App>, Params(query): Params<HeartbeatQuery>) -> Result<Response, ApiError> {
+    let HeartbeatQuery { heartbeat_name, service_name, max_count } = query;
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let limit = match given(&max_count).map(|text| text.parse::<usize>()) {
+        None => MOST_HEARTBEATS,
+        Some(Ok(count)) if count >= 1 => count.min(MOST_HEARTBEATS),
+        Some(_) => return Err(Invalid::new("maxCount", "must be a whole number from 1").into()),
+    };
+    let (name, service) = (given(&heartbeat_name), given(&service_name));
+    let found = app.medic.heartbeats_named(name.as_deref(), service.as_deref(), limit, app.now()).await?;
+    let views: Vec<_> = found.into_iter().map(|(heartbeat, record)| HeartbeatView::of(heartbeat, &record)).collect();
+    Ok(ok(views))
+}
+
+const MOST_HEARTBEATS: usize = 250;
+const PAGE: usize = 250;
+/// Without `active`, alerts are the newest so many; with it, all there are up to `MOST_ALERTS`.
+const NEWEST_ALERTS: usize = 100;
+const MOST_ALERTS: usize = 1_000;
+
+/// Lists alerts, newest first: the newest 100, or with `active` the newest 1,000 that are open or closed.
+#[utoipa::path(
+    get,
+    path = "/alerts",
+    tag = "version 1",
+    params(ActiveFilter),
+    responses((status = 200, description = "Alerts", body = Envelope<Vec<AlertView<u8>>>)),
+    security(("api_key" = ["read"]))
+)]
+async fn list_alerts(State(app): State<App>, Params(filter): Params<ActiveFilter>) -> Result<Response, ApiError> {
+    let filter = filter.alerts()?;
+    let limit = if filter == AlertFilter::All { NEWEST_ALERTS } else { MOST_ALERTS };
+    let page = app.medic.alerts(filter, None, limit).await?;
+    Ok(ok(AlertView::<u8>::of_all(&app, &page.items).await?))
+}

@@ -1,0 +1,172 @@
+//! `POST /heartbeat` and, for up to a hundred at once, `POST /v2/heartbeats`.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use domain::{HeartbeatName, Invalid, Label, ServiceId, Status};
+use operations::{Error, Named, Report, Taken};
+use runtime::{ApiError, App, Body, Envelope, created, reply};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One heartbeat.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HeartbeatBody {
+    /// The service's name, in any case.
+    heartbeat_name: String,
+    /// `UP`, `DOWN`, `STARTED`, `COMPLETED` or `FAILED`, in any case.
+    status: String,
+    /// Taken from older clients, and not looked at.
+    #[serde(default)]
+    #[expect(dead_code, reason = "clients send it")]
+    service_name: Option<String>,
+    /// The run of a job that this belongs to: at most 128 characters.
+    #[serde(default)]
+    run_id: Option<String>,
+}
+
+/// Sends a heartbeat.
+///
+/// A request that is repeated with the same `Idempotency-Key` within a day counts once.
+#[utoipa::path(
+    post,
+    path = "/heartbeat",
+    tag = "heartbeats",
+    request_body = HeartbeatBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request")),
+    responses(
+        (status = 201, description = "Taken", body = Envelope<String>),
+        (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
+        (status = 404, description = "No service has this name", body = Envelope<String>),
+    ),
+    security(("api_key" = ["heartbeat"]))
+)]
+pub(crate) async fn post_heartbeat(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Body(body): Body<HeartbeatBody>,
+) -> Result<Response, ApiError> {
+    let HeartbeatBody { heartbeat_name, status, service_name: _, run_id } = body;
+    let report = Report {
+        service: Named::Name(HeartbeatName::parse(heartbeat_name)?),
+        status: status.parse()?,
+        run_id: run_id.map(parse_run_id).transpose()?,
+        idempotency_key: idempotency_key(&headers)?,
+    };
+    app.medic.report(report, app.now()).await?;
+    Ok(created("Heartbeat Posted Successfully.", ""))
+}
+
+/// Heartbeats to be taken together.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchBody {
+    #[schema(min_items = 1, max_items = 100)]
+    heartbeats: Vec<BatchEntry>,
+}
+
+/// One heartbeat of many; its service by `heartbeat_name` or by `service_id`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchEntry {
+    #[serde(default)]
+    heartbeat_name: Option<String>,
+    #[serde(default)]
+    service_id: Option<i64>,
+    status: String,
+    #[serde(default)]
+    run_id: Option<String>,
+}
+
+/// What became of each heartbeat, in the order in which they were sent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BatchOutcome {
+    success: bool,
+    message: String,
+    heartbeat_id: Option<String>,
+    service_id: Option<i64>,
+}
+
+const MOST_IN_A_BATCH: usize = 100;
+
+/// Sends up to 100 heartbeats.
+///
+/// Each is taken or refused by itself. 201 when all were taken, else 200 with the outcomes.
+#[utoipa::path(
+    post,
+    path = "/v2/heartbeats",
+    tag = "heartbeats",
+    request_body = BatchBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request")),
+    responses(
+        (status = 201, description = "All were taken", body = Envelope<Vec<BatchOutcome>>),
+        (status = 200, description = "Some were refused", body = Envelope<Vec<BatchOutcome>>),
+        (status = 400, description = "The body is at fault, and nothing was taken", body = Envelope<String>),
+    ),
+    security(("api_key" = ["heartbeat"]))
+)]
+pub(crate) async fn post_heartbeats(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Body(BatchBody { heartbeats }): Body<BatchBody>,
+) -> Result<Response, ApiError> {
+    if !(1..=MOST_IN_A_BATCH).contains(&heartbeats.len()) {
+        return Err(Invalid::new("heartbeats", "must hold 1 to 100 heartbeats").into());
+    }
+    let key = idempotency_key(&headers)?;
+    let mut outcomes = Vec::with_capacity(heartbeats.len());
+    let mut all_taken = true;
+    // One after the other: two of one service keep their order.
+    for (n, entry) in heartbeats.into_iter().enumerate() {
+        let taken = match entry.into_report(key.as_ref().map(|key| format!("{n}#{key}"))) {
+            Ok(report) => app.medic.report(report, app.now()).await,
+            Err(invalid) => Err(invalid.into()),
+        };
+        outcomes.push(match taken {
+            Ok(Taken { id, service_id }) => BatchOutcome {
+                success: true,
+                message: "Heartbeat Posted Successfully.".to_owned(),
+                heartbeat_id: Some(id.to_string()),
+                service_id: Some(service_id.get()),
+            },
+            Err(error @ (Error::Invalid(_) | Error::NotFound(_) | Error::Inactive(_))) => {
+                all_taken = false;
+                BatchOutcome { success: false, message: error.to_string(), heartbeat_id: None, service_id: None }
+            }
+            Err(error) => return Err(error.into()),
+        });
+    }
+    if all_taken {
+        return Ok(created("Heartbeats Posted Successfully.", outcomes));
+    }
+    Ok(reply(StatusCode::OK, "Some heartbeats were refused.", outcomes))
+}
+
+impl BatchEntry {
+    fn into_report(self, idempotency_key: Option<String>) -> Result<Report, Invalid> {
+        let Self { heartbeat_name, service_id, status, run_id } = self;
+        let service = match (heartbeat_name, service_id) {
+            (Some(name), None) => Named::Name(HeartbeatName::parse(name)?),
+            (None, Some(id)) => Named::Id(id.to_string().parse::<ServiceId>()?),
+            _ => return Err(Invalid::new("heartbeat_name", "or service_id must be given, and not both")),
+        };
+        let run_id = run_id.map(parse_run_id).transpose()?;
+        Ok(Report { service, status: status.parse::<Status>()?, run_id, idempotency_key })
+    }
+}
+
+fn parse_run_id(text: String) -> Result<Label, Invalid> {
+    Label::parse("run_id", text, 128)
+}
+
+/// The draft standard's header, as Stripe and others read it.
+/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Invalid> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let invalid = || Invalid::new("Idempotency-Key", "must be 1 to 255 visible characters");
+    let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+    key.map(|key| Some(key.to_owned())).ok_or_else(invalid)
+}

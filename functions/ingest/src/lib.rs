@@ -1,0 +1,13 @@
+//! Takes heartbeats. It writes services and heartbeats, and makes no transition.
+
+mod heartbeats;
+
+use runtime::App;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The routes of this function.
+pub fn router() -> OpenApiRouter<App> {
+    let version_1 = || OpenApiRouter::new().routes(routes!(heartbeats::post_heartbeat));
+    OpenApiRouter::new().merge(version_1()).nest("/v1", version_1()).routes(routes!(heartbeats::post_heartbeats))
+}

@@ -1,0 +1,34 @@
+//! Drains lanes: sends what receivers are owed. It writes lanes and what became of notices, and no services.
+
+use operations::Drained;
+use outbound::Wake;
+use runtime::sqs::{SqsBatchResponse, SqsEvent};
+use runtime::{App, each_record};
+use store::Lane;
+
+/// Sends in one lane for one message; the rest waits for a message of its own, so that one lane holds up no other.
+const STEPS: usize = 10;
+
+/// Handles wake-ups.
+pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {
+    each_record(event, |wake: Wake| async move {
+        let Wake::Lane { lane } = wake else {
+            return Err("the message is not for notify".to_owned());
+        };
+        let Some(lane) = Lane::parse(&lane) else {
+            return Err(format!("there is no lane {lane}"));
+        };
+        drain(app, &lane).await.map_err(|error| error.to_string())
+    })
+    .await
+}
+
+async fn drain(app: &App, lane: &Lane) -> Result<(), operations::Error> {
+    for _ in 0..STEPS {
+        if app.medic.drain(lane, app.now()).await? == Drained::Done {
+            return Ok(());
+        }
+    }
+    app.medic.drain_later(lane, app.now()).await;
+    Ok(())
+}

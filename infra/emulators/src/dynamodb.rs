@@ -1,0 +1,170 @@
+//! The AWS SDK's DynamoDB client, answered by an embedded engine in process: the signed request is handed over without a
+//! socket. The one place where the local system can be made to throttle, time out, or lose an answer.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use dynoxide::{Database, DynoxideError};
+use serde_json::Value;
+
+/// DynamoDB in this process.
+#[derive(Clone)]
+pub struct DynamoDb {
+    engine: Database,
+    meter: Arc<Meter>,
+}
+
+impl std::fmt::Debug for DynamoDb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DynamoDb")
+    }
+}
+
+/// Capacity units as DynamoDB's own answers count them.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Units {
+    pub read: f64,
+    pub write: f64,
+    pub requests: u64,
+}
+
+#[derive(Debug, Default)]
+struct Meter {
+    on: AtomicBool,
+    out_of_reach: AtomicBool,
+    units: Mutex<Units>,
+}
+
+impl DynamoDb {
+    /// Tables kept in a file.
+    pub fn open(file: &Path) -> Result<Self, String> {
+        Database::new(&file.to_string_lossy()).map(Self::of).map_err(|error| error.to_string())
+    }
+
+    /// Tables that are gone with the process.
+    pub fn in_memory() -> Result<Self, String> {
+        Database::memory().map(Self::of).map_err(|error| error.to_string())
+    }
+
+    fn of(engine: Database) -> Self {
+        Self { engine, meter: Arc::default() }
+    }
+
+    /// The SDK's client on these tables.
+    pub fn client(&self) -> Client {
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("eu-west-1"))
+            .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+            .http_client(self.clone())
+            .build();
+        Client::from_conf(config)
+    }
+
+    /// Removes what has expired. AWS does so by itself, within days.
+    pub fn remove_expired(&self) -> Result<usize, String> {
+        self.engine.sweep_ttl().map_err(|error| error.to_string())
+    }
+
+    /// Counts the units of what follows, from nothing.
+    pub fn measure(&self) {
+        *self.meter.units.lock().unwrap_or_else(PoisonError::into_inner) = Units::default();
+        self.meter.on.store(true, Ordering::Relaxed);
+    }
+
+    /// The units since `measure`.
+    pub fn units(&self) -> Units {
+        *self.meter.units.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes every call time out, or none.
+    pub fn set_out_of_reach(&self, out_of_reach: bool) {
+        self.meter.out_of_reach.store(out_of_reach, Ordering::Relaxed);
+    }
+
+    fn answer(&self, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
+        if !self.meter.on.load(Ordering::Relaxed) {
+            return self.serve(operation, body);
+        }
+        let unreadable = |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
+        let mut request: Value = serde_json::from_slice(body).map_err(unreadable)?;
+        request["ReturnConsumedCapacity"] = "TOTAL".into();
+        let answer = self.serve(operation, &serde_json::to_vec(&request).map_err(unreadable)?)?;
+        let parsed: Value = serde_json::from_slice(&answer).map_err(unreadable)?;
+        let consumed = match &parsed["ConsumedCapacity"] {
+            Value::Array(tables) => tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum(),
+            table => table["CapacityUnits"].as_f64().unwrap_or_default(),
+        };
+        let mut units = self.meter.units.lock().unwrap_or_else(PoisonError::into_inner);
+        units.requests += 1;
+        if matches!(operation, "GetItem" | "Query" | "BatchGetItem") {
+            units.read += consumed;
+        } else {
+            units.write += consumed;
+        }
+        Ok(answer)
+    }
+
+    fn serve(&self, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
+        macro_rules! serve {
+            ($($name:literal => $method:ident),+ $(,)?) => {
+                match operation {
+                    $($name => {
+                        let unreadable =
+                            |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
+                        let answer = self.engine.$method(serde_json::from_slice(body).map_err(unreadable)?)?;
+                        serde_json::to_vec(&answer).map_err(unreadable)
+                    })+
+                    other => Err(DynoxideError::ValidationException(format!("not served here: {other}"))),
+                }
+            };
+        }
+        serve!(
+            "BatchGetItem" => batch_get_item,
+            "CreateTable" => create_table,
+            "DeleteItem" => delete_item,
+            "GetItem" => get_item,
+            "PutItem" => put_item,
+            "Query" => query,
+            "TransactWriteItems" => transact_write_items,
+            "UpdateItem" => update_item,
+            "UpdateTimeToLive" => update_time_to_live,
+        )
+    }
+}
+
+impl HttpConnector for DynamoDb {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if self.meter.out_of_reach.load(Ordering::Relaxed) {
+            return HttpConnectorFuture::ready(Err(ConnectorError::timeout("the table is out of reach".into())));
+        }
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        let (status, body) = match self.answer(operation, request.body().bytes().unwrap_or_default()) {
+            Ok(body) => (200, body),
+            Err(error) => (error.status_code(), error.to_json().into_bytes()),
+        };
+        let response = status.try_into().map(|status| {
+            let mut response = HttpResponse::new(status, SdkBody::from(body));
+            response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
+            response
+        });
+        HttpConnectorFuture::ready(response.map_err(|error| ConnectorError::other(Box::new(error), None)))
+    }
+}
+
+impl HttpClient for DynamoDb {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}

@@ -1,0 +1,8 @@
+//! What stands for AWS on one machine: DynamoDB in process behind the real SDK, and a durable stand-in for SQS and
+//! EventBridge Scheduler. Nothing that ships to AWS depends on this crate.
+
+mod dynamodb;
+mod queues;
+
+pub use dynamodb::{DynamoDb, Units};
+pub use queues::{Error as QueueError, MOST_DELAY, QueueSettings, Queues, Received};

@@ -1,0 +1,257 @@
+//! A stand-in for SQS and EventBridge Scheduler that keeps its messages on disk. It has the rules that Medic relies on:
+//! batches of up to ten, visibility timeouts, redrive to a dead-letter queue, delays of up to 900 s, one-time schedules.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// SQS refuses a longer delay.
+pub const MOST_DELAY: TimeDelta = TimeDelta::seconds(900);
+/// Messages in one batch.
+const BATCH: i64 = 10;
+
+/// How a queue treats messages that are not deleted.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueSettings {
+    /// A message that was received is not seen by others for so long.
+    pub visibility_timeout: TimeDelta,
+    /// Received this often and still there, it goes to the dead-letter queue.
+    pub max_receives: i64,
+}
+
+/// A message in the hands of a receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub id: String,
+    pub body: String,
+    pub receives: i64,
+    pub sent_at: DateTime<Utc>,
+}
+
+/// Why a message was not taken or given.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the delay of {0} s is over 900 s")]
+    Delay(i64),
+    #[error("the queues' file failed")]
+    Storage(#[from] rusqlite::Error),
+}
+
+/// Queues and schedules, by name.
+#[derive(Debug, Clone)]
+pub struct Queues {
+    connection: Arc<Mutex<Connection>>,
+    settings: QueueSettings,
+}
+
+impl Queues {
+    /// Queues kept in a file.
+    pub fn open(file: &Path, settings: QueueSettings) -> Result<Self, Error> {
+        let connection = Connection::open(file)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        Self::of(connection, settings)
+    }
+
+    /// Queues that are gone with the process.
+    pub fn in_memory(settings: QueueSettings) -> Result<Self, Error> {
+        Self::of(Connection::open_in_memory()?, settings)
+    }
+
+    fn of(connection: Connection, settings: QueueSettings) -> Result<Self, Error> {
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS message (
+                 id INTEGER PRIMARY KEY AUTOINCREMENT,
+                 queue TEXT NOT NULL,
+                 body TEXT NOT NULL,
+                 sent_at INTEGER NOT NULL,
+                 visible_at INTEGER NOT NULL,
+                 receives INTEGER NOT NULL DEFAULT 0,
+                 dead INTEGER NOT NULL DEFAULT 0
+             );
+             CREATE INDEX IF NOT EXISTS message_visible ON message (dead, queue, visible_at);
+             CREATE TABLE IF NOT EXISTS schedule (
+                 name TEXT PRIMARY KEY,
+                 at INTEGER NOT NULL,
+                 queue TEXT NOT NULL,
+                 body TEXT NOT NULL
+             );",
+        )?;
+        // Whoever held these is gone.
+        connection.execute("UPDATE message SET visible_at = 0 WHERE receives > 0 AND dead = 0", [])?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), settings })
+    }
+
+    fn connection(&self) -> std::sync::MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a message that becomes visible after `delay`.
+    pub fn send(&self, queue: &str, body: &str, delay: TimeDelta, now: DateTime<Utc>) -> Result<(), Error> {
+        if delay > MOST_DELAY {
+            return Err(Error::Delay(delay.num_seconds()));
+        }
+        let sent_at = now.timestamp_millis();
+        self.connection()
+            .prepare_cached("INSERT INTO message (queue, body, sent_at, visible_at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![queue, body, sent_at, sent_at + delay.num_milliseconds()])?;
+        Ok(())
+    }
+
+    /// Makes or replaces a one-time schedule that sends a message and is gone then.
+    pub fn schedule(&self, name: &str, at: DateTime<Utc>, queue: &str, body: &str) -> Result<(), Error> {
+        self.connection()
+            .prepare_cached("INSERT OR REPLACE INTO schedule (name, at, queue, body) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![name, at.timestamp_millis(), queue, body])?;
+        Ok(())
+    }
+
+    /// Up to ten visible messages, which then are invisible for the visibility timeout.
+    pub fn receive(&self, queue: &str, now: DateTime<Utc>) -> Result<Vec<Received>, Error> {
+        let now_ms = now.timestamp_millis();
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        fire_schedules(&transaction, now_ms)?;
+        transaction
+            .prepare_cached(
+                "UPDATE message SET dead = 1 WHERE dead = 0 AND queue = ?1 AND visible_at <= ?2 AND receives >= ?3",
+            )?
+            .execute(params![queue, now_ms, self.settings.max_receives])?;
+        let invisible_until = now_ms + self.settings.visibility_timeout.num_milliseconds();
+        let received = transaction
+            .prepare_cached(
+                "UPDATE message SET receives = receives + 1, visible_at = ?3 WHERE id IN
+                     (SELECT id FROM message WHERE dead = 0 AND queue = ?1 AND visible_at <= ?2
+                      ORDER BY visible_at, id LIMIT ?4)
+                 RETURNING id, body, receives, sent_at",
+            )?
+            .query_map(params![queue, now_ms, invisible_until, BATCH], |row| {
+                Ok(Received {
+                    id: row.get::<_, i64>(0)?.to_string(),
+                    body: row.get(1)?,
+                    receives: row.get(2)?,
+                    sent_at: DateTime::from_timestamp_millis(row.get(3)?).unwrap_or_default(),
+                })
+            })?
+            .collect::<Result<_, _>>()?;
+        transaction.commit()?;
+        Ok(received)
+    }
+
+    /// Deletes messages that were handled.
+    pub fn delete<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        for id in ids {
+            transaction.prepare_cached("DELETE FROM message WHERE id = CAST(?1 AS INTEGER)")?.execute([id])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// When the next message becomes visible or the next schedule fires; the past, if one has.
+    pub fn next_at(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let next: Option<Option<i64>> = self
+            .connection()
+            .prepare_cached(
+                "SELECT min(at) FROM (SELECT min(visible_at) AS at FROM message WHERE dead = 0
+                                      UNION ALL SELECT min(at) FROM schedule)",
+            )?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        Ok(next.flatten().and_then(DateTime::from_timestamp_millis))
+    }
+
+    /// The bodies of the messages that were given up.
+    pub fn dead_letters(&self, queue: &str) -> Result<Vec<String>, Error> {
+        let connection = self.connection();
+        let mut letters = connection.prepare_cached("SELECT body FROM message WHERE dead = 1 AND queue = ?1")?;
+        let bodies = letters.query_map([queue], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(bodies)
+    }
+}
+
+fn fire_schedules(transaction: &rusqlite::Transaction<'_>, now_ms: i64) -> Result<(), rusqlite::Error> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO message (queue, body, sent_at, visible_at) SELECT queue, body, ?1, ?1 FROM schedule WHERE at <= ?1",
+        )?
+        .execute([now_ms])?;
+    transaction.prepare_cached("DELETE FROM schedule WHERE at <= ?1")?.execute([now_ms])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: QueueSettings = QueueSettings { visibility_timeout: TimeDelta::seconds(30), max_receives: 2 };
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
+    }
+
+    fn bodies(queues: &Queues, second: i64) -> Vec<String> {
+        queues.receive("q", at(second)).unwrap().into_iter().map(|message| message.body).collect()
+    }
+
+    #[test]
+    fn a_batch_holds_ten_and_a_received_message_is_hidden() {
+        let queues = Queues::in_memory(SETTINGS).unwrap();
+        for n in 0..12 {
+            queues.send("q", &n.to_string(), TimeDelta::zero(), at(0)).unwrap();
+        }
+        assert_eq!(bodies(&queues, 0).len(), 10);
+        assert_eq!(bodies(&queues, 0), ["10", "11"]);
+        assert_eq!(bodies(&queues, 29), [""; 0]);
+        assert_eq!(bodies(&queues, 30).len(), 10);
+    }
+
+    #[test]
+    fn what_keeps_failing_is_dead_lettered() {
+        let queues = Queues::in_memory(SETTINGS).unwrap();
+        queues.send("q", "poison", TimeDelta::zero(), at(0)).unwrap();
+        for second in [0, 30] {
+            assert_eq!(bodies(&queues, second), ["poison"]);
+        }
+        assert_eq!(bodies(&queues, 60), [""; 0]);
+        assert_eq!(queues.dead_letters("q").unwrap(), ["poison"]);
+        assert_eq!(queues.next_at().unwrap(), None);
+    }
+
+    #[test]
+    fn delays_are_kept_and_longer_ones_refused() {
+        let queues = Queues::in_memory(SETTINGS).unwrap();
+        queues.send("q", "late", TimeDelta::seconds(900), at(0)).unwrap();
+        assert!(matches!(queues.send("q", "later", TimeDelta::seconds(901), at(0)), Err(Error::Delay(901))));
+        assert_eq!(bodies(&queues, 899), [""; 0]);
+        assert_eq!(queues.next_at().unwrap(), Some(at(900)));
+        assert_eq!(bodies(&queues, 900), ["late"]);
+    }
+
+    #[test]
+    fn a_schedule_fires_once() {
+        let queues = Queues::in_memory(SETTINGS).unwrap();
+        queues.schedule("s", at(3_600), "q", "now").unwrap();
+        assert_eq!(bodies(&queues, 3_599), [""; 0]);
+        let [message] = &queues.receive("q", at(3_600)).unwrap()[..] else { panic!("one message") };
+        queues.delete([message.id.as_str()]).unwrap();
+        assert_eq!(queues.next_at().unwrap(), None);
+    }
+
+    #[test]
+    fn messages_survive_a_restart_and_those_in_flight_are_visible_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("queues.db");
+        let queues = Queues::open(&file, SETTINGS).unwrap();
+        queues.send("q", "in flight", TimeDelta::zero(), at(0)).unwrap();
+        assert_eq!(bodies(&queues, 0), ["in flight"]);
+        queues.send("q", "waiting", TimeDelta::seconds(60), at(0)).unwrap();
+        drop(queues);
+        let queues = Queues::open(&file, SETTINGS).unwrap();
+        assert_eq!(bodies(&queues, 1), ["in flight"]);
+        assert_eq!(bodies(&queues, 60), ["in flight", "waiting"]);
+    }
+}

@@ -1,0 +1,9 @@
+//! The whole of Medic in one process, with an embedded database: what `make run` starts, and what tests drive.
+
+mod runner;
+mod service;
+mod time;
+mod wakes;
+
+pub use service::{Options, Service, StartError};
+pub use time::{ManualTime, SystemTime, Time};

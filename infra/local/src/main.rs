@@ -1,0 +1,70 @@
+//! `medic-local`: the whole of Medic in one process.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use local::{Options, Service};
+use runtime::Config;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Watches services by their heartbeats, all in this process.
+#[derive(Debug, Parser)]
+#[command(name = "medic-local", version)]
+struct Arguments {
+    /// Where to answer.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where to keep the state.
+    #[arg(long, value_name = "DIR", default_value = ".medic")]
+    data_dir: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let causes: Vec<_> = std::iter::successors(Some(error.as_ref()), |error| error.source().map(|e| e as _))
+                .map(ToString::to_string)
+                .collect();
+            #[expect(clippy::print_stderr, reason = "why the start failed, whatever RUST_LOG says")]
+            {
+                eprintln!("medic-local: {}", causes.join(": "));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::from_env()?;
+    runtime::init_logging(&config.log_filter);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let service = Service::start(Options {
+        data_dir: Some(arguments.data_dir.clone()),
+        prometheus: Some(runtime::prometheus()?),
+        ..Options::new(arguments.listen, config)
+    })
+    .await?;
+    let mut stdout = std::io::stdout();
+    if let Some(key) = service.new_admin_key() {
+        writeln!(
+            stdout,
+            "admin API key, shown once and kept in {}: {key}",
+            arguments.data_dir.join("admin.key").display()
+        )?;
+    }
+    writeln!(stdout, "medic ready on http://{}", service.address())?;
+    stdout.flush()?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    service.stop().await;
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! What AWS does between the functions: delivers messages, fires schedules, and starts the sweep when a row is due.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use emulators::{Queues, Received};
+use futures::FutureExt as _;
+use runtime::App;
+use runtime::sqs::{SqsBatchResponse, SqsEvent};
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+
+use crate::Time;
+
+/// The queues of the template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queue {
+    Sweep,
+    Notify,
+}
+
+impl Queue {
+    const ALL: [Self; 2] = [Self::Sweep, Self::Notify];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sweep => "sweep",
+            Self::Notify => "notify",
+        }
+    }
+}
+
+/// EventBridge's rate: a sweep comes at least this often.
+const TICK: TimeDelta = TimeDelta::seconds(60);
+/// Batches of one queue that are handled at once.
+const CONCURRENCY: usize = 16;
+/// A sweep that failed comes again.
+const AFTER_FAILURE: TimeDelta = TimeDelta::seconds(1);
+/// What expired is removed as often.
+const CLEANING: TimeDelta = TimeDelta::hours(1);
+
+/// What is to be done when, and what is being done.
+#[derive(Debug)]
+pub(crate) struct Agenda {
+    state: Mutex<State>,
+    /// Something is new for the runner.
+    news: Notify,
+    /// Something ended, for who waits until all is quiet.
+    progress: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    sweep_at: DateTime<Utc>,
+    clean_at: DateTime<Utc>,
+    sweeping: bool,
+    /// Batches in the hands of each queue's function.
+    handling: [usize; 2],
+    stopped: bool,
+}
+
+impl Agenda {
+    pub(crate) fn new(now: DateTime<Utc>) -> Self {
+        let state =
+            State { sweep_at: now, clean_at: now + CLEANING, sweeping: false, handling: [0; 2], stopped: false };
+        Self { state: Mutex::new(state), news: Notify::new(), progress: watch::Sender::new(()) }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A row comes due at `at`.
+    pub(crate) fn sweep_by(&self, at: DateTime<Utc>) {
+        let mut state = self.state();
+        state.sweep_at = state.sweep_at.min(at);
+        drop(state);
+        self.changed();
+    }
+
+    /// A message was sent, or something ended.
+    pub(crate) fn changed(&self) {
+        self.news.notify_one();
+        self.progress.send_replace(());
+    }
+
+    pub(crate) fn stop(&self) {
+        self.state().stopped = true;
+        self.changed();
+    }
+
+    fn is_busy(&self) -> bool {
+        let state = self.state();
+        state.sweeping || state.handling.iter().any(|handling| *handling > 0)
+    }
+}
+
+/// Runs the functions.
+#[derive(Clone)]
+pub(crate) struct Runner {
+    pub(crate) app: App,
+    pub(crate) queues: Queues,
+    pub(crate) agenda: Arc<Agenda>,
+    pub(crate) time: Arc<dyn Time>,
+    pub(crate) clean: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Runner {
+    /// Runs until the agenda is stopped.
+    pub(crate) async fn run(self) {
+        loop {
+            if self.agenda.state().stopped {
+                return;
+            }
+            let now = self.time.now();
+            self.start_what_is_due(now);
+            let next = self.next_at();
+            tokio::select! {
+                () = self.agenda.news.notified() => {}
+                // What is due and was not started waits for a free hand, which is news.
+                () = self.time.sleep_until(next), if next > now => {}
+            }
+        }
+    }
+
+    /// When something is next to be done.
+    pub(crate) fn next_at(&self) -> DateTime<Utc> {
+        let sweep_at = self.agenda.state().sweep_at;
+        match self.queues.next_at() {
+            Ok(next) => next.map_or(sweep_at, |next| next.min(sweep_at)),
+            Err(error) => {
+                tracing::error!(%error, "the queues cannot be read");
+                sweep_at
+            }
+        }
+    }
+
+    /// Ends when nothing is being done and nothing is due.
+    pub(crate) async fn settle(&self) {
+        let mut progress = self.agenda.progress.subscribe();
+        loop {
+            progress.borrow_and_update();
+            if !self.agenda.is_busy() && self.next_at() > self.time.now() {
+                return;
+            }
+            if progress.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends when nothing is being done.
+    pub(crate) async fn finished(&self) {
+        let mut progress = self.agenda.progress.subscribe();
+        while self.agenda.is_busy() && progress.changed().await.is_ok() {}
+    }
+
+    fn start_what_is_due(&self, now: DateTime<Utc>) {
+        let mut state = self.agenda.state();
+        if state.sweep_at <= now && !state.sweeping {
+            state.sweeping = true;
+            state.sweep_at = now + TICK;
+            spawn(self.clone().sweep());
+        }
+        if state.clean_at <= now {
+            state.clean_at = now + CLEANING;
+            let clean = Arc::clone(&self.clean);
+            tokio::task::spawn_blocking(move || clean());
+        }
+        drop(state);
+        for queue in Queue::ALL {
+            while self.agenda.state().handling[queue as usize] < CONCURRENCY {
+                match self.queues.receive(queue.name(), now) {
+                    Ok(messages) if messages.is_empty() => break,
+                    Ok(messages) => {
+                        self.agenda.state().handling[queue as usize] += 1;
+                        spawn(self.clone().handle(queue, messages));
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "messages cannot be received");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn sweep(self) {
+        let swept = AssertUnwindSafe(sweep::tick(&self.app)).catch_unwind().await;
+        let next = match swept {
+            Ok(Ok(swept)) => swept.next_due,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the sweep failed");
+                Some(self.time.now() + AFTER_FAILURE)
+            }
+            Err(_) => Some(self.time.now() + AFTER_FAILURE),
+        };
+        let mut state = self.agenda.state();
+        state.sweeping = false;
+        state.sweep_at = next.into_iter().chain([state.sweep_at]).min().unwrap_or(state.sweep_at);
+        drop(state);
+        self.agenda.changed();
+    }
+
+    async fn handle(self, queue: Queue, messages: Vec<Received>) {
+        let event = event(queue, &messages);
+        let handled = AssertUnwindSafe(async {
+            match queue {
+                Queue::Sweep => sweep::wake_ups(&self.app, event).await,
+                Queue::Notify => notify::wake_ups(&self.app, event).await,
+            }
+        })
+        .catch_unwind()
+        .await;
+        if let Ok(SqsBatchResponse { batch_item_failures, .. }) = handled {
+            let failed = |id: &&str| batch_item_failures.iter().any(|failure| failure.item_identifier == *id);
+            let handled = messages.iter().map(|message| message.id.as_str()).filter(|id| !failed(id));
+            if let Err(error) = self.queues.delete(handled) {
+                tracing::error!(%error, "handled messages cannot be deleted");
+            }
+        }
+        self.agenda.state().handling[queue as usize] -= 1;
+        self.agenda.changed();
+    }
+}
+
+/// A batch as Lambda hands it to a function.
+fn event(queue: Queue, messages: &[Received]) -> SqsEvent {
+    let records: Vec<_> = messages
+        .iter()
+        .map(|message| {
+            json!({
+                "messageId": message.id,
+                "receiptHandle": message.id,
+                "body": message.body,
+                "attributes": {
+                    "ApproximateReceiveCount": message.receives.to_string(),
+                    "SentTimestamp": message.sent_at.timestamp_millis().to_string(),
+                },
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": format!("arn:aws:sqs:eu-west-1:000000000000:medic-{}", queue.name()),
+                "awsRegion": "eu-west-1",
+            })
+        })
+        .collect();
+    // The shape is fixed above; an event that did not read would deliver nothing, and its messages would come again.
+    serde_json::from_value(json!({"Records": records})).unwrap_or_default()
+}
+
+fn spawn(work: impl Future<Output = ()> + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "the local system starts functions as AWS does: beside each other")]
+    drop(tokio::spawn(work));
+}

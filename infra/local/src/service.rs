@@ -1,0 +1,238 @@
+//! Starts the whole system, and stops it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use chrono::{DateTime, TimeDelta, Utc};
+use emulators::{DynamoDb, QueueError, QueueSettings, Queues};
+use metrics_exporter_prometheus::PrometheusHandle;
+use operations::bootstrap_key;
+use runtime::{App, Clock, Config};
+use store::Table;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::runner::{Agenda, Runner};
+use crate::wakes::LocalWakes;
+use crate::{SystemTime, Time};
+
+/// How to start.
+#[derive(Clone)]
+pub struct Options {
+    pub listen: SocketAddr,
+    /// Where the state is kept; nowhere, if there is none.
+    pub data_dir: Option<PathBuf>,
+    pub config: Config,
+    pub time: Arc<dyn Time>,
+    pub prometheus: Option<PrometheusHandle>,
+}
+
+impl Options {
+    /// A system on the machine's time.
+    pub fn new(listen: SocketAddr, config: Config) -> Self {
+        Self { listen, data_dir: None, config, time: Arc::new(SystemTime::default()), prometheus: None }
+    }
+}
+
+/// Why the system did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the data folder {0} cannot be used")]
+    Folder(PathBuf, #[source] std::io::Error),
+    #[error("another process uses the data folder {0}")]
+    InUse(PathBuf),
+    #[error("the address {0} cannot be listened on")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    #[error("the embedded database does not open: {0}")]
+    Database(String),
+    #[error("the queues do not open")]
+    Queues(#[from] QueueError),
+    #[error("the table cannot be made")]
+    Table(#[from] store::Error),
+    #[error("the admin key cannot be made")]
+    AdminKey(#[from] operations::Error),
+    #[error("the clients cannot be made: {0}")]
+    Clients(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The system at work.
+pub struct Service {
+    address: SocketAddr,
+    new_admin_key: Option<String>,
+    runner: Runner,
+    dynamodb: DynamoDb,
+    stop: watch::Sender<bool>,
+    tasks: [JoinHandle<()>; 2],
+    /// Held as long as the data folder is used.
+    _lock: Option<std::fs::File>,
+}
+
+/// As the template sets its queues: six times the functions' timeout, five tries.
+const QUEUE_SETTINGS: QueueSettings = QueueSettings { visibility_timeout: TimeDelta::seconds(180), max_receives: 5 };
+/// The table's name, which only this process sees.
+const TABLE_NAME: &str = "medic";
+/// What is under way at a stop may take so long.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+impl Service {
+    /// Starts: the table, the queues, the functions, and the address they answer at.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let Options { listen, data_dir, config, time, prometheus } = options;
+        let folder = data_dir.as_deref();
+        let lock = folder.map(lock).transpose()?;
+        let dynamodb = match folder {
+            Some(folder) => DynamoDb::open(&folder.join("table.db")),
+            None => DynamoDb::in_memory(),
+        }
+        .map_err(StartError::Database)?;
+        let queues = match folder {
+            Some(folder) => Queues::open(&folder.join("queues.db"), QUEUE_SETTINGS),
+            None => Queues::in_memory(QUEUE_SETTINGS),
+        }?;
+        let table = Table::new(dynamodb.client(), TABLE_NAME);
+        table.create().await?;
+        let new_admin_key = admin_key(&table, folder, time.now()).await?;
+
+        let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
+        let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
+
+        let agenda = Arc::new(Agenda::new(time.now()));
+        let wakes = LocalWakes { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };
+        let medic = runtime::medic(&config, table, Arc::new(wakes), true).map_err(StartError::Clients)?;
+        let clock: Arc<dyn Clock> = Arc::new(TimeClock(Arc::clone(&time)));
+        let app = App { medic: Arc::new(medic), clock, prometheus };
+        let cleaner = dynamodb.clone();
+        let clean = Arc::new(move || {
+            if let Err(error) = cleaner.remove_expired() {
+                tracing::error!(%error, "what expired cannot be removed");
+            }
+        });
+        let runner = Runner { app: app.clone(), queues, agenda, time, clean };
+
+        let (stop, stopped) = watch::channel(false);
+        let router = router(&app);
+        let server = async move {
+            let served = axum::serve(listener, router).with_graceful_shutdown(wait_for(stopped));
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the server failed");
+            }
+        };
+        let tasks = [spawn(server), spawn(runner.clone().run())];
+        Ok(Self { address, new_admin_key, runner, dynamodb, stop, tasks, _lock: lock })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The admin key, if this start made it.
+    pub fn new_admin_key(&self) -> Option<&str> {
+        self.new_admin_key.as_deref()
+    }
+
+    /// The embedded database, to measure it or to take it away.
+    pub fn dynamodb(&self) -> &DynamoDb {
+        &self.dynamodb
+    }
+
+    /// The operations themselves, for what no request reaches.
+    pub fn medic(&self) -> &operations::Medic {
+        &self.runner.app.medic
+    }
+
+    /// Ends when nothing is being done and nothing is due.
+    pub async fn settle(&self) {
+        self.runner.settle().await;
+    }
+
+    /// When something is next to be done.
+    pub fn next_at(&self) -> DateTime<Utc> {
+        self.runner.next_at()
+    }
+
+    /// The messages that no function could handle.
+    pub fn dead_letters(&self) -> Result<Vec<String>, QueueError> {
+        let mut letters = self.runner.queues.dead_letters("sweep")?;
+        letters.extend(self.runner.queues.dead_letters("notify")?);
+        Ok(letters)
+    }
+
+    /// Stops: what is under way has three seconds; the rest goes on at the next start.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        self.runner.agenda.stop();
+        for mut task in self.tasks {
+            if tokio::time::timeout(PATIENCE, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+        if tokio::time::timeout(PATIENCE, self.runner.finished()).await.is_err() {
+            tracing::warn!("some work was still under way; it goes on at the next start");
+        }
+    }
+}
+
+/// The functions' routes as one router, with the document of them all.
+fn router(app: &App) -> Router {
+    let (routes, paths) = ingest::router().merge(api::router()).merge(api::notices()).split_for_parts();
+    let docs = api::docs(api::document(paths));
+    runtime::serve(routes, app).merge(docs).with_state(app.clone())
+}
+
+/// A clock made of a time.
+#[derive(Debug)]
+struct TimeClock(Arc<dyn Time>);
+
+impl Clock for TimeClock {
+    fn now(&self) -> DateTime<Utc> {
+        self.0.now()
+    }
+}
+
+async fn wait_for(mut stopped: watch::Receiver<bool>) {
+    // An error means that the service is gone, which is a stop too.
+    stopped.wait_for(|stopped| *stopped).await.map(|_| ()).unwrap_or_default();
+}
+
+fn lock(folder: &Path) -> Result<std::fs::File, StartError> {
+    let failed = |error| StartError::Folder(folder.to_owned(), error);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let file = std::fs::File::create(folder.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse(folder.to_owned())),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+async fn admin_key(table: &Table, folder: Option<&Path>, now: DateTime<Utc>) -> Result<Option<String>, StartError> {
+    let file = folder.map(|folder| folder.join("admin.key"));
+    let kept = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+    let keep = |key: &str| match &file {
+        Some(file) => write_private(file, key).map_err(|error| StartError::Folder(file.clone(), error)),
+        None => Ok(()),
+    };
+    bootstrap_key(table, kept, keep, now).await
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let draft = file.with_extension("key.new");
+    let mut options = std::fs::OpenOptions::new();
+    let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    writeln!(written, "{text}")?;
+    written.sync_all()?;
+    std::fs::rename(&draft, file)
+}
+
+fn spawn(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    #[expect(clippy::disallowed_methods, reason = "the server and the runner live as long as the service")]
+    tokio::spawn(work)
+}

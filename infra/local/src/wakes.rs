@@ -1,0 +1,43 @@
+//! The wake-up port of the local system: the same messages and schedules as on AWS, on the stand-in. The runner is also
+//! told the exact time, so that here an alert leaves within tenths of a second.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use emulators::Queues;
+use outbound::{Route, Wake, WakeError, Wakes};
+
+use crate::Time;
+use crate::runner::{Agenda, Queue};
+
+#[derive(Debug)]
+pub(crate) struct LocalWakes {
+    pub(crate) queues: Queues,
+    pub(crate) agenda: Arc<Agenda>,
+    pub(crate) time: Arc<dyn Time>,
+}
+
+#[async_trait]
+impl Wakes for LocalWakes {
+    async fn wake(&self, wake: Wake, at: DateTime<Utc>) -> Result<(), WakeError> {
+        let now = self.time.now();
+        let queue = match &wake {
+            Wake::Row { .. } | Wake::Shard { .. } => Queue::Sweep,
+            Wake::Lane { .. } => Queue::Notify,
+        };
+        let body = serde_json::to_string(&wake).map_err(|error| WakeError(Box::new(error)))?;
+        let sent = match Route::of(at, now) {
+            Route::Message { delay_seconds } => {
+                self.queues.send(queue.name(), &body, TimeDelta::seconds(delay_seconds.into()), now)
+            }
+            Route::Schedule => self.queues.schedule(&body, at, queue.name(), &body),
+        };
+        sent.map_err(|error| WakeError(Box::new(error)))?;
+        match queue {
+            Queue::Sweep => self.agenda.sweep_by(at.max(now)),
+            Queue::Notify => self.agenda.changed(),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! What a service says, and how much of it the rules remember.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+
+use crate::{HeartbeatId, Invalid, from_millis};
+
+/// What a heartbeat says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    Up,
+    Down,
+    Started,
+    Completed,
+    Failed,
+}
+
+impl Status {
+    pub const ALL: [Self; 5] = [Self::Up, Self::Down, Self::Started, Self::Completed, Self::Failed];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "UP",
+            Self::Down => "DOWN",
+            Self::Started => "STARTED",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+        }
+    }
+
+    /// Whether it counts towards a service's threshold.
+    pub const fn is_life(self) -> bool {
+        match self {
+            Self::Up | Self::Started | Self::Completed => true,
+            Self::Down | Self::Failed => false,
+        }
+    }
+
+    /// Whether, as the last of enough heartbeats, it closes an alert.
+    pub const fn is_recovery(self) -> bool {
+        match self {
+            Self::Up | Self::Completed => true,
+            Self::Started | Self::Down | Self::Failed => false,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| Invalid::new("status", "must be one of UP, DOWN, STARTED, COMPLETED, FAILED"))
+    }
+}
+
+/// A heartbeat's place in time in 61 bits: its milliseconds, then 20 of its id's bits that tell apart what came in one
+/// millisecond. Zero stands for "none yet".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Stamp(i64);
+
+impl Stamp {
+    pub const NONE: Self = Self(0);
+
+    pub fn of(id: HeartbeatId) -> Self {
+        let bits = id.uuid().as_u128();
+        // RFC 9562: 48 bits of milliseconds, 4 of version, 12 random, 2 of variant, 62 random.
+        let millis = (bits >> 80) & 0xffff_ffff_ffff;
+        let random = ((bits >> 64) & 0xfff) << 8 | ((bits >> 54) & 0xff);
+        Self(i64::try_from(millis << 20 | random).unwrap_or(i64::MAX))
+    }
+
+    pub const fn from_raw(raw: i64) -> Self {
+        Self(raw)
+    }
+
+    pub const fn raw(self) -> i64 {
+        self.0
+    }
+
+    pub fn time(self) -> Option<DateTime<Utc>> {
+        (self != Self::NONE).then(|| from_millis(self.0 >> 20))
+    }
+}
+
+/// What a threshold needs to know of recent heartbeats: as many stamps as the threshold, newest first, and the last
+/// explicit failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulse {
+    pub beats: Vec<Stamp>,
+    /// The newest `DOWN` or `FAILED`; it voids the beats before it.
+    pub failed: Stamp,
+    /// The status of the newest heartbeat of any kind.
+    pub last_status: Option<Status>,
+}
+
+impl Pulse {
+    /// No heartbeat yet, with room for `threshold` of them.
+    pub fn empty(threshold: u32) -> Self {
+        Self { beats: vec![Stamp::NONE; threshold as usize], failed: Stamp::NONE, last_status: None }
+    }
+
+    /// The newest heartbeat of any kind.
+    pub fn newest(&self) -> Stamp {
+        self.beats.first().copied().unwrap_or_default().max(self.failed)
+    }
+
+    /// Adds a heartbeat, which may be older than others and may be one already counted. Answers whether it was new.
+    pub fn record(&mut self, stamp: Stamp, status: Status) -> bool {
+        let is_newest = stamp > self.newest();
+        let counted = if status.is_life() { self.insert(stamp) } else { stamp > self.failed };
+        if counted && !status.is_life() {
+            self.failed = stamp;
+        }
+        if is_newest {
+            self.last_status = Some(status);
+        }
+        counted
+    }
+
+    fn insert(&mut self, stamp: Stamp) -> bool {
+        let place = self.beats.partition_point(|beat| *beat > stamp);
+        if place >= self.beats.len() || self.beats[place] == stamp {
+            return false;
+        }
+        self.beats.insert(place, stamp);
+        self.beats.pop();
+        true
+    }
+
+    /// The time of the oldest of the last `threshold` beats that nothing voided, if so many came.
+    pub fn nth_newest(&self) -> Option<DateTime<Utc>> {
+        self.beats.last().filter(|beat| **beat > self.failed).and_then(|beat| beat.time())
+    }
+
+    /// Makes room for another threshold. Beats that were not kept are unknown, so a higher one starts counting anew.
+    pub fn resize(&mut self, threshold: u32) {
+        self.beats.resize(threshold as usize, Stamp::NONE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(n: i64) -> Stamp {
+        Stamp(n << 20)
+    }
+
+    #[test]
+    fn a_stamp_keeps_the_ids_order_and_time() {
+        let at = from_millis(1_790_000_000_123);
+        let (low, high) = (HeartbeatId::at(at, [0; 10]), HeartbeatId::at(at, [0xff; 10]));
+        assert!(Stamp::of(low) < Stamp::of(high));
+        assert_eq!(Stamp::of(high).time(), Some(at));
+        assert!(Stamp::of(high) < Stamp::of(HeartbeatId::at(from_millis(1_790_000_000_124), [0; 10])));
+    }
+
+    #[test]
+    fn beats_are_kept_in_order_and_counted_once() {
+        let mut pulse = Pulse::empty(2);
+        assert!(pulse.record(stamp(5), Status::Up));
+        assert!(pulse.record(stamp(3), Status::Up));
+        assert!(!pulse.record(stamp(5), Status::Up));
+        assert!(!pulse.record(stamp(1), Status::Up));
+        assert_eq!(pulse.beats, [stamp(5), stamp(3)]);
+    }
+
+    #[test]
+    fn a_failure_voids_what_came_before_it() {
+        let mut pulse = Pulse::empty(1);
+        pulse.record(stamp(5), Status::Up);
+        assert!(pulse.nth_newest().is_some());
+        pulse.record(stamp(6), Status::Failed);
+        assert_eq!(pulse.nth_newest(), None);
+        pulse.record(stamp(7), Status::Up);
+        assert!(pulse.nth_newest().is_some());
+        assert_eq!(pulse.last_status, Some(Status::Up));
+    }
+}

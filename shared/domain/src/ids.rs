@@ -1,0 +1,101 @@
+//! A type per id, so that one kind cannot be passed for another.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::Invalid;
+
+macro_rules! integer_id {
+    ($(#[$doc:meta])* $name:ident, $field:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(i64);
+
+        impl $name {
+            /// An id as a counter gave it: a whole number from 1.
+            pub const fn new(value: i64) -> Self {
+                Self(value)
+            }
+
+            pub const fn get(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                match text.parse() {
+                    Ok(value) if value > 0 => Ok(Self(value)),
+                    _ => Err(Invalid::new($field, "must be a whole number from 1 to 9223372036854775807")),
+                }
+            }
+        }
+    };
+}
+
+integer_id!(
+    /// One thing that must report.
+    ServiceId, "service_id"
+);
+integer_id!(
+    /// One outage, from its opening to its close.
+    AlertId, "alert_id"
+);
+integer_id!(
+    /// One API key; part of the key itself.
+    ApiKeyId, "api_key_id"
+);
+
+macro_rules! time_sorted_id {
+    ($(#[$doc:meta])* $name:ident, $field:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id of the instant `at`; ids of one instant differ in random bits (UUID version 7, RFC 9562).
+            pub fn at(at: DateTime<Utc>, random: [u8; 10]) -> Self {
+                let millis = u64::try_from(at.timestamp_millis()).unwrap_or_default();
+                Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+            }
+
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                Uuid::parse_str(text).map(Self).map_err(|_| Invalid::new($field, "must be a UUID"))
+            }
+        }
+    };
+}
+
+time_sorted_id!(
+    /// One heartbeat; sorts by the time at which Medic took it.
+    HeartbeatId, "heartbeat_id"
+);
+time_sorted_id!(
+    /// One thing that receivers must be told; sorts in the order in which they must hear it.
+    NoticeId, "notice_id"
+);

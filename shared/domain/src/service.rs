@@ -1,0 +1,325 @@
+//! A service: one thing that must report, how often, and how it stands.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::{AlertId, HeartbeatName, Invalid, Label, Pulse, ServiceId, Stamp, Status, parse_interval};
+
+/// How often a service must report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// The span in which `threshold` heartbeats must come.
+    pub interval: TimeDelta,
+    /// How much later than that is still in time.
+    pub grace: TimeDelta,
+    /// Heartbeats needed within an interval: 1 to 20.
+    pub threshold: u32,
+}
+
+impl Rule {
+    pub const MAX_THRESHOLD: u32 = 20;
+    const MAX_GRACE_SECONDS: i64 = 366 * 24 * 3600;
+
+    /// Reads the three fields as the API writes them: minutes, seconds, a count.
+    pub fn parse(alert_interval: f64, grace_period_seconds: i64, threshold: i64) -> Result<Self, Invalid> {
+        let threshold = u32::try_from(threshold)
+            .ok()
+            .filter(|n| (1..=Self::MAX_THRESHOLD).contains(n))
+            .ok_or_else(|| Invalid::new("threshold", "must be a whole number from 1 to 20"))?;
+        if !(0..=Self::MAX_GRACE_SECONDS).contains(&grace_period_seconds) {
+            return Err(Invalid::new("grace_period_seconds", "must be from 0 to 31622400 (a year)"));
+        }
+        Ok(Self {
+            interval: parse_interval(alert_interval)?,
+            grace: TimeDelta::seconds(grace_period_seconds),
+            threshold,
+        })
+    }
+}
+
+/// How urgent an outage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Priority {
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+}
+
+impl Priority {
+    pub const ALL: [Self; 5] = [Self::P1, Self::P2, Self::P3, Self::P4, Self::P5];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::P1 => "p1",
+            Self::P2 => "p2",
+            Self::P3 => "p3",
+            Self::P4 => "p4",
+            Self::P5 => "p5",
+        }
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Priority {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL
+            .into_iter()
+            .find(|priority| priority.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| Invalid::new("priority", "must be one of p1, p2, p3, p4, p5"))
+    }
+}
+
+/// Whether every target is told, or one after the other until one takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotificationMode {
+    NotifyAll,
+    NotifyUntilSuccess,
+}
+
+impl NotificationMode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotifyAll => "notify_all",
+            Self::NotifyUntilSuccess => "notify_until_success",
+        }
+    }
+}
+
+impl FromStr for NotificationMode {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        [Self::NotifyAll, Self::NotifyUntilSuccess]
+            .into_iter()
+            .find(|mode| mode.as_str() == text)
+            .ok_or_else(|| Invalid::new("notification_mode", "must be notify_all or notify_until_success"))
+    }
+}
+
+/// The team of a service that names none.
+pub type TeamName = Label;
+
+/// What describes a service and changes only when somebody edits it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    pub heartbeat_name: HeartbeatName,
+    pub service_name: Label,
+    pub team: TeamName,
+    pub priority: Priority,
+    /// Where the on-call reads what to do; often a link.
+    pub runbook: Option<String>,
+    pub notification_mode: NotificationMode,
+    pub max_duration_ms: Option<u64>,
+    pub date_added: DateTime<Utc>,
+    pub date_modified: Option<DateTime<Utc>>,
+}
+
+impl Profile {
+    pub const DEFAULT_TEAM: &str = "site-reliability";
+    pub const MAX_LABEL_CHARS: usize = 128;
+    pub const MAX_RUNBOOK_CHARS: usize = 2_048;
+
+    pub fn parse_service_name(text: impl Into<String>) -> Result<Label, Invalid> {
+        Label::parse("service_name", text, Self::MAX_LABEL_CHARS)
+    }
+
+    pub fn parse_team(text: impl Into<String>) -> Result<TeamName, Invalid> {
+        Label::parse("team", text, Self::MAX_LABEL_CHARS)
+    }
+
+    /// An empty runbook counts as none.
+    pub fn parse_runbook(text: String) -> Result<Option<String>, Invalid> {
+        if text.chars().count() > Self::MAX_RUNBOOK_CHARS {
+            return Err(Invalid::new("runbook", "must be at most 2048 characters long"));
+        }
+        if text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
+            return Err(Invalid::new("runbook", "must not contain control characters"));
+        }
+        Ok(Some(text).filter(|text| !text.trim().is_empty()))
+    }
+
+    pub fn parse_max_duration_ms(millis: i64) -> Result<u64, Invalid> {
+        const LONGEST: i64 = 366 * 24 * 3_600_000;
+        u64::try_from(millis)
+            .ok()
+            .filter(|_| (1..=LONGEST).contains(&millis))
+            .ok_or_else(|| Invalid::new("max_duration_ms", "must be from 1 to 31622400000 (a year)"))
+    }
+}
+
+/// Somebody asked not to be told for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mute {
+    pub since: DateTime<Utc>,
+    pub until: DateTime<Utc>,
+}
+
+impl Mute {
+    const DEFAULT_LENGTH: TimeDelta = TimeDelta::hours(24);
+
+    pub fn starting(now: DateTime<Utc>, until: Option<DateTime<Utc>>) -> Self {
+        Self { since: now, until: until.unwrap_or(now + Self::DEFAULT_LENGTH) }
+    }
+}
+
+/// An event that the next judgement must act on, whatever the heartbeats say by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// The service itself said `DOWN` or `FAILED`.
+    Said(Status),
+    /// An operator set `down`.
+    SetDown,
+    /// An operator cleared `down`.
+    SetUp,
+}
+
+/// The open alert, as far as the judgement needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    pub alert_id: AlertId,
+    /// Heartbeats up to this one were known when the alert opened; only later ones count towards recovery.
+    pub known: Stamp,
+    pub next_reminder_at: DateTime<Utc>,
+    /// 1 at the opening, and 1 more for each interval since.
+    pub cycle: u32,
+    /// Whether anybody was told. A muted service's alert opens untold.
+    pub told: bool,
+    /// Somebody took it: no more reminders.
+    pub acknowledged: bool,
+    /// When the last notice of this alert was made; the next is later, whatever the clocks say.
+    pub last_notice_at: DateTime<Utc>,
+}
+
+/// How a service stands: what heartbeats and the sweep write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    pub id: ServiceId,
+    pub rule: Rule,
+    pub active: bool,
+    /// Gone for its users; the sweep still closes its alert and removes it.
+    pub deleted: bool,
+    /// From when a service counts that has not yet sent enough heartbeats.
+    pub counts_from: DateTime<Utc>,
+    pub pulse: Pulse,
+    /// How many heartbeats were recorded: moves with each of them.
+    pub heard: u64,
+    pub pending: Option<Pending>,
+    pub outage: Option<Outage>,
+    pub mute: Option<Mute>,
+    /// When the row comes due in the index.
+    pub due_at: Option<DateTime<Utc>>,
+    /// Moves with each operator's change and each transition, not with heartbeats.
+    pub version: u64,
+}
+
+impl Service {
+    /// A service that begins to count now.
+    pub fn register(id: ServiceId, rule: Rule, now: DateTime<Utc>) -> Self {
+        let mut service = Self {
+            id,
+            rule,
+            active: true,
+            deleted: false,
+            counts_from: now,
+            pulse: Pulse::empty(rule.threshold),
+            heard: 0,
+            pending: None,
+            outage: None,
+            mute: None,
+            due_at: None,
+            version: 1,
+        };
+        service.due_at = service.timer();
+        service
+    }
+
+    /// What users see: an operator's word counts from when it was given.
+    pub fn is_down(&self) -> bool {
+        match self.pending {
+            Some(Pending::SetDown) => true,
+            Some(Pending::SetUp) => false,
+            Some(Pending::Said(_)) | None => self.outage.is_some(),
+        }
+    }
+
+    /// How many intervals the outage has lasted, as triggers count it: 0 when there is none.
+    pub fn consecutive_failures(&self) -> u32 {
+        self.outage.as_ref().map_or(0, |outage| outage.cycle)
+    }
+
+    /// Whether notices are held back at `now`.
+    pub fn is_muted(&self, now: DateTime<Utc>) -> bool {
+        self.mute.is_some_and(|mute| now < mute.until)
+    }
+
+    /// Records a heartbeat. Answers whether the sweep must look at once.
+    pub fn hear(&mut self, stamp: Stamp, status: Status, now: DateTime<Utc>) -> bool {
+        let new = self.pulse.record(stamp, status);
+        self.heard += u64::from(new);
+        if new && !status.is_life() && self.outage.is_none() {
+            self.pending = Some(Pending::Said(status));
+        }
+        let look_now = new && (self.outage.is_some() || self.pending.is_some());
+        if look_now {
+            self.due_at = Some(now);
+        }
+        look_now
+    }
+
+    /// Applies an operator's change to how the service is watched.
+    pub fn edit(&mut self, patch: &ServicePatch, now: DateTime<Utc>) {
+        let ServicePatch { rule, active, mute, down } = patch;
+        if let Some(rule) = rule {
+            if rule.threshold > self.rule.threshold {
+                self.counts_from = now;
+            }
+            self.pulse.resize(rule.threshold);
+            self.rule = *rule;
+        }
+        if let Some(active) = *active {
+            if active && !self.active {
+                self.counts_from = now;
+            }
+            if !active {
+                self.pending = None;
+            }
+            self.active = active;
+        }
+        if let Some(mute) = mute {
+            self.mute = *mute;
+        }
+        if let Some(down) = *down
+            && self.active
+            && down != self.is_down()
+        {
+            self.pending = match (down, &self.outage) {
+                (true, None) => Some(Pending::SetDown),
+                (false, Some(_)) => Some(Pending::SetUp),
+                // The change that is still pending is taken back.
+                (true, Some(_)) | (false, None) => None,
+            };
+        }
+        self.version += 1;
+        self.due_at = Some(now);
+    }
+}
+
+/// An operator's change to how a service is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServicePatch {
+    pub rule: Option<Rule>,
+    pub active: Option<bool>,
+    pub mute: Option<Option<Mute>>,
+    pub down: Option<bool>,
+}

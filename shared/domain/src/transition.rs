@@ -1,0 +1,211 @@
+//! Judges a service: whether it is late, has recovered, or must be spoken of again. Pure.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::{AlertId, Outage, Pending, Service};
+
+/// What should happen to a service now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing until `due_at`; nothing at all without one.
+    Rest { due_at: Option<DateTime<Utc>> },
+    /// One transition; judge again after it.
+    Act(Transition),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transition {
+    Open(Opening),
+    /// So many more intervals have passed.
+    Remind {
+        intervals: u32,
+    },
+    /// A mute has come to its end.
+    Unmute,
+    /// The alert is open, and nobody was told while it was muted.
+    TellOpen,
+    Close(Close),
+    /// A deleted service without an alert leaves the table.
+    Remove,
+}
+
+/// Why an alert opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// Too few heartbeats; it was due at this instant.
+    Overdue {
+        since: DateTime<Utc>,
+    },
+    Pending(Pending),
+}
+
+/// Why an alert closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    Recovered,
+    /// An operator cleared `down`.
+    SetUp,
+    /// The service is no longer watched: nobody is told, but incidents are resolved.
+    Unwatched,
+}
+
+/// What a transition leaves behind, apart from the service itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub service: Service,
+    /// Whether people are told, and at which instant of the alert's own order.
+    pub notice_at: Option<DateTime<Utc>>,
+}
+
+impl Service {
+    /// What should happen at `now`.
+    pub fn judge(&self, now: DateTime<Utc>) -> Decision {
+        match self.transition(now) {
+            Some(transition) => Decision::Act(transition),
+            None => Decision::Rest { due_at: self.timer() },
+        }
+    }
+
+    fn transition(&self, now: DateTime<Utc>) -> Option<Transition> {
+        let outage = self.outage.as_ref();
+        if self.deleted || !self.active {
+            return match outage {
+                Some(_) => Some(Transition::Close(Close::Unwatched)),
+                None if self.deleted => Some(Transition::Remove),
+                None => self.mute_ended(now).then_some(Transition::Unmute),
+            };
+        }
+        if self.mute_ended(now) {
+            return Some(Transition::Unmute);
+        }
+        let Some(outage) = outage else {
+            if let Some(pending) = self.pending {
+                return Some(Transition::Open(Opening::Pending(pending)));
+            }
+            let since = self.overdue_at();
+            return (now >= since).then_some(Transition::Open(Opening::Overdue { since }));
+        };
+        if self.pending == Some(Pending::SetUp) {
+            return Some(Transition::Close(Close::SetUp));
+        }
+        if self.has_recovered(outage) {
+            return Some(Transition::Close(Close::Recovered));
+        }
+        if !outage.told && self.mute.is_none() {
+            return Some(Transition::TellOpen);
+        }
+        (now >= outage.next_reminder_at)
+            .then(|| Transition::Remind { intervals: 1 + intervals(now - outage.next_reminder_at, self.rule.interval) })
+    }
+
+    fn mute_ended(&self, now: DateTime<Utc>) -> bool {
+        self.mute.is_some_and(|mute| now >= mute.until)
+    }
+
+    /// The instant from which the service is late, as it stands.
+    pub fn overdue_at(&self) -> DateTime<Utc> {
+        let base = self.pulse.nth_newest().map_or(self.counts_from, |beat| beat.max(self.counts_from));
+        base + self.rule.interval + self.rule.grace
+    }
+
+    /// Enough heartbeats again within an interval, the last of them one that recovers, and new since the opening.
+    /// Read at the time of the last heartbeat, so that a late look sees what a timely one would have seen.
+    fn has_recovered(&self, outage: &Outage) -> bool {
+        let (Some(newest), Some(oldest)) = (self.pulse.beats.first(), self.pulse.nth_newest()) else {
+            return false;
+        };
+        let recovers = self.pulse.last_status.is_some_and(crate::Status::is_recovery);
+        *newest > outage.known && recovers && newest.time().is_some_and(|newest| oldest > newest - self.rule.interval)
+    }
+
+    /// The earliest of the service's timers.
+    pub fn timer(&self) -> Option<DateTime<Utc>> {
+        let mute = self.mute.map(|mute| mute.until);
+        let watch = self.active.then(|| self.outage.as_ref().map_or_else(|| self.overdue_at(), |o| o.next_reminder_at));
+        mute.into_iter().chain(watch).min()
+    }
+
+    /// The service after its alert opened as `alert_id`.
+    pub fn opened(mut self, alert_id: AlertId, now: DateTime<Utc>) -> Change {
+        let told = self.mute.is_none();
+        // What an operator sets, only later heartbeats clear; what the service said, those after its word.
+        let known = match self.pending {
+            Some(Pending::Said(_)) => self.pulse.failed,
+            Some(Pending::SetDown | Pending::SetUp) | None => self.pulse.newest(),
+        };
+        self.pending = None;
+        self.outage = Some(Outage {
+            alert_id,
+            known,
+            next_reminder_at: now + self.rule.interval,
+            cycle: 1,
+            told,
+            acknowledged: false,
+            last_notice_at: now,
+        });
+        self.changed(told.then_some(now))
+    }
+
+    /// The service after a transition that needs no new alert.
+    pub fn apply(mut self, transition: Transition, now: DateTime<Utc>) -> Change {
+        let mut notice_at = None;
+        match transition {
+            Transition::Open(_) | Transition::Remove => {}
+            Transition::Unmute => self.mute = None,
+            Transition::TellOpen => {
+                if let Some(outage) = &mut self.outage {
+                    outage.told = true;
+                    notice_at = Some(outage.next_notice_at(now));
+                }
+            }
+            Transition::Remind { intervals } => {
+                let interval = self.rule.interval;
+                let muted = self.is_muted(now);
+                if let Some(outage) = &mut self.outage {
+                    outage.cycle += intervals;
+                    outage.next_reminder_at += interval * i32::try_from(intervals).unwrap_or(i32::MAX);
+                    if outage.told && !outage.acknowledged && !muted {
+                        notice_at = Some(outage.next_notice_at(now));
+                    }
+                }
+            }
+            Transition::Close(close) => {
+                if let Some(mut outage) = self.outage.take()
+                    && outage.told
+                {
+                    notice_at = Some(outage.next_notice_at(now));
+                }
+                self.pending = None;
+                match close {
+                    Close::Recovered => self.mute = None,
+                    Close::SetUp => {
+                        self.mute = None;
+                        self.counts_from = now;
+                    }
+                    Close::Unwatched => {}
+                }
+            }
+        }
+        self.changed(notice_at)
+    }
+
+    fn changed(mut self, notice_at: Option<DateTime<Utc>>) -> Change {
+        self.version += 1;
+        self.due_at = self.timer();
+        Change { service: self, notice_at }
+    }
+}
+
+impl Outage {
+    /// An instant for the next notice: now, but after the one before it, whatever this machine's clock says.
+    pub fn next_notice_at(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.last_notice_at = now.max(self.last_notice_at + TimeDelta::milliseconds(1));
+        self.last_notice_at
+    }
+}
+
+/// How many whole intervals fit into `span`.
+fn intervals(span: TimeDelta, interval: TimeDelta) -> u32 {
+    let whole = span.num_milliseconds() / interval.num_milliseconds().max(1);
+    u32::try_from(whole).unwrap_or(u32::MAX - 1)
+}

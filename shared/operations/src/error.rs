@@ -1,0 +1,31 @@
+//! Why something could not be done. Nothing of HTTP is in it.
+
+use domain::Invalid;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The sentence says what was not found.
+    #[error("{0}")]
+    NotFound(String),
+    /// A name is taken, or the state forbids it; the sentence says which.
+    #[error("{0}")]
+    Conflict(String),
+    /// The service is registered and switched off.
+    #[error("Heartbeat is not active: {0}")]
+    Inactive(String),
+    #[error("the table failed")]
+    Store(#[from] store::Error),
+    #[error("a key could not be hashed: {0}")]
+    Hash(String),
+    #[error("the operating system gave no random bytes: {0}")]
+    Entropy(String),
+}
+
+impl Error {
+    /// Others kept changing the same thing; the caller may try again.
+    pub(crate) fn contended(key: impl ToString) -> Self {
+        Self::Store(store::Error::Contended { key: key.to_string() })
+    }
+}

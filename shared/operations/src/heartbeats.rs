@@ -1,0 +1,208 @@
+//! Takes a heartbeat: counts it for its service and keeps it. The hot path: two writes, nothing read.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{HeartbeatId, HeartbeatName, Label, ServiceId, Stamp, Status};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use store::{Beat, Commit, Heartbeat, Page, ServiceRecord, Watched};
+
+use crate::entropy::random;
+use crate::{Error, Medic};
+
+/// How a report names its service.
+#[derive(Debug, Clone)]
+pub enum Named {
+    Name(HeartbeatName),
+    Id(ServiceId),
+}
+
+impl std::fmt::Display for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
+/// One heartbeat as it was sent.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub service: Named,
+    pub status: Status,
+    pub run_id: Option<Label>,
+    /// The client's own mark of this request, by which a repetition is known.
+    pub idempotency_key: Option<String>,
+}
+
+/// A heartbeat that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    pub id: HeartbeatId,
+    pub service_id: ServiceId,
+}
+
+/// How often a heartbeat for a service that others write to is decided anew.
+const TRIES: usize = 24;
+/// A repetition is known for so long.
+const REPEATS_KNOWN_FOR: TimeDelta = TimeDelta::hours(24);
+/// The most services over which heartbeats are listed without a name.
+const MOST_SERVICES: usize = 200;
+
+impl Medic {
+    /// Takes a heartbeat.
+    pub async fn report(&self, report: Report, now: DateTime<Utc>) -> Result<Taken, Error> {
+        let Report { service, status, run_id, idempotency_key } = report;
+        let id = HeartbeatId::at(now, random()?);
+        // A name that this process remembers may have moved to another service: then it is looked up once more.
+        for remembered in [true, false] {
+            let service_id = self.resolve(&service, remembered).await?;
+            let id = match &idempotency_key {
+                Some(key) => self.table.first_try(service_id, key, id, now + REPEATS_KNOWN_FOR).await?,
+                None => id,
+            };
+            let Some(look_now) = self.count(service_id, &service, Stamp::of(id), status, now).await? else {
+                if let Named::Name(name) = &service {
+                    self.names.forget(&name.folded());
+                }
+                continue;
+            };
+            let at = Stamp::of(id).time().unwrap_or(now);
+            let heartbeat = Heartbeat {
+                id,
+                service_id,
+                at,
+                status,
+                run_id: run_id.map(Label::into_string),
+                expires_at: at + self.settings.heartbeat_retention,
+            };
+            self.table.keep_heartbeat(&heartbeat).await?;
+            if look_now {
+                self.wake_service(service_id, now).await;
+            }
+            metrics::counter!("medic_heartbeats_total", "status" => status.as_str()).increment(1);
+            return Ok(Taken { id, service_id });
+        }
+        Err(unregistered(&service))
+    }
+
+    async fn resolve(&self, service: &Named, remembered: bool) -> Result<ServiceId, Error> {
+        let name = match service {
+            Named::Id(id) => return Ok(*id),
+            Named::Name(name) => name,
+        };
+        let folded = name.folded();
+        if let Some(id) = self.names.id(&folded).filter(|_| remembered) {
+            return Ok(id);
+        }
+        let found = match self.table.service_named(name, !remembered).await? {
+            Some(id) => Some(id),
+            // A service registered a moment ago may not be everywhere yet.
+            None => self.table.service_named(name, true).await?,
+        };
+        let id = found.ok_or_else(|| unregistered(service))?;
+        self.names.remember(folded, id);
+        Ok(id)
+    }
+
+    /// Counts a heartbeat once. Answers whether the sweep must look at once; nothing if the service is gone.
+    async fn count(
+        &self,
+        id: ServiceId,
+        named: &Named,
+        stamp: Stamp,
+        status: Status,
+        now: DateTime<Utc>,
+    ) -> Result<Option<bool>, Error> {
+        let mut seen = if status.is_life() {
+            match self.table.beat(id, self.names.threshold(id), stamp, status).await? {
+                Beat::Counted => return Ok(Some(false)),
+                Beat::Unknown => return Ok(None),
+                Beat::Differs(seen) => *seen,
+            }
+        } else {
+            match self.read(id).await? {
+                Some(seen) => seen,
+                None => return Ok(None),
+            }
+        };
+        for _ in 0..TRIES {
+            if !seen.service.active {
+                return Err(Error::Inactive(named.to_string()));
+            }
+            self.names.remember_threshold(id, seen.service.rule.threshold);
+            let mut service = seen.service.clone();
+            let look_now = service.hear(stamp, status, now);
+            if service == seen.service {
+                // Counted before, or too old to count.
+                return Ok(Some(service.outage.is_some() || service.pending.is_some()));
+            }
+            if self.table.save_heard(&seen, &service).await? == Commit::Done {
+                return Ok(Some(look_now));
+            }
+            match self.read(id).await? {
+                Some(again) => seen = again,
+                None => return Ok(None),
+            }
+        }
+        Err(Error::contended(id))
+    }
+
+    async fn read(&self, id: ServiceId) -> Result<Option<Watched>, Error> {
+        Ok(self.table.watched(id).await?.filter(|watched| !watched.service.deleted))
+    }
+
+    /// One service's heartbeats, newest first.
+    pub async fn heartbeats(
+        &self,
+        service: ServiceId,
+        run_id: Option<&str>,
+        after: Option<HeartbeatId>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<(ServiceRecord, Page<Heartbeat>), Error> {
+        let record = self.service(service).await?;
+        Ok((record, self.table.heartbeats(service, run_id, after, limit, now).await?))
+    }
+
+    /// The newest heartbeats of the services with these names; of all services, if they are few, without any.
+    pub async fn heartbeats_named(
+        &self,
+        heartbeat_name: Option<&str>,
+        service_name: Option<&str>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<(Heartbeat, ServiceRecord)>, Error> {
+        let services = match heartbeat_name {
+            Some(name) => self.service_by_name(name).await?.into_iter().collect(),
+            None => {
+                let page = self.table.services(service_name, None, MOST_SERVICES).await?;
+                if page.next.is_some() {
+                    let problem =
+                        format!("must be given: there are more than {MOST_SERVICES} services to look through");
+                    return Err(domain::Invalid::new("heartbeat_name", problem).into());
+                }
+                page.items
+            }
+        };
+        let wanted = services
+            .into_iter()
+            .filter(|record| service_name.is_none_or(|wanted| record.profile.service_name.as_str() == wanted));
+        let histories: Vec<Vec<_>> = stream::iter(wanted)
+            .map(|record| async move {
+                let id = record.watched.service.id;
+                let page = self.table.heartbeats(id, None, None, limit, now).await?;
+                Ok::<_, Error>(page.items.into_iter().map(|heartbeat| (heartbeat, record.clone())).collect())
+            })
+            .buffer_unordered(16)
+            .try_collect()
+            .await?;
+        let mut all: Vec<_> = histories.into_iter().flatten().collect();
+        all.sort_unstable_by(|(a, _), (b, _)| b.id.cmp(&a.id));
+        all.truncate(limit);
+        Ok(all)
+    }
+}
+
+fn unregistered(service: &Named) -> Error {
+    Error::NotFound(format!("Heartbeat is not registered: {service}"))
+}

@@ -1,0 +1,224 @@
+//! Registers, changes and removes services. Nothing here makes a transition: a change makes the row due, and the sweep
+//! judges it.
+
+use chrono::{DateTime, Utc};
+use domain::{
+    HeartbeatName, Invalid, Label, Mute, NotificationMode, Priority, Profile, Rule, Service, ServiceId, ServicePatch,
+    TeamName,
+};
+use store::{Claim, Commit, Page, ServiceRecord};
+
+use crate::{Error, Medic};
+
+/// What a new service is to be.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    pub profile: Profile,
+    pub rule: Rule,
+    pub active: bool,
+    pub muted: Option<Mute>,
+}
+
+/// What became of a registration.
+#[derive(Debug)]
+pub enum Registered {
+    Now(Box<ServiceRecord>),
+    Before,
+}
+
+/// An edit: what is `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    pub service_name: Option<Label>,
+    pub team: Option<TeamName>,
+    pub priority: Option<Priority>,
+    pub runbook: Option<Option<String>>,
+    pub notification_mode: Option<NotificationMode>,
+    pub max_duration_ms: Option<Option<u64>>,
+    /// Minutes.
+    pub alert_interval: Option<f64>,
+    pub grace_period_seconds: Option<i64>,
+    pub threshold: Option<i64>,
+    pub active: Option<bool>,
+    pub muted: Option<bool>,
+    pub muted_until: Option<Option<DateTime<Utc>>>,
+    pub down: Option<bool>,
+}
+
+/// How often an edit that meets another is decided anew.
+const TRIES: usize = 10;
+
+impl Medic {
+    pub async fn register(&self, registration: Registration, now: DateTime<Utc>) -> Result<Registered, Error> {
+        let Registration { profile, rule, active, muted } = registration;
+        // The usual repetition of a registration costs half a read unit, and no id.
+        if self.table.service_named(&profile.heartbeat_name, true).await?.is_some() {
+            return Ok(Registered::Before);
+        }
+        let mut service = Service::register(self.table.next_service_id().await?, rule, now);
+        service.active = active;
+        service.mute = muted;
+        service.due_at = service.timer();
+        match self.table.register(&service, &profile).await? {
+            Claim::Taken => Ok(Registered::Before),
+            Claim::Made => {
+                if let Some(due_at) = service.due_at {
+                    self.aim(service.id, due_at, now).await;
+                }
+                Ok(Registered::Now(Box::new(self.service(service.id).await?)))
+            }
+        }
+    }
+
+    pub async fn service(&self, id: ServiceId) -> Result<ServiceRecord, Error> {
+        self.table.service(id).await?.ok_or_else(|| Error::NotFound(format!("There is no service {id}")))
+    }
+
+    /// Finds a service by a name as a user wrote it, in any case.
+    pub async fn service_by_name(&self, name: &str) -> Result<Option<ServiceRecord>, Error> {
+        let Ok(name) = HeartbeatName::parse(name) else {
+            return Ok(None);
+        };
+        match self.table.service_named(&name, true).await? {
+            Some(id) => Ok(self.table.service(id).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Services, newest first.
+    pub async fn services(
+        &self,
+        service_name: Option<&str>,
+        after: Option<ServiceId>,
+        limit: usize,
+    ) -> Result<Page<ServiceRecord>, Error> {
+        let after = after.map(|id| format!("{:019}", id.get()));
+        let mut page = self.table.services(service_name, after.as_deref(), limit).await?;
+        page.items.retain(|record| service_name.is_none_or(|wanted| record.profile.service_name.as_str() == wanted));
+        Ok(page)
+    }
+
+    /// Applies an edit and answers the service as it then is.
+    pub async fn edit_service(
+        &self,
+        id: ServiceId,
+        changes: &Changes,
+        now: DateTime<Utc>,
+    ) -> Result<ServiceRecord, Error> {
+        for _ in 0..TRIES {
+            let seen = self.service(id).await?;
+            let (service, profile) = changes.apply(&seen, now)?;
+            if self.table.save_edit(&seen, &service, &profile).await? == Commit::Done {
+                if service.version != seen.watched.service.version {
+                    self.wake_service(id, now).await;
+                }
+                return self.service(id).await;
+            }
+        }
+        Err(Error::contended(id))
+    }
+
+    /// Removes a service. Its alert, if one is open, is closed by the sweep, and nobody is told.
+    pub async fn delete_service(&self, id: ServiceId, now: DateTime<Utc>) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let seen = self.service(id).await?;
+            let mut service = seen.watched.service.clone();
+            service.deleted = true;
+            service.edit(&ServicePatch { active: Some(false), ..ServicePatch::default() }, now);
+            if self.table.hide(&seen, &service).await? == Commit::Done {
+                self.names.forget(&seen.profile.heartbeat_name.folded());
+                self.wake_service(id, now).await;
+                return Ok(());
+            }
+        }
+        Err(Error::contended(id))
+    }
+
+    /// Sends a wake-up for a service's timer, if the next tick would be late for it.
+    pub(crate) async fn aim(&self, id: ServiceId, due_at: DateTime<Utc>, now: DateTime<Utc>) {
+        if due_at - now <= crate::sweep::LOOK_AHEAD {
+            self.wake_service(id, due_at).await;
+        }
+    }
+}
+
+impl Changes {
+    fn apply(&self, seen: &ServiceRecord, now: DateTime<Utc>) -> Result<(Service, Profile), Error> {
+        let Self {
+            service_name,
+            team,
+            priority,
+            runbook,
+            notification_mode,
+            max_duration_ms,
+            alert_interval,
+            grace_period_seconds,
+            threshold,
+            active,
+            muted,
+            muted_until,
+            down,
+        } = self;
+        let (mut service, mut profile) = (seen.watched.service.clone(), seen.profile.clone());
+        let old = service.rule;
+        let rule = Rule::parse(
+            alert_interval.unwrap_or_else(|| domain::minutes_of(old.interval)),
+            grace_period_seconds.unwrap_or(old.grace.num_seconds()),
+            threshold.unwrap_or_else(|| i64::from(old.threshold)),
+        )?;
+        let patch = ServicePatch {
+            rule: Some(rule).filter(|rule| *rule != old),
+            active: active.filter(|active| *active != service.active),
+            mute: mute(service.mute, *muted, *muted_until, now)?,
+            down: *down,
+        };
+        if patch != ServicePatch::default() {
+            service.edit(&patch, now);
+        }
+        if let Some(service_name) = service_name {
+            profile.service_name = service_name.clone();
+        }
+        if let Some(team) = team {
+            profile.team = team.clone();
+        }
+        profile.priority = priority.unwrap_or(profile.priority);
+        if let Some(runbook) = runbook {
+            profile.runbook.clone_from(runbook);
+        }
+        profile.notification_mode = notification_mode.unwrap_or(profile.notification_mode);
+        profile.max_duration_ms = max_duration_ms.unwrap_or(profile.max_duration_ms);
+        profile.date_modified = Some(now);
+        Ok((service, profile))
+    }
+}
+
+/// What `muted` and `muted_until` ask for together: nothing, or the mute as it then is.
+fn mute(
+    current: Option<Mute>,
+    muted: Option<bool>,
+    until: Option<Option<DateTime<Utc>>>,
+    now: DateTime<Utc>,
+) -> Result<Option<Option<Mute>>, Invalid> {
+    let until = until.flatten();
+    if until.is_some_and(|until| until <= now) {
+        return Err(Invalid::new("muted_until", "must be in the future"));
+    }
+    match (muted, until) {
+        (Some(false), Some(_)) => Err(Invalid::new("muted_until", "goes with muted: true")),
+        (Some(false), None) => Ok(Some(None)),
+        (None, None) => Ok(None),
+        (Some(true), None) if current.is_some_and(|mute| now < mute.until) => Ok(None),
+        (Some(true), until) => Ok(Some(Some(Mute::starting(now, until)))),
+        (None, Some(until)) => match current {
+            Some(mute) => Ok(Some(Some(Mute { until, ..mute }))),
+            None => Err(Invalid::new("muted_until", "goes with muted: true")),
+        },
+    }
+}
+
+impl Registration {
+    /// The mute that a new service is to begin with.
+    pub fn mute(muted: bool, until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<Option<Mute>, Invalid> {
+        Ok(mute(None, Some(muted).filter(|muted| *muted), until.map(Some), now)?.flatten())
+    }
+}

@@ -1,0 +1,71 @@
+//! What came of a send, and the HTTP client that all sends share.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+/// What came of one attempt to deliver something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    Accepted,
+    /// Worth another try, no sooner than `after` if the receiver said so.
+    Retry {
+        error: String,
+        after: Option<TimeDelta>,
+    },
+    /// It would fail again.
+    Refused {
+        error: String,
+    },
+}
+
+impl Delivery {
+    /// The value of the label `status` in the request metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Accepted => "success",
+            Self::Retry { .. } => "retry",
+            Self::Refused { .. } => "failed",
+        }
+    }
+
+    pub(crate) fn unreachable(error: &reqwest::Error) -> Self {
+        let what = if error.is_timeout() {
+            "timed out"
+        } else if error.is_connect() {
+            "could not connect"
+        } else {
+            "the connection failed"
+        };
+        Self::Retry { error: what.to_owned(), after: None }
+    }
+
+    /// Judges a status code: 408, 429 and 5xx are worth another try.
+    pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap) -> Self {
+        if status.is_success() {
+            return Self::Accepted;
+        }
+        let error = format!("answered {}", status.as_u16());
+        let transient = status.is_server_error()
+            || status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::REQUEST_TIMEOUT;
+        if transient { Self::Retry { error, after: retry_after(headers) } } else { Self::Refused { error } }
+    }
+}
+
+/// `Retry-After` in seconds (RFC 9110, 10.2.3; its other form, a date, no receiver of ours sends).
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<TimeDelta> {
+    let seconds: u32 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(TimeDelta::seconds(i64::from(seconds)).min(TimeDelta::hours(1)))
+}
+
+/// A client that waits 10 s at most and follows no redirect.
+pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("medic/", env!("CARGO_PKG_VERSION")))
+        .build()
+}

@@ -1,0 +1,172 @@
+//! Slack: what a notice says there, and `chat.postMessage`.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Notice, NoticeKind};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Delivery;
+use crate::response::retry_after;
+
+/// How Slack is reached.
+#[derive(Clone)]
+pub struct SlackAccess {
+    /// Where the Web API is, without a slash at the end.
+    pub api_url: String,
+    pub token: String,
+}
+
+impl std::fmt::Debug for SlackAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SlackAccess").field("api_url", &self.api_url).finish_non_exhaustive()
+    }
+}
+
+/// Posts to Slack channels.
+#[derive(Debug, Clone)]
+pub struct Slack {
+    http: reqwest::Client,
+    access: SlackAccess,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    ok: bool,
+    error: Option<String>,
+}
+
+/// Errors of `chat.postMessage` that pass by themselves. <https://docs.slack.dev/reference/methods/chat.postMessage>
+const TRANSIENT: [&str; 7] = [
+    "fatal_error",
+    "internal_error",
+    "rate_limited",
+    "ratelimited",
+    "request_timeout",
+    "service_unavailable",
+    "team_added_to_org",
+];
+
+impl Slack {
+    pub fn new(http: reqwest::Client, access: SlackAccess) -> Self {
+        Self { http, access }
+    }
+
+    /// Posts notices to one channel as one message.
+    pub async fn post(&self, channel: &str, notices: &[Notice], base_url: Option<&str>) -> Delivery {
+        let body = json!({
+            "channel": channel,
+            "text": text(notices),
+            "blocks": notices.iter().flat_map(|notice| blocks(notice, base_url)).collect::<Vec<_>>(),
+            "unfurl_links": false,
+        });
+        let request = self.http.post(format!("{}/chat.postMessage", self.access.api_url));
+        let response = match request.bearer_auth(&self.access.token).json(&body).send().await {
+            Ok(response) => response,
+            Err(error) => return Delivery::unreachable(&error),
+        };
+        let (status, headers) = (response.status(), response.headers().clone());
+        if !status.is_success() {
+            return Delivery::of_status(status, &headers);
+        }
+        match response.json::<Answer>().await {
+            Ok(Answer { ok: true, .. }) => Delivery::Accepted,
+            Ok(Answer { error, .. }) => {
+                let error = error.unwrap_or_else(|| "an answer without an error".to_owned());
+                if TRANSIENT.contains(&error.as_str()) {
+                    Delivery::Retry { error, after: retry_after(&headers) }
+                } else {
+                    Delivery::Refused { error }
+                }
+            }
+            Err(_) => Delivery::Retry { error: "an answer that is not Slack's".to_owned(), after: None },
+        }
+    }
+}
+
+impl Slack {
+    /// What a notice says, in plain words: the `text` of its message, and what is printed where there is no Slack.
+    pub fn line(notice: &Notice) -> String {
+        let alert = &notice.alert;
+        let service = &alert.service;
+        match notice.kind {
+            NoticeKind::Opened => {
+                format!(":rotating_light: [{}] {} is down: {}", service.priority, service.heartbeat_name, alert.reason)
+            }
+            NoticeKind::Reminder => format!(
+                ":bell: [{}] {} is still down after {} (reminder {})",
+                service.priority,
+                service.heartbeat_name,
+                duration(notice.at - alert.created_at),
+                alert.cycle.saturating_sub(1),
+            ),
+            NoticeKind::Acknowledged => format!(
+                ":eyes: {} was acknowledged by {}",
+                service.heartbeat_name,
+                alert.acknowledged_by.as_deref().unwrap_or("somebody")
+            ),
+            NoticeKind::Resolved => format!(
+                ":white_check_mark: {} has recovered after {}",
+                service.heartbeat_name,
+                duration(alert.closed_at.unwrap_or(notice.at) - alert.created_at)
+            ),
+        }
+    }
+}
+
+fn text(notices: &[Notice]) -> String {
+    let lines: Vec<_> = notices.iter().map(|notice| escape(&Slack::line(notice))).collect();
+    lines.join("\n")
+}
+
+/// Block Kit: a headline, the facts, and the runbook. <https://docs.slack.dev/reference/block-kit/blocks>
+fn blocks(notice: &Notice, base_url: Option<&str>) -> Vec<Value> {
+    let alert = &notice.alert;
+    let service = &alert.service;
+    let fact = |name: &str, value: &str| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape(value))});
+    let mut facts = vec![
+        fact("Service", &service.service_name),
+        fact("Team", &service.team),
+        json!({"type": "mrkdwn", "text": format!("*Since*\n{}", slack_time(alert.created_at))}),
+        fact("Alert", &alert.id.to_string()),
+    ];
+    if let Some(closed_at) = alert.closed_at {
+        facts.push(json!({"type": "mrkdwn", "text": format!("*Recovered*\n{}", slack_time(closed_at))}));
+    }
+    let mut blocks = vec![
+        json!({"type": "section", "text": {"type": "mrkdwn", "text": escape(&Slack::line(notice))}}),
+        json!({"type": "section", "fields": facts}),
+    ];
+    let mut context = Vec::new();
+    if let (Some(runbook), true) = (&service.runbook, alert.is_open()) {
+        context.push(format!("Runbook: {}", escape(runbook)));
+    }
+    if let Some(base_url) = base_url {
+        context.push(format!("<{base_url}/v2/alerts/{}|Details>", alert.id));
+    }
+    if !context.is_empty() {
+        blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": context.join(" · ")}]}));
+    }
+    blocks
+}
+
+/// The characters that Slack asks to be escaped, so that a name can neither mention people nor forge a link.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// An instant that Slack shows in the reader's own zone.
+fn slack_time(at: DateTime<Utc>) -> String {
+    format!("<!date^{}^{{date_short_pretty}} {{time_secs}}|{}>", at.timestamp(), domain::format_time(at))
+}
+
+/// Hours, minutes and seconds; tenths below ten seconds.
+fn duration(span: TimeDelta) -> String {
+    let seconds = span.num_seconds().max(0);
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) if seconds < 10 => format!("{seconds}.{} s", span.subsec_millis().max(0) / 100),
+        (0, 0) => format!("{rest} s"),
+        (0, _) => format!("{minutes} min {rest} s"),
+        _ => format!("{hours} h {minutes} min {rest} s"),
+    }
+}

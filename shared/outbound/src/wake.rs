@@ -1,0 +1,54 @@
+//! The one wake-up port: a message to Medic itself, now or later. The fast path to what a timer row would do anyway, so
+//! one that is lost, doubled or late does no harm.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What is to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "wake", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Wake {
+    /// One timer row, by its key, because the index may not show a new row yet. For `sweep`.
+    Row { pk: String, sk: String },
+    /// Whatever is due in one shard of the index. For `sweep`.
+    Shard { shard: u8 },
+    /// What one receiver is owed. For `notify`.
+    Lane { lane: String },
+}
+
+/// A wake-up that could not be sent; the timer row does its work later.
+#[derive(Debug, thiserror::Error)]
+#[error("a wake-up could not be sent")]
+pub struct WakeError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+#[async_trait]
+pub trait Wakes: Debug + Send + Sync {
+    /// Delivers `wake` at `at`, or soon after; at once if `at` has passed.
+    async fn wake(&self, wake: Wake, at: DateTime<Utc>) -> Result<(), WakeError>;
+}
+
+/// How a wake-up travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// By a message with this delay, in whole seconds.
+    Message { delay_seconds: u32 },
+    /// By a one-time schedule: it is further off than a message can wait.
+    Schedule,
+}
+
+impl Route {
+    /// The longest delay that SQS takes.
+    const MOST_SECONDS: u32 = 900;
+
+    /// The route of a wake-up that is for `at`; never early, and less than a second late.
+    pub fn of(at: DateTime<Utc>, now: DateTime<Utc>) -> Self {
+        let millis = (at - now).num_milliseconds().max(0);
+        match u32::try_from((millis + 999) / 1_000) {
+            Ok(delay_seconds) if delay_seconds <= Self::MOST_SECONDS => Self::Message { delay_seconds },
+            Ok(_) | Err(_) => Self::Schedule,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Settings from the environment: the same names on Lambda and locally.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use chrono::TimeDelta;
+
+/// A variable whose value cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {problem}")]
+pub struct ConfigError {
+    pub name: &'static str,
+    pub problem: String,
+}
+
+/// What the environment sets. An empty value counts as none.
+#[derive(Clone)]
+pub struct Config {
+    pub slack_api_token: Option<String>,
+    pub slack_channel_id: Option<String>,
+    pub slack_signing_secret: Option<String>,
+    /// Slack user ids that may decide; anybody who can press, when empty.
+    pub slack_approvers: Vec<String>,
+    pub slack_api_url: String,
+    pub pagerduty_routing_key: Option<String>,
+    pub pagerduty_url: String,
+    pub webhook_secret: Option<String>,
+    pub base_url: Option<String>,
+    /// Requests a minute for a key.
+    pub rate_limit_heartbeats: u32,
+    pub rate_limit_management: u32,
+    pub rate_limit_executions: u32,
+    pub circuit_max_executions: u32,
+    pub circuit_window: TimeDelta,
+    pub allow_private_hosts: bool,
+    /// Hosts that users may set; any, when empty.
+    pub allowed_hosts: Vec<String>,
+    pub heartbeat_retention: TimeDelta,
+    pub audit_retention: TimeDelta,
+    pub secrets_key: Option<[u8; 32]>,
+    /// A filter as `tracing` reads it.
+    pub log_filter: String,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Reads the process's environment.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        Self::read(|name| std::env::var(name).ok())
+    }
+
+    /// Reads variables from `get`.
+    pub fn read(get: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
+        let env = Environment(get);
+        Ok(Self {
+            slack_api_token: env.text("SLACK_API_TOKEN"),
+            slack_channel_id: env.text("SLACK_CHANNEL_ID"),
+            slack_signing_secret: env.text("SLACK_SIGNING_SECRET"),
+            slack_approvers: env.list("MEDIC_SLACK_APPROVERS"),
+            slack_api_url: env.url("MEDIC_SLACK_API_URL")?.unwrap_or_else(|| "https://slack.com/api".to_owned()),
+            pagerduty_routing_key: env.text("PAGERDUTY_ROUTING_KEY"),
+            pagerduty_url: env
+                .url("MEDIC_PAGERDUTY_URL")?
+                .unwrap_or_else(|| "https://events.pagerduty.com/v2/enqueue".to_owned()),
+            webhook_secret: env.text("MEDIC_WEBHOOK_SECRET"),
+            base_url: env.url("MEDIC_BASE_URL")?,
+            rate_limit_heartbeats: env.number("MEDIC_RATE_LIMIT_HEARTBEATS", 100)?,
+            rate_limit_management: env.number("MEDIC_RATE_LIMIT_MANAGEMENT", 20)?,
+            rate_limit_executions: env.number("MEDIC_RATE_LIMIT_EXECUTIONS", 10)?,
+            circuit_max_executions: env.number("MEDIC_CIRCUIT_MAX_EXECUTIONS", 5)?,
+            circuit_window: TimeDelta::seconds(env.number("MEDIC_CIRCUIT_WINDOW_SECONDS", 3_600)?.into()),
+            allow_private_hosts: env.flag("MEDIC_ALLOW_PRIVATE_HOSTS")?,
+            allowed_hosts: env.list("MEDIC_ALLOWED_HOSTS"),
+            heartbeat_retention: TimeDelta::days(env.number("MEDIC_HEARTBEAT_RETENTION_DAYS", 30)?.into()),
+            audit_retention: TimeDelta::days(env.number("MEDIC_AUDIT_RETENTION_DAYS", 90)?.into()),
+            secrets_key: env.key("MEDIC_SECRETS_KEY")?,
+            log_filter: env.filter("RUST_LOG")?,
+        })
+    }
+}
+
+struct Environment<F>(F);
+
+impl<F: Fn(&'static str) -> Option<String>> Environment<F> {
+    fn text(&self, name: &'static str) -> Option<String> {
+        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn list(&self, name: &'static str) -> Vec<String> {
+        let split = |text: String| text.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>();
+        self.text(name).map(split).unwrap_or_default().into_iter().filter(|part| !part.is_empty()).collect()
+    }
+
+    fn url(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some(value) = self.text(name) else { return Ok(None) };
+        let is_http = value
+            .parse::<http::Uri>()
+            .is_ok_and(|uri| uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
+        if is_http {
+            Ok(Some(value.trim_end_matches('/').to_owned()))
+        } else {
+            Err(error(name, "must be an http or https address"))
+        }
+    }
+
+    fn number(&self, name: &'static str, default: u32) -> Result<u32, ConfigError> {
+        const MOST: u32 = 1_000_000;
+        let Some(value) = self.text(name) else { return Ok(default) };
+        value
+            .parse()
+            .ok()
+            .filter(|number| (1..=MOST).contains(number))
+            .ok_or_else(|| error(name, "must be a whole number from 1 to 1000000"))
+    }
+
+    fn flag(&self, name: &'static str) -> Result<bool, ConfigError> {
+        match self.text(name).map(|value| value.to_lowercase()).as_deref() {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            Some(_) => Err(error(name, "must be true or false")),
+        }
+    }
+
+    fn key(&self, name: &'static str) -> Result<Option<[u8; 32]>, ConfigError> {
+        let Some(value) = self.text(name) else { return Ok(None) };
+        let bytes = BASE64_STANDARD.decode(value).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Some).ok_or_else(|| error(name, "must be 32 bytes in base64"))
+    }
+
+    fn filter(&self, name: &'static str) -> Result<String, ConfigError> {
+        let value = self.text(name).unwrap_or_else(|| "info".to_owned());
+        match tracing_subscriber::EnvFilter::try_new(&value) {
+            Ok(_) => Ok(value),
+            Err(_) => Err(error(name, "must be a filter such as info or medic=debug")),
+        }
+    }
+}
+
+fn error(name: &'static str, problem: &str) -> ConfigError {
+    ConfigError { name, problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &'static str, value: &'static str) -> Result<Config, ConfigError> {
+        Config::read(|wanted| (wanted == name).then(|| value.to_owned()))
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (name, value) in [
+            ("MEDIC_RATE_LIMIT_HEARTBEATS", "many"),
+            ("MEDIC_RATE_LIMIT_MANAGEMENT", "0"),
+            ("MEDIC_HEARTBEAT_RETENTION_DAYS", "-1"),
+            ("MEDIC_SLACK_API_URL", "slack.com/api"),
+            ("MEDIC_PAGERDUTY_URL", "ftp://events.example.com"),
+            ("MEDIC_BASE_URL", "https://"),
+            ("MEDIC_ALLOW_PRIVATE_HOSTS", "perhaps"),
+            ("MEDIC_SECRETS_KEY", "c2hvcnQ="),
+            ("RUST_LOG", "info=debug=trace"),
+        ] {
+            assert_eq!(read(name, value).unwrap_err().name, name);
+        }
+    }
+
+    #[test]
+    fn an_empty_value_counts_as_none() {
+        let config = read("SLACK_CHANNEL_ID", "  ").unwrap();
+        assert_eq!(config.slack_channel_id, None);
+        assert_eq!(config.rate_limit_heartbeats, 100);
+    }
+}

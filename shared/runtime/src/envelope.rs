@@ -1,0 +1,131 @@
+//! The envelope of every answer, and the one map from errors to HTTP.
+
+use axum::Router;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use operations::{AuthFailure, Error};
+
+/// `{"success", "message", "results"}`: the shape of every answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Envelope<T> {
+    /// Whether the request was carried out.
+    pub success: bool,
+    /// What happened, for people; on an error, the field or thing at fault.
+    pub message: String,
+    pub results: T,
+}
+
+/// An answer with a message and results.
+pub fn reply<T: Serialize>(status: StatusCode, message: impl Into<String>, results: T) -> Response {
+    let body = Envelope { success: status.is_success(), message: message.into(), results };
+    (status, axum::Json(body)).into_response()
+}
+
+/// 200 with results.
+pub fn ok<T: Serialize>(results: T) -> Response {
+    reply(StatusCode::OK, "", results)
+}
+
+/// 201 with the thing that was made.
+pub fn created<T: Serialize>(message: &str, results: T) -> Response {
+    reply(StatusCode::CREATED, message, results)
+}
+
+/// Why a request is refused, in the caller's words.
+#[derive(Debug)]
+pub enum ApiError {
+    /// 400, 413: the body or a parameter is at fault.
+    BadRequest(String),
+    TooLarge,
+    Unauthorized(AuthFailure),
+    NoSuchRoute,
+    WrongMethod,
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for ApiError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl ApiError {
+    pub(crate) fn unreadable(rejection: &BytesRejection) -> Self {
+        match rejection {
+            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Self::TooLarge,
+            _ => Self::BadRequest("The body could not be read".to_owned()),
+        }
+    }
+
+    /// The status and the caller's words. What is ours alone goes to the log.
+    fn answer(self) -> (StatusCode, String) {
+        match self {
+            Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is over 256 KiB".to_owned()),
+            Self::Unauthorized(failure) => match failure {
+                AuthFailure::MissingKey => {
+                    (StatusCode::UNAUTHORIZED, "An API key is needed: Authorization: Bearer mdk_…".to_owned())
+                }
+                AuthFailure::InvalidKey => (StatusCode::UNAUTHORIZED, "The API key is not valid".to_owned()),
+                AuthFailure::ExpiredKey => (StatusCode::UNAUTHORIZED, "The API key has expired".to_owned()),
+                AuthFailure::InsufficientScope => {
+                    (StatusCode::FORBIDDEN, "The API key lacks the scope for this".to_owned())
+                }
+            },
+            Self::NoSuchRoute => (StatusCode::NOT_FOUND, "There is no such route".to_owned()),
+            Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "This route does not take that method".to_owned()),
+            Self::Failed(error) => failed(&error),
+        }
+    }
+}
+
+fn failed(error: &Error) -> (StatusCode, String) {
+    let chain = || std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let log = || {
+        let chain: Vec<_> = chain().map(ToString::to_string).collect();
+        tracing::error!(error = %chain.join(": "), "a request failed");
+    };
+    match error {
+        Error::Invalid(invalid) => (StatusCode::BAD_REQUEST, invalid.to_string()),
+        Error::Inactive(_) => (StatusCode::BAD_REQUEST, error.to_string()),
+        Error::NotFound(message) => (StatusCode::NOT_FOUND, message.clone()),
+        Error::Conflict(message) => (StatusCode::CONFLICT, message.clone()),
+        Error::Store(store::Error::Unavailable(_) | store::Error::Contended { .. }) => {
+            log();
+            (StatusCode::SERVICE_UNAVAILABLE, "Storage is out of reach; try again".to_owned())
+        }
+        Error::Store(store::Error::Refused(_) | store::Error::Corrupt { .. }) | Error::Hash(_) | Error::Entropy(_) => {
+            log();
+            (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side".to_owned())
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, message) = self.answer();
+        let mut response = reply(status, message, "");
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// The largest body of a request, in bytes.
+const MAX_BODY: usize = 256 * 1024;
+
+/// What every router has around it: the body's limit, and envelopes for routes and methods that are not there.
+pub(crate) fn envelope_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router
+        .fallback(|| async { ApiError::NoSuchRoute })
+        .method_not_allowed_fallback(|| async { ApiError::WrongMethod })
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+}

@@ -1,0 +1,136 @@
+//! Reads requests: each refusal names the field at fault.
+
+use std::str::FromStr;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer};
+use utoipa::IntoParams;
+
+use domain::Invalid;
+
+use crate::ApiError;
+
+/// A JSON body, whatever the request says of its type.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| ApiError::unreadable(&rejection))?;
+        parse(&bytes).map(Self)
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| ApiError::BadRequest("The body is not UTF-8".to_owned()))?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let body = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        let what = error.to_string();
+        let what = what.split(" at line ").next().unwrap_or_default();
+        ApiError::BadRequest(if error.is_data() {
+            if path == "." { what.to_owned() } else { format!("{path}: {what}") }
+        } else if path == "." {
+            format!("The body is not JSON: {error}")
+        } else {
+            format!("The body is not JSON: {path}: {error}")
+        })
+    })?;
+    json.end().map_err(|error| ApiError::BadRequest(format!("The body is not JSON: {error}")))?;
+    Ok(body)
+}
+
+/// Query parameters.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(rejection) => Err(ApiError::BadRequest(rejection.body_text())),
+        }
+    }
+}
+
+/// An id in the path.
+#[derive(Debug)]
+pub struct IdPath<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for IdPath<T>
+where
+    T: FromStr<Err = Invalid>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let NamePath(text) = NamePath::from_request_parts(parts, state).await?;
+        Ok(Self(text.parse::<T>()?))
+    }
+}
+
+/// A name in the path, percent-decoded.
+#[derive(Debug)]
+pub struct NamePath(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(_) => Err(ApiError::BadRequest("The path is not UTF-8".to_owned())),
+        }
+    }
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Listing {
+    /// Things on a page: 1 to 250, 50 unless given.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 250, default = 50)]
+    pub limit: Option<String>,
+    /// Where the page begins: `next_cursor` of the page before it.
+    pub cursor: Option<String>,
+}
+
+/// The place in a list after which a page begins.
+pub type Cursor<T> = Option<T>;
+
+impl Listing {
+    const DEFAULT: usize = 50;
+    const MOST: usize = 250;
+
+    pub fn limit(&self) -> Result<usize, Invalid> {
+        let Some(limit) = &self.limit else {
+            return Ok(Self::DEFAULT);
+        };
+        let limit = limit.parse().ok().filter(|limit| (1..=Self::MOST).contains(limit));
+        limit.ok_or_else(|| Invalid::new("limit", "must be a whole number from 1 to 250"))
+    }
+
+    pub fn cursor<T: FromStr<Err = Invalid>>(&self) -> Result<Cursor<T>, Invalid> {
+        let cursor = self.cursor.as_deref().filter(|cursor| !cursor.is_empty());
+        let invalid = |_| Invalid::new("cursor", "must be the next_cursor of an answer");
+        cursor.map(|cursor| cursor.parse().map_err(invalid)).transpose()
+    }
+}
+
+/// Tells a field that is null from one that is not there.
+pub fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}

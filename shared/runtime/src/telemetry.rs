@@ -1,0 +1,25 @@
+//! Logs, and metrics as Prometheus reads them.
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// Logs to stderr what `filter` lets through.
+pub fn init_logging(filter: &str) {
+    let logging = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
+    if logging.try_init().is_err() {
+        tracing::debug!("logging was set up before");
+    }
+}
+
+/// Makes the process's metrics ones that `/metrics` can show. Once a process.
+pub fn prometheus() -> Result<PrometheusHandle, BuildError> {
+    let execution = [1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
+    let lag = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+    let cycle = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+    let named = |name: &str| Matcher::Full(name.to_owned());
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(named("medic_playbook_execution_duration_seconds"), &execution)?
+        .set_buckets_for_metric(named("medic_detection_lag_seconds"), &lag)?
+        .set_buckets_for_metric(named("medic_worker_cycle_duration_seconds"), &cycle)?
+        .install_recorder()
+}

@@ -1,0 +1,165 @@
+//! Alerts: one item each, in a collection of the open or of the closed ones.
+
+use domain::{Alert, AlertCopy, AlertId, ServiceId, from_millis, to_millis};
+use serde::{Deserialize, Serialize};
+
+use crate::item::{self, Diff, Item, corrupt};
+use crate::keys::{Collection, Key, LIST_PK, LIST_SK, alert_id_of};
+use crate::table::{EXISTS, IS_NEW, Page, Writes};
+use crate::{Error, Table};
+
+/// Which alerts to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertFilter {
+    All,
+    Open,
+    Closed,
+}
+
+/// An alert's attributes, here and in each of its notices.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AlertItem {
+    service_id: i64,
+    heartbeat_name: String,
+    service_name: String,
+    team: String,
+    priority: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runbook: Option<String>,
+    cycle: u32,
+    reason: String,
+    created_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    closed_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acknowledged_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acknowledged_by: Option<String>,
+}
+
+impl AlertItem {
+    pub(crate) fn of(alert: &Alert) -> Self {
+        let Alert {
+            id: _,
+            service_id,
+            service,
+            cycle,
+            reason,
+            created_at,
+            closed_at,
+            acknowledged_at,
+            acknowledged_by,
+        } = alert;
+        let AlertCopy { heartbeat_name, service_name, team, priority, runbook } = service;
+        Self {
+            service_id: service_id.get(),
+            heartbeat_name: heartbeat_name.clone(),
+            service_name: service_name.clone(),
+            team: team.clone(),
+            priority: priority.as_str().to_owned(),
+            runbook: runbook.clone(),
+            cycle: *cycle,
+            reason: reason.clone(),
+            created_at: to_millis(*created_at),
+            closed_at: closed_at.map(to_millis),
+            acknowledged_at: acknowledged_at.map(to_millis),
+            acknowledged_by: acknowledged_by.clone(),
+        }
+    }
+
+    pub(crate) fn into_alert(self, id: AlertId) -> Result<Alert, domain::Invalid> {
+        let Self {
+            service_id,
+            heartbeat_name,
+            service_name,
+            team,
+            priority,
+            runbook,
+            cycle,
+            reason,
+            created_at,
+            closed_at,
+            acknowledged_at,
+            acknowledged_by,
+        } = self;
+        let service = AlertCopy { heartbeat_name, service_name, team, priority: priority.parse()?, runbook };
+        Ok(Alert {
+            id,
+            service_id: ServiceId::new(service_id),
+            service,
+            cycle,
+            reason,
+            created_at: from_millis(created_at),
+            closed_at: closed_at.map(from_millis),
+            acknowledged_at: acknowledged_at.map(from_millis),
+            acknowledged_by,
+        })
+    }
+}
+
+fn alert_item(alert: &Alert) -> Result<Item, Error> {
+    let mut item = item::write(&Key::alert(alert.id), &AlertItem::of(alert))?;
+    let collection = if alert.is_open() { Collection::OpenAlerts } else { Collection::ClosedAlerts };
+    item.insert(LIST_PK.to_owned(), item::text(collection.pk()));
+    item.insert(LIST_SK.to_owned(), item::text(Collection::sk(alert.id.get())));
+    Ok(item)
+}
+
+fn read(item: Item) -> Result<Alert, Error> {
+    let key = Key::of(&item);
+    let id = key.as_ref().and_then(|key| alert_id_of(&key.pk));
+    let id = id.ok_or_else(|| corrupt(key.as_ref(), "not an alert's key"))?;
+    item::read::<AlertItem>(item)?.into_alert(id).map_err(|source| corrupt(key.as_ref(), source))
+}
+
+impl Table {
+    pub async fn alert(&self, id: AlertId) -> Result<Option<Alert>, Error> {
+        self.get(&Key::alert(id), true).await?.map(read).transpose()
+    }
+
+    /// Alerts, newest first.
+    pub async fn alerts(
+        &self,
+        filter: AlertFilter,
+        after: Option<AlertId>,
+        limit: usize,
+    ) -> Result<Page<Alert>, Error> {
+        let after = after.map(|id| Collection::sk(id.get()));
+        let collections: &[Collection<'_>] = match filter {
+            AlertFilter::All => &[Collection::OpenAlerts, Collection::ClosedAlerts],
+            AlertFilter::Open => &[Collection::OpenAlerts],
+            AlertFilter::Closed => &[Collection::ClosedAlerts],
+        };
+        let mut ids = Vec::new();
+        let mut more = false;
+        for collection in collections {
+            let page = self.list(collection, after.as_deref(), limit).await?;
+            more |= page.next.is_some();
+            ids.extend(page.items.iter().filter_map(|key| alert_id_of(&key.pk)));
+        }
+        // An alert that closes between the two queries may be in both.
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.dedup();
+        more |= ids.len() > limit;
+        ids.truncate(limit);
+        let keys = ids.iter().map(|id| Key::alert(*id)).collect();
+        let mut items = self.get_many(keys).await?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        items.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+        let next = if more { ids.last().map(ToString::to_string) } else { None };
+        Ok(Page { items, next })
+    }
+}
+
+impl Writes {
+    pub fn open_alert(&mut self, table: &Table, alert: &Alert) -> Result<(), Error> {
+        self.table_put(table, alert_item(alert)?, Some(IS_NEW))
+    }
+
+    /// Turns an alert as it was read into `new`. Its service's row, written in the same transaction, guards both.
+    pub fn change_alert(&mut self, table: &Table, old: &Alert, new: &Alert) -> Result<(), Error> {
+        match Diff::between(&alert_item(old)?, &alert_item(new)?) {
+            Some(diff) => self.table_update(table, &Key::alert(new.id), diff, EXISTS, []),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The due index: whatever must happen later. It only nominates; a consistent read of the row decides.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{from_millis, retry_delay, to_millis};
+
+use crate::item::{DUE_FAILURES, number, text};
+use crate::keys::{DUE_AT, DUE_INDEX, DUE_SHARD, Key};
+use crate::{Error, Table};
+
+/// A row that comes due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueRow {
+    pub key: Key,
+    pub due_at: DateTime<Utc>,
+}
+
+impl DueRow {
+    pub fn shard(&self) -> u8 {
+        self.key.shard()
+    }
+}
+
+impl Table {
+    /// The rows of one shard that are due by `until`, earliest first, at most `limit`: one query.
+    pub async fn due(&self, shard: u8, until: DateTime<Utc>, limit: i32) -> Result<Vec<DueRow>, Error> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(DUE_INDEX)
+            .key_condition_expression("#shard = :shard AND #at <= :at")
+            .expression_attribute_names("#shard", DUE_SHARD)
+            .expression_attribute_names("#at", DUE_AT)
+            .expression_attribute_values(":shard", text(shard.to_string()))
+            .expression_attribute_values(":at", number(to_millis(until)))
+            .limit(limit)
+            .send()
+            .await?;
+        let row = |item: &crate::item::Item| {
+            let due_at = item.get(DUE_AT)?.as_n().ok()?.parse().ok()?;
+            Some(DueRow { key: Key::of(item)?, due_at: from_millis(due_at) })
+        };
+        Ok(answer.items.unwrap_or_default().iter().filter_map(row).collect())
+    }
+
+    /// Puts off a row that could not be handled, longer each time, so that it does not fill the first page for ever.
+    /// Answers when it will be due.
+    pub async fn put_off(&self, key: &Key, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
+        let failures = self.get(key, true).await?.and_then(|item| item.get(DUE_FAILURES)?.as_n().ok()?.parse().ok());
+        let failures = failures.unwrap_or(0_u32).saturating_add(1);
+        let later = now + retry_delay(failures).max(TimeDelta::seconds(1));
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key.attributes()))
+            .update_expression("SET due_at = :later, due_failures = :failures")
+            .condition_expression("due_at <= :now")
+            .expression_attribute_values(":later", number(to_millis(later)))
+            .expression_attribute_values(":failures", number(failures))
+            .expression_attribute_values(":now", number(to_millis(now)))
+            .send()
+            .await;
+        match sent {
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
+                Ok(later)
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(later),
+        }
+    }
+}

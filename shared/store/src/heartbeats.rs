@@ -1,0 +1,146 @@
+//! The history of heartbeats: one item each, kept as long as configured, found by service in the order of time.
+
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use chrono::{DateTime, Utc};
+use domain::{HeartbeatId, ServiceId, Status, to_millis};
+use serde::{Deserialize, Serialize};
+
+use crate::item::{self, corrupt, number, text};
+use crate::keys::{EXPIRES_AT, Key, heartbeats_pk};
+use crate::table::{IS_NEW, Page};
+use crate::{Error, Table};
+
+/// One heartbeat as it was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub id: HeartbeatId,
+    pub service_id: ServiceId,
+    pub at: DateTime<Utc>,
+    pub status: Status,
+    pub run_id: Option<String>,
+    /// After this it is no longer shown.
+    pub expires_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HeartbeatItem {
+    status: String,
+    at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run_id: Option<String>,
+    /// In seconds, as DynamoDB's time to live wants it.
+    expires_at: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RepeatItem {
+    heartbeat_id: String,
+    expires_at: i64,
+}
+
+impl Table {
+    /// Keeps a heartbeat; the same one again changes nothing.
+    pub async fn keep_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), Error> {
+        let Heartbeat { id, service_id, at, status, run_id, expires_at } = heartbeat;
+        let body = HeartbeatItem {
+            status: status.as_str().to_owned(),
+            at: to_millis(*at),
+            run_id: run_id.clone(),
+            expires_at: expires_at.timestamp(),
+        };
+        self.put(item::write(&Key::heartbeat(*service_id, *id), &body)?).await
+    }
+
+    /// The id under which a request with this idempotency key was first taken: `id`, unless there was one before.
+    pub async fn first_try(
+        &self,
+        service: ServiceId,
+        idempotency_key: &str,
+        id: HeartbeatId,
+        expires_at: DateTime<Utc>,
+    ) -> Result<HeartbeatId, Error> {
+        let key = Key::repeat(service, idempotency_key);
+        let body = RepeatItem { heartbeat_id: id.to_string(), expires_at: expires_at.timestamp() };
+        let sent = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item::write(&key, &body)?))
+            .condition_expression(IS_NEW)
+            .return_values_on_condition_check_failure(
+                aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
+            )
+            .send()
+            .await;
+        let error = match sent {
+            Ok(_) => return Ok(id),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(refused)) => {
+                let found: RepeatItem = item::read(refused.item().cloned().unwrap_or_default())?;
+                found.heartbeat_id.parse().map_err(|source: domain::Invalid| corrupt(Some(&key), source))
+            }
+            _ => Err(error.into()),
+        }
+    }
+
+    /// A service's heartbeats, newest first, those of one run if `run_id` is given.
+    pub async fn heartbeats(
+        &self,
+        service: ServiceId,
+        run_id: Option<&str>,
+        after: Option<HeartbeatId>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Page<Heartbeat>, Error> {
+        let mut found: Vec<Heartbeat> = Vec::new();
+        // Rows of idempotency keys begin with `key#` and sort after every UUID.
+        let mut before = after.map_or_else(|| "g".to_owned(), |id| id.to_string());
+        loop {
+            let mut query = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .key_condition_expression("pk = :p AND sk < :s")
+                .filter_expression(if run_id.is_some() { "#e > :now AND run_id = :run" } else { "#e > :now" })
+                .expression_attribute_names("#e", EXPIRES_AT)
+                .expression_attribute_values(":p", text(heartbeats_pk(service)))
+                .expression_attribute_values(":s", text(before))
+                .expression_attribute_values(":now", number(now.timestamp()))
+                .scan_index_forward(false)
+                .consistent_read(true)
+                .limit(i32::try_from(limit + 1).unwrap_or(i32::MAX));
+            if let Some(run_id) = run_id {
+                query = query.expression_attribute_values(":run", text(run_id));
+            }
+            let answer = query.send().await?;
+            for item in answer.items.unwrap_or_default() {
+                found.push(read(service, item)?);
+            }
+            let last = answer.last_evaluated_key.as_ref().and_then(Key::of);
+            match last {
+                Some(last) if found.len() <= limit => before = last.sk,
+                _ => break,
+            }
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = if more { found.last().map(|heartbeat| heartbeat.id.to_string()) } else { None };
+        Ok(Page { items: found, next })
+    }
+}
+
+fn read(service_id: ServiceId, item: item::Item) -> Result<Heartbeat, Error> {
+    let key = Key::of(&item);
+    let HeartbeatItem { status, at, run_id, expires_at } = item::read(item)?;
+    let invalid = |source: domain::Invalid| corrupt(key.as_ref(), source);
+    Ok(Heartbeat {
+        id: key.as_ref().map_or("", |key| key.sk.as_str()).parse().map_err(invalid)?,
+        service_id,
+        at: domain::from_millis(at),
+        status: status.parse().map_err(invalid)?,
+        run_id,
+        expires_at: DateTime::from_timestamp(expires_at, 0).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,74 @@
+//! The table's definition, as the local system creates it and as the deployed one must have it.
+
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType, TimeToLiveSpecification,
+};
+
+use crate::keys::{DUE_AT, DUE_INDEX, DUE_SHARD, EXPIRES_AT, LIST_INDEX, LIST_PK, LIST_SK, PK, SK};
+use crate::{Error, Table};
+
+/// A hash and a range key, by attribute name.
+type KeyPair = (&'static str, &'static str);
+
+/// What the table is made of.
+#[derive(Debug)]
+pub struct TableDefinition {
+    pub key: KeyPair,
+    pub attributes: [(&'static str, &'static str); 6],
+    /// Keys only, each of them.
+    pub indexes: [(&'static str, KeyPair); 2],
+    pub time_to_live: &'static str,
+}
+
+pub const TABLE: TableDefinition = TableDefinition {
+    key: (PK, SK),
+    attributes: [(PK, "S"), (SK, "S"), (DUE_SHARD, "S"), (DUE_AT, "N"), (LIST_PK, "S"), (LIST_SK, "S")],
+    indexes: [(DUE_INDEX, (DUE_SHARD, DUE_AT)), (LIST_INDEX, (LIST_PK, LIST_SK))],
+    time_to_live: EXPIRES_AT,
+};
+
+impl Table {
+    /// Creates the table unless it is there.
+    pub async fn create(&self) -> Result<(), Error> {
+        let built = |source: BuildError| Error::Refused(Box::new(source));
+        let mut request = self.client.create_table().table_name(&self.name).billing_mode(BillingMode::PayPerRequest);
+        for (name, kind) in TABLE.attributes {
+            let attribute = AttributeDefinition::builder().attribute_name(name);
+            let attribute = attribute.attribute_type(ScalarAttributeType::from(kind)).build().map_err(built)?;
+            request = request.attribute_definitions(attribute);
+        }
+        for element in key_schema(TABLE.key).map_err(built)? {
+            request = request.key_schema(element);
+        }
+        for (name, key) in TABLE.indexes {
+            let index = GlobalSecondaryIndex::builder()
+                .index_name(name)
+                .set_key_schema(Some(key_schema(key).map_err(built)?.into()))
+                .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+                .build()
+                .map_err(built)?;
+            request = request.global_secondary_indexes(index);
+        }
+        match request.send().await {
+            Ok(_) => {}
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let expiry = TimeToLiveSpecification::builder()
+            .enabled(true)
+            .attribute_name(TABLE.time_to_live)
+            .build()
+            .map_err(built)?;
+        self.client.update_time_to_live().table_name(&self.name).time_to_live_specification(expiry).send().await?;
+        Ok(())
+    }
+}
+
+fn key_schema((hash, range): KeyPair) -> Result<[KeySchemaElement; 2], BuildError> {
+    Ok([
+        KeySchemaElement::builder().attribute_name(hash).key_type(KeyType::Hash).build()?,
+        KeySchemaElement::builder().attribute_name(range).key_type(KeyType::Range).build()?,
+    ])
+}

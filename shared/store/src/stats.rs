@@ -1,0 +1,52 @@
+//! The gauges that outlive a process: one item, kept by those who change what it counts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::item::{self, number};
+use crate::keys::{Collection, Key};
+use crate::table::Writes;
+use crate::{Error, Table};
+
+/// What exists, as far as metrics ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stats {
+    pub registered_services: i64,
+    pub active_services: i64,
+    pub alerts_active: i64,
+}
+
+impl Table {
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        self.get(&Key::stats(), false).await?.map_or_else(|| Ok(Stats::default()), item::read)
+    }
+
+    /// Counts the open alerts: reads what is open, not what exists.
+    pub async fn count_open_alerts(&self) -> Result<i64, Error> {
+        self.count(&Collection::OpenAlerts).await
+    }
+
+    pub async fn save_open_alerts(&self, count: i64) -> Result<(), Error> {
+        self.client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(Key::stats().attributes()))
+            .update_expression("SET alerts_active = :n")
+            .expression_attribute_values(":n", number(count))
+            .send()
+            .await?;
+        Ok(())
+    }
+}
+
+impl Writes {
+    /// Counts services that come, go, or change whether they are watched.
+    pub(crate) fn count_services(&mut self, table: &Table, registered: i64, active: i64) -> Result<(), Error> {
+        let diff = item::Diff {
+            expression: "ADD registered_services :r, active_services :a".to_owned(),
+            ..item::Diff::default()
+        };
+        let always = "attribute_exists(pk) OR attribute_not_exists(pk)";
+        self.table_update(table, &Key::stats(), diff, always, [(":r", number(registered)), (":a", number(active))])
+    }
+}

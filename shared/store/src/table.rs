@@ -1,0 +1,317 @@
+//! The table itself: reads, conditional writes and transactions, with one place for their retries.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use crate::Error;
+use crate::item::{Diff, Item};
+use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK};
+
+/// Medic's table.
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub(crate) client: Client,
+    pub(crate) name: String,
+}
+
+/// Whether a conditional write was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Commit {
+    Done,
+    /// A condition did not hold, or somebody else was writing: read again and decide again.
+    Refused,
+}
+
+/// A part of a list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Where the next part begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// Writes that are made together or not at all.
+#[derive(Debug, Default)]
+pub struct Writes(Vec<TransactWriteItem>);
+
+/// How often a transaction that met another one is sent again at once.
+const CONFLICT_RETRIES: usize = 3;
+/// The most keys that one `BatchGetItem` takes.
+const BATCH: usize = 100;
+
+impl Table {
+    pub fn new(client: Client, name: impl Into<String>) -> Self {
+        Self { client, name: name.into() }
+    }
+
+    pub(crate) async fn get(&self, key: &Key, consistent: bool) -> Result<Option<Item>, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key.attributes()))
+            .consistent_read(consistent)
+            .send()
+            .await?;
+        Ok(answer.item)
+    }
+
+    /// Reads many items, consistently, in no order.
+    pub(crate) async fn get_many(&self, keys: Vec<Key>) -> Result<Vec<Item>, Error> {
+        let batches: Vec<Vec<Key>> = keys.chunks(BATCH).map(<[Key]>::to_vec).collect();
+        let found: Vec<Vec<Item>> =
+            stream::iter(batches).map(|batch| self.get_batch(batch)).buffer_unordered(8).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn get_batch(&self, keys: Vec<Key>) -> Result<Vec<Item>, Error> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut wanted: Vec<Item> = keys.iter().map(Key::attributes).collect();
+        let mut empty_answers = 0;
+        while !wanted.is_empty() {
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(wanted))
+                .consistent_read(true)
+                .build()
+                .map_err(|source| Error::Refused(Box::new(source)))?;
+            let answer = self.client.batch_get_item().request_items(&self.name, request).send().await?;
+            let items = answer.responses.and_then(|mut tables| tables.remove(&self.name)).unwrap_or_default();
+            empty_answers = if items.is_empty() { empty_answers + 1 } else { 0 };
+            found.extend(items);
+            wanted = answer
+                .unprocessed_keys
+                .and_then(|mut tables| tables.remove(&self.name))
+                .map(|rest| rest.keys)
+                .unwrap_or_default();
+            if empty_answers > CONFLICT_RETRIES {
+                return Err(Error::Unavailable("DynamoDB leaves keys of a batch unread".into()));
+            }
+        }
+        Ok(found)
+    }
+
+    pub(crate) async fn put(&self, item: Item) -> Result<(), Error> {
+        self.client.put_item().table_name(&self.name).set_item(Some(item)).send().await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete(&self, key: &Key) -> Result<(), Error> {
+        self.client.delete_item().table_name(&self.name).set_key(Some(key.attributes())).send().await?;
+        Ok(())
+    }
+
+    /// Adds to a number of an item, which is made if it is not there, and answers the sum.
+    pub(crate) async fn add(&self, key: &Key, attribute: &str, amount: i64) -> Result<i64, Error> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key.attributes()))
+            .update_expression("ADD #a :n")
+            .expression_attribute_names("#a", attribute)
+            .expression_attribute_values(":n", crate::item::number(amount))
+            .return_values(aws_sdk_dynamodb::types::ReturnValue::UpdatedNew)
+            .send()
+            .await?;
+        answer
+            .attributes
+            .and_then(|item| item.get(attribute)?.as_n().ok()?.parse().ok())
+            .ok_or_else(|| crate::item::corrupt(Some(key), "no number came back"))
+    }
+
+    /// Makes all of `writes`, or none.
+    pub async fn commit(&self, writes: Writes) -> Result<Commit, Error> {
+        for _ in 0..CONFLICT_RETRIES {
+            let sent = self.client.transact_write_items().set_transact_items(Some(writes.0.clone())).send().await;
+            match sent {
+                Ok(_) => return Ok(Commit::Done),
+                Err(error) => match cancellation(&error) {
+                    Some(Cancellation::Condition) => return Ok(Commit::Refused),
+                    Some(Cancellation::Conflict) => {}
+                    None => return Err(error.into()),
+                },
+            }
+        }
+        Ok(Commit::Refused)
+    }
+
+    /// Makes the one update of `writes` by itself, at half of what a transaction costs.
+    pub(crate) async fn single_update(&self, writes: Writes) -> Result<Commit, Error> {
+        let Some(update) = writes.0.into_iter().next().and_then(|write| write.update) else {
+            return Ok(Commit::Done);
+        };
+        let sent = self
+            .client
+            .update_item()
+            .table_name(update.table_name)
+            .set_key(Some(update.key))
+            .update_expression(update.update_expression)
+            .set_condition_expression(update.condition_expression)
+            .set_expression_attribute_names(update.expression_attribute_names)
+            .set_expression_attribute_values(update.expression_attribute_values)
+            .send()
+            .await;
+        refused(sent)
+    }
+
+    /// One page of a collection, as keys and newest first. `after` is where the page before it ended.
+    pub(crate) async fn list(
+        &self,
+        collection: &Collection<'_>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Key>, Error> {
+        let partition = collection.pk();
+        // The next page's first place is told by one more than was asked for.
+        let wanted = limit + 1;
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(LIST_INDEX)
+            .key_condition_expression(if after.is_some() { "#p = :p AND #s < :s" } else { "#p = :p" })
+            .expression_attribute_names("#p", LIST_PK)
+            .expression_attribute_values(":p", AttributeValue::S(partition))
+            .scan_index_forward(false)
+            .limit(i32::try_from(wanted).unwrap_or(i32::MAX));
+        if let Some(after) = after {
+            query = query
+                .expression_attribute_names("#s", LIST_SK)
+                .expression_attribute_values(":s", AttributeValue::S(after.to_owned()));
+        }
+        let mut items = query.send().await?.items.unwrap_or_default();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let place = |item: &Item| item.get(LIST_SK).and_then(|v| v.as_s().ok()).cloned();
+        let next = if more { items.last().and_then(place) } else { None };
+        Ok(Page { items: items.iter().filter_map(Key::of).collect(), next })
+    }
+
+    /// Counts a collection, reading a page at a time.
+    pub(crate) async fn count(&self, collection: &Collection<'_>) -> Result<i64, Error> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(LIST_INDEX)
+            .key_condition_expression("#p = :p")
+            .expression_attribute_names("#p", LIST_PK)
+            .expression_attribute_values(":p", AttributeValue::S(collection.pk()))
+            .select(aws_sdk_dynamodb::types::Select::Count)
+            .into_paginator()
+            .send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            count += i64::from(page?.count);
+        }
+        Ok(count)
+    }
+
+    /// Whether the table answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.get(&Key::stats(), false).await.map(|_| ())
+    }
+}
+
+/// Whether a plain conditional update was made.
+pub(crate) fn refused<R>(sent: Result<UpdateItemOutput, SdkError<UpdateItemError, R>>) -> Result<Commit, Error>
+where
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    match sent {
+        Ok(_) => Ok(Commit::Done),
+        Err(error) => match error.as_service_error() {
+            Some(
+                UpdateItemError::ConditionalCheckFailedException(_) | UpdateItemError::TransactionConflictException(_),
+            ) => Ok(Commit::Refused),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+enum Cancellation {
+    Condition,
+    Conflict,
+}
+
+fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Option<Cancellation> {
+    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
+        return None;
+    };
+    let codes: Vec<_> = cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
+    if codes.contains(&"ConditionalCheckFailed") {
+        Some(Cancellation::Condition)
+    } else if codes.contains(&"TransactionConflict") {
+        Some(Cancellation::Conflict)
+    } else {
+        None
+    }
+}
+
+impl Writes {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn table_put(&mut self, table: &Table, item: Item, condition: Option<&str>) -> Result<(), Error> {
+        let put = Put::builder()
+            .table_name(&table.name)
+            .set_item(Some(item))
+            .set_condition_expression(condition.map(ToOwned::to_owned))
+            .build()
+            .map_err(|source| Error::Refused(Box::new(source)))?;
+        self.0.push(TransactWriteItem::builder().put(put).build());
+        Ok(())
+    }
+
+    pub(crate) fn table_delete(&mut self, table: &Table, key: &Key, condition: &str) -> Result<(), Error> {
+        let delete = Delete::builder()
+            .table_name(&table.name)
+            .set_key(Some(key.attributes()))
+            .condition_expression(condition)
+            .build()
+            .map_err(|source| Error::Refused(Box::new(source)))?;
+        self.0.push(TransactWriteItem::builder().delete(delete).build());
+        Ok(())
+    }
+
+    /// Writes what differs between two versions of an item, if `condition` holds (its values are in `values`).
+    pub(crate) fn table_update(
+        &mut self,
+        table: &Table,
+        key: &Key,
+        diff: Diff,
+        condition: &str,
+        values: impl IntoIterator<Item = (&'static str, AttributeValue)>,
+    ) -> Result<(), Error> {
+        let Diff { expression, names, values: mut all } = diff;
+        all.extend(values.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let update = Update::builder()
+            .table_name(&table.name)
+            .set_key(Some(key.attributes()))
+            .update_expression(expression)
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(names).filter(|names| !names.is_empty()))
+            .set_expression_attribute_values(Some(all).filter(|all| !all.is_empty()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::None)
+            .build()
+            .map_err(|source| Error::Refused(Box::new(source)))?;
+        self.0.push(TransactWriteItem::builder().update(update).build());
+        Ok(())
+    }
+}
+
+/// The condition that an item is there, or is not.
+pub(crate) const EXISTS: &str = "attribute_exists(pk)";
+pub(crate) const IS_NEW: &str = "attribute_not_exists(pk)";

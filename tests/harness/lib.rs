@@ -1,0 +1,10 @@
+//! What tests, the demo and the benchmarks share: a system to drive, receivers that stand for Slack and PagerDuty, and a
+//! real process to kill.
+
+mod process;
+mod receivers;
+mod system;
+
+pub use process::Process;
+pub use receivers::{Arrival, Planned, Receivers};
+pub use system::{Answer, System, start_of_time};

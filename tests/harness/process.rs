@@ -1,0 +1,97 @@
+//! A real `medic-local`, to be killed.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A process and how it is reached.
+pub struct Process {
+    child: Child,
+    pub url: String,
+    pub ready_after: Duration,
+    key: String,
+    client: reqwest::Client,
+}
+
+/// The binary, beside the one that runs now.
+fn binary() -> PathBuf {
+    let here = std::env::current_exe().expect("a path");
+    let profile = here.ancestors().find(|folder| folder.join("medic-local").is_file());
+    profile.expect("medic-local is built: cargo build -p local").join("medic-local")
+}
+
+impl Process {
+    /// Starts on a data folder and a free port, and waits until it is ready.
+    pub fn start(data_dir: &Path, environment: &[(&'static str, String)]) -> Self {
+        let began = Instant::now();
+        let mut child = Command::new(binary())
+            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
+            .env("RUST_LOG", "error")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        let ready =
+            lines.map_while(Result::ok).find_map(|line| line.strip_prefix("medic ready on ").map(str::to_owned));
+        let url = ready.expect("the ready line");
+        let key = std::fs::read_to_string(data_dir.join("admin.key")).expect("the admin key").trim().to_owned();
+        Self { child, url, ready_after: began.elapsed(), key, client: reqwest::Client::new() }
+    }
+
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a kill");
+        self.child.wait().expect("an end");
+    }
+
+    /// Sends a signal, such as `TERM`, and answers how the process ended and after how long.
+    pub fn signal(mut self, name: &str) -> (std::process::ExitStatus, Duration) {
+        let began = Instant::now();
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+        (self.child.wait().expect("an end"), began.elapsed())
+    }
+
+    /// Sends a request; nothing comes back when the process dies meanwhile.
+    pub async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Option<(u16, Value)> {
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.ok()?;
+        let status = response.status().as_u16();
+        Some((status, response.json().await.ok()?))
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.send(reqwest::Method::GET, path, None).await.expect("an answer");
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// Posts, and answers whether it was acknowledged.
+    pub async fn post(&self, path: &str, body: Value) -> bool {
+        self.send(reqwest::Method::POST, path, Some(body)).await.is_some_and(|(status, _)| status == 201)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().unwrap_or_default();
+        self.child.wait().map(|_| ()).unwrap_or_default();
+    }
+}

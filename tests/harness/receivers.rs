@@ -1,0 +1,158 @@
+//! Loopback receivers that stand for Slack and PagerDuty: they record what arrives and answer as planned.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// A request that arrived.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// `slack` or `pagerduty`.
+    pub receiver: &'static str,
+    pub body: Value,
+    pub at: Instant,
+    /// Whether it was answered as taken.
+    pub accepted: bool,
+}
+
+impl Arrival {
+    /// What it says in one line: Slack's text, or PagerDuty's action and dedup key.
+    pub fn line(&self) -> String {
+        match self.receiver {
+            "slack" => self.body["text"].as_str().unwrap_or_default().to_owned(),
+            _ => format!(
+                "{} {}",
+                self.body["event_action"].as_str().unwrap_or_default(),
+                self.body["dedup_key"].as_str().unwrap_or_default()
+            ),
+        }
+    }
+}
+
+/// How the next request is answered.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    pub status: u16,
+    pub retry_after: Option<u32>,
+    /// Slack's `error`, with `ok: false`.
+    pub error: Option<&'static str>,
+    pub delay: Duration,
+}
+
+impl Planned {
+    pub fn status(status: u16) -> Self {
+        Self { status, retry_after: None, error: None, delay: Duration::ZERO }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Plans {
+    slack: VecDeque<Planned>,
+    pagerduty: VecDeque<Planned>,
+}
+
+/// The receivers.
+#[derive(Debug, Clone)]
+pub struct Receivers {
+    address: SocketAddr,
+    plans: Arc<Mutex<Plans>>,
+    arrivals: Arc<watch::Sender<Vec<Arrival>>>,
+}
+
+impl Receivers {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let receivers = Self { address, plans: Arc::default(), arrivals: Arc::new(watch::Sender::new(Vec::new())) };
+        let router = Router::new()
+            .route("/api/chat.postMessage", post(|state, body| receive("slack", state, body)))
+            .route("/v2/enqueue", post(|state, body| receive("pagerduty", state, body)))
+            .with_state(receivers.clone());
+        #[expect(clippy::disallowed_methods, reason = "the receivers live as long as their test")]
+        drop(tokio::spawn(async move { axum::serve(listener, router).await.expect("a server") }));
+        receivers
+    }
+
+    /// The environment that points Medic at them.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("SLACK_API_TOKEN", "xoxb-test".to_owned()),
+            ("SLACK_CHANNEL_ID", "C0ALERTS".to_owned()),
+            ("MEDIC_SLACK_API_URL", format!("http://{}/api", self.address)),
+            ("PAGERDUTY_ROUTING_KEY", "R0UTING".to_owned()),
+            ("MEDIC_PAGERDUTY_URL", format!("http://{}/v2/enqueue", self.address)),
+        ]
+    }
+
+    pub fn plan_slack(&self, plans: impl IntoIterator<Item = Planned>) {
+        self.plans.lock().expect("plans").slack.extend(plans);
+    }
+
+    pub fn plan_pagerduty(&self, plans: impl IntoIterator<Item = Planned>) {
+        self.plans.lock().expect("plans").pagerduty.extend(plans);
+    }
+
+    /// All that arrived, in order.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.arrivals.borrow().clone()
+    }
+
+    /// What one receiver took, a line each, in order.
+    pub fn accepted(&self, receiver: &str) -> Vec<String> {
+        let taken = |arrival: &&Arrival| arrival.receiver == receiver && arrival.accepted;
+        self.arrivals().iter().filter(taken).map(Arrival::line).collect()
+    }
+
+    /// Waits until something arrives that `wanted` accepts.
+    pub async fn wait_for(&self, patience: Duration, wanted: impl Fn(&Arrival) -> bool) -> Option<Arrival> {
+        let mut arrivals = self.arrivals.subscribe();
+        let found = async {
+            loop {
+                let found = arrivals.borrow_and_update().iter().find(|arrival| wanted(arrival)).cloned();
+                if found.is_some() {
+                    return found;
+                }
+                arrivals.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(patience, found).await.ok().flatten()
+    }
+}
+
+async fn receive(receiver: &'static str, State(receivers): State<Receivers>, body: Bytes) -> Response {
+    let at = Instant::now();
+    let planned = {
+        let mut plans = receivers.plans.lock().expect("plans");
+        let plans = if receiver == "slack" { &mut plans.slack } else { &mut plans.pagerduty };
+        plans.pop_front()
+    };
+    let planned = planned.unwrap_or_else(|| Planned::status(if receiver == "slack" { 200 } else { 202 }));
+    if !planned.delay.is_zero() {
+        #[expect(clippy::disallowed_methods, reason = "a receiver that is slow by plan")]
+        tokio::time::sleep(planned.delay).await;
+    }
+    let accepted = (200..300).contains(&planned.status) && planned.error.is_none();
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    receivers.arrivals.send_modify(|arrivals| arrivals.push(Arrival { receiver, body, at, accepted }));
+    let answer = match planned.error {
+        Some(error) => json!({"ok": false, "error": error}),
+        None => json!({"ok": accepted, "status": "success"}),
+    };
+    let status = StatusCode::from_u16(planned.status).expect("a status");
+    let mut response = (status, axum::Json(answer)).into_response();
+    if let Some(seconds) = planned.retry_after {
+        response.headers_mut().insert("retry-after", seconds.into());
+    }
+    response
+}

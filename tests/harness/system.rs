@@ -1,0 +1,225 @@
+//! A whole system on free ports, with a clock that the test moves.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use local::{ManualTime, Options, Service};
+use metrics_exporter_prometheus::PrometheusHandle;
+use reqwest::{Method, StatusCode};
+use runtime::{Clock as _, Config};
+use serde_json::Value;
+
+use crate::Receivers;
+
+/// When every test begins.
+pub fn start_of_time() -> DateTime<Utc> {
+    "2026-01-05T12:00:00Z".parse().expect("a time")
+}
+
+/// One recorder a process, as the facade has it.
+static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| runtime::prometheus().expect("the only recorder"));
+
+/// A system under test.
+pub struct System {
+    pub service: Service,
+    pub time: ManualTime,
+    pub receivers: Receivers,
+    pub key: String,
+    client: reqwest::Client,
+}
+
+/// An answer: its status and body. Displays as a snapshot, with random ids hidden.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn results(&self) -> &Value {
+        &self.body["results"]
+    }
+
+    pub fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = serde_json::to_string_pretty(&hide(self.body.clone())).expect("JSON");
+        write!(f, "{}\n{body}", self.status.as_u16())
+    }
+}
+
+fn hide(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.len() == 36 && text.bytes().filter(|b| *b == b'-').count() == 4 => "[id]".into(),
+        Value::String(text) if text.starts_with("mdk_") => "mdk_[secret]".into(),
+        Value::Array(items) => items.into_iter().map(hide).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, hide(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+impl System {
+    /// A system whose state is in memory.
+    pub async fn start() -> Self {
+        Self::start_with(&[], None).await
+    }
+
+    /// A system with more in its environment, and perhaps with its state on disk.
+    pub async fn start_with(more: &[(&'static str, &str)], data_dir: Option<&Path>) -> Self {
+        let receivers = Receivers::start().await;
+        let time = ManualTime::starting_at(start_of_time());
+        let service = Self::service(&receivers, &time, more, data_dir).await;
+        let key = match service.new_admin_key() {
+            Some(key) => key.to_owned(),
+            None => panic!("the data folder is not fresh"),
+        };
+        Self { service, time, receivers, key, client: reqwest::Client::new() }
+    }
+
+    async fn service(
+        receivers: &Receivers,
+        time: &ManualTime,
+        more: &[(&'static str, &str)],
+        data_dir: Option<&Path>,
+    ) -> Service {
+        let mut environment = receivers.environment();
+        environment.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let get = |name: &'static str| {
+            environment.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+        };
+        let config = Config::read(get).expect("a configuration");
+        let options = Options {
+            data_dir: data_dir.map(Path::to_owned),
+            time: Arc::new(time.clone()),
+            prometheus: Some(METRICS.clone()),
+            ..Options::new("127.0.0.1:0".parse().expect("an address"), config)
+        };
+        Service::start(options).await.expect("a start")
+    }
+
+    /// Stops, lets time pass while nothing runs, and starts again on the same folder.
+    pub async fn restart_after(self, pause: TimeDelta, data_dir: &Path) -> Self {
+        let Self { service, time, receivers, key, client } = self;
+        service.stop().await;
+        time.set(time.now() + pause);
+        let service = Self::service(&receivers, &time, &[], Some(data_dir)).await;
+        let system = Self { service, time, receivers, key, client };
+        system.service.settle().await;
+        system
+    }
+
+    /// Moves the clock, stopping at each moment at which something is due, and waits until all is quiet.
+    pub async fn advance(&self, by: TimeDelta) {
+        let end = self.time.now() + by;
+        loop {
+            self.service.settle().await;
+            let next = self.service.next_at();
+            if next > end {
+                break;
+            }
+            self.time.set(next);
+        }
+        self.time.set(end);
+        self.service.settle().await;
+    }
+
+    pub async fn seconds(&self, seconds: i64) {
+        self.advance(TimeDelta::seconds(seconds)).await;
+    }
+
+    /// Sends a request with the admin key and waits until what it caused is done.
+    pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let bytes = body.map(|body| serde_json::to_vec(&body).expect("JSON"));
+        let answer = self.raw(method, path, Some(&self.key), &[], bytes).await;
+        self.service.settle().await;
+        answer
+    }
+
+    /// Sends a request as it is told to.
+    pub async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Answer {
+        let mut request = self.client.request(method, format!("http://{}{path}", self.service.address()));
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request.send().await.expect("an answer");
+        let status = response.status();
+        let bytes = response.bytes().await.expect("a body");
+        let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
+        Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PATCH, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    /// Registers a service that must report every `seconds`, with more fields. Answers its id.
+    pub async fn register(&self, name: &str, seconds: f64, more: Value) -> i64 {
+        let mut body = serde_json::json!({
+            "heartbeat_name": name, "service_name": "worker", "alert_interval": seconds / 60.0,
+        });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            body[field] = value.clone();
+        }
+        let answer = self.post("/v2/services", body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer}");
+        answer.results()["service_id"].as_i64().expect("an id")
+    }
+
+    /// Sends a heartbeat, which must be taken.
+    pub async fn beat(&self, name: &str, status: &str) {
+        let body = serde_json::json!({"heartbeat_name": name, "service_name": "worker", "status": status});
+        let answer = self.post("/heartbeat", body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer}");
+    }
+
+    /// The alerts of version 1's list, newest first.
+    pub async fn alerts(&self) -> Vec<Value> {
+        let answer = self.get("/alerts").await;
+        answer.results().as_array().cloned().unwrap_or_default()
+    }
+
+    pub async fn open_alerts(&self) -> usize {
+        self.get("/alerts?active=1").await.results().as_array().map_or(0, Vec::len)
+    }
+
+    /// What Slack took, a line each.
+    pub fn slack(&self) -> Vec<String> {
+        self.receivers.accepted("slack")
+    }
+
+    /// What PagerDuty took: action and dedup key.
+    pub fn pagerduty(&self) -> Vec<String> {
+        self.receivers.accepted("pagerduty")
+    }
+}

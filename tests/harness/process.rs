@@ -43,6 +43,18 @@ impl Process {
         Self { child, url, ready_after: began.elapsed(), key, client: reqwest::Client::new() }
     }
 
+    /// Starts where it must not, and answers what it said on stderr.
+    pub fn refused(data_dir: &Path, environment: &[(&'static str, String)]) -> String {
+        let ended = Command::new(binary())
+            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
+            .output()
+            .expect("a process");
+        assert!(!ended.status.success(), "it started");
+        String::from_utf8_lossy(&ended.stderr).into_owned()
+    }
+
     pub fn key(&self) -> &str {
         &self.key
     }

@@ -129,6 +129,13 @@ impl System {
         self.service.settle().await;
     }
 
+    /// Moves the clock in one leap: what came due meanwhile is late.
+    pub async fn leap(&self, by: TimeDelta) {
+        self.service.settle().await;
+        self.time.set(self.time.now() + by);
+        self.service.settle().await;
+    }
+
     pub async fn seconds(&self, seconds: i64) {
         self.advance(TimeDelta::seconds(seconds)).await;
     }
@@ -213,9 +220,10 @@ impl System {
         self.get("/alerts?active=1").await.results().as_array().map_or(0, Vec::len)
     }
 
-    /// What Slack took, a line each.
+    /// What Slack took: a line for each notice, of which one message may hold several.
     pub fn slack(&self) -> Vec<String> {
-        self.receivers.accepted("slack")
+        let messages = self.receivers.accepted("slack");
+        messages.iter().flat_map(|text| text.lines()).map(str::to_owned).collect()
     }
 
     /// What PagerDuty took: action and dedup key.

@@ -1,4 +1,13 @@
 //! Black-box tests: they come in by the front door, over HTTP, and see what receivers see.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
+#![expect(clippy::unwrap_used, clippy::large_futures, reason = "tests")]
 
+mod access;
+mod bad_input;
+mod monitoring;
+mod notices;
+mod openapi;
 mod outage;
+mod processes;
+mod structure;
+mod version_1;
+mod version_2;

@@ -87,6 +87,7 @@ impl ActiveFilter {
 #[utoipa::path(
     get,
     path = "/v2/alerts",
+    operation_id = "v2_list_alerts",
     tag = "alerts",
     params(ActiveFilter, Listing),
     responses((status = 200, description = "Alerts", body = Envelope<PageView<AlertView<bool>>>)),
@@ -106,6 +107,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     get,
     path = "/v2/alerts/{alert_id}",
+    operation_id = "v2_get_alert",
     tag = "alerts",
     params(("alert_id" = i64, Path, minimum = 1)),
     responses(
@@ -123,6 +125,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<AlertId>) -> 
 #[utoipa::path(
     post,
     path = "/v2/alerts/{alert_id}/acknowledge",
+    operation_id = "v2_acknowledge_alert",
     tag = "alerts",
     params(("alert_id" = i64, Path, minimum = 1)),
     responses(
@@ -171,6 +174,7 @@ impl NotificationView {
 #[utoipa::path(
     get,
     path = "/v2/alerts/{alert_id}/notifications",
+    operation_id = "v2_list_notifications",
     tag = "alerts",
     params(("alert_id" = i64, Path, minimum = 1)),
     responses(

@@ -95,6 +95,7 @@ impl NewKey {
 #[utoipa::path(
     post,
     path = "/v2/api-keys",
+    operation_id = "v2_create_api_key",
     tag = "api-keys",
     request_body = NewKey,
     responses(
@@ -113,6 +114,7 @@ pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewKey>) -> 
 #[utoipa::path(
     get,
     path = "/v2/api-keys",
+    operation_id = "v2_list_api_keys",
     tag = "api-keys",
     params(Listing),
     responses((status = 200, description = "Keys", body = Envelope<PageView<ApiKeyView>>)),
@@ -127,6 +129,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
 #[utoipa::path(
     get,
     path = "/v2/api-keys/{api_key_id}",
+    operation_id = "v2_get_api_key",
     tag = "api-keys",
     params(("api_key_id" = i64, Path, minimum = 1)),
     responses(
@@ -143,6 +146,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) ->
 #[utoipa::path(
     post,
     path = "/v2/api-keys/{api_key_id}/rotate",
+    operation_id = "v2_rotate_api_key",
     tag = "api-keys",
     params(("api_key_id" = i64, Path, minimum = 1)),
     responses(
@@ -160,6 +164,7 @@ pub(crate) async fn rotate(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>)
 #[utoipa::path(
     delete,
     path = "/v2/api-keys/{api_key_id}",
+    operation_id = "v2_revoke_api_key",
     tag = "api-keys",
     params(("api_key_id" = i64, Path, minimum = 1)),
     responses(

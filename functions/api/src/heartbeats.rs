@@ -51,6 +51,7 @@ pub(crate) struct HeartbeatFilter {
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}/heartbeats",
+    operation_id = "v2_list_heartbeats",
     tag = "heartbeats",
     params(("service_id" = i64, Path, minimum = 1), HeartbeatFilter, Listing),
     responses(

@@ -22,6 +22,9 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<([(HeaderName, &'s
         ("medic_registered_services", stats.registered_services),
         ("medic_active_services", stats.active_services),
         ("medic_alerts_active", stats.alerts_active),
+        ("medic_stale_jobs_current", stats.stale_jobs_current),
+        ("medic_playbook_executions_pending_approval", stats.executions_pending_approval),
+        ("medic_circuit_breaker_open", stats.circuits_open),
     ];
     let mut text = app.prometheus.as_ref().map(|prometheus| prometheus.render()).unwrap_or_default();
     for (name, value) in gauges {

@@ -27,6 +27,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[utoipa::path(
     get,
     path = "/v2/notices",
+    operation_id = "v2_list_notices",
     tag = "alerts",
     params(Listing),
     responses((status = 200, description = "Notices", body = Envelope<PageView<PrintedNotice>>)),

@@ -162,6 +162,7 @@ impl ProfileFields {
 #[utoipa::path(
     post,
     path = "/v2/services",
+    operation_id = "v2_create_service",
     tag = "services",
     request_body = NewService,
     responses(
@@ -217,6 +218,7 @@ pub(crate) struct ServiceFilter {
 #[utoipa::path(
     get,
     path = "/v2/services",
+    operation_id = "v2_list_services",
     tag = "services",
     params(ServiceFilter, Listing),
     responses((status = 200, description = "Services", body = Envelope<PageView<ServiceView<bool>>>)),
@@ -237,6 +239,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}",
+    operation_id = "v2_get_service",
     tag = "services",
     params(("service_id" = i64, Path, minimum = 1)),
     responses(
@@ -320,6 +323,7 @@ impl ServicePatchBody {
 #[utoipa::path(
     patch,
     path = "/v2/services/{service_id}",
+    operation_id = "v2_update_service",
     tag = "services",
     params(("service_id" = i64, Path, minimum = 1)),
     request_body = ServicePatchBody,
@@ -344,6 +348,7 @@ pub(crate) async fn update(
 #[utoipa::path(
     delete,
     path = "/v2/services/{service_id}",
+    operation_id = "v2_delete_service",
     tag = "services",
     params(("service_id" = i64, Path, minimum = 1)),
     responses(

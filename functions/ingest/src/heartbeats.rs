@@ -40,7 +40,7 @@ pub(crate) struct HeartbeatBody {
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
         (status = 404, description = "No service has this name", body = Envelope<String>),
     ),
-    security(("api_key" = ["heartbeat"]))
+    security(("api_key" = ["heartbeat"]), ("api_key" = ["write"]))
 )]
 pub(crate) async fn post_heartbeat(
     State(app): State<App>,
@@ -96,6 +96,7 @@ const MOST_IN_A_BATCH: usize = 100;
 #[utoipa::path(
     post,
     path = "/v2/heartbeats",
+    operation_id = "v2_post_heartbeats",
     tag = "heartbeats",
     request_body = BatchBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request")),
@@ -104,7 +105,7 @@ const MOST_IN_A_BATCH: usize = 100;
         (status = 200, description = "Some were refused", body = Envelope<Vec<BatchOutcome>>),
         (status = 400, description = "The body is at fault, and nothing was taken", body = Envelope<String>),
     ),
-    security(("api_key" = ["heartbeat"]))
+    security(("api_key" = ["heartbeat"]), ("api_key" = ["write"]))
 )]
 pub(crate) async fn post_heartbeats(
     State(app): State<App>,
@@ -130,11 +131,16 @@ pub(crate) async fn post_heartbeats(
                 heartbeat_id: Some(id.to_string()),
                 service_id: Some(service_id.get()),
             },
-            Err(error @ (Error::Invalid(_) | Error::NotFound(_) | Error::Inactive(_))) => {
+            Err(error) => {
                 all_taken = false;
-                BatchOutcome { success: false, message: error.to_string(), heartbeat_id: None, service_id: None }
+                // The first failure of ours, with nothing taken before it, fails the request, which may be repeated.
+                let ours = !matches!(error, Error::Invalid(_) | Error::NotFound(_) | Error::Inactive(_));
+                if ours && n == 0 {
+                    return Err(error.into());
+                }
+                let message = ApiError::from(error).message();
+                BatchOutcome { success: false, message, heartbeat_id: None, service_id: None }
             }
-            Err(error) => return Err(error.into()),
         });
     }
     if all_taken {

@@ -25,7 +25,7 @@ pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {
 
 async fn drain(app: &App, lane: &Lane) -> Result<(), operations::Error> {
     for _ in 0..STEPS {
-        if app.medic.drain(lane, app.now()).await? == Drained::Done {
+        if app.medic.drain(lane, &|| app.now()).await? == Drained::Done {
             return Ok(());
         }
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use local::{Options, Service};
+use operations::error_chain;
 use runtime::Config;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,12 +28,9 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let causes: Vec<_> = std::iter::successors(Some(error.as_ref()), |error| error.source().map(|e| e as _))
-                .map(ToString::to_string)
-                .collect();
             #[expect(clippy::print_stderr, reason = "why the start failed, whatever RUST_LOG says")]
             {
-                eprintln!("medic-local: {}", causes.join(": "));
+                eprintln!("medic-local: {}", error_chain(error.as_ref()));
             }
             ExitCode::FAILURE
         }

@@ -115,11 +115,11 @@ impl Runner {
             }
             let now = self.time.now();
             self.start_what_is_due(now);
-            let next = self.next_at();
+            // What is due and was not started waits for a free hand, which is news, or for the queues to be well.
+            let next = Some(self.next_at()).filter(|next| *next > now).unwrap_or(now + AFTER_FAILURE);
             tokio::select! {
                 () = self.agenda.news.notified() => {}
-                // What is due and was not started waits for a free hand, which is news.
-                () = self.time.sleep_until(next), if next > now => {}
+                () = self.time.sleep_until(next) => {}
             }
         }
     }
@@ -187,6 +187,9 @@ impl Runner {
     }
 
     async fn sweep(self) {
+        if let Some(prometheus) = &self.app.prometheus {
+            prometheus.run_upkeep();
+        }
         let swept = AssertUnwindSafe(sweep::tick(&self.app)).catch_unwind().await;
         let next = match swept {
             Ok(Ok(swept)) => swept.next_due,

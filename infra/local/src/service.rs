@@ -166,13 +166,17 @@ impl Service {
     pub async fn stop(self) {
         self.stop.send_replace(true);
         self.runner.agenda.stop();
-        for mut task in self.tasks {
-            if tokio::time::timeout(PATIENCE, &mut task).await.is_err() {
-                task.abort();
-            }
-        }
-        if tokio::time::timeout(PATIENCE, self.runner.finished()).await.is_err() {
+        let [mut server, mut runner] = self.tasks;
+        let all = async {
+            // A task that panicked has ended too.
+            (&mut server).await.unwrap_or_default();
+            (&mut runner).await.unwrap_or_default();
+            self.runner.finished().await;
+        };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
             tracing::warn!("some work was still under way; it goes on at the next start");
+            server.abort();
+            runner.abort();
         }
     }
 }

@@ -73,6 +73,13 @@ macro_rules! time_sorted_id {
             pub const fn uuid(self) -> Uuid {
                 self.0
             }
+
+            /// The instant that the id was made of, to the millisecond.
+            pub fn time(self) -> DateTime<Utc> {
+                // RFC 9562: the first 48 bits are milliseconds.
+                let millis = self.0.as_u128() >> 80;
+                crate::from_millis(i64::try_from(millis).unwrap_or_default())
+            }
         }
 
         impl fmt::Display for $name {

@@ -182,6 +182,8 @@ pub enum Pending {
     SetDown,
     /// An operator cleared `down`.
     SetUp,
+    /// An operator switched the service off while it was down; it may be on again by now.
+    SwitchedOff,
 }
 
 /// The open alert, as far as the judgement needs it.
@@ -197,8 +199,6 @@ pub struct Outage {
     pub told: bool,
     /// Somebody took it: no more reminders.
     pub acknowledged: bool,
-    /// When the last notice of this alert was made; the next is later, whatever the clocks say.
-    pub last_notice_at: DateTime<Utc>,
 }
 
 /// How a service stands: what heartbeats and the sweep write.
@@ -217,6 +217,8 @@ pub struct Service {
     pub pending: Option<Pending>,
     pub outage: Option<Outage>,
     pub mute: Option<Mute>,
+    /// When the last notice of this service was made; the next is later, whatever the clocks say.
+    pub last_notice_at: Option<DateTime<Utc>>,
     /// When the row comes due in the index.
     pub due_at: Option<DateTime<Utc>>,
     /// Moves with each operator's change and each transition, not with heartbeats.
@@ -237,6 +239,7 @@ impl Service {
             pending: None,
             outage: None,
             mute: None,
+            last_notice_at: None,
             due_at: None,
             version: 1,
         };
@@ -248,7 +251,7 @@ impl Service {
     pub fn is_down(&self) -> bool {
         match self.pending {
             Some(Pending::SetDown) => true,
-            Some(Pending::SetUp) => false,
+            Some(Pending::SetUp | Pending::SwitchedOff) => false,
             Some(Pending::Said(_)) | None => self.outage.is_some(),
         }
     }
@@ -256,6 +259,13 @@ impl Service {
     /// How many intervals the outage has lasted, as triggers count it: 0 when there is none.
     pub fn consecutive_failures(&self) -> u32 {
         self.outage.as_ref().map_or(0, |outage| outage.cycle)
+    }
+
+    /// An instant for the next notice: now, but after the one before it, whatever this machine's clock says.
+    pub fn next_notice_at(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let at = self.last_notice_at.map_or(now, |last| now.max(last + TimeDelta::milliseconds(1)));
+        self.last_notice_at = Some(at);
+        at
     }
 
     /// Whether notices are held back at `now`.
@@ -267,8 +277,13 @@ impl Service {
     pub fn hear(&mut self, stamp: Stamp, status: Status, now: DateTime<Utc>) -> bool {
         let new = self.pulse.record(stamp, status);
         self.heard += u64::from(new);
-        if new && !status.is_life() && self.outage.is_none() {
-            self.pending = Some(Pending::Said(status));
+        if new && !status.is_life() {
+            self.pending = match (&self.outage, self.pending) {
+                (None, _) => Some(Pending::Said(status)),
+                // The service's own word goes over an operator's.
+                (Some(_), Some(Pending::SetUp)) => None,
+                (Some(_), pending) => pending,
+            };
         }
         let look_now = new && (self.outage.is_some() || self.pending.is_some());
         if look_now {
@@ -285,6 +300,9 @@ impl Service {
                 self.counts_from = now;
             }
             self.pulse.resize(rule.threshold);
+            if let Some(outage) = &mut self.outage {
+                outage.next_reminder_at += rule.interval - self.rule.interval;
+            }
             self.rule = *rule;
         }
         if let Some(active) = *active {
@@ -292,7 +310,7 @@ impl Service {
                 self.counts_from = now;
             }
             if !active {
-                self.pending = None;
+                self.pending = self.outage.as_ref().map(|_| Pending::SwitchedOff);
             }
             self.active = active;
         }

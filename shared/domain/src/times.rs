@@ -1,11 +1,14 @@
 //! Instants and intervals as the API writes them.
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 
 use crate::Invalid;
 
 /// A year of 366 days, in minutes: the longest `alert_interval`.
 const LONGEST_INTERVAL_MINUTES: f64 = 366.0 * 24.0 * 60.0;
+
+/// Times without an offset.
+const LOCAL_FORMATS: [&str; 2] = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
 
 /// RFC 3339 in UTC with milliseconds.
 pub fn format_time(at: DateTime<Utc>) -> String {
@@ -14,13 +17,13 @@ pub fn format_time(at: DateTime<Utc>) -> String {
 
 /// Reads RFC 3339; a time given without offset is UTC.
 pub fn parse_time(field: &str, text: &str) -> Result<DateTime<Utc>, Invalid> {
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Ok(at.with_timezone(&Utc));
-    }
-    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-        .map(|at| at.and_utc())
+    let with_offset = || DateTime::parse_from_rfc3339(text).ok().map(|at| at.with_timezone(&Utc));
+    let without = || {
+        LOCAL_FORMATS.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok()).map(|at| at.and_utc())
+    };
+    with_offset()
+        .or_else(without)
+        .filter(|at| (1970..=9999).contains(&at.year()))
         .ok_or_else(|| Invalid::new(field, "must be an RFC 3339 time, such as 2026-01-31T08:00:00.000Z"))
 }
 

@@ -78,6 +78,9 @@ impl Service {
         if self.mute_ended(now) {
             return Some(Transition::Unmute);
         }
+        if let (Some(_), Some(Pending::SwitchedOff)) = (outage, self.pending) {
+            return Some(Transition::Close(Close::Unwatched));
+        }
         let Some(outage) = outage else {
             if let Some(pending) = self.pending {
                 return Some(Transition::Open(Opening::Pending(pending)));
@@ -108,14 +111,16 @@ impl Service {
         base + self.rule.interval + self.rule.grace
     }
 
-    /// Enough heartbeats again within an interval, the last of them one that recovers, and new since the opening.
+    /// Enough heartbeats again to be in time, the last of them one that recovers, and new since the opening.
     /// Read at the time of the last heartbeat, so that a late look sees what a timely one would have seen.
     fn has_recovered(&self, outage: &Outage) -> bool {
         let (Some(newest), Some(oldest)) = (self.pulse.beats.first(), self.pulse.nth_newest()) else {
             return false;
         };
         let recovers = self.pulse.last_status.is_some_and(crate::Status::is_recovery);
-        *newest > outage.known && recovers && newest.time().is_some_and(|newest| oldest > newest - self.rule.interval)
+        *newest > outage.known
+            && recovers
+            && newest.time().is_some_and(|newest| oldest > newest - self.rule.interval - self.rule.grace)
     }
 
     /// The earliest of the service's timers.
@@ -131,7 +136,7 @@ impl Service {
         // What an operator sets, only later heartbeats clear; what the service said, those after its word.
         let known = match self.pending {
             Some(Pending::Said(_)) => self.pulse.failed,
-            Some(Pending::SetDown | Pending::SetUp) | None => self.pulse.newest(),
+            Some(Pending::SetDown | Pending::SetUp | Pending::SwitchedOff) | None => self.pulse.newest(),
         };
         self.pending = None;
         self.outage = Some(Outage {
@@ -141,9 +146,9 @@ impl Service {
             cycle: 1,
             told,
             acknowledged: false,
-            last_notice_at: now,
         });
-        self.changed(told.then_some(now))
+        let notice_at = told.then(|| self.next_notice_at(now));
+        self.changed(notice_at)
     }
 
     /// The service after a transition that needs no new alert.
@@ -155,25 +160,23 @@ impl Service {
             Transition::TellOpen => {
                 if let Some(outage) = &mut self.outage {
                     outage.told = true;
-                    notice_at = Some(outage.next_notice_at(now));
+                    notice_at = Some(self.next_notice_at(now));
                 }
             }
             Transition::Remind { intervals } => {
                 let interval = self.rule.interval;
                 let muted = self.is_muted(now);
                 if let Some(outage) = &mut self.outage {
-                    outage.cycle += intervals;
+                    outage.cycle = outage.cycle.saturating_add(intervals);
                     outage.next_reminder_at += interval * i32::try_from(intervals).unwrap_or(i32::MAX);
                     if outage.told && !outage.acknowledged && !muted {
-                        notice_at = Some(outage.next_notice_at(now));
+                        notice_at = Some(self.next_notice_at(now));
                     }
                 }
             }
             Transition::Close(close) => {
-                if let Some(mut outage) = self.outage.take()
-                    && outage.told
-                {
-                    notice_at = Some(outage.next_notice_at(now));
+                if self.outage.take().is_some_and(|outage| outage.told) {
+                    notice_at = Some(self.next_notice_at(now));
                 }
                 self.pending = None;
                 match close {
@@ -196,16 +199,8 @@ impl Service {
     }
 }
 
-impl Outage {
-    /// An instant for the next notice: now, but after the one before it, whatever this machine's clock says.
-    pub fn next_notice_at(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
-        self.last_notice_at = now.max(self.last_notice_at + TimeDelta::milliseconds(1));
-        self.last_notice_at
-    }
-}
-
 /// How many whole intervals fit into `span`.
 fn intervals(span: TimeDelta, interval: TimeDelta) -> u32 {
     let whole = span.num_milliseconds() / interval.num_milliseconds().max(1);
-    u32::try_from(whole).unwrap_or(u32::MAX - 1)
+    u32::try_from(whole).unwrap_or(u32::MAX / 2)
 }

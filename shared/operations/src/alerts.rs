@@ -66,7 +66,7 @@ impl Medic {
             let Some(outage) = &mut service.outage else { continue };
             outage.acknowledged = true;
             let told = outage.told;
-            let notice_at = outage.next_notice_at(now);
+            let notice_at = service.next_notice_at(now);
             let acknowledged =
                 Alert { acknowledged_at: Some(now), acknowledged_by: Some(actor.clone()), ..alert.clone() };
             let mut writes = Writes::new();

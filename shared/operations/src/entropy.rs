@@ -1,4 +1,9 @@
-//! Random bytes from the operating system.
+//! Random bytes from the operating system, and ids that keep the order in which this process made them.
+
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use domain::HeartbeatId;
 
 use crate::Error;
 
@@ -6,4 +11,50 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|source| Error::Entropy(source.to_string()))?;
     Ok(bytes)
+}
+
+/// Makes heartbeat ids: within one millisecond each is above the one before it, by a counter of 20 bits that begins
+/// anywhere in its lower half (RFC 9562, 6.2, method 1). A `Stamp` keeps exactly those bits.
+#[derive(Debug, Default)]
+pub(crate) struct HeartbeatIds(Mutex<(i64, u32)>);
+
+impl HeartbeatIds {
+    const MOST: u32 = (1 << 20) - 1;
+
+    pub(crate) fn next(&self, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
+        let mut bytes: [u8; 10] = random()?;
+        let [_, a, b, c, d, ..] = bytes;
+        let count = {
+            let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let millis = now.timestamp_millis();
+            *last = if last.0 == millis {
+                (millis, last.1.saturating_add(1).min(Self::MOST))
+            } else {
+                (millis, u32::from_be_bytes([a, b, c, d]) >> 13)
+            };
+            last.1
+        };
+        // The id keeps 12 bits before its variant and 6 after it in a byte of their own: 12 + 8 bits of the counter.
+        let [_, _, high, low] = (count >> 8).to_be_bytes();
+        let [_, _, _, rest] = count.to_be_bytes();
+        bytes[..3].copy_from_slice(&[high, low, rest >> 2]);
+        bytes[3] = (rest << 6) | (bytes[3] & 0x3f);
+        Ok(HeartbeatId::at(now, bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Stamp;
+
+    use super::*;
+
+    #[test]
+    fn ids_of_one_millisecond_keep_their_order_and_have_stamps_of_their_own() {
+        let (ids, now) = (HeartbeatIds::default(), domain::from_millis(1_790_000_000_123));
+        let made: Vec<_> = (0..5_000).map(|_| ids.next(now).unwrap()).collect();
+        assert!(made.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(made.windows(2).all(|pair| Stamp::of(pair[0]) < Stamp::of(pair[1])));
+        assert!(made.iter().all(|id| Stamp::of(*id).time() == Some(now)));
+    }
 }

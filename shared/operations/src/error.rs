@@ -19,6 +19,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("a key could not be hashed: {0}")]
     Hash(String),
+    #[error("the handling panicked")]
+    Panicked,
     #[error("the operating system gave no random bytes: {0}")]
     Entropy(String),
 }
@@ -28,4 +30,10 @@ impl Error {
     pub(crate) fn contended(key: impl ToString) -> Self {
         Self::Store(store::Error::Contended { key: key.to_string() })
     }
+}
+
+/// An error with its causes, for a log.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let chain: Vec<_> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    chain.join(": ")
 }

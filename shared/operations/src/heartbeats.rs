@@ -1,11 +1,10 @@
 //! Takes a heartbeat: counts it for its service and keeps it. The hot path: two writes, nothing read.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use domain::{HeartbeatId, HeartbeatName, Label, ServiceId, Stamp, Status};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use store::{Beat, Commit, Heartbeat, Page, ServiceRecord, Watched};
 
-use crate::entropy::random;
 use crate::{Error, Medic};
 
 /// How a report names its service.
@@ -43,8 +42,6 @@ pub struct Taken {
 
 /// How often a heartbeat for a service that others write to is decided anew.
 const TRIES: usize = 24;
-/// A repetition is known for so long.
-const REPEATS_KNOWN_FOR: TimeDelta = TimeDelta::hours(24);
 /// The most services over which heartbeats are listed without a name.
 const MOST_SERVICES: usize = 200;
 
@@ -52,12 +49,12 @@ impl Medic {
     /// Takes a heartbeat.
     pub async fn report(&self, report: Report, now: DateTime<Utc>) -> Result<Taken, Error> {
         let Report { service, status, run_id, idempotency_key } = report;
-        let id = HeartbeatId::at(now, random()?);
+        let id = self.heartbeat_ids.next(now)?;
         // A name that this process remembers may have moved to another service: then it is looked up once more.
         for remembered in [true, false] {
             let service_id = self.resolve(&service, remembered).await?;
             let id = match &idempotency_key {
-                Some(key) => self.table.first_try(service_id, key, id, now + REPEATS_KNOWN_FOR).await?,
+                Some(key) => self.table.first_try(service_id, key, id, now).await?,
                 None => id,
             };
             let Some(look_now) = self.count(service_id, &service, Stamp::of(id), status, now).await? else {
@@ -75,10 +72,10 @@ impl Medic {
                 run_id: run_id.map(Label::into_string),
                 expires_at: at + self.settings.heartbeat_retention,
             };
-            self.table.keep_heartbeat(&heartbeat).await?;
             if look_now {
                 self.wake_service(service_id, now).await;
             }
+            self.table.keep_heartbeat(&heartbeat).await?;
             metrics::counter!("medic_heartbeats_total", "status" => status.as_str()).increment(1);
             return Ok(Taken { id, service_id });
         }

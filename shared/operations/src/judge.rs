@@ -177,7 +177,9 @@ fn new_alert(id: AlertId, service: &Service, profile: &Profile, opening: Opening
             None => format!("no heartbeat yet, expected every {}", span(rule.interval)),
         },
         Opening::Pending(Pending::Said(status)) => format!("it reported {status}"),
-        Opening::Pending(Pending::SetDown | Pending::SetUp) => "it was set down by an operator".to_owned(),
+        Opening::Pending(Pending::SetDown | Pending::SetUp | Pending::SwitchedOff) => {
+            "it was set down by an operator".to_owned()
+        }
     };
     Alert {
         id,

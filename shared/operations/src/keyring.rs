@@ -23,6 +23,8 @@ pub enum AuthFailure {
 }
 
 impl AuthFailure {
+    pub const ALL: [Self; 4] = [Self::MissingKey, Self::InvalidKey, Self::ExpiredKey, Self::InsufficientScope];
+
     pub const fn reason(self) -> &'static str {
         match self {
             Self::MissingKey => "missing_key",

@@ -14,10 +14,10 @@ mod sweep;
 
 pub use alerts::Actor;
 pub use api_keys::{NewApiKey, bootstrap_key};
-pub use error::Error;
+pub use error::{Error, error_chain};
 pub use heartbeats::{Named, Report, Taken};
 pub use keyring::{AuthFailure, Keyring};
 pub use medic::{Medic, Settings, SlackDelivery};
-pub use notify::Drained;
+pub use notify::{Drained, Now};
 pub use services::{Changes, Registered, Registration};
 pub use sweep::Swept;

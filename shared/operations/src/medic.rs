@@ -10,6 +10,8 @@ use outbound::{PagerDuty, Slack, Wake, Wakes};
 use store::Table;
 
 use crate::Keyring;
+use crate::entropy::HeartbeatIds;
+use crate::error::error_chain;
 
 /// What configuration decides.
 #[derive(Debug, Clone)]
@@ -40,8 +42,10 @@ pub struct Medic {
     pub pagerduty: Option<PagerDuty>,
     pub settings: Settings,
     pub keyring: Keyring,
+    pub(crate) heartbeat_ids: HeartbeatIds,
     pub(crate) names: Names,
-    pub(crate) aimed: Aimed,
+    pub(crate) shards_aimed_at: Aimed<u8>,
+    pub(crate) lanes_watched: Aimed<String>,
     /// Whether the gauges in the table are behind what this process did.
     pub(crate) gauges_changed: AtomicBool,
 }
@@ -61,8 +65,10 @@ impl Medic {
             pagerduty,
             settings,
             keyring: Keyring::default(),
+            heartbeat_ids: HeartbeatIds::default(),
             names: Names::default(),
-            aimed: Aimed::default(),
+            shards_aimed_at: Aimed::default(),
+            lanes_watched: Aimed::default(),
             gauges_changed: AtomicBool::default(),
         }
     }
@@ -70,7 +76,7 @@ impl Medic {
     /// Sends a wake-up. A failure is logged and no more: the timer row falls due all the same.
     pub(crate) async fn wake(&self, wake: Wake, at: DateTime<Utc>) {
         if let Err(error) = self.wakes.wake(wake, at).await {
-            tracing::warn!(error = %outermost(&error), "a wake-up was not sent; its timer will do");
+            tracing::warn!(error = %error_chain(&error), "a wake-up was not sent; its timer will do");
         }
     }
 
@@ -79,11 +85,6 @@ impl Medic {
         let store::Key { pk, sk } = store::Key::service(id);
         self.wake(Wake::Row { pk, sk }, at).await;
     }
-}
-
-/// An error with its causes, for the log.
-pub(crate) fn outermost(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What this process remembers of services that report: whose a name is, and the threshold that the next blind write
@@ -131,29 +132,30 @@ fn insert_bounded<K: std::hash::Hash + Eq, V>(map: &Mutex<HashMap<K, V>>, key: K
     map.insert(key, value);
 }
 
-/// The wake-ups for a shard and a second that this process has sent, so that each is sent once.
-#[derive(Debug, Default)]
-pub(crate) struct Aimed(Mutex<HashMap<(u8, i64), DateTime<Utc>>>);
+/// The wake-ups that this process has sent and that have not arrived, so that each is sent once: for a shard of the due
+/// index and a second, or for a lane that somebody holds.
+#[derive(Debug)]
+pub(crate) struct Aimed<K>(Mutex<HashMap<(K, i64), DateTime<Utc>>>);
 
-impl Aimed {
-    /// Whether `at` needs a wake-up of its own: none was sent for this shard in its second, or only for later in it.
-    pub(crate) fn is_new(&self, shard: u8, at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+impl<K> Default for Aimed<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: std::hash::Hash + Eq + Clone> Aimed<K> {
+    /// Whether `at` needs a wake-up of its own: none is on its way for its second, or only one for later in it.
+    pub(crate) fn is_new(&self, target: &K, at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if sent.len() > 4_096 {
-            sent.retain(|(_, second), _| *second >= now.timestamp());
+            sent.retain(|_, at| *at > now);
         }
-        match sent.entry((shard, at.timestamp())) {
-            std::collections::hash_map::Entry::Occupied(mut entry) => {
-                let earlier = at < *entry.get();
-                if earlier {
-                    entry.insert(at);
-                }
-                earlier
-            }
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(at);
-                true
-            }
+        let earliest = sent.entry((target.clone(), at.timestamp())).or_insert(DateTime::<Utc>::MAX_UTC);
+        // One that has arrived by now has seen no row that is due later.
+        let is_new = at < *earliest || *earliest <= now;
+        if is_new {
+            *earliest = at;
         }
+        is_new
     }
 }

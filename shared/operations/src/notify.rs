@@ -11,57 +11,82 @@ use crate::{Error, Medic};
 /// What one step in a lane came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
-    /// Nothing is left, or somebody else holds the lane.
+    /// Nothing is left to do now.
     Done,
     /// There may be more.
     More,
 }
 
+/// Reads the time anew, since a send takes a while.
+pub type Now<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
+
+/// An entry that is owed, with what it is to say.
+type Owed = (LaneEntry, Notice);
+
 /// A sender that dies frees its lane after this; longer than a send can take.
-const LEASE: TimeDelta = TimeDelta::seconds(30);
+const LEASE: TimeDelta = TimeDelta::seconds(15);
+/// Entries read at a time; a lease among them is seen.
+const PAGE: i32 = 25;
 /// The most notices in one Slack message.
-const GROUP: i32 = 10;
+const GROUP: usize = 10;
 /// Slack takes about one message a second for each channel. <https://docs.slack.dev/apis/web-api/rate-limits>
 const SLACK_PACE: TimeDelta = TimeDelta::seconds(1);
+/// Reads of two items may see one of them before the other, though they were written together.
+const NOTICE_VISIBLE_AFTER: TimeDelta = TimeDelta::seconds(1);
+/// Past this, a notice that is not there will not come.
+const NOTICE_GONE_AFTER: TimeDelta = TimeDelta::hours(1);
 
 impl Medic {
     /// Sends what comes next in a lane.
-    pub async fn drain(&self, lane: &Lane, now: DateTime<Utc>) -> Result<Drained, Error> {
+    pub async fn drain(&self, lane: &Lane, now: Now<'_>) -> Result<Drained, Error> {
         let Some(receiver) = lane.receiver() else {
             return Err(Error::NotFound(format!("No receiver has the lane {lane}")));
         };
-        let entries = self.table.lane(lane, GROUP).await?;
-        let Some(first) = entries.first() else {
+        let Some(lease) = self.lease(lane, &receiver, now()).await? else {
             return Ok(Drained::Done);
         };
-        if first.held_until.is_some_and(|until| until > now) {
+        // Read again under the lease: whoever holds another entry came first.
+        let entries = self.table.lane(lane, PAGE).await?;
+        let mine = |entry: &&LaneEntry| entry.held_until == Some(lease);
+        let Some(held) = entries.iter().find(mine).cloned() else {
             return Ok(Drained::Done);
-        }
-        let lease = now + LEASE;
-        if self.table.hold(lane, first, now, lease).await? == Commit::Refused {
-            return Ok(Drained::Done);
-        }
-        let group = match receiver {
-            Receiver::Slack { .. } => entries.as_slice(),
-            Receiver::PagerDuty { .. } => &entries[..1],
         };
-        let notices = self.still_owed(lane, &receiver, group, now).await?;
+        if let Some(other) = entries.iter().find(|entry| !mine(entry) && entry.is_held(now())) {
+            let until = other.held_until.unwrap_or(lease);
+            self.release(lane, &held, lease, now()).await?;
+            self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
+            return Ok(Drained::Done);
+        }
+        let more = entries.len() > GROUP;
+        let most = if matches!(receiver, Receiver::Slack { .. }) { GROUP } else { 1 };
+        let owed = self.still_owed(lane, &receiver, entries, most, now()).await?;
+        let notices: Vec<_> = owed.iter().map(|(_, notice)| notice.clone()).collect();
         if notices.is_empty() {
             return Ok(Drained::More);
         }
-        let delivery = self.send(&receiver, &notices, now).await?;
-        if let Delivery::Retry { error, after } = &delivery {
-            let expired = now - notices[0].at >= GIVE_UP_AFTER;
-            if !expired {
-                self.try_again(lane, first, lease, now, *after).await?;
-                tracing::warn!(%lane, attempts = first.attempts + 1, %error, "a notice was not taken; it is tried again");
-                return Ok(Drained::Done);
-            }
+        let mut sent = notices.as_slice();
+        let mut delivery = self.send(&receiver, sent, now()).await?;
+        if matches!(delivery, Delivery::Refused { .. }) && sent.len() > 1 {
+            // One of them is at fault: it must not take the others with it.
+            sent = &notices[..1];
+            delivery = self.send(&receiver, sent, now()).await?;
         }
-        self.settle(lane, &receiver, &notices, &delivery, now).await?;
-        let more = i32::try_from(entries.len()).unwrap_or(GROUP) == GROUP;
+        if let Delivery::Retry { error, after } = &delivery {
+            self.try_again(lane, &receiver, &owed, lease, (error, *after), now()).await?;
+            return Ok(Drained::Done);
+        }
+        let error = match delivery {
+            Delivery::Refused { error } => Some(error),
+            Delivery::Accepted | Delivery::Retry { .. } => None,
+        };
+        for notice in sent {
+            self.finish(lane, &receiver, notice, error.clone(), now()).await?;
+        }
+        if sent.iter().all(|notice| notice.id != held.notice_id) {
+            self.release(lane, &held, lease, now()).await?;
+        }
         if more && matches!(receiver, Receiver::Slack { .. }) {
-            self.pace(lane, now).await?;
+            self.pace(lane, now()).await?;
             return Ok(Drained::Done);
         }
         Ok(Drained::More)
@@ -72,17 +97,49 @@ impl Medic {
         self.wake(Wake::Lane { lane: lane.to_string() }, now).await;
     }
 
-    /// The notices of these entries that are still to be sent; the others leave the lane.
+    /// Takes the lane by its first entry that is still owed. Nothing, if there is none, or somebody else has the lane:
+    /// then it is looked at again when that lease ends, should its holder have died.
+    async fn lease(
+        &self,
+        lane: &Lane,
+        receiver: &Receiver,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let entries = self.table.lane(lane, PAGE).await?;
+        if let Some(until) =
+            entries.iter().filter(|entry| entry.is_held(now)).filter_map(|entry| entry.held_until).max()
+        {
+            if self.lanes_watched.is_new(&lane.to_string(), until, now) {
+                self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
+            }
+            return Ok(None);
+        }
+        let Some((first, _)) = self.still_owed(lane, receiver, entries, 1, now).await?.into_iter().next() else {
+            return Ok(None);
+        };
+        let lease = now + LEASE;
+        Ok((self.table.hold(lane, &first, now, lease).await? == Commit::Done).then_some(lease))
+    }
+
+    /// The first entries that are still to be sent; those before them that are not leave the lane.
     async fn still_owed(
         &self,
         lane: &Lane,
         receiver: &Receiver,
-        entries: &[LaneEntry],
+        entries: Vec<LaneEntry>,
+        most: usize,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Notice>, Error> {
-        let mut owed = Vec::with_capacity(entries.len());
+    ) -> Result<Vec<Owed>, Error> {
+        let mut owed = Vec::new();
         for entry in entries {
+            if owed.len() == most {
+                break;
+            }
             let Some(notice) = self.table.notice(entry.alert_id, entry.notice_id).await? else {
+                if now - entry.notice_id.time() < NOTICE_GONE_AFTER {
+                    self.wake(Wake::Lane { lane: lane.to_string() }, now + NOTICE_VISIBLE_AFTER).await;
+                    break;
+                }
                 tracing::error!(%lane, alert.id = %entry.alert_id, "a lane names a notice that is gone");
                 self.table.leave_lane(lane, entry.notice_id).await?;
                 continue;
@@ -91,11 +148,9 @@ impl Medic {
             if sent {
                 self.table.leave_lane(lane, entry.notice_id).await?;
             } else if self.is_overtaken(&notice).await? {
-                let error = Some("overtaken by what came after it".to_owned());
-                let outcome = Outcome { receiver: receiver.clone(), at: Some(now), error };
-                self.finish(lane, &notice, &outcome).await?;
+                self.record(lane, receiver, &notice, Some("overtaken by what came after it".to_owned()), now).await?;
             } else {
-                owed.push(notice);
+                owed.push((entry, notice));
             }
         }
         Ok(owed)
@@ -146,51 +201,81 @@ impl Medic {
         }
     }
 
+    /// Gives up what is too old, and puts off the rest.
     async fn try_again(
         &self,
         lane: &Lane,
-        first: &LaneEntry,
+        receiver: &Receiver,
+        owed: &[Owed],
         lease: DateTime<Utc>,
+        (error, after): (&str, Option<TimeDelta>),
         now: DateTime<Utc>,
-        after: Option<TimeDelta>,
     ) -> Result<(), Error> {
-        let attempts = first.attempts.saturating_add(1);
+        let attempts = owed.iter().map(|(entry, _)| entry.attempts).max().unwrap_or_default().saturating_add(1);
         let at = now + retry_delay(attempts).max(after.unwrap_or_default());
-        // Refused, the lease ran out and somebody else has the lane.
-        if self.table.back_off(lane, first, lease, at, attempts).await? == Commit::Done {
-            self.wake(Wake::Lane { lane: lane.to_string() }, at).await;
+        tracing::warn!(%lane, attempts, error, "a notice was not taken");
+        let (expired, fresh): (Vec<_>, Vec<_>) = owed.iter().partition(|(_, notice)| now - notice.at >= GIVE_UP_AFTER);
+        // Before the lease's own entry may leave, the lane is held by one that stays.
+        if let Some((first, _)) = fresh.first() {
+            let held = first.held_until == Some(lease);
+            let kept = if held {
+                self.table.back_off(lane, first, lease, at, attempts).await?
+            } else {
+                self.table.hold(lane, first, now, at).await?
+            };
+            // Refused, the lease ran out and somebody else has the lane.
+            if kept == Commit::Done {
+                self.wake(Wake::Lane { lane: lane.to_string() }, at).await;
+            }
+        }
+        for (_, notice) in expired {
+            let error = format!("given up after 24 hours: {error}");
+            self.finish(lane, receiver, notice, Some(error), now).await?;
         }
         Ok(())
     }
 
-    async fn settle(
+    /// Gives the lane back.
+    async fn release(
+        &self,
+        lane: &Lane,
+        held: &LaneEntry,
+        lease: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        // Refused, the lease ran out before.
+        let _released: Commit = self.table.back_off(lane, held, lease, now, held.attempts).await?;
+        Ok(())
+    }
+
+    /// Ends a notice at one receiver: taken, or with an error for good.
+    async fn finish(
         &self,
         lane: &Lane,
         receiver: &Receiver,
-        notices: &[Notice],
-        delivery: &Delivery,
+        notice: &Notice,
+        error: Option<String>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let error = match delivery {
-            Delivery::Accepted => None,
-            Delivery::Refused { error } => Some(error.clone()),
-            Delivery::Retry { error, .. } => Some(format!("given up after 24 hours: {error}")),
-        };
-        for notice in notices {
-            if let Some(error) = &error {
-                metrics::counter!("medic_notices_failed_total", "receiver" => receiver.kind()).increment(1);
-                tracing::error!(%lane, alert.id = %notice.alert.id, %error, "a notice was not delivered");
-            }
-            let outcome = Outcome { receiver: receiver.clone(), at: Some(now), error: error.clone() };
-            self.finish(lane, notice, &outcome).await?;
+        if let Some(error) = &error {
+            metrics::counter!("medic_notices_failed_total", "receiver" => receiver.kind()).increment(1);
+            tracing::error!(%lane, alert.id = %notice.alert.id, error, "a notice was not delivered");
         }
-        Ok(())
+        self.record(lane, receiver, notice, error, now).await
     }
 
     /// Records an outcome, and then takes the entry out of its lane: a crash between the two is seen by the next sender.
-    async fn finish(&self, lane: &Lane, notice: &Notice, outcome: &Outcome) -> Result<(), Error> {
+    async fn record(
+        &self,
+        lane: &Lane,
+        receiver: &Receiver,
+        notice: &Notice,
+        error: Option<String>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let outcome = Outcome { receiver: receiver.clone(), at: Some(now), error };
         // Refused, it was recorded before.
-        let _recorded: Commit = self.table.settle(notice, outcome).await?;
+        let _recorded: Commit = self.table.settle(notice, &outcome).await?;
         self.table.leave_lane(lane, notice.id).await?;
         Ok(())
     }

@@ -1,15 +1,17 @@
 //! The sweep: handles whatever is due, and aims a wake-up at whatever soon will be. It takes no input but the time.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{AlertId, NoticeId};
+use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use outbound::Wake;
 use store::{DueRow, Key, RowKind, SHARDS};
 
-use crate::medic::outermost;
+use crate::error::error_chain;
 use crate::{Error, Medic};
 
 /// A sweep sends wake-ups for what comes due within this: two ticks and a half, so that one may be missed.
@@ -46,7 +48,7 @@ impl Medic {
             .buffer_unordered(usize::from(SHARDS))
             .try_fold(Swept::default(), |all, one| async move { Ok(all.and(one)) })
             .await?;
-        self.save_gauges().await?;
+        self.save_gauges().await;
         Ok(swept)
     }
 
@@ -80,7 +82,10 @@ impl Medic {
     }
 
     async fn handle(&self, key: Key, now: DateTime<Utc>) -> Swept {
-        let next_due = match self.handle_kind(&key, now).await {
+        // One row that makes its handler panic is put off like one that fails.
+        let handled = AssertUnwindSafe(self.handle_kind(&key, now)).catch_unwind().await;
+        let handled = handled.unwrap_or_else(|_| Err(Error::Panicked));
+        let next_due = match handled {
             Ok(next_due) => {
                 let soon = next_due.filter(|at| *at - now <= LOOK_AHEAD);
                 if let Some(due_at) = soon {
@@ -90,11 +95,11 @@ impl Medic {
                 return Swept { handled: 1, failed: 0, next_due: soon };
             }
             Err(error) => {
-                tracing::error!(row = %key, error = %outermost(&error), "a due row was not handled");
+                tracing::error!(row = %key, error = %error_chain(&error), "a due row was not handled");
                 match self.table.put_off(&key, now).await {
                     Ok(later) => later,
                     Err(error) => {
-                        tracing::error!(row = %key, error = %outermost(&error), "a due row was not put off");
+                        tracing::error!(row = %key, error = %error_chain(&error), "a due row was not put off");
                         return Swept { handled: 0, failed: 1, next_due: None };
                     }
                 }
@@ -143,7 +148,7 @@ impl Medic {
             *earliest = row.due_at.min(*earliest);
         }
         for at in seconds.into_values() {
-            if self.aimed.is_new(shard, at, now) {
+            if self.shards_aimed_at.is_new(&shard, at, now) {
                 self.wake(Wake::Shard { shard }, at).await;
             }
         }
@@ -154,11 +159,16 @@ impl Medic {
         self.gauges_changed.store(true, Ordering::Relaxed);
     }
 
-    async fn save_gauges(&self) -> Result<(), Error> {
+    async fn save_gauges(&self) {
         if self.gauges_changed.swap(false, Ordering::Relaxed) {
-            let open = self.table.count_open_alerts().await?;
-            self.table.save_open_alerts(open).await?;
+            let saved = match self.table.count_open_alerts().await {
+                Ok(open) => self.table.save_open_alerts(open).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = saved {
+                self.transitions_made();
+                tracing::warn!(error = %error_chain(&error), "the gauges were not saved; the next sweep does it");
+            }
         }
-        Ok(())
     }
 }

@@ -48,12 +48,17 @@ fn event(routing_key: &str, notice: &Notice, base_url: Option<&str>) -> Value {
             event["client_url"] = format!("{base_url}/v2/alerts/{}", alert.id).into();
         }
         event["payload"] = payload(alert);
-        // PagerDuty refuses a link that is none.
-        if let Some(runbook) = alert.service.runbook.as_ref().filter(|text| text.starts_with("http")) {
+        // PagerDuty refuses an event with a link that is none.
+        if let Some(runbook) = alert.service.runbook.as_deref().filter(|text| is_link(text)) {
             event["links"] = json!([{"href": runbook, "text": "Runbook"}]);
         }
     }
     event
+}
+
+fn is_link(text: &str) -> bool {
+    let is_web = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    !text.contains(char::is_whitespace) && text.parse().is_ok_and(|url| is_web(&url))
 }
 
 fn payload(alert: &Alert) -> Value {

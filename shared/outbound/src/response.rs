@@ -22,12 +22,15 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// The value of the label `status` in the request metrics.
+    /// The values of the label `status` in the request metrics.
+    pub const LABELS: [&str; 3] = ["success", "retry", "failed"];
+
     pub const fn label(&self) -> &'static str {
+        let [success, retry, failed] = Self::LABELS;
         match self {
-            Self::Accepted => "success",
-            Self::Retry { .. } => "retry",
-            Self::Refused { .. } => "failed",
+            Self::Accepted => success,
+            Self::Retry { .. } => retry,
+            Self::Refused { .. } => failed,
         }
     }
 

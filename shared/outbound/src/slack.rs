@@ -35,6 +35,9 @@ struct Answer {
     error: Option<String>,
 }
 
+/// What is shown of a runbook: escaped, it stays well under Slack's 3,000 characters for a text.
+const MOST_RUNBOOK_CHARS: usize = 500;
+
 /// Errors of `chat.postMessage` that pass by themselves. <https://docs.slack.dev/reference/methods/chat.postMessage>
 const TRANSIENT: [&str; 7] = [
     "fatal_error",
@@ -138,7 +141,8 @@ fn blocks(notice: &Notice, base_url: Option<&str>) -> Vec<Value> {
     ];
     let mut context = Vec::new();
     if let (Some(runbook), true) = (&service.runbook, alert.is_open()) {
-        context.push(format!("Runbook: {}", escape(runbook)));
+        let shown: String = runbook.chars().take(MOST_RUNBOOK_CHARS).collect();
+        context.push(format!("Runbook: {}", escape(&shown)));
     }
     if let Some(base_url) = base_url {
         context.push(format!("<{base_url}/v2/alerts/{}|Details>", alert.id));

@@ -4,9 +4,10 @@ use std::panic::AssertUnwindSafe;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures::FutureExt as _;
+use futures::future::join_all;
 use serde::de::DeserializeOwned;
 
-/// Hands each message's body to `handle`, and answers which failed: those whose body does not read, whose handling
+/// Hands each message's body to `handle`, all beside each other, so that a slow one delays no other; and answers which failed: those whose body does not read, whose handling
 /// failed, and whose handling panicked.
 pub async fn each_record<T, E, F>(event: SqsEvent, handle: impl Fn(T) -> F) -> SqsBatchResponse
 where
@@ -14,27 +15,24 @@ where
     E: std::fmt::Display,
     F: Future<Output = Result<(), E>>,
 {
-    let mut response = SqsBatchResponse::default();
-    for record in event.records {
-        let Some(id) = record.message_id else {
-            tracing::error!("a message without an id; it cannot be reported by itself");
-            continue;
-        };
+    let handle = &handle;
+    let handled = event.records.into_iter().map(|record| async move {
         let body = record.body.unwrap_or_default();
         let failure = match serde_json::from_str(&body) {
-            Err(error) => Some(format!("its body does not read: {error}")),
+            Err(error) => format!("its body does not read: {error}"),
             Ok(message) => match AssertUnwindSafe(handle(message)).catch_unwind().await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("its handling panicked".to_owned()),
+                Ok(Ok(())) => return None,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "its handling panicked".to_owned(),
             },
         };
-        if let Some(failure) = failure {
-            tracing::error!(message.id = %id, error = %failure, "a message was not handled");
-            let mut item = BatchItemFailure::default();
-            item.item_identifier = id;
-            response.batch_item_failures.push(item);
-        }
-    }
+        tracing::error!(message.id = record.message_id, error = %failure, "a message was not handled");
+        let mut item = BatchItemFailure::default();
+        // Without an id it cannot be reported: an empty one would bring back the whole batch.
+        item.item_identifier = record.message_id?;
+        Some(item)
+    });
+    let mut response = SqsBatchResponse::default();
+    response.batch_item_failures = join_all(handled).await.into_iter().flatten().collect();
     response
 }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use operations::{AuthFailure, Error};
+use operations::{AuthFailure, Error, error_chain};
 
 /// `{"success", "message", "results"}`: the shape of every answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,6 +61,11 @@ impl ApiError {
         }
     }
 
+    /// The caller's words alone.
+    pub fn message(self) -> String {
+        self.answer().1
+    }
+
     /// The status and the caller's words. What is ours alone goes to the log.
     fn answer(self) -> (StatusCode, String) {
         match self {
@@ -84,11 +89,7 @@ impl ApiError {
 }
 
 fn failed(error: &Error) -> (StatusCode, String) {
-    let chain = || std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    let log = || {
-        let chain: Vec<_> = chain().map(ToString::to_string).collect();
-        tracing::error!(error = %chain.join(": "), "a request failed");
-    };
+    let log = || tracing::error!(error = %error_chain(error), "a request failed");
     match error {
         Error::Invalid(invalid) => (StatusCode::BAD_REQUEST, invalid.to_string()),
         Error::Inactive(_) => (StatusCode::BAD_REQUEST, error.to_string()),
@@ -98,7 +99,10 @@ fn failed(error: &Error) -> (StatusCode, String) {
             log();
             (StatusCode::SERVICE_UNAVAILABLE, "Storage is out of reach; try again".to_owned())
         }
-        Error::Store(store::Error::Refused(_) | store::Error::Corrupt { .. }) | Error::Hash(_) | Error::Entropy(_) => {
+        Error::Store(store::Error::Refused(_) | store::Error::Corrupt { .. })
+        | Error::Hash(_)
+        | Error::Panicked
+        | Error::Entropy(_) => {
             log();
             (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side".to_owned())
         }

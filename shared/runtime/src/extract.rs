@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use utoipa::IntoParams;
 
 use domain::Invalid;
@@ -28,14 +28,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ApiError::BadRequest("The body is not UTF-8".to_owned()))?;
+    if text.trim_start().starts_with(|c: char| c != '{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
+        return Err(ApiError::BadRequest("The body must be a JSON object".to_owned()));
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let body = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let error = error.into_inner();
         let what = error.to_string();
         let what = what.split(" at line ").next().unwrap_or_default();
+        // The name of a type of ours says nothing to a caller.
+        let what = what
+            .split_once("expected struct ")
+            .map_or_else(|| what.to_owned(), |(what, _)| format!("{what}expected an object"));
         ApiError::BadRequest(if error.is_data() {
-            if path == "." { what.to_owned() } else { format!("{path}: {what}") }
+            if path == "." { what } else { format!("{path}: {what}") }
         } else if path == "." {
             format!("The body is not JSON: {error}")
         } else {

@@ -1,6 +1,9 @@
 //! Logs, and metrics as Prometheus reads them.
 
+use domain::Status;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use operations::AuthFailure;
+use outbound::Delivery;
 use tracing_subscriber::EnvFilter;
 
 /// Logs to stderr what `filter` lets through.
@@ -17,9 +20,23 @@ pub fn prometheus() -> Result<PrometheusHandle, BuildError> {
     let lag = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
     let cycle = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
     let named = |name: &str| Matcher::Full(name.to_owned());
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(named("medic_playbook_execution_duration_seconds"), &execution)?
         .set_buckets_for_metric(named("medic_detection_lag_seconds"), &lag)?
         .set_buckets_for_metric(named("medic_worker_cycle_duration_seconds"), &cycle)?
-        .install_recorder()
+        .install_recorder()?;
+    // Known from the start, so that a rate over their first event is one.
+    metrics::counter!("medic_alerts_resolved_total").increment(0);
+    metrics::counter!("medic_worker_services_checked_total").increment(0);
+    for status in Status::ALL {
+        metrics::counter!("medic_heartbeats_total", "status" => status.as_str()).increment(0);
+    }
+    for failure in AuthFailure::ALL {
+        metrics::counter!("medic_auth_failures_total", "reason" => failure.reason()).increment(0);
+    }
+    for label in Delivery::LABELS {
+        metrics::counter!("medic_slack_requests_total", "status" => label).increment(0);
+        metrics::counter!("medic_pagerduty_requests_total", "status" => label).increment(0);
+    }
+    Ok(handle)
 }

@@ -144,6 +144,12 @@ impl Table {
         ids.truncate(limit);
         let keys = ids.iter().map(|id| Key::alert(*id)).collect();
         let mut items = self.get_many(keys).await?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        // The index may lag behind.
+        items.retain(|alert| match filter {
+            AlertFilter::All => true,
+            AlertFilter::Open => alert.is_open(),
+            AlertFilter::Closed => !alert.is_open(),
+        });
         items.sort_unstable_by(|a, b| b.id.cmp(&a.id));
         let next = if more { ids.last().map(ToString::to_string) } else { None };
         Ok(Page { items, next })

@@ -66,12 +66,13 @@ impl Table {
 
     /// Replaces a key's record, if nobody else replaced or revoked it meanwhile.
     pub async fn change_api_key(&self, old: &ApiKey, new: &ApiKey) -> Result<Commit, Error> {
-        let Some(diff) = Diff::between(&api_key_item(old)?, &api_key_item(new)?) else {
+        let Some(mut diff) = Diff::between(&api_key_item(old)?, &api_key_item(new)?) else {
             return Ok(Commit::Done);
         };
+        diff.names.insert("#hash".to_owned(), "hash".to_owned());
         let mut writes = Writes::new();
         let seen = [(":seen", AttributeValue::S(old.hash.clone()))];
-        writes.table_update(self, &Key::api_key(new.id), diff, "hash = :seen", seen)?;
+        writes.table_update(self, &Key::api_key(new.id), diff, "#hash = :seen", seen)?;
         self.single_update(writes).await
     }
 

@@ -1,14 +1,19 @@
 //! The history of heartbeats: one item each, kept as long as configured, found by service in the order of time.
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{HeartbeatId, ServiceId, Status, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, corrupt, number, text};
 use crate::keys::{EXPIRES_AT, Key, heartbeats_pk};
-use crate::table::{IS_NEW, Page};
+use crate::table::Page;
 use crate::{Error, Table};
+
+/// A repetition is known for so long.
+const REPEATS_KNOWN_FOR: TimeDelta = TimeDelta::hours(24);
+/// Items read at a time where most are left out.
+const FILTERED_PAGE: usize = 1_000;
 
 /// One heartbeat as it was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,16 +62,17 @@ impl Table {
         service: ServiceId,
         idempotency_key: &str,
         id: HeartbeatId,
-        expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> Result<HeartbeatId, Error> {
         let key = Key::repeat(service, idempotency_key);
-        let body = RepeatItem { heartbeat_id: id.to_string(), expires_at: expires_at.timestamp() };
+        let body = RepeatItem { heartbeat_id: id.to_string(), expires_at: (now + REPEATS_KNOWN_FOR).timestamp() };
         let sent = self
             .client
             .put_item()
             .table_name(&self.name)
             .set_item(Some(item::write(&key, &body)?))
-            .condition_expression(IS_NEW)
+            .condition_expression("attribute_not_exists(pk) OR expires_at <= :now")
+            .expression_attribute_values(":now", number(now.timestamp()))
             .return_values_on_condition_check_failure(
                 aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
             )
@@ -110,7 +116,7 @@ impl Table {
                 .expression_attribute_values(":now", number(now.timestamp()))
                 .scan_index_forward(false)
                 .consistent_read(true)
-                .limit(i32::try_from(limit + 1).unwrap_or(i32::MAX));
+                .limit(i32::try_from(if run_id.is_some() { FILTERED_PAGE } else { limit + 1 }).unwrap_or(i32::MAX));
             if let Some(run_id) = run_id {
                 query = query.expression_attribute_values(":run", text(run_id));
             }

@@ -230,3 +230,77 @@ fn digest(text: &str) -> String {
         hex
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use domain::from_millis;
+
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/DATA.md");
+
+    /// One example of every key, as `docs/DATA.md` shows it.
+    fn layout() -> String {
+        let (service, alert, api_key) = (ServiceId::new(7), AlertId::new(3), ApiKeyId::new(1));
+        let at = from_millis(1_790_000_000_123);
+        let (heartbeat, notice) = (HeartbeatId::at(at, [0; 10]), NoticeId::at(at, [1; 10]));
+        let name = HeartbeatName::parse("Nightly-Backup").unwrap();
+        let slack = Lane::of(&Receiver::Slack { channel: "C0ALERTS".to_owned() });
+        let pagerduty = Lane::of(&Receiver::PagerDuty { service_id: service });
+        let items = [
+            ("service: state", Key::service(service)),
+            ("service: profile", Key::profile(service)),
+            ("service's name", Key::service_name(&name)),
+            ("heartbeat", Key::heartbeat(service, heartbeat)),
+            ("idempotency key", Key::repeat(service, "8f14e45f")),
+            ("alert", Key::alert(alert)),
+            ("notice", Key::notice(alert, notice)),
+            ("lane entry: Slack", Key::lane_entry(&slack, notice)),
+            ("lane entry: PagerDuty", Key::lane_entry(&pagerduty, notice)),
+            ("printed notice", Key::printed(notice)),
+            ("API key", Key::api_key(api_key)),
+            ("API key's name", Key::api_key_name("Deploy")),
+            ("counter: services", Key::counter("service")),
+            ("counter: alerts", Key::counter("alert")),
+            ("counter: API keys", Key::counter("api-key")),
+            ("gauges", Key::stats()),
+        ];
+        let collections = [
+            ("services", Collection::Services, service.get()),
+            ("services of one name", Collection::ServicesNamed("backup"), service.get()),
+            ("open alerts", Collection::OpenAlerts, alert.get()),
+            ("closed alerts", Collection::ClosedAlerts, alert.get()),
+            ("API keys", Collection::ApiKeys, api_key.get()),
+        ];
+        let mut text = format!("{:<22} {:<46} {SK}\n", "item", PK);
+        for (item, Key { pk, sk }) in &items {
+            writeln!(text, "{item:<22} {pk:<46} {sk}").unwrap();
+        }
+        writeln!(text, "\n{:<22} {LIST_PK:<46} {LIST_SK}", format!("index {LIST_INDEX}")).unwrap();
+        for (of, collection, id) in &collections {
+            writeln!(text, "{of:<22} {:<46} {}", collection.pk(), Collection::sk(*id)).unwrap();
+        }
+        writeln!(text, "\n{:<22} {DUE_SHARD:<46} {DUE_AT}", format!("index {DUE_INDEX}")).unwrap();
+        for (item, key) in items.iter().filter(|(_, key)| key.row_kind().is_some()) {
+            writeln!(text, "{item:<22} {:<46} 1790000000123", key.shard()).unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn the_document_shows_every_key() {
+        let layout = layout();
+        let shown = DOCUMENT.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
+        assert!(shown == Some(layout.as_str()), "docs/DATA.md must show this in its first fenced block:\n{layout}");
+    }
+
+    #[test]
+    fn a_row_that_can_come_due_reads_back_from_its_key() {
+        let id = NoticeId::at(from_millis(1_790_000_000_123), [1; 10]);
+        assert_eq!(Key::service(ServiceId::new(7)).row_kind(), Some(RowKind::Service(ServiceId::new(7))));
+        assert_eq!(Key::notice(AlertId::new(3), id).row_kind(), Some(RowKind::Notice(AlertId::new(3), id)));
+        assert_eq!(Key::alert(AlertId::new(3)).row_kind(), None);
+    }
+}

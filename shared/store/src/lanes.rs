@@ -20,6 +20,12 @@ pub struct LaneEntry {
     pub held_until: Option<DateTime<Utc>>,
 }
 
+impl LaneEntry {
+    pub fn is_held(&self, now: DateTime<Utc>) -> bool {
+        self.held_until.is_some_and(|until| until > now)
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct LaneItem {
     alert_id: i64,

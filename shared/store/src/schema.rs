@@ -51,18 +51,23 @@ impl Table {
                 .map_err(built)?;
             request = request.global_secondary_indexes(index);
         }
-        match request.send().await {
-            Ok(_) => {}
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => return Ok(()),
+        let existed = match request.send().await {
+            Ok(_) => false,
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => true,
             Err(error) => return Err(error.into()),
-        }
+        };
         let expiry = TimeToLiveSpecification::builder()
             .enabled(true)
             .attribute_name(TABLE.time_to_live)
             .build()
             .map_err(built)?;
-        self.client.update_time_to_live().table_name(&self.name).time_to_live_specification(expiry).send().await?;
-        Ok(())
+        let sent = self.client.update_time_to_live().table_name(&self.name).time_to_live_specification(expiry).send();
+        match sent.await {
+            Ok(_) => Ok(()),
+            // It is on already, unless a start died between the two calls.
+            Err(_) if existed => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

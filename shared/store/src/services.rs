@@ -74,16 +74,18 @@ impl Table {
             Ok(_) => return Ok(Beat::Counted),
             Err(error) => error,
         };
-        let Some(UpdateItemError::ConditionalCheckFailedException(refused)) = error.as_service_error() else {
-            return Err(error.into());
-        };
-        match refused.item().cloned() {
-            Some(found) => {
-                let watched = Watched::read(found)?;
-                Ok(if watched.service.deleted { Beat::Unknown } else { Beat::Differs(Box::new(watched)) })
+        let found = match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                refused.item().cloned().map(Watched::read).transpose()?
             }
-            None => Ok(Beat::Unknown),
-        }
+            // A transition of this very service is being made.
+            Some(UpdateItemError::TransactionConflictException(_)) => self.watched(id).await?,
+            _ => return Err(error.into()),
+        };
+        Ok(match found.filter(|watched| !watched.service.deleted) {
+            Some(watched) => Beat::Differs(Box::new(watched)),
+            None => Beat::Unknown,
+        })
     }
 
     /// Saves a heartbeat that was recorded on what was read.
@@ -144,9 +146,11 @@ impl Table {
         writes.table_put(self, item::write(&name, &NameItem { id: service.id.get() })?, Some(IS_NEW))?;
         writes.table_put(self, state_item(service, profile.service_name.as_str()), Some(IS_NEW))?;
         writes.table_put(self, profile_item(service.id, profile)?, Some(IS_NEW))?;
-        writes.count_services(self, 1, i64::from(service.active))?;
         match self.commit(writes).await? {
-            Commit::Done => Ok(Claim::Made),
+            Commit::Done => {
+                self.count_services(1, i64::from(service.active)).await;
+                Ok(Claim::Made)
+            }
             // An earlier try of this very write may have been made; whose the name is, tells.
             Commit::Refused => match self.service_named(&profile.heartbeat_name, true).await? {
                 Some(owner) if owner == service.id => Ok(Claim::Made),
@@ -175,11 +179,12 @@ impl Table {
         if let Some(diff) = Diff::between(&seen.profile_item, &profile_item(id, profile)?) {
             writes.table_update(self, &Key::profile(id), diff, EXISTS, [])?;
         }
+        let commit = if writes.is_empty() { Commit::Done } else { self.commit(writes).await? };
         let active = i64::from(service.active) - i64::from(old.service.active);
-        if active != 0 {
-            writes.count_services(self, 0, active)?;
+        if commit == Commit::Done && active != 0 {
+            self.count_services(0, active).await;
         }
-        if writes.is_empty() { Ok(Commit::Done) } else { self.commit(writes).await }
+        Ok(commit)
     }
 
     /// Hides a service and frees its name. `service` is it with `deleted` set; the sweep removes it.
@@ -200,8 +205,11 @@ impl Table {
         }
         writes.table_delete(self, &Key::profile(service.id), EXISTS)?;
         writes.table_delete(self, &Key::service_name(&seen.profile.heartbeat_name), EXISTS)?;
-        writes.count_services(self, -1, -i64::from(seen.watched.service.active))?;
-        self.commit(writes).await
+        let commit = self.commit(writes).await?;
+        if commit == Commit::Done {
+            self.count_services(-1, -i64::from(seen.watched.service.active)).await;
+        }
+        Ok(commit)
     }
 
     /// Removes a deleted service's last row.
@@ -220,13 +228,9 @@ impl Table {
         };
         let mut writes = Writes::new();
         let was_due = seen.item.get(DUE_AT).cloned().unwrap_or_else(|| number(0));
-        writes.table_update(
-            self,
-            &Key::service(seen.service.id),
-            diff,
-            "due_at = :was_due",
-            [(":was_due", was_due)],
-        )?;
+        let decided_on = [(":was_due", was_due), (":version", number(seen.service.version))];
+        let condition = "due_at = :was_due AND version = :version AND attribute_not_exists(pending)";
+        writes.table_update(self, &Key::service(seen.service.id), diff, condition, decided_on)?;
         self.single_update(writes).await
     }
 }
@@ -296,6 +300,8 @@ struct StateItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     muted_until: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_notice_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     outage: Option<OutageItem>,
     #[serde(default, skip_serializing)]
     due_at: Option<i64>,
@@ -309,7 +315,6 @@ struct OutageItem {
     cycle: u32,
     told: bool,
     acknowledged: bool,
-    last_notice_at: i64,
 }
 
 impl StateItem {
@@ -329,6 +334,7 @@ impl StateItem {
             pending,
             muted_since,
             muted_until,
+            last_notice_at,
             outage,
             due_at,
         } = self;
@@ -350,6 +356,7 @@ impl StateItem {
             mute: muted_since
                 .zip(muted_until)
                 .map(|(since, until)| Mute { since: from_millis(since), until: from_millis(until) }),
+            last_notice_at: last_notice_at.map(from_millis),
             due_at: due_at.map(from_millis),
             version,
         })
@@ -358,7 +365,7 @@ impl StateItem {
 
 impl OutageItem {
     fn into_outage(self) -> Outage {
-        let Self { alert_id, known, next_reminder_at, cycle, told, acknowledged, last_notice_at } = self;
+        let Self { alert_id, known, next_reminder_at, cycle, told, acknowledged } = self;
         Outage {
             alert_id: AlertId::new(alert_id),
             known: Stamp::from_raw(known),
@@ -366,12 +373,11 @@ impl OutageItem {
             cycle,
             told,
             acknowledged,
-            last_notice_at: from_millis(last_notice_at),
         }
     }
 
     fn of(outage: &Outage) -> Self {
-        let Outage { alert_id, known, next_reminder_at, cycle, told, acknowledged, last_notice_at } = outage;
+        let Outage { alert_id, known, next_reminder_at, cycle, told, acknowledged } = outage;
         Self {
             alert_id: alert_id.get(),
             known: known.raw(),
@@ -379,18 +385,19 @@ impl OutageItem {
             cycle: *cycle,
             told: *told,
             acknowledged: *acknowledged,
-            last_notice_at: to_millis(*last_notice_at),
         }
     }
 }
 
 const SET_DOWN: &str = "SET_DOWN";
 const SET_UP: &str = "SET_UP";
+const SWITCHED_OFF: &str = "SWITCHED_OFF";
 
 fn read_pending(text: &str) -> Result<Pending, domain::Invalid> {
     Ok(match text {
         SET_DOWN => Pending::SetDown,
         SET_UP => Pending::SetUp,
+        SWITCHED_OFF => Pending::SwitchedOff,
         said => Pending::Said(said.parse()?),
     })
 }
@@ -400,6 +407,7 @@ fn write_pending(pending: Pending) -> &'static str {
         Pending::Said(status) => status.as_str(),
         Pending::SetDown => SET_DOWN,
         Pending::SetUp => SET_UP,
+        Pending::SwitchedOff => SWITCHED_OFF,
     }
 }
 
@@ -412,8 +420,21 @@ fn state_item(service: &Service, service_name: &str) -> Item {
 }
 
 fn state_attributes(service: &Service) -> Item {
-    let Service { id, rule, active, deleted, counts_from, pulse, heard, pending, outage, mute, due_at, version } =
-        service;
+    let Service {
+        id,
+        rule,
+        active,
+        deleted,
+        counts_from,
+        pulse,
+        heard,
+        pending,
+        outage,
+        mute,
+        last_notice_at,
+        due_at,
+        version,
+    } = service;
     let key = Key::service(*id);
     let state = StateItem {
         active: *active,
@@ -430,6 +451,7 @@ fn state_attributes(service: &Service) -> Item {
         pending: pending.map(|pending| write_pending(pending).to_owned()),
         muted_since: mute.map(|mute| to_millis(mute.since)),
         muted_until: mute.map(|mute| to_millis(mute.until)),
+        last_notice_at: last_notice_at.map(to_millis),
         outage: outage.as_ref().map(OutageItem::of),
         due_at: None,
     };

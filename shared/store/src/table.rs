@@ -4,9 +4,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
-use aws_sdk_dynamodb::types::{
-    AttributeValue, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem, Update};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::Error;
@@ -135,6 +133,7 @@ impl Table {
                 Err(error) => match cancellation(&error) {
                     Some(Cancellation::Condition) => return Ok(Commit::Refused),
                     Some(Cancellation::Conflict) => {}
+                    Some(Cancellation::Throttled) => return Err(Error::Unavailable(Box::new(error))),
                     None => return Err(error.into()),
                 },
             }
@@ -239,6 +238,7 @@ where
 enum Cancellation {
     Condition,
     Conflict,
+    Throttled,
 }
 
 fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Option<Cancellation> {
@@ -250,6 +250,8 @@ fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Option<Cancellatio
         Some(Cancellation::Condition)
     } else if codes.contains(&"TransactionConflict") {
         Some(Cancellation::Conflict)
+    } else if codes.iter().any(|code| matches!(*code, "ThrottlingError" | "ProvisionedThroughputExceeded")) {
+        Some(Cancellation::Throttled)
     } else {
         None
     }
@@ -304,7 +306,6 @@ impl Writes {
             .condition_expression(condition)
             .set_expression_attribute_names(Some(names).filter(|names| !names.is_empty()))
             .set_expression_attribute_values(Some(all).filter(|all| !all.is_empty()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::None)
             .build()
             .map_err(|source| Error::Refused(Box::new(source)))?;
         self.0.push(TransactWriteItem::builder().update(update).build());

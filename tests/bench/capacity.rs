@@ -1,0 +1,124 @@
+//! Capacity units of heartbeats, re-arms and alerts, as the database's own answers count them. The clock is a test's:
+//! nothing here is timed.
+
+use chrono::TimeDelta;
+use domain::{HeartbeatName, ServiceId, Status};
+use harness::System;
+use operations::{Named, Report};
+use runtime::Clock as _;
+use serde_json::json;
+use store::Key;
+
+use crate::figure::Figure;
+
+const WRITES: &str = "write units";
+const READS: &str = "read units";
+
+pub(crate) async fn figures() -> Vec<Figure> {
+    let mut figures = Box::pin(heartbeats()).await;
+    figures.extend(Box::pin(rearm()).await);
+    for heartbeats in [1, 2, 5] {
+        figures.push(Box::pin(interval(heartbeats)).await);
+    }
+    figures.extend(Box::pin(alert("1 receiver", &[("PAGERDUTY_ROUTING_KEY", "")], 14.0 + 4.0)).await);
+    figures.extend(Box::pin(alert("2 receivers", &[], 14.0 + 8.0)).await);
+    figures
+}
+
+/// Read and write units of some work.
+async fn cost(system: &System, work: impl Future<Output = ()>) -> (f64, f64) {
+    // Heartbeats of one millisecond are in no order, so each piece of work has a time of its own.
+    system.seconds(1).await;
+    system.service.dynamodb().measure();
+    work.await;
+    let units = system.service.dynamodb().units();
+    (units.read, units.write)
+}
+
+/// A heartbeat that is taken without a request: no key is checked, and no limit.
+async fn report(system: &System, name: &str) {
+    let service = Named::Name(HeartbeatName::parse(name).expect("a name"));
+    let report = Report { service, status: Status::Up, run_id: None, idempotency_key: None };
+    system.service.medic().report(report, system.time.now()).await.expect("a heartbeat");
+}
+
+async fn heartbeats() -> Vec<Figure> {
+    let hour = 3_600.0;
+    let system = System::start().await;
+    system.register("first", hour, json!({})).await;
+    // The registration was a request, and its key record is cached.
+    let (name_read, _) = cost(&system, system.beat("first", "UP")).await;
+    let (read, write) = cost(&system, system.beat("first", "UP")).await;
+    let (_, write_alone) = cost(&system, report(&system, "first")).await;
+    // A key record is trusted for less than this.
+    system.seconds(31).await;
+    let (key_read, _) = cost(&system, system.beat("first", "UP")).await;
+    system.register("second", hour, json!({})).await;
+    system.seconds(31).await;
+    let (both_read, _) = cost(&system, system.beat("second", "UP")).await;
+    vec![
+        Figure::new("heartbeat, service up, without the limiter", write_alone, WRITES).at_most(2.0),
+        Figure::new("heartbeat, service up, over HTTP, limiter included", write, WRITES).at_most(3.0),
+        Figure::new("heartbeat, key record and name cached", read, READS).at_most(0.0),
+        Figure::new("heartbeat, name not cached", name_read, READS).at_most(0.5),
+        Figure::new("heartbeat, key record not cached", key_read, READS).at_most(0.5),
+        Figure::new("heartbeat, neither cached", both_read, READS).at_most(1.0),
+    ]
+}
+
+async fn rearm() -> Vec<Figure> {
+    let system = System::start().await;
+    let id = system.register("rearmed", 3_600.0, json!({})).await;
+    system.seconds(60).await;
+    report(&system, "rearmed").await;
+    let judged = Box::pin(async {
+        let key = Key::service(ServiceId::new(id));
+        assert_eq!(system.service.medic().handle_row(key, system.time.now()).await.handled, 1, "it is judged");
+    });
+    let (read, write) = cost(&system, judged).await;
+    vec![Figure::new("re-arm", write, WRITES).at_most(3.0), Figure::new("re-arm", read, READS)]
+}
+
+/// A service that is fine, over many intervals.
+async fn interval(heartbeats: i32) -> Figure {
+    const INTERVALS: i32 = 20;
+    let system = System::start().await;
+    system.register("steady", 60.0, json!({})).await;
+    report(&system, "steady").await;
+    let intervals = async {
+        for _ in 0..INTERVALS * heartbeats {
+            system.advance(TimeDelta::milliseconds(58_000) / heartbeats).await;
+            report(&system, "steady").await;
+        }
+    };
+    let (_, write) = cost(&system, intervals).await;
+    assert_eq!(system.alerts().await.len(), 0, "it is never late");
+    let name = format!("an interval with {heartbeats} heartbeat(s): heartbeats and re-arm, without the limiter");
+    let figure = Figure::new(name, write / f64::from(INTERVALS), WRITES);
+    if heartbeats == 1 { figure.at_most(5.0) } else { figure }
+}
+
+/// From the deadline until the notices are delivered, and from the heartbeat until the recovery is told: the mean of many.
+async fn alert(receivers: &str, more: &[(&'static str, &str)], budget: f64) -> Vec<Figure> {
+    const OUTAGES: u32 = 20;
+    let system = System::start_with(more, None).await;
+    for n in 0..OUTAGES {
+        system.register(&format!("silent-{n}"), 60.0, json!({})).await;
+        system.seconds(2).await;
+    }
+    let told = |system: &System| system.slack().join("\n").lines().count();
+    let (_, write) = cost(&system, system.seconds(60)).await;
+    assert_eq!(told(&system), OUTAGES as usize, "Slack is told of each");
+    let recoveries = async {
+        for n in 0..OUTAGES {
+            report(&system, &format!("silent-{n}")).await;
+            system.service.settle().await;
+        }
+    };
+    let (_, back) = cost(&system, recoveries).await;
+    let (write, back) = (write / f64::from(OUTAGES), back / f64::from(OUTAGES));
+    vec![
+        Figure::new(format!("new alert, {receivers}, opening to delivered notice"), write, WRITES).at_most(budget),
+        Figure::new(format!("recovery, {receivers}, heartbeat to delivered notice"), back, WRITES),
+    ]
+}

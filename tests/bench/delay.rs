@@ -1,0 +1,85 @@
+//! From a deadline to the notice's arrival at a local receiver: real outages of a real process.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use harness::{Arrival, Process, Receivers};
+use runtime::{Clock as _, SystemClock};
+use serde_json::{Value, json};
+
+use crate::figure::{Figure, percentile};
+use crate::speed::unlimited;
+
+const OUTAGES: usize = 200;
+/// Notices may take so long, or they do not come.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(crate) async fn figures() -> Vec<Figure> {
+    // The last service is registered before the first is late, and the last is told of before the first reminder.
+    let mut spread = outages(Duration::from_millis(97), Duration::from_secs(22)).await;
+    let mut burst = outages(Duration::ZERO, Duration::from_secs(8)).await;
+    let mut figures = Vec::new();
+    for (receiver, delays) in &mut spread {
+        let name = format!("deadline to {receiver}, 200 outages at 10 a second");
+        figures.push(Figure::new(format!("{name}, median"), percentile(delays, 0.5), "ms").at_most(500.0));
+        figures.push(Figure::new(format!("{name}, p99"), percentile(delays, 0.99), "ms").at_most(1_000.0));
+    }
+    // Slack's own limit, ten notices a message and a message a second, spreads this over 20 seconds.
+    for (receiver, delays) in &mut burst {
+        let name = format!("deadline to {receiver}, 200 outages within a second");
+        figures.push(Figure::new(format!("{name}, median"), percentile(delays, 0.5), "ms"));
+        figures.push(Figure::new(format!("{name}, p99"), percentile(delays, 0.99), "ms"));
+    }
+    figures
+}
+
+/// Delays in milliseconds, by receiver.
+type Delays = [(&'static str, Vec<f64>); 2];
+
+/// Registers services one by one, a `pause` apart, each with one heartbeat and then none.
+async fn outages(pause: Duration, interval: Duration) -> Delays {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receivers = Receivers::start().await;
+    let environment: Vec<_> = receivers.environment().into_iter().chain(unlimited()).collect();
+    let process = Process::start(folder.path(), &environment);
+    let began = Instant::now();
+    for n in 0..OUTAGES {
+        let name = format!("silent-{n}");
+        let minutes = interval.as_secs_f64() / 60.0;
+        let body = json!({"heartbeat_name": name, "service_name": "worker", "alert_interval": minutes});
+        assert!(process.post("/v2/services", body).await, "{name} is registered");
+        let body = json!({"heartbeat_name": name, "status": "UP"});
+        assert!(process.post("/heartbeat", body).await, "{name} reports");
+        let next = began + pause * u32::try_from(n + 1).expect("a few");
+        tokio::time::sleep_until(next.into()).await;
+    }
+    let deadlines = deadlines(&process, interval).await;
+    let mut delays: Delays = [("PagerDuty", Vec::new()), ("Slack", Vec::new())];
+    for (name, deadline) in &deadlines {
+        let told = [format!("trigger medic-{name}-"), format!("] {name} is down")];
+        for ((_, delays), words) in delays.iter_mut().zip(told) {
+            let arrival = receivers.wait_for(PATIENCE, |arrival| arrival.line().contains(&words)).await;
+            let arrival = arrival.expect("a notice of each outage");
+            delays.push((time_of(&arrival) - *deadline).as_seconds_f64() * 1e3);
+        }
+    }
+    delays
+}
+
+/// When each service is late: its one heartbeat, as it was recorded, and an interval.
+async fn deadlines(process: &Process, interval: Duration) -> Vec<(String, DateTime<Utc>)> {
+    let interval = TimeDelta::from_std(interval).expect("a span");
+    let page = process.get("/v2/services?limit=250").await;
+    let services = page["results"]["items"].as_array().expect("services");
+    assert_eq!(services.len(), OUTAGES, "all are listed");
+    let deadline = |service: &Value| {
+        let heard_at = service["last_heartbeat_at"].as_str()?.parse::<DateTime<Utc>>().ok()?;
+        Some((service["heartbeat_name"].as_str()?.to_owned(), heard_at + interval))
+    };
+    services.iter().map(|service| deadline(service).expect("a service that reported")).collect()
+}
+
+/// When a notice arrived, by the clock that recorded the heartbeats.
+fn time_of(arrival: &Arrival) -> DateTime<Utc> {
+    SystemClock.now() - arrival.at.elapsed()
+}

@@ -1,0 +1,81 @@
+//! What a sweep costs when nothing is due, by the number of services that exist: it must always be the same.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::TimeDelta;
+use domain::ServiceId;
+use futures::stream::{self, StreamExt as _};
+use harness::{System, start_of_time};
+use serde_json::json;
+use store::{DueRow, Key};
+
+use crate::figure::Figure;
+
+/// One query for each shard of the due index.
+const QUERIES: f64 = 16.0;
+const DAY: f64 = 86_400.0;
+
+pub(crate) async fn figures() -> Vec<Figure> {
+    let system = System::start().await;
+    let first = ServiceId::new(system.register("service", DAY, json!({})).await);
+    let client = system.service.dynamodb().client();
+    let (state, profile) = (read(&client, Key::service(first)).await, read(&client, profile_key(first)).await);
+    let mut figures = Vec::new();
+    let mut there = 1;
+    let mut first_read = None;
+    for services in [100, 10_000, 100_000] {
+        let more = stream::iter(there + 1..=services).map(ServiceId::new);
+        more.for_each(|id| copy(&client, &state, &profile, id)).await;
+        there = services;
+        system.service.settle().await;
+        system.service.dynamodb().measure();
+        let swept = system.service.medic().sweep(start_of_time()).await.expect("a sweep");
+        assert_eq!((swept.handled, swept.failed), (0, 0), "nothing is due");
+        let units = system.service.dynamodb().units();
+        let requests = u32::try_from(units.requests).map(f64::from).expect("a few");
+        let name = format!("sweep with nothing due, {services} services");
+        let same = *first_read.get_or_insert(units.read);
+        figures.push(Figure::new(&name, requests, "requests").at_most(QUERIES));
+        figures.push(Figure::new(&name, units.read, "read units").at_most(same));
+        figures.push(Figure::new(&name, units.write, "write units").at_most(0.0));
+    }
+    // They are in the index, all of them: a day later each is found.
+    let due = system.service.medic().table.due(0, start_of_time() + TimeDelta::days(2), 1_000).await.expect("rows");
+    assert_eq!(due.len(), 1_000, "the due index holds them");
+    figures
+}
+
+/// The table's name in the local system.
+const TABLE: &str = "medic";
+
+type Item = HashMap<String, AttributeValue>;
+
+fn attributes(key: Key) -> [(String, AttributeValue); 2] {
+    [("pk", key.pk), ("sk", key.sk)].map(|(name, text)| (name.to_owned(), AttributeValue::S(text)))
+}
+
+/// The row that people edit, beside a service's state.
+fn profile_key(id: ServiceId) -> Key {
+    Key { sk: "profile".to_owned(), ..Key::service(id) }
+}
+
+async fn read(client: &Client, key: Key) -> Item {
+    let answer = client.get_item().table_name(TABLE).set_key(Some(attributes(key).into())).send().await;
+    answer.expect("an answer").item.expect("a row")
+}
+
+/// Writes the rows of a service like the first. Registering would take minutes: the embedded database looks through the
+/// tokens of the last ten minutes' transactions at each further transaction.
+async fn copy(client: &Client, state: &Item, profile: &Item, id: ServiceId) {
+    let due = DueRow { key: Key::service(id), due_at: start_of_time() };
+    let shard = AttributeValue::S(due.shard().to_string());
+    for (item, key) in [(state, due.key), (profile, profile_key(id))] {
+        let mut item = item.clone();
+        item.extend(attributes(key));
+        item.insert("list_sk".to_owned(), AttributeValue::S(format!("{id:0>19}")));
+        item.entry("due_shard".to_owned()).and_modify(|old| *old = shard.clone());
+        client.put_item().table_name(TABLE).set_item(Some(item)).send().await.expect("a write");
+    }
+}

@@ -1,0 +1,304 @@
+//! Section 7 of the contract, a bullet at a time, under a clock that the test moves.
+
+use chrono::TimeDelta;
+use harness::System;
+use serde_json::{Value, json};
+
+async fn service(system: &System) -> Value {
+    system.get("/v2/services/1").await.results().clone()
+}
+
+#[tokio::test]
+async fn overdue_is_interval_and_grace_after_the_last_heartbeat() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({"grace_period_seconds": 10})).await;
+    system.seconds(30).await;
+    system.beat("w", "UP").await;
+    system.advance(TimeDelta::milliseconds(69_999)).await;
+    assert_eq!(system.open_alerts().await, 0);
+    system.advance(TimeDelta::milliseconds(1)).await;
+    assert_eq!(system.open_alerts().await, 1);
+    assert_eq!(service(&system).await["down"], true);
+    assert_eq!(system.alerts().await[0]["created_date"], "2026-01-05T12:01:40.000Z");
+}
+
+#[tokio::test]
+async fn a_service_that_never_reported_counts_from_its_registration() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    system.seconds(59).await;
+    assert_eq!(system.open_alerts().await, 0);
+    system.seconds(1).await;
+    assert_eq!(system.open_alerts().await, 1);
+    assert_eq!(system.alerts().await[0]["reason"], "no heartbeat yet, expected every 1 min");
+}
+
+#[tokio::test]
+async fn a_threshold_needs_so_many_heartbeats_in_an_interval() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({"threshold": 3})).await;
+    for _ in 0..3 {
+        system.seconds(10).await;
+        system.beat("w", "UP").await;
+    }
+    // The third newest came at 10 s, so the service is overdue at 70 s.
+    system.seconds(39).await;
+    assert_eq!(system.open_alerts().await, 0);
+    system.seconds(1).await;
+    assert_eq!(system.open_alerts().await, 1);
+    system.seconds(50).await;
+    // The last three must lie within an interval of each other.
+    for _ in 0..2 {
+        system.beat("w", "UP").await;
+        assert_eq!(system.open_alerts().await, 1);
+        system.seconds(1).await;
+    }
+    system.beat("w", "UP").await;
+    assert_eq!(system.open_alerts().await, 0);
+}
+
+#[tokio::test]
+async fn started_and_completed_count_as_life() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    for status in ["STARTED", "COMPLETED", "STARTED"] {
+        system.seconds(50).await;
+        system.beat("w", status).await;
+    }
+    assert_eq!(system.alerts().await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn down_and_failed_open_an_alert_at_once() {
+    for status in ["DOWN", "FAILED"] {
+        let system = System::start().await;
+        system.register("w", 60.0, json!({"grace_period_seconds": 600})).await;
+        system.beat("w", "UP").await;
+        system.beat("w", status).await;
+        assert_eq!(system.open_alerts().await, 1, "{status}");
+        assert_eq!(system.alerts().await[0]["reason"], format!("it reported {status}"));
+        // Again, while it is down, changes nothing.
+        system.beat("w", status).await;
+        assert_eq!(system.alerts().await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_opens_an_alert_even_when_an_up_follows_at_once() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    let batch = json!({"heartbeats": [
+        {"heartbeat_name": "w", "status": "FAILED"}, {"heartbeat_name": "w", "status": "UP"},
+    ]});
+    system.post("/v2/heartbeats", batch).await;
+    let alerts = system.alerts().await;
+    assert_eq!((alerts.len(), &alerts[0]["active"]), (1, &json!(0)));
+    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+    assert_eq!(system.slack().len(), 2);
+}
+
+#[tokio::test]
+async fn only_heartbeats_after_a_failure_count_towards_recovery() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({"threshold": 2})).await;
+    system.beat("w", "UP").await;
+    system.beat("w", "UP").await;
+    system.seconds(1).await;
+    system.beat("w", "FAILED").await;
+    system.seconds(1).await;
+    system.beat("w", "UP").await;
+    assert_eq!(system.open_alerts().await, 1);
+    system.seconds(1).await;
+    system.beat("w", "UP").await;
+    assert_eq!(system.open_alerts().await, 0);
+}
+
+#[tokio::test]
+async fn a_started_run_does_not_close_an_alert() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    system.seconds(60).await;
+    system.beat("w", "STARTED").await;
+    assert_eq!(system.open_alerts().await, 1);
+    system.beat("w", "COMPLETED").await;
+    assert_eq!(system.open_alerts().await, 0);
+}
+
+#[tokio::test]
+async fn each_further_interval_adds_to_the_cycle_and_reminds_in_slack_alone() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    system.seconds(60).await;
+    system.seconds(120).await;
+    assert_eq!(system.alerts().await[0]["alert_cycle"], 3);
+    assert_eq!(service(&system).await["consecutive_failures"], 3);
+    insta::assert_snapshot!(system.slack().join("\n"), @"
+    :rotating_light: [p3] w is down: no heartbeat yet, expected every 1 min
+    :bell: [p3] w is still down after 1 min 0 s (reminder 1)
+    :bell: [p3] w is still down after 2 min 0 s (reminder 2)
+    ");
+    assert_eq!(system.pagerduty(), ["trigger medic-w-1"]);
+    system.beat("w", "UP").await;
+    assert_eq!(service(&system).await["consecutive_failures"], 0);
+}
+
+#[tokio::test]
+async fn medics_own_downtime_extends_no_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = System::start_with(&[], Some(folder.path())).await;
+    system.register("w", 600.0, json!({})).await;
+    system.beat("w", "UP").await;
+    let system = system.restart_after(TimeDelta::seconds(599), folder.path()).await;
+    assert_eq!(system.open_alerts().await, 0);
+    let system = system.restart_after(TimeDelta::seconds(2_000), folder.path()).await;
+    assert_eq!(system.open_alerts().await, 1);
+    // Three intervals passed unseen: the cycle catches up with one reminder.
+    let system = system.restart_after(TimeDelta::seconds(1_900), folder.path()).await;
+    assert_eq!(system.alerts().await[0]["alert_cycle"], 4);
+    assert_eq!(system.slack().len(), 2);
+}
+
+#[tokio::test]
+async fn a_muted_services_alert_opens_and_cycles_untold() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    system.post("/service/w", json!({"muted": 1})).await;
+    assert_eq!(service(&system).await["muted_until"], "2026-01-06T12:00:00.000Z");
+    system.seconds(180).await;
+    assert_eq!(system.alerts().await[0]["alert_cycle"], 3);
+    system.beat("w", "UP").await;
+    assert_eq!(system.receivers.arrivals().len(), 0);
+    let after = service(&system).await;
+    assert_eq!((&after["muted"], &after["down"], &after["date_muted"]), (&json!(false), &json!(false), &Value::Null));
+}
+
+#[tokio::test]
+async fn when_a_mute_ends_an_open_alert_is_told() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({"muted": true, "muted_until": "2026-01-05T12:02:30Z"})).await;
+    system.seconds(149).await;
+    assert_eq!(system.receivers.arrivals().len(), 0);
+    system.seconds(1).await;
+    assert_eq!(service(&system).await["muted"], false);
+    assert_eq!(system.pagerduty(), ["trigger medic-w-1"]);
+    assert_eq!(system.slack().len(), 1);
+    system.beat("w", "UP").await;
+    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+}
+
+#[tokio::test]
+async fn unmuting_by_hand_tells_an_open_alert() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({"muted": true})).await;
+    system.seconds(60).await;
+    system.patch("/v2/services/1", json!({"muted": false})).await;
+    assert_eq!(system.pagerduty(), ["trigger medic-w-1"]);
+}
+
+#[tokio::test]
+async fn a_mute_silences_reminders_and_not_the_recovery_of_what_was_told() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    system.seconds(60).await;
+    system.patch("/v2/services/1", json!({"muted": true})).await;
+    system.seconds(120).await;
+    assert_eq!(system.slack().len(), 1);
+    system.beat("w", "UP").await;
+    assert_eq!(system.slack().len(), 2);
+    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+}
+
+#[tokio::test]
+async fn deactivating_a_service_that_is_down_closes_its_alert_and_tells_nobody() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    system.seconds(60).await;
+    system.post("/service/w", json!({"active": 0})).await;
+    assert_eq!(system.open_alerts().await, 0);
+    assert_eq!(system.slack().len(), 1);
+    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+    system.seconds(600).await;
+    assert_eq!(system.alerts().await.len(), 1);
+    // Made active again it counts from then.
+    system.post("/service/w", json!({"active": 1})).await;
+    system.seconds(59).await;
+    assert_eq!(system.open_alerts().await, 0);
+    system.seconds(1).await;
+    assert_eq!(system.open_alerts().await, 1);
+}
+
+#[tokio::test]
+async fn deleting_a_service_that_is_down_closes_its_alert_and_keeps_it() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    system.seconds(60).await;
+    system.delete("/v2/services/1").await;
+    let alerts = system.alerts().await;
+    assert_eq!((&alerts[0]["active"], &alerts[0]["service_id"]), (&json!(0), &Value::Null));
+    assert_eq!(system.slack().len(), 1);
+    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+}
+
+#[tokio::test]
+async fn an_operator_sets_a_service_down_and_up() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    system.beat("w", "UP").await;
+    system.post("/service/w", json!({"down": 1})).await;
+    assert_eq!(system.alerts().await[0]["reason"], "it was set down by an operator");
+    assert_eq!(service(&system).await["down"], true);
+    system.seconds(30).await;
+    system.post("/service/w", json!({"down": 0})).await;
+    assert_eq!(system.open_alerts().await, 0);
+    // Counting starts anew.
+    system.seconds(59).await;
+    assert_eq!(system.open_alerts().await, 0);
+    system.seconds(1).await;
+    assert_eq!(system.open_alerts().await, 1);
+}
+
+#[tokio::test]
+async fn a_changed_interval_holds_at_once() {
+    let system = System::start().await;
+    system.register("w", 3_600.0, json!({})).await;
+    system.beat("w", "UP").await;
+    system.seconds(30).await;
+    system.patch("/v2/services/1", json!({"alert_interval": 1})).await;
+    system.seconds(29).await;
+    assert_eq!(system.open_alerts().await, 0);
+    system.seconds(1).await;
+    assert_eq!(system.open_alerts().await, 1);
+}
+
+#[tokio::test]
+async fn a_higher_threshold_starts_counting_anew() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    for _ in 0..20 {
+        system.seconds(30).await;
+        system.beat("w", "UP").await;
+    }
+    system.patch("/v2/services/1", json!({"threshold": 2})).await;
+    for _ in 0..6 {
+        system.seconds(20).await;
+        system.beat("w", "UP").await;
+    }
+    assert_eq!(system.alerts().await, [] as [Value; 0]);
+    system.seconds(60).await;
+    assert_eq!(system.open_alerts().await, 1);
+}
+
+#[tokio::test]
+async fn many_outages_of_one_service_are_many_alerts() {
+    let system = System::start().await;
+    system.register("w", 6.0, json!({})).await;
+    for n in 1..=5_usize {
+        system.seconds(6).await;
+        system.beat("w", "UP").await;
+        assert_eq!(system.alerts().await.len(), n);
+    }
+    let expected: Vec<_> =
+        (1..=5).flat_map(|n| [format!("trigger medic-w-{n}"), format!("resolve medic-w-{n}")]).collect();
+    assert_eq!(system.pagerduty(), expected);
+    assert_eq!(system.service.dead_letters().unwrap(), [""; 0]);
+}

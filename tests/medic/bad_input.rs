@@ -25,6 +25,7 @@ async fn all(system: &System) -> Vec<Value> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "whole answers")]
 async fn a_bad_registration_is_refused_and_stores_nothing() {
     let system = System::start().await;
     let before = all(&system).await;

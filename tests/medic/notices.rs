@@ -5,6 +5,7 @@ use harness::{Planned, System};
 use serde_json::{Value, json};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "whole answers")]
 async fn slack_and_pagerduty_get_what_the_on_call_needs() {
     let system = System::start_with(&[("MEDIC_BASE_URL", "https://medic.example.com/")], None).await;
     let more = json!({"priority": "p1", "team": "payments", "runbook": "https://runbooks.example.com/w?a=1&b=2"});

@@ -4,7 +4,7 @@ use harness::{Answer, System};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-fn worker(more: Value) -> Value {
+fn worker(more: &Value) -> Value {
     let mut body = json!({"heartbeat_name": "worker-1", "service_name": "worker", "alert_interval": 5});
     for (field, value) in more.as_object().into_iter().flatten() {
         body[field] = value.clone();
@@ -19,7 +19,7 @@ fn names(answer: &Answer) -> Vec<&str> {
 #[tokio::test]
 async fn a_service_is_registered_once() {
     let system = System::start().await;
-    insta::assert_snapshot!(system.post("/service", worker(json!({}))).await, @r#"
+    insta::assert_snapshot!(system.post("/service", worker(&json!({}))).await, @r#"
     201
     {
       "message": "Heartbeat successfully registered.",
@@ -27,7 +27,7 @@ async fn a_service_is_registered_once() {
       "success": true
     }
     "#);
-    insta::assert_snapshot!(system.post("/service", worker(json!({"heartbeat_name": "WORKER-1"}))).await, @r#"
+    insta::assert_snapshot!(system.post("/service", worker(&json!({"heartbeat_name": "WORKER-1"}))).await, @r#"
     200
     {
       "message": "Heartbeat is already registered.",
@@ -45,7 +45,7 @@ async fn a_service_shows_all_its_fields() {
         "environment": "prod", "threshold": 3, "team": "payments", "priority": "p1",
         "runbook": "https://runbooks.example.com/worker", "grace_period_seconds": 30, "max_duration_ms": 60_000,
     });
-    system.post("/service", worker(more)).await;
+    system.post("/service", worker(&more)).await;
     insta::assert_snapshot!(system.get("/service/prod-worker-1").await, @r#"
     200
     {
@@ -95,7 +95,7 @@ async fn a_service_shows_all_its_fields() {
 async fn services_are_listed_by_service_name_and_activity() {
     let system = System::start().await;
     for (name, service) in [("a", "one"), ("b", "two"), ("c", "two")] {
-        system.post("/service", worker(json!({"heartbeat_name": name, "service_name": service}))).await;
+        system.post("/service", worker(&json!({"heartbeat_name": name, "service_name": service}))).await;
     }
     system.post("/service/b", json!({"active": 0})).await;
     assert_eq!(names(&system.get("/service").await), ["c", "b", "a"]);
@@ -115,7 +115,7 @@ async fn services_are_listed_by_service_name_and_activity() {
 #[tokio::test]
 async fn a_service_is_updated_by_its_name_in_any_case() {
     let system = System::start().await;
-    system.post("/service", worker(json!({}))).await;
+    system.post("/service", worker(&json!({}))).await;
     let change = json!({
         "service_name": "cleaner", "muted": 1, "active": 1, "alert_interval": 0.5, "threshold": 2, "team": "payments",
         "priority": "P2", "runbook": "https://runbooks.example.com/cleaner", "down": 0, "grace_period_seconds": 10,
@@ -180,7 +180,7 @@ async fn a_service_is_updated_by_its_name_in_any_case() {
 #[tokio::test]
 async fn the_upstream_clients_call_needs_only_a_key() {
     let system = System::start().await;
-    system.post("/service", worker(json!({}))).await;
+    system.post("/service", worker(&json!({}))).await;
     let call = br#"{"heartbeat_name": "worker-1", "service_name": "worker", "status": "UP"}"#;
     for path in ["/heartbeat", "/v1/heartbeat"] {
         let headers = [("content-type", "text/plain")];
@@ -221,7 +221,7 @@ async fn the_upstream_clients_call_needs_only_a_key() {
 #[tokio::test]
 async fn a_heartbeat_must_be_for_a_service_that_is_watched() {
     let system = System::start().await;
-    system.post("/service", worker(json!({}))).await;
+    system.post("/service", worker(&json!({}))).await;
     insta::assert_snapshot!(system.post("/heartbeat", json!({"heartbeat_name": "nobody", "status": "UP"})).await, @r#"
     404
     {
@@ -258,7 +258,7 @@ async fn a_heartbeat_must_be_for_a_service_that_is_watched() {
 #[tokio::test]
 async fn every_status_is_taken_in_any_case() {
     let system = System::start().await;
-    system.post("/service", worker(json!({}))).await;
+    system.post("/service", worker(&json!({}))).await;
     for status in ["up", "Down", "STARTED", "completed", "Failed"] {
         let body = json!({"heartbeat_name": "worker-1", "status": status, "run_id": "run-1"});
         assert_eq!(system.post("/heartbeat", body).await.status, 201, "{status}");
@@ -273,7 +273,7 @@ async fn every_status_is_taken_in_any_case() {
 async fn heartbeats_are_listed_by_name_newest_first_and_kept_thirty_days() {
     let system = System::start().await;
     for (name, service) in [("a", "one"), ("b", "two")] {
-        system.post("/service", worker(json!({"heartbeat_name": name, "service_name": service}))).await;
+        system.post("/service", worker(&json!({"heartbeat_name": name, "service_name": service}))).await;
     }
     for name in ["a", "b", "a"] {
         system.beat(name, "UP").await;
@@ -303,7 +303,7 @@ async fn heartbeats_are_listed_by_name_newest_first_and_kept_thirty_days() {
 async fn alerts_are_listed_newest_first() {
     let system = System::start().await;
     for name in ["a", "b"] {
-        system.post("/service", worker(json!({"heartbeat_name": name}))).await;
+        system.post("/service", worker(&json!({"heartbeat_name": name}))).await;
         system.beat(name, "FAILED").await;
     }
     system.beat("a", "UP").await;
@@ -352,7 +352,7 @@ async fn alerts_are_listed_newest_first() {
 async fn past_two_hundred_services_heartbeats_ask_for_a_name() {
     let system = System::start().await;
     for n in 0..201 {
-        let body = worker(json!({"heartbeat_name": format!("worker-{n}")}));
+        let body = worker(&json!({"heartbeat_name": format!("worker-{n}")}));
         let bytes = serde_json::to_vec(&body).unwrap();
         system.raw(Method::POST, "/service", Some(&system.key), &[], Some(bytes)).await;
     }

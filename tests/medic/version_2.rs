@@ -4,7 +4,7 @@ use harness::System;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-fn worker(more: Value) -> Value {
+fn worker(more: &Value) -> Value {
     let mut body = json!({"heartbeat_name": "worker-1", "service_name": "worker", "alert_interval": 5});
     for (field, value) in more.as_object().into_iter().flatten() {
         body[field] = value.clone();
@@ -15,7 +15,7 @@ fn worker(more: Value) -> Value {
 #[tokio::test]
 async fn a_service_lives_from_creation_to_deletion() {
     let system = System::start().await;
-    insta::assert_snapshot!(system.post("/v2/services", worker(json!({}))).await, @r#"
+    insta::assert_snapshot!(system.post("/v2/services", worker(&json!({}))).await, @r#"
     201
     {
       "message": "Service created.",
@@ -48,7 +48,7 @@ async fn a_service_lives_from_creation_to_deletion() {
       "success": true
     }
     "#);
-    insta::assert_snapshot!(system.post("/v2/services", worker(json!({"heartbeat_name": "Worker-1"}))).await, @r#"
+    insta::assert_snapshot!(system.post("/v2/services", worker(&json!({"heartbeat_name": "Worker-1"}))).await, @r#"
     409
     {
       "message": "heartbeat_name is taken: there is a service named Worker-1",
@@ -225,6 +225,7 @@ async fn a_repetition_does_not_stand_for_a_second_heartbeat() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "whole answers")]
 async fn an_alert_is_listed_shown_and_acknowledged() {
     let system = System::start().await;
     system.register("worker-1", 60.0, json!({})).await;

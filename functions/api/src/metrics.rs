@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::http::{HeaderName, header};
+use metrics_exporter_prometheus::PrometheusHandle;
 use runtime::{ApiError, App};
 
 /// Metrics in the Prometheus text format, version 0.0.4.
@@ -26,9 +27,9 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<([(HeaderName, &'s
         ("medic_playbook_executions_pending_approval", stats.executions_pending_approval),
         ("medic_circuit_breaker_open", stats.circuits_open),
     ];
-    let mut text = app.prometheus.as_ref().map(|prometheus| prometheus.render()).unwrap_or_default();
+    let mut text = app.prometheus.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     for (name, value) in gauges {
-        text.push_str(&format!("# TYPE {name} gauge\n{name} {value}\n"));
+        text.extend(["# TYPE ", name, " gauge\n", name, " ", &value.to_string(), "\n"]);
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

@@ -20,9 +20,9 @@ impl<T> PageView<T> {
 
 /// A number that is written as a whole one where it is whole.
 pub(crate) fn number(value: f64) -> serde_json::Number {
+    if value.fract().abs() > 0.0 {
+        return serde_json::Number::from_f64(value).unwrap_or_else(|| 0.into());
+    }
     #[expect(clippy::cast_possible_truncation, reason = "a whole number of at most a year's minutes")]
-    let whole = value as i64;
-    #[expect(clippy::cast_precision_loss, reason = "at most a year's minutes")]
-    let is_whole = whole as f64 == value;
-    if is_whole { whole.into() } else { serde_json::Number::from_f64(value).unwrap_or_else(|| whole.into()) }
+    (value as i64).into()
 }

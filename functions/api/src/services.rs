@@ -254,6 +254,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -
 }
 
 /// What is to change of a service; what is left out stays.
+#[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ServicePatchBody {

@@ -101,10 +101,10 @@ impl DynamoDb {
         request["ReturnConsumedCapacity"] = "TOTAL".into();
         let answer = self.serve(operation, &serde_json::to_vec(&request).map_err(unreadable)?)?;
         let parsed: Value = serde_json::from_slice(&answer).map_err(unreadable)?;
-        let consumed = match &parsed["ConsumedCapacity"] {
-            Value::Array(tables) => tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum(),
-            table => table["CapacityUnits"].as_f64().unwrap_or_default(),
-        };
+        // One table's, or a list of each table's.
+        let consumed = &parsed["ConsumedCapacity"];
+        let tables = consumed.as_array().map_or_else(|| std::slice::from_ref(consumed), Vec::as_slice);
+        let consumed: f64 = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
         let mut units = self.meter.units.lock().unwrap_or_else(PoisonError::into_inner);
         units.requests += 1;
         if matches!(operation, "GetItem" | "Query" | "BatchGetItem") {

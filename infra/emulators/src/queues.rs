@@ -252,6 +252,7 @@ mod tests {
         drop(queues);
         let queues = Queues::open(&file, SETTINGS).unwrap();
         assert_eq!(bodies(&queues, 1), ["in flight"]);
-        assert_eq!(bodies(&queues, 60), ["in flight", "waiting"]);
+        assert_eq!(bodies(&queues, 60), ["waiting"]);
+        assert_eq!(queues.dead_letters("q").unwrap(), ["in flight"], "received twice, and never deleted");
     }
 }

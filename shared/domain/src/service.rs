@@ -308,6 +308,8 @@ impl Service {
         if let Some(active) = *active {
             if active && !self.active {
                 self.counts_from = now;
+                // What came in as it was switched off no longer matters.
+                self.pending = self.pending.filter(|pending| *pending == Pending::SwitchedOff);
             }
             if !active {
                 self.pending = self.outage.as_ref().map(|_| Pending::SwitchedOff);

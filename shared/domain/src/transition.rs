@@ -204,3 +204,102 @@ fn intervals(span: TimeDelta, interval: TimeDelta) -> u32 {
     let whole = span.num_milliseconds() / interval.num_milliseconds().max(1);
     u32::try_from(whole).unwrap_or(u32::MAX / 2)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{HeartbeatId, Rule, ServiceId, Stamp, Status, from_millis};
+
+    const BEGIN: i64 = 1_790_000_000_000;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        from_millis(BEGIN + second * 1_000)
+    }
+
+    /// What happened in one second of a service's life.
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        Nothing,
+        Heard(Status),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            6 => Just(Event::Nothing),
+            4 => Just(Event::Heard(Status::Up)),
+            1 => Just(Event::Heard(Status::Started)),
+            1 => Just(Event::Heard(Status::Failed)),
+        ]
+    }
+
+    /// The contract's rule, read naively over the whole history: is the service late at `now`?
+    fn is_late(rule: Rule, beats: &[i64], failed: Option<i64>, now: i64) -> bool {
+        let valid: Vec<i64> = beats.iter().copied().filter(|beat| failed.is_none_or(|failed| *beat > failed)).collect();
+        let needed = rule.threshold as usize;
+        let base = if valid.len() >= needed { valid[valid.len() - needed] } else { 0 };
+        now >= base + rule.interval.num_seconds() + rule.grace.num_seconds()
+    }
+
+    proptest! {
+        /// Looked at each second, a service opens exactly when the naive reading says that it is late or it failed,
+        /// and closes only when enough valid heartbeats came and the last of them recovers.
+        #[test]
+        fn transitions_follow_the_naive_reading(
+            interval in 2_i64..12,
+            grace in 0_i64..6,
+            threshold in 1_u32..4,
+            events in prop::collection::vec(event(), 1..80),
+        ) {
+            let rule = Rule { interval: TimeDelta::seconds(interval), grace: TimeDelta::seconds(grace), threshold };
+            let mut service = Service::register(ServiceId::new(1), rule, at(0));
+            let (mut beats, mut failed, mut alerts) = (Vec::new(), None, 0);
+            for (second, event) in (1..).zip(events) {
+                let mut said_failed = false;
+                if let Event::Heard(status) = event {
+                    let id = HeartbeatId::at(at(second), [0; 10]);
+                    service.hear(Stamp::of(id), status, at(second));
+                    if status.is_life() { beats.push(second) } else { (failed, said_failed) = (Some(second), true) }
+                }
+                let was_open = service.outage.is_some();
+                while let Decision::Act(transition) = service.judge(at(second)) {
+                    service = if let Transition::Open(_) = transition {
+                        alerts += 1;
+                        service.opened(AlertId::new(alerts), at(second)).service
+                    } else {
+                        service.apply(transition, at(second)).service
+                    };
+                }
+                let is_open = service.outage.is_some();
+                if !was_open {
+                    prop_assert_eq!(is_open, said_failed || is_late(rule, &beats, failed, second), "at {}", second);
+                } else if !is_open {
+                    prop_assert!(matches!(event, Event::Heard(Status::Up)), "closed at {second} by {event:?}");
+                    prop_assert!(!is_late(rule, &beats, failed, second), "closed at {second} while late");
+                }
+                // At rest it comes due, and not before now.
+                prop_assert!(service.timer().is_some_and(|due| due > at(second)));
+            }
+        }
+
+        /// However late it is looked at, the number of intervals counted is the number that passed.
+        #[test]
+        fn reminders_catch_up(interval in 1_i64..500, looks in prop::collection::vec(1_i64..3_000, 1..20)) {
+            let rule = Rule { interval: TimeDelta::seconds(interval), grace: TimeDelta::zero(), threshold: 1 };
+            let mut service = Service::register(ServiceId::new(1), rule, at(0)).opened(AlertId::new(1), at(0)).service;
+            let mut now = 0;
+            for wait in looks {
+                now += wait;
+                let mut notices = 0;
+                while let Decision::Act(transition) = service.judge(at(now)) {
+                    let change = service.apply(transition, at(now));
+                    notices += u32::from(change.notice_at.is_some());
+                    service = change.service;
+                }
+                prop_assert!(notices <= 1, "one reminder for a look");
+                prop_assert_eq!(i64::from(service.consecutive_failures()), 1 + now / interval);
+            }
+        }
+    }
+}

@@ -91,13 +91,12 @@ pub async fn bootstrap_key<E: From<Error>>(
     }
     let first = ApiKeyId::new(1);
     let kept = kept.and_then(|text| Credential::parse(text.trim())).filter(|credential| credential.id == first);
-    let credential = match kept {
-        Some(credential) => credential,
-        None => {
-            let credential = new_credential(first)?;
-            keep(&credential.reveal())?;
-            credential
-        }
+    let credential = if let Some(credential) = kept {
+        credential
+    } else {
+        let credential = new_credential(first)?;
+        keep(&credential.reveal())?;
+        credential
     };
     let key = ApiKey {
         id: first,

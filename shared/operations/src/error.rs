@@ -27,8 +27,8 @@ pub enum Error {
 
 impl Error {
     /// Others kept changing the same thing; the caller may try again.
-    pub(crate) fn contended(key: impl ToString) -> Self {
-        Self::Store(store::Error::Contended { key: key.to_string() })
+    pub(crate) fn contended(key: impl std::fmt::Display) -> Self {
+        Self::Store(store::Error::Contended { key: format!("{key}") })
     }
 }
 

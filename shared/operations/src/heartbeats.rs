@@ -169,17 +169,15 @@ impl Medic {
         limit: usize,
         now: DateTime<Utc>,
     ) -> Result<Vec<(Heartbeat, ServiceRecord)>, Error> {
-        let services = match heartbeat_name {
-            Some(name) => self.service_by_name(name).await?.into_iter().collect(),
-            None => {
-                let page = self.table.services(service_name, None, MOST_SERVICES).await?;
-                if page.next.is_some() {
-                    let problem =
-                        format!("must be given: there are more than {MOST_SERVICES} services to look through");
-                    return Err(domain::Invalid::new("heartbeat_name", problem).into());
-                }
-                page.items
+        let services = if let Some(name) = heartbeat_name {
+            self.service_by_name(name).await?.into_iter().collect()
+        } else {
+            let page = self.table.services(service_name, None, MOST_SERVICES).await?;
+            if page.next.is_some() {
+                let problem = format!("must be given: there are more than {MOST_SERVICES} services to look through");
+                return Err(domain::Invalid::new("heartbeat_name", problem).into());
             }
+            page.items
         };
         let wanted = services
             .into_iter()
@@ -194,7 +192,7 @@ impl Medic {
             .try_collect()
             .await?;
         let mut all: Vec<_> = histories.into_iter().flatten().collect();
-        all.sort_unstable_by(|(a, _), (b, _)| b.id.cmp(&a.id));
+        all.sort_unstable_by_key(|(heartbeat, _)| std::cmp::Reverse(heartbeat.id));
         all.truncate(limit);
         Ok(all)
     }

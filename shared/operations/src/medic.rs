@@ -1,7 +1,7 @@
 //! What every operation works with.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -46,8 +46,9 @@ pub struct Medic {
     pub(crate) names: Names,
     pub(crate) shards_aimed_at: Aimed<u8>,
     pub(crate) lanes_watched: Aimed<String>,
-    /// Whether the gauges in the table are behind what this process did.
+    /// Whether the gauges in the table are behind what this process did, and when it last saved them.
     pub(crate) gauges_changed: AtomicBool,
+    pub(crate) gauges_saved_at: AtomicI64,
 }
 
 impl Medic {
@@ -70,6 +71,7 @@ impl Medic {
             shards_aimed_at: Aimed::default(),
             lanes_watched: Aimed::default(),
             gauges_changed: AtomicBool::default(),
+            gauges_saved_at: AtomicI64::default(),
         }
     }
 

@@ -23,12 +23,12 @@ pub type Now<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
 /// An entry that is owed, with what it is to say.
 type Owed = (LaneEntry, Notice);
 
-/// A sender that dies frees its lane after this; longer than a send can take.
-const LEASE: TimeDelta = TimeDelta::seconds(15);
+/// A sender that dies frees its lane after this; longer than the two sends of one step can take.
+const LEASE: TimeDelta = TimeDelta::seconds(25);
 /// Entries read at a time; a lease among them is seen.
-const PAGE: i32 = 25;
-/// The most notices in one Slack message.
-const GROUP: usize = 10;
+const PAGE: i32 = 50;
+/// The most notices in one Slack message, which has at most 50 blocks.
+const GROUP: usize = 45;
 /// Slack takes about one message a second for each channel. <https://docs.slack.dev/apis/web-api/rate-limits>
 const SLACK_PACE: TimeDelta = TimeDelta::seconds(1);
 /// Reads of two items may see one of them before the other, though they were written together.
@@ -118,7 +118,12 @@ impl Medic {
             return Ok(None);
         };
         let lease = now + LEASE;
-        Ok((self.table.hold(lane, &first, now, lease).await? == Commit::Done).then_some(lease))
+        if self.table.hold(lane, &first, now, lease).await? == Commit::Done {
+            return Ok(Some(lease));
+        }
+        // Somebody was first; or this very write was made, and its answer lost.
+        self.wake(Wake::Lane { lane: lane.to_string() }, lease).await;
+        Ok(None)
     }
 
     /// The first entries that are still to be sent; those before them that are not leave the lane.
@@ -274,8 +279,9 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let outcome = Outcome { receiver: receiver.clone(), at: Some(now), error };
-        // Refused, it was recorded before.
-        let _recorded: Commit = self.table.settle(notice, &outcome).await?;
+        if self.table.settle(notice, &outcome).await? {
+            self.table.end_notice(notice).await?;
+        }
         self.table.leave_lane(lane, notice.id).await?;
         Ok(())
     }

@@ -193,6 +193,7 @@ impl Changes {
 }
 
 /// What `muted` and `muted_until` ask for together: nothing, or the mute as it then is.
+#[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
 fn mute(
     current: Option<Mute>,
     muted: Option<bool>,

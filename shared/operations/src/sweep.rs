@@ -16,6 +16,8 @@ use crate::{Error, Medic};
 
 /// A sweep sends wake-ups for what comes due within this: two ticks and a half, so that one may be missed.
 pub(crate) const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
+/// The gauges are saved as often, if anything has changed.
+const GAUGES_EVERY_SECONDS: i64 = 60;
 /// Rows read at a time from one shard.
 const PAGE: usize = 100;
 /// Pages of due rows handled in one go; the rest waits for the wake-up that this sends.
@@ -48,7 +50,7 @@ impl Medic {
             .buffer_unordered(usize::from(SHARDS))
             .try_fold(Swept::default(), |all, one| async move { Ok(all.and(one)) })
             .await?;
-        self.save_gauges().await;
+        self.save_gauges(now).await;
         Ok(swept)
     }
 
@@ -159,8 +161,10 @@ impl Medic {
         self.gauges_changed.store(true, Ordering::Relaxed);
     }
 
-    async fn save_gauges(&self) {
-        if self.gauges_changed.swap(false, Ordering::Relaxed) {
+    async fn save_gauges(&self, now: DateTime<Utc>) {
+        let is_time = now.timestamp() - self.gauges_saved_at.load(Ordering::Relaxed) >= GAUGES_EVERY_SECONDS;
+        if is_time && self.gauges_changed.swap(false, Ordering::Relaxed) {
+            self.gauges_saved_at.store(now.timestamp(), Ordering::Relaxed);
             let saved = match self.table.count_open_alerts().await {
                 Ok(open) => self.table.save_open_alerts(open).await,
                 Err(error) => Err(error),

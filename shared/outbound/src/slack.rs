@@ -59,7 +59,7 @@ impl Slack {
         let body = json!({
             "channel": channel,
             "text": text(notices),
-            "blocks": notices.iter().flat_map(|notice| blocks(notice, base_url)).collect::<Vec<_>>(),
+            "blocks": message(notices, base_url),
             "unfurl_links": false,
         });
         let request = self.http.post(format!("{}/chat.postMessage", self.access.api_url));
@@ -121,6 +121,19 @@ fn text(notices: &[Notice]) -> String {
     lines.join("\n")
 }
 
+/// Whole notices while they are few, and a line for each of many.
+fn message(notices: &[Notice], base_url: Option<&str>) -> Vec<Value> {
+    const MOST_WHOLE: usize = 5;
+    if notices.len() <= MOST_WHOLE {
+        return notices.iter().flat_map(|notice| blocks(notice, base_url)).collect();
+    }
+    notices.iter().map(headline).collect()
+}
+
+fn headline(notice: &Notice) -> Value {
+    json!({"type": "section", "text": {"type": "mrkdwn", "text": escape(&Slack::line(notice))}})
+}
+
 /// Block Kit: a headline, the facts, and the runbook. <https://docs.slack.dev/reference/block-kit/blocks>
 fn blocks(notice: &Notice, base_url: Option<&str>) -> Vec<Value> {
     let alert = &notice.alert;
@@ -135,10 +148,7 @@ fn blocks(notice: &Notice, base_url: Option<&str>) -> Vec<Value> {
     if let Some(closed_at) = alert.closed_at {
         facts.push(json!({"type": "mrkdwn", "text": format!("*Recovered*\n{}", slack_time(closed_at))}));
     }
-    let mut blocks = vec![
-        json!({"type": "section", "text": {"type": "mrkdwn", "text": escape(&Slack::line(notice))}}),
-        json!({"type": "section", "fields": facts}),
-    ];
+    let mut blocks = vec![headline(notice), json!({"type": "section", "fields": facts})];
     let mut context = Vec::new();
     if let (Some(runbook), true) = (&service.runbook, alert.is_open()) {
         let shown: String = runbook.chars().take(MOST_RUNBOOK_CHARS).collect();

@@ -1,5 +1,8 @@
 //! Settings from the environment: the same names on Lambda and locally.
 
+use std::cell::Cell;
+use std::env::VarError;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chrono::TimeDelta;
@@ -50,8 +53,16 @@ impl std::fmt::Debug for Config {
 impl Config {
     /// Reads the process's environment.
     pub fn from_env() -> Result<Self, ConfigError> {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-        Self::read(|name| std::env::var(name).ok())
+        let unreadable = Cell::new(None);
+        let config = Self::read(|name| {
+            #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+            let value = std::env::var(name);
+            if matches!(value, Err(VarError::NotUnicode(_))) {
+                unreadable.set(Some(name));
+            }
+            value.ok()
+        })?;
+        unreadable.get().map_or(Ok(config), |name| Err(error(name, "must be UTF-8")))
     }
 
     /// Reads variables from `get`.

@@ -55,9 +55,10 @@ impl<E: Into<Error>> From<E> for ApiError {
 
 impl ApiError {
     pub(crate) fn unreadable(rejection: &BytesRejection) -> Self {
-        match rejection {
-            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Self::TooLarge,
-            _ => Self::BadRequest("The body could not be read".to_owned()),
+        if matches!(rejection, BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) {
+            Self::TooLarge
+        } else {
+            Self::BadRequest("The body could not be read".to_owned())
         }
     }
 

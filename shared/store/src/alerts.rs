@@ -138,7 +138,7 @@ impl Table {
             ids.extend(page.items.iter().filter_map(|key| alert_id_of(&key.pk)));
         }
         // An alert that closes between the two queries may be in both.
-        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
         ids.dedup();
         more |= ids.len() > limit;
         ids.truncate(limit);
@@ -150,7 +150,7 @@ impl Table {
             AlertFilter::Open => alert.is_open(),
             AlertFilter::Closed => !alert.is_open(),
         });
-        items.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+        items.sort_unstable_by_key(|alert| std::cmp::Reverse(alert.id));
         let next = if more { ids.last().map(ToString::to_string) } else { None };
         Ok(Page { items, next })
     }

@@ -1,5 +1,6 @@
 //! The due index: whatever must happen later. It only nominates; a consistent read of the row decides.
 
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{from_millis, retry_delay, to_millis};
 
@@ -62,7 +63,9 @@ impl Table {
             .send()
             .await;
         match sent {
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
+            Err(error)
+                if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
                 Ok(later)
             }
             Err(error) => Err(error.into()),

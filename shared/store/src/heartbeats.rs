@@ -78,10 +78,7 @@ impl Table {
             )
             .send()
             .await;
-        let error = match sent {
-            Ok(_) => return Ok(id),
-            Err(error) => error,
-        };
+        let Err(error) = sent else { return Ok(id) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(refused)) => {
                 let found: RepeatItem = item::read(refused.item().cloned().unwrap_or_default())?;

@@ -1,6 +1,7 @@
 //! Items as DynamoDB holds them: reading, writing, and writing only what changed.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
@@ -14,8 +15,8 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 /// Counts how often a due row could not be handled; gone when it was.
 pub(crate) const DUE_FAILURES: &str = "due_failures";
 
-pub(crate) fn number(value: impl ToString) -> AttributeValue {
-    AttributeValue::N(value.to_string())
+pub(crate) fn number(value: impl Display) -> AttributeValue {
+    AttributeValue::N(format!("{value}"))
 }
 
 pub(crate) fn text(value: impl Into<String>) -> AttributeValue {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{AlertId, Notice, NoticeId, NoticeKind, Outcome, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,8 @@ impl Table {
     }
 
     /// Records what became of a notice at one receiver, once; the last one ends the notice's timer.
-    pub async fn settle(&self, notice: &Notice, outcome: &Outcome) -> Result<Commit, Error> {
+    /// Answers whether the timer must still be ended: two that settle at once do not see each other before.
+    pub async fn settle(&self, notice: &Notice, outcome: &Outcome) -> Result<bool, Error> {
         let key = Key::notice(notice.alert.id, notice.id);
         let others_settled =
             notice.outcomes.iter().filter(|other| other.receiver != outcome.receiver).all(|other| other.at.is_some());
@@ -110,9 +111,16 @@ impl Table {
             .expression_attribute_names("#lane", Lane::of(&outcome.receiver).to_string())
             .expression_attribute_names("#at", "at")
             .expression_attribute_values(":outcome", AttributeValue::M(body))
+            .return_values(ReturnValue::AllNew)
             .send()
             .await;
-        refused(sent)
+        match sent {
+            Ok(answer) if !others_settled => {
+                Ok(answer.attributes.map(read).transpose()?.is_some_and(|notice| notice.is_settled()))
+            }
+            // Refused, it was recorded before.
+            sent => refused(sent).map(|_| false),
+        }
     }
 
     /// Ends a settled notice's timer.

@@ -1,6 +1,7 @@
 //! The table's definition, as the local system creates it and as the deployed one must have it.
 
 use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
     ScalarAttributeType, TimeToLiveSpecification,
@@ -53,7 +54,7 @@ impl Table {
         }
         let existed = match request.send().await {
             Ok(_) => false,
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => true,
+            Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => true,
             Err(error) => return Err(error.into()),
         };
         let expiry = TimeToLiveSpecification::builder()

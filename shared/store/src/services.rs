@@ -70,10 +70,7 @@ impl Table {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let error = match sent {
-            Ok(_) => return Ok(Beat::Counted),
-            Err(error) => error,
-        };
+        let Err(error) = sent else { return Ok(Beat::Counted) };
         let found = match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
                 refused.item().cloned().map(Watched::read).transpose()?

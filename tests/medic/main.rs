@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod costs;
 mod monitoring;
 mod notices;
 mod openapi;

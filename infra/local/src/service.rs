@@ -84,6 +84,7 @@ impl Service {
         let Options { listen, data_dir, config, time, prometheus } = options;
         let folder = data_dir.as_deref();
         let lock = folder.map(lock).transpose()?;
+        tracing::info!(folder = %folder.map_or_else(|| "memory".into(), Path::to_string_lossy), "opening the database");
         let dynamodb = match folder {
             Some(folder) => DynamoDb::open(&folder.join("table.db")),
             None => DynamoDb::in_memory(),
@@ -97,6 +98,7 @@ impl Service {
         table.create().await?;
         let new_admin_key = admin_key(&table, folder, time.now()).await?;
 
+        tracing::info!(%listen, "starting the functions");
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
 

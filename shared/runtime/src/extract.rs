@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
+use serde::de::{DeserializeOwned, Deserializer};
 use utoipa::IntoParams;
 
 use domain::Invalid;
@@ -28,29 +28,34 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ApiError::BadRequest("The body is not UTF-8".to_owned()))?;
-    if text.trim_start().starts_with(|c: char| c != '{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
+    // A list would pass for an object whose fields come in order.
+    if text.trim_start().starts_with('[') {
         return Err(ApiError::BadRequest("The body must be a JSON object".to_owned()));
     }
     let mut json = serde_json::Deserializer::from_str(text);
     let body = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        let error = error.into_inner();
-        let what = error.to_string();
-        let what = what.split(" at line ").next().unwrap_or_default();
-        // The name of a type of ours says nothing to a caller.
-        let what = what
-            .split_once("expected struct ")
-            .map_or_else(|| what.to_owned(), |(what, _)| format!("{what}expected an object"));
-        ApiError::BadRequest(if error.is_data() {
-            if path == "." { what } else { format!("{path}: {what}") }
-        } else if path == "." {
-            format!("The body is not JSON: {error}")
-        } else {
-            format!("The body is not JSON: {path}: {error}")
-        })
+        ApiError::BadRequest(refusal(&path, &error.into_inner()))
     })?;
     json.end().map_err(|error| ApiError::BadRequest(format!("The body is not JSON: {error}")))?;
     Ok(body)
+}
+
+/// What is wrong with a body, in words that name the field.
+fn refusal(path: &str, error: &serde_json::Error) -> String {
+    let field = if matches!(path, "." | "?") { String::new() } else { format!("{path}: ") };
+    if !error.is_data() {
+        return format!("The body is not JSON: {field}{error}");
+    }
+    let what = error.to_string();
+    let what = what.split(" at line ").next().unwrap_or_default();
+    match what.rsplit_once("expected ") {
+        // The names of types say nothing to a caller.
+        Some((what, kind)) if kind.starts_with("struct ") => format!("{field}{what}expected an object"),
+        Some((what, "f64")) => format!("{field}{what}expected a number"),
+        Some((what, "i64")) => format!("{field}{what}expected a whole number"),
+        _ => format!("{field}{what}"),
+    }
 }
 
 /// Query parameters.

@@ -536,3 +536,47 @@ impl ProfileItem {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attribute value's size as DynamoDB counts it.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
+    fn size(value: &AttributeValue) -> usize {
+        match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
+            AttributeValue::M(fields) => {
+                3 + fields.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>()
+            }
+            _ => 1,
+        }
+    }
+
+    #[test]
+    fn the_largest_state_row_costs_one_unit() {
+        let rule = Rule::parse(527_040.0, 31_622_400, 20).unwrap();
+        let far = from_millis(9_999_999_999_999);
+        let most = i64::MAX;
+        let mut service = Service::register(ServiceId::new(most), rule, far);
+        service.pulse.beats.fill(Stamp::from_raw(most));
+        service.pulse.failed = Stamp::from_raw(most);
+        service.pulse.last_status = Some(Status::Completed);
+        service.pending = Some(Pending::SwitchedOff);
+        service.mute = Some(Mute { since: far, until: far });
+        service.last_notice_at = Some(far);
+        (service.heard, service.version, service.deleted) = (u64::MAX, u64::MAX, true);
+        service.outage = Some(Outage {
+            alert_id: AlertId::new(most),
+            known: Stamp::from_raw(most),
+            next_reminder_at: far,
+            cycle: u32::MAX,
+            told: true,
+            acknowledged: true,
+        });
+        let item = state_item(&service, "worker");
+        let bytes: usize = item.iter().map(|(name, value)| name.len() + size(value)).sum();
+        assert!(bytes <= 1_024, "{bytes} bytes");
+    }
+}

@@ -1,0 +1,58 @@
+//! What the main job costs, in units as DynamoDB's own answers count them.
+
+use harness::System;
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_heartbeat_of_a_service_that_is_up_is_two_writes_and_no_read() {
+    let system = System::start().await;
+    system.register("w", 3_600.0, json!({})).await;
+    // The first one teaches the process the key and the name.
+    system.beat("w", "UP").await;
+    let body = serde_json::to_vec(&json!({"heartbeat_name": "w", "status": "UP"})).unwrap();
+    system.service.dynamodb().measure();
+    system.raw(Method::POST, "/heartbeat", Some(&system.key), &[], Some(body)).await;
+    let units = system.service.dynamodb().units();
+    assert_eq!((units.requests, units.write.to_string(), units.read.to_string()), (2, "2".into(), "0".into()));
+}
+
+#[tokio::test]
+async fn a_service_that_is_fine_costs_three_write_units_an_interval() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    system.seconds(30).await;
+    system.beat("w", "UP").await;
+    system.service.dynamodb().measure();
+    // Its deadline comes due at 60 s and is moved to 90 s.
+    system.seconds(40).await;
+    assert_eq!(system.service.dynamodb().units().write.to_string(), "3");
+}
+
+#[tokio::test]
+async fn a_sweep_with_nothing_due_costs_the_same_whatever_exists() {
+    let system = System::start().await;
+    let mut seen = Vec::new();
+    for services in [1, 40] {
+        for n in 0..services {
+            system.register(&format!("w-{services}-{n}"), 86_400.0, json!({})).await;
+        }
+        system.service.dynamodb().measure();
+        system.service.medic().sweep(harness::start_of_time()).await.unwrap();
+        let units = system.service.dynamodb().units();
+        seen.push((units.requests, units.read.to_string(), units.write.to_string()));
+    }
+    assert_eq!(seen, vec![(16, "8".to_owned(), "0".to_owned()); 2]);
+}
+
+#[tokio::test]
+async fn an_alert_told_to_one_receiver_keeps_to_its_budget() {
+    let system = System::start_with(&[("PAGERDUTY_ROUTING_KEY", "")], None).await;
+    system.register("w", 60.0, json!({})).await;
+    system.seconds(59).await;
+    system.service.dynamodb().measure();
+    system.seconds(1).await;
+    assert_eq!(system.slack().len(), 1);
+    let units = system.service.dynamodb().units();
+    assert!(units.write <= 14.0 + 4.0, "{units:?}");
+}

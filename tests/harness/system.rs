@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use chrono::{DateTime, TimeDelta, Utc};
 use local::{ManualTime, Options, Service};
 use metrics_exporter_prometheus::PrometheusHandle;
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use runtime::{Clock as _, Config};
 use serde_json::Value;
@@ -34,6 +35,7 @@ pub struct System {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub body: Value,
 }
 
@@ -123,14 +125,28 @@ impl System {
             self.time.set(next);
         }
         self.time.set(end);
+        self.settle().await;
+    }
+
+    /// Waits until all is quiet; no message may have been given up.
+    async fn settle(&self) {
         self.service.settle().await;
+        assert_eq!(self.service.dead_letters().expect("the queues"), [""; 0], "dead letters");
+    }
+
+    /// The value of a counter, with its labels as `/metrics` shows them; 0 if it is not there.
+    pub async fn counter(&self, series: &str) -> u64 {
+        let text = self.get("/metrics").await.body;
+        let line =
+            text.as_str().unwrap_or_default().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_default()
     }
 
     /// Moves the clock in one leap: what came due meanwhile is late.
     pub async fn leap(&self, by: TimeDelta) {
         self.service.settle().await;
         self.time.set(self.time.now() + by);
-        self.service.settle().await;
+        self.settle().await;
     }
 
     pub async fn seconds(&self, seconds: i64) {
@@ -165,10 +181,10 @@ impl System {
             request = request.body(body);
         }
         let response = request.send().await.expect("an answer");
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.bytes().await.expect("a body");
         let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
-        Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) }
+        Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) }
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -167,7 +167,7 @@ async fn a_bad_registration_is_refused_and_stores_nothing() {
     [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[
       400 The body must be a JSON object
     "#);
-    // Version 2 refuses the same in the same words.
+    // Version 2 refuses the same with the same statuses.
     let statuses = |text: &str| {
         text.lines().filter(|line| line.starts_with("  ")).map(|line| line[..5].to_owned()).collect::<Vec<_>>()
     };
@@ -340,7 +340,9 @@ async fn each_status_has_its_envelope() {
     "#);
     assert_eq!(system.get("/v2/services/%ff").await.status, 400);
     system.service.dynamodb().set_out_of_reach(true);
-    insta::assert_snapshot!(system.raw(Method::GET, "/service", Some(&system.key), &[], None).await, @r#"
+    let out_of_reach = system.raw(Method::GET, "/service", Some(&system.key), &[], None).await;
+    assert_eq!(out_of_reach.headers["retry-after"], "1");
+    insta::assert_snapshot!(out_of_reach, @r#"
     503
     {
       "message": "Storage is out of reach; try again",

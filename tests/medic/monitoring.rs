@@ -58,6 +58,20 @@ async fn a_threshold_needs_so_many_heartbeats_in_an_interval() {
 }
 
 #[tokio::test]
+async fn recovery_counts_the_grace_period_as_the_deadline_does() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({"threshold": 2, "grace_period_seconds": 30})).await;
+    system.seconds(90).await;
+    assert_eq!(system.open_alerts().await, 1);
+    system.beat("w", "UP").await;
+    system.seconds(80).await;
+    assert_eq!(system.open_alerts().await, 1);
+    // A service that reports this often is never late.
+    system.beat("w", "UP").await;
+    assert_eq!(system.open_alerts().await, 0);
+}
+
+#[tokio::test]
 async fn started_and_completed_count_as_life() {
     let system = System::start().await;
     system.register("w", 60.0, json!({})).await;

@@ -1,5 +1,6 @@
 //! Drains lanes: sends what receivers are owed. It writes lanes and what became of notices, and no services.
 
+use chrono::TimeDelta;
 use operations::Drained;
 use outbound::Wake;
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
@@ -8,6 +9,9 @@ use store::Lane;
 
 /// Sends in one lane for one message; the rest waits for a message of its own, so that one lane holds up no other.
 const STEPS: usize = 10;
+
+/// A step may take 20 s when a receiver is slow: no other is begun after this, and the function ends within its 30 s.
+const MOST_TIME: TimeDelta = TimeDelta::seconds(8);
 
 /// Handles wake-ups.
 pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {
@@ -24,7 +28,11 @@ pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {
 }
 
 async fn drain(app: &App, lane: &Lane) -> Result<(), operations::Error> {
+    let began = app.now();
     for _ in 0..STEPS {
+        if app.now() - began > MOST_TIME {
+            break;
+        }
         if app.medic.drain(lane, &|| app.now()).await? == Drained::Done {
             return Ok(());
         }

@@ -1,5 +1,5 @@
 //! The AWS SDK's DynamoDB client, answered by an embedded engine in process: the signed request is handed over without a
-//! socket. The one place where the local system can be made to throttle, time out, or lose an answer.
+//! socket. The one place where calls can be made to time out.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::Time;
 
-/// The queues of the template.
+/// The queues between the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Queue {
     Sweep,
@@ -33,8 +33,8 @@ impl Queue {
 
 /// EventBridge's rate: a sweep comes at least this often.
 const TICK: TimeDelta = TimeDelta::seconds(60);
-/// Batches of one queue that are handled at once.
-const CONCURRENCY: usize = 16;
+/// Batches of one queue that are handled at once: enough that hundreds of receivers may hang, and others are told.
+const CONCURRENCY: usize = 64;
 /// A sweep that failed comes again.
 const AFTER_FAILURE: TimeDelta = TimeDelta::seconds(1);
 /// What expired is removed as often.
@@ -207,7 +207,10 @@ impl Runner {
     }
 
     async fn handle(self, queue: Queue, messages: Vec<Received>) {
-        let event = event(queue, &messages);
+        let Ok(event) = event(queue, &messages) else {
+            tracing::error!("a batch cannot be made into an event; its messages come again");
+            return self.handled(queue);
+        };
         let handled = AssertUnwindSafe(async {
             match queue {
                 Queue::Sweep => sweep::wake_ups(&self.app, event).await,
@@ -223,13 +226,17 @@ impl Runner {
                 tracing::error!(%error, "handled messages cannot be deleted");
             }
         }
+        self.handled(queue);
+    }
+
+    fn handled(&self, queue: Queue) {
         self.agenda.state().handling[queue as usize] -= 1;
         self.agenda.changed();
     }
 }
 
 /// A batch as Lambda hands it to a function.
-fn event(queue: Queue, messages: &[Received]) -> SqsEvent {
+fn event(queue: Queue, messages: &[Received]) -> Result<SqsEvent, serde_json::Error> {
     let records: Vec<_> = messages
         .iter()
         .map(|message| {
@@ -248,8 +255,7 @@ fn event(queue: Queue, messages: &[Received]) -> SqsEvent {
             })
         })
         .collect();
-    // The shape is fixed above; an event that did not read would deliver nothing, and its messages would come again.
-    serde_json::from_value(json!({"Records": records})).unwrap_or_default()
+    serde_json::from_value(json!({"Records": records}))
 }
 
 fn spawn(work: impl Future<Output = ()> + Send + 'static) {

@@ -71,7 +71,7 @@ pub struct Service {
     _lock: Option<std::fs::File>,
 }
 
-/// As the template sets its queues: six times the functions' timeout, five tries.
+/// Six times a function's timeout of 30 s; five tries.
 const QUEUE_SETTINGS: QueueSettings = QueueSettings { visibility_timeout: TimeDelta::seconds(180), max_receives: 5 };
 /// The table's name, which only this process sees.
 const TABLE_NAME: &str = "medic";
@@ -96,11 +96,12 @@ impl Service {
         }?;
         let table = Table::new(dynamodb.client(), TABLE_NAME);
         table.create().await?;
-        let new_admin_key = admin_key(&table, folder, time.now()).await?;
 
         tracing::info!(%listen, "starting the functions");
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
+        // Last of what can fail: a key that was made is a key that is shown.
+        let new_admin_key = admin_key(&table, folder, time.now()).await?;
 
         let agenda = Arc::new(Agenda::new(time.now()));
         let wakes = LocalWakes { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };

@@ -25,7 +25,7 @@ impl NoticeKind {
         }
     }
 
-    /// Whether it is of use only while its alert is open and nobody has taken it.
+    /// Whether it is of use only while its alert is open.
     pub const fn is_passing(self) -> bool {
         match self {
             Self::Reminder | Self::Acknowledged => true,

@@ -107,7 +107,7 @@ impl FromStr for NotificationMode {
     }
 }
 
-/// The team of a service that names none.
+/// A team's name.
 pub type TeamName = Label;
 
 /// What describes a service and changes only when somebody edits it.
@@ -126,6 +126,7 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The team of a service that names none.
     pub const DEFAULT_TEAM: &str = "site-reliability";
     pub const MAX_LABEL_CHARS: usize = 128;
     pub const MAX_RUNBOOK_CHARS: usize = 2_048;
@@ -193,6 +194,8 @@ pub struct Outage {
     /// Heartbeats up to this one were known when the alert opened; only later ones count towards recovery.
     pub known: Stamp,
     pub next_reminder_at: DateTime<Utc>,
+    /// When the cycle last moved; it moves at most once a second, however short the interval.
+    pub cycled_at: DateTime<Utc>,
     /// 1 at the opening, and 1 more for each interval since.
     pub cycle: u32,
     /// Whether anybody was told. A muted service's alert opens untold.

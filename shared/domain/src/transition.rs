@@ -97,7 +97,7 @@ impl Service {
         if !outage.told && self.mute.is_none() {
             return Some(Transition::TellOpen);
         }
-        (now >= outage.next_reminder_at)
+        (now >= outage.remind_at())
             .then(|| Transition::Remind { intervals: 1 + intervals(now - outage.next_reminder_at, self.rule.interval) })
     }
 
@@ -126,7 +126,7 @@ impl Service {
     /// The earliest of the service's timers.
     pub fn timer(&self) -> Option<DateTime<Utc>> {
         let mute = self.mute.map(|mute| mute.until);
-        let watch = self.active.then(|| self.outage.as_ref().map_or_else(|| self.overdue_at(), |o| o.next_reminder_at));
+        let watch = self.active.then(|| self.outage.as_ref().map_or_else(|| self.overdue_at(), Outage::remind_at));
         mute.into_iter().chain(watch).min()
     }
 
@@ -143,6 +143,7 @@ impl Service {
             alert_id,
             known,
             next_reminder_at: now + self.rule.interval,
+            cycled_at: now,
             cycle: 1,
             told,
             acknowledged: false,
@@ -168,6 +169,7 @@ impl Service {
                 let muted = self.is_muted(now);
                 if let Some(outage) = &mut self.outage {
                     outage.cycle = outage.cycle.saturating_add(intervals);
+                    outage.cycled_at = now;
                     outage.next_reminder_at += interval * i32::try_from(intervals).unwrap_or(i32::MAX);
                     if outage.told && !outage.acknowledged && !muted {
                         notice_at = Some(self.next_notice_at(now));
@@ -196,6 +198,13 @@ impl Service {
         self.version += 1;
         self.due_at = self.timer();
         Change { service: self, notice_at }
+    }
+}
+
+impl Outage {
+    /// When the next interval is counted and people are reminded.
+    fn remind_at(&self) -> DateTime<Utc> {
+        self.next_reminder_at.max(self.cycled_at + TimeDelta::seconds(1))
     }
 }
 
@@ -277,6 +286,10 @@ mod tests {
                 } else if !is_open {
                     prop_assert!(matches!(event, Event::Heard(Status::Up)), "closed at {second} by {event:?}");
                     prop_assert!(!is_late(rule, &beats, failed, second), "closed at {second} while late");
+                } else if let Event::Heard(Status::Up) = event {
+                    let valid = beats.iter().filter(|beat| failed.is_none_or(|failed| **beat > failed)).count();
+                    let enough = valid >= threshold as usize;
+                    prop_assert!(!enough || is_late(rule, &beats, failed, second), "still open at {second}");
                 }
                 // At rest it comes due, and not before now.
                 prop_assert!(service.timer().is_some_and(|due| due > at(second)));

@@ -172,7 +172,12 @@ impl Medic {
         let services = if let Some(name) = heartbeat_name {
             self.service_by_name(name).await?.into_iter().collect()
         } else {
-            let page = self.table.services(service_name, None, MOST_SERVICES).await?;
+            let mut page = self.table.services(service_name, None, MOST_SERVICES).await?;
+            while let Some(next) = page.next.take_if(|_| service_name.is_some()) {
+                let more = self.table.services(service_name, Some(&next), MOST_SERVICES).await?;
+                page.items.extend(more.items);
+                page.next = more.next;
+            }
             if page.next.is_some() {
                 let problem = format!("must be given: there are more than {MOST_SERVICES} services to look through");
                 return Err(domain::Invalid::new("heartbeat_name", problem).into());

@@ -35,7 +35,7 @@ impl AuthFailure {
     }
 }
 
-/// How long a record is trusted before it is read again: with the index's and the clock's slack, a revoked key is
+/// How long a record is trusted before it is read again: with a stale read's and the clocks' slack, a revoked key is
 /// refused within 30 s.
 const TRUSTED_FOR: TimeDelta = TimeDelta::seconds(20);
 /// Wrong secrets that may cost an argon2 verification, per key in a minute.
@@ -54,7 +54,8 @@ struct Known {
     record: Option<(Arc<ApiKey>, DateTime<Utc>)>,
     /// The digest of the key that matched the hash beside it.
     verified: Option<([u8; 32], String)>,
-    wrong: VecDeque<DateTime<Utc>>,
+    /// When a secret was found wrong, and its digest: the same one again costs nothing.
+    wrong: VecDeque<(DateTime<Utc>, [u8; 32])>,
 }
 
 impl Keyring {
@@ -120,10 +121,10 @@ impl Known {
         {
             return Ok(verified.ct_eq(&digest).into());
         }
-        while self.wrong.front().is_some_and(|at| now - *at >= TimeDelta::minutes(1)) {
+        while self.wrong.front().is_some_and(|(at, _)| now - *at >= TimeDelta::minutes(1)) {
             self.wrong.pop_front();
         }
-        if self.wrong.len() >= WRONG_SECRETS {
+        if self.wrong.len() >= WRONG_SECRETS || self.wrong.iter().any(|(_, wrong)| *wrong == digest) {
             return Ok(false);
         }
         let hash = record.hash.clone();
@@ -136,7 +137,7 @@ impl Known {
         if right {
             self.verified = Some((digest, record.hash.clone()));
         } else {
-            self.wrong.push_back(now);
+            self.wrong.push_back((now, digest));
         }
         Ok(right)
     }

@@ -9,8 +9,9 @@ use domain::ServiceId;
 use outbound::{PagerDuty, Slack, Wake, Wakes};
 use store::Table;
 
+use crate::Error;
 use crate::Keyring;
-use crate::entropy::HeartbeatIds;
+use crate::entropy::{HeartbeatIds, random};
 use crate::error::error_chain;
 
 /// What configuration decides.
@@ -18,9 +19,11 @@ use crate::error::error_chain;
 pub struct Settings {
     /// Where people reach Medic, for links in notices; without a slash at the end.
     pub base_url: Option<String>,
-    /// The channel of services whose team has none.
+    /// The channel where notices go.
     pub slack_channel: Option<String>,
     pub heartbeat_retention: TimeDelta,
+    /// Whether no other process works on the table, so that what others hold is free.
+    pub only_process: bool,
 }
 
 /// Where notices for Slack go.
@@ -42,6 +45,8 @@ pub struct Medic {
     pub pagerduty: Option<PagerDuty>,
     pub settings: Settings,
     pub keyring: Keyring,
+    /// Tells this process from others.
+    pub(crate) instance: String,
     pub(crate) heartbeat_ids: HeartbeatIds,
     pub(crate) names: Names,
     pub(crate) shards_aimed_at: Aimed<u8>,
@@ -58,8 +63,10 @@ impl Medic {
         slack: SlackDelivery,
         pagerduty: Option<PagerDuty>,
         settings: Settings,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Error> {
+        let instance = u64::from_be_bytes(random()?).to_string();
+        Ok(Self {
+            instance,
             table,
             wakes,
             slack,
@@ -72,7 +79,7 @@ impl Medic {
             lanes_watched: Aimed::default(),
             gauges_changed: AtomicBool::default(),
             gauges_saved_at: AtomicI64::default(),
-        }
+        })
     }
 
     /// Sends a wake-up. A failure is logged and no more: the timer row falls due all the same.

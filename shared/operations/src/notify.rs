@@ -5,6 +5,7 @@ use domain::{GIVE_UP_AFTER, Notice, NoticeKind, Outcome, Receiver, retry_delay};
 use outbound::{Delivery, Slack, Wake};
 use store::{Commit, Lane, LaneEntry};
 
+use crate::error::error_chain;
 use crate::medic::SlackDelivery;
 use crate::{Error, Medic};
 
@@ -20,15 +21,21 @@ pub enum Drained {
 /// Reads the time anew, since a send takes a while.
 pub type Now<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
 
+/// A lane that is held by an entry until an instant.
+struct Leased {
+    first: LaneEntry,
+    until: DateTime<Utc>,
+}
+
 /// An entry that is owed, with what it is to say.
 type Owed = (LaneEntry, Notice);
 
 /// A sender that dies frees its lane after this; longer than the two sends of one step can take.
 const LEASE: TimeDelta = TimeDelta::seconds(25);
 /// Entries read at a time; a lease among them is seen.
-const PAGE: i32 = 50;
-/// The most notices in one Slack message, which has at most 50 blocks.
-const GROUP: usize = 45;
+const PAGE: i32 = 101;
+/// The most notices in one Slack message: two of the longest lines fit a block, and it has at most 50 blocks.
+const GROUP: usize = 100;
 /// Slack takes about one message a second for each channel. <https://docs.slack.dev/apis/web-api/rate-limits>
 const SLACK_PACE: TimeDelta = TimeDelta::seconds(1);
 /// Reads of two items may see one of them before the other, though they were written together.
@@ -42,26 +49,23 @@ impl Medic {
         let Some(receiver) = lane.receiver() else {
             return Err(Error::NotFound(format!("No receiver has the lane {lane}")));
         };
-        let Some(lease) = self.lease(lane, &receiver, now()).await? else {
-            return Ok(Drained::Done);
+        let Leased { first, until } = match self.lease(lane, &receiver, now()).await? {
+            Ok(leased) => leased,
+            Err(drained) => return Ok(drained),
         };
         // Read again under the lease: whoever holds another entry came first.
         let entries = self.table.lane(lane, PAGE).await?;
-        let mine = |entry: &&LaneEntry| entry.held_until == Some(lease);
-        let Some(held) = entries.iter().find(mine).cloned() else {
-            return Ok(Drained::Done);
-        };
-        if let Some(other) = entries.iter().find(|entry| !mine(entry) && entry.is_held(now())) {
-            let until = other.held_until.unwrap_or(lease);
-            self.release(lane, &held, lease, now()).await?;
-            self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
-            return Ok(Drained::Done);
+        let mine = |entry: &LaneEntry| entry.notice_id == first.notice_id;
+        if entries.iter().any(|entry| !mine(entry) && self.is_held(entry, now())) {
+            self.release(lane, &first, until, now()).await?;
+            return Ok(Drained::More);
         }
         let more = entries.len() > GROUP;
         let most = if matches!(receiver, Receiver::Slack { .. }) { GROUP } else { 1 };
         let owed = self.still_owed(lane, &receiver, entries, most, now()).await?;
         let notices: Vec<_> = owed.iter().map(|(_, notice)| notice.clone()).collect();
         if notices.is_empty() {
+            self.release(lane, &first, until, now()).await?;
             return Ok(Drained::More);
         }
         let mut sent = notices.as_slice();
@@ -72,8 +76,7 @@ impl Medic {
             delivery = self.send(&receiver, sent, now()).await?;
         }
         if let Delivery::Retry { error, after } = &delivery {
-            self.try_again(lane, &receiver, &owed, lease, (error, *after), now()).await?;
-            return Ok(Drained::Done);
+            return self.try_again(lane, &receiver, &owed, until, (error, *after), now()).await;
         }
         let error = match delivery {
             Delivery::Refused { error } => Some(error),
@@ -82,8 +85,8 @@ impl Medic {
         for notice in sent {
             self.finish(lane, &receiver, notice, error.clone(), now()).await?;
         }
-        if sent.iter().all(|notice| notice.id != held.notice_id) {
-            self.release(lane, &held, lease, now()).await?;
+        if sent.iter().all(|notice| notice.id != first.notice_id) {
+            self.release(lane, &first, until, now()).await?;
         }
         if more && matches!(receiver, Receiver::Slack { .. }) {
             self.pace(lane, now()).await?;
@@ -97,33 +100,40 @@ impl Medic {
         self.wake(Wake::Lane { lane: lane.to_string() }, now).await;
     }
 
-    /// Takes the lane by its first entry that is still owed. Nothing, if there is none, or somebody else has the lane:
-    /// then it is looked at again when that lease ends, should its holder have died.
+    /// Takes the lane by its first entry that is still owed; or answers that there is none, or that somebody else has the
+    /// lane. Then it is looked at again when that lease ends, should its holder have died.
     async fn lease(
         &self,
         lane: &Lane,
         receiver: &Receiver,
         now: DateTime<Utc>,
-    ) -> Result<Option<DateTime<Utc>>, Error> {
+    ) -> Result<Result<Leased, Drained>, Error> {
         let entries = self.table.lane(lane, PAGE).await?;
-        if let Some(until) =
-            entries.iter().filter(|entry| entry.is_held(now)).filter_map(|entry| entry.held_until).max()
-        {
+        let held_until =
+            entries.iter().filter(|entry| self.is_held(entry, now)).filter_map(|entry| entry.held_until).max();
+        if let Some(until) = held_until {
             if self.lanes_watched.is_new(&lane.to_string(), until, now) {
                 self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
             }
-            return Ok(None);
+            return Ok(Err(Drained::Done));
         }
+        let is_full = i32::try_from(entries.len()).is_ok_and(|entries| entries == PAGE);
         let Some((first, _)) = self.still_owed(lane, receiver, entries, 1, now).await?.into_iter().next() else {
-            return Ok(None);
+            // A full page of what is owed no more may have something behind it.
+            return Ok(Err(if is_full { Drained::More } else { Drained::Done }));
         };
-        let lease = now + LEASE;
-        if self.table.hold(lane, &first, now, lease).await? == Commit::Done {
-            return Ok(Some(lease));
+        let until = now + LEASE;
+        if self.table.hold(lane, &first, &self.instance, until).await? == Commit::Done {
+            return Ok(Ok(Leased { first, until }));
         }
         // Somebody was first; or this very write was made, and its answer lost.
-        self.wake(Wake::Lane { lane: lane.to_string() }, lease).await;
-        Ok(None)
+        self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
+        Ok(Err(Drained::Done))
+    }
+
+    /// Whether the lane is somebody's by this entry. Where this is the only process, another one's hold is a dead one's.
+    fn is_held(&self, entry: &LaneEntry, now: DateTime<Utc>) -> bool {
+        entry.is_held(now, |holder| self.settings.only_process && holder != self.instance)
     }
 
     /// The first entries that are still to be sent; those before them that are not leave the lane.
@@ -140,7 +150,16 @@ impl Medic {
             if owed.len() == most {
                 break;
             }
-            let Some(notice) = self.table.notice(entry.alert_id, entry.notice_id).await? else {
+            let notice = match self.table.notice(entry.alert_id, entry.notice_id).await {
+                // It would hold up the lane for good.
+                Err(error @ store::Error::Corrupt { .. }) => {
+                    tracing::error!(%lane, error = %error_chain(&error), "a notice cannot be read, and is dropped");
+                    self.table.leave_lane(lane, entry.notice_id).await?;
+                    continue;
+                }
+                read => read?,
+            };
+            let Some(notice) = notice else {
                 if now - entry.notice_id.time() < NOTICE_GONE_AFTER {
                     self.wake(Wake::Lane { lane: lane.to_string() }, now + NOTICE_VISIBLE_AFTER).await;
                     break;
@@ -215,21 +234,15 @@ impl Medic {
         lease: DateTime<Utc>,
         (error, after): (&str, Option<TimeDelta>),
         now: DateTime<Utc>,
-    ) -> Result<(), Error> {
+    ) -> Result<Drained, Error> {
         let attempts = owed.iter().map(|(entry, _)| entry.attempts).max().unwrap_or_default().saturating_add(1);
         let at = now + retry_delay(attempts).max(after.unwrap_or_default());
         tracing::warn!(%lane, attempts, error, "a notice was not taken");
         let (expired, fresh): (Vec<_>, Vec<_>) = owed.iter().partition(|(_, notice)| now - notice.at >= GIVE_UP_AFTER);
         // Before the lease's own entry may leave, the lane is held by one that stays.
         if let Some((first, _)) = fresh.first() {
-            let held = first.held_until == Some(lease);
-            let kept = if held {
-                self.table.back_off(lane, first, lease, at, attempts).await?
-            } else {
-                self.table.hold(lane, first, now, at).await?
-            };
             // Refused, the lease ran out and somebody else has the lane.
-            if kept == Commit::Done {
+            if self.table.back_off(lane, first, lease, now, at, attempts).await? == Commit::Done {
                 self.wake(Wake::Lane { lane: lane.to_string() }, at).await;
             }
         }
@@ -237,7 +250,7 @@ impl Medic {
             let error = format!("given up after 24 hours: {error}");
             self.finish(lane, receiver, notice, Some(error), now).await?;
         }
-        Ok(())
+        Ok(if fresh.is_empty() { Drained::More } else { Drained::Done })
     }
 
     /// Gives the lane back.
@@ -249,7 +262,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         // Refused, the lease ran out before.
-        let _released: Commit = self.table.back_off(lane, held, lease, now, held.attempts).await?;
+        let _released: Commit = self.table.back_off(lane, held, lease, now, now, held.attempts).await?;
         Ok(())
     }
 
@@ -290,7 +303,7 @@ impl Medic {
     async fn pace(&self, lane: &Lane, now: DateTime<Utc>) -> Result<(), Error> {
         let at = now + SLACK_PACE;
         if let Some(next) = self.table.lane(lane, 1).await?.first()
-            && self.table.hold(lane, next, now, at).await? == Commit::Done
+            && self.table.back_off(lane, next, now, now, at, next.attempts).await? == Commit::Done
         {
             self.wake(Wake::Lane { lane: lane.to_string() }, at).await;
         }

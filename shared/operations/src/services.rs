@@ -51,7 +51,7 @@ const TRIES: usize = 10;
 impl Medic {
     pub async fn register(&self, registration: Registration, now: DateTime<Utc>) -> Result<Registered, Error> {
         let Registration { profile, rule, active, muted } = registration;
-        // The usual repetition of a registration costs half a read unit, and no id.
+        // The usual repetition of a registration costs one read unit, and no id.
         if self.table.service_named(&profile.heartbeat_name, true).await?.is_some() {
             return Ok(Registered::Before);
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{AlertId, NoticeId};
 use futures::FutureExt as _;
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, StreamExt as _};
 use outbound::Wake;
 use store::{DueRow, Key, RowKind, SHARDS};
 
@@ -45,13 +45,14 @@ impl Swept {
 impl Medic {
     /// Handles all that is due at `now`. With nothing due it costs one query a shard, however much exists.
     pub async fn sweep(&self, now: DateTime<Utc>) -> Result<Swept, Error> {
-        let swept = stream::iter(0..SHARDS)
+        // One shard's failure ends no other in the middle of its work.
+        let shards: Vec<Result<Swept, Error>> = stream::iter(0..SHARDS)
             .map(|shard| self.sweep_shard(shard, now))
             .buffer_unordered(usize::from(SHARDS))
-            .try_fold(Swept::default(), |all, one| async move { Ok(all.and(one)) })
-            .await?;
+            .collect()
+            .await;
         self.save_gauges(now).await;
-        Ok(swept)
+        shards.into_iter().try_fold(Swept::default(), |all, one| Ok(all.and(one?)))
     }
 
     /// Handles what is due in one shard.

@@ -127,8 +127,21 @@ fn message(notices: &[Notice], base_url: Option<&str>) -> Vec<Value> {
     if notices.len() <= MOST_WHOLE {
         return notices.iter().flat_map(|notice| blocks(notice, base_url)).collect();
     }
-    notices.iter().map(headline).collect()
+    let mut sections: Vec<String> = Vec::new();
+    for line in notices.iter().map(|notice| escape(&Slack::line(notice))) {
+        match sections.last_mut() {
+            Some(section) if section.len() + line.len() < MOST_SECTION_BYTES => {
+                section.push('\n');
+                section.push_str(&line);
+            }
+            _ => sections.push(line),
+        }
+    }
+    sections.iter().map(|text| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})).collect()
 }
+
+/// Slack takes 3,000 characters in a section.
+const MOST_SECTION_BYTES: usize = 2_900;
 
 fn headline(notice: &Notice) -> Value {
     json!({"type": "section", "text": {"type": "mrkdwn", "text": escape(&Slack::line(notice))}})

@@ -109,9 +109,9 @@ impl<F: Fn(&'static str) -> Option<String>> Environment<F> {
 
     fn url(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
         let Some(value) = self.text(name) else { return Ok(None) };
-        let is_http = value
-            .parse::<http::Uri>()
-            .is_ok_and(|uri| uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
+        let is_http = value.parse::<http::Uri>().is_ok_and(|uri| {
+            uri.authority().is_some() && uri.query().is_none() && matches!(uri.scheme_str(), Some("http" | "https"))
+        });
         if is_http {
             Ok(Some(value.trim_end_matches('/').to_owned()))
         } else {

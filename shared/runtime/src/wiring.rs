@@ -10,19 +10,20 @@ use store::Table;
 
 use crate::{App, Config, authenticate, envelope_layers};
 
-/// The operations on this table, as configured. `keep_printed` is for where people read what was printed.
+/// The operations on this table, as configured. `only_process` is for the local system, where people also read what was
+/// printed.
 pub fn medic(
     config: &Config,
     table: Table,
     wakes: Arc<dyn Wakes>,
-    keep_printed: bool,
+    only_process: bool,
 ) -> Result<Medic, Box<dyn std::error::Error + Send + Sync>> {
     let http = http_client()?;
     let access =
         config.slack_api_token.clone().map(|token| SlackAccess { api_url: config.slack_api_url.clone(), token });
     let slack = match access {
         Some(access) => SlackDelivery::Post(Slack::new(http.clone(), access)),
-        None => SlackDelivery::Print { keep: keep_printed },
+        None => SlackDelivery::Print { keep: only_process },
     };
     let prints = matches!(slack, SlackDelivery::Print { .. });
     let pagerduty = config
@@ -33,9 +34,13 @@ pub fn medic(
     if slack_channel.is_none() {
         tracing::warn!("SLACK_CHANNEL_ID is not set: nothing is told in Slack");
     }
-    let settings =
-        Settings { base_url: config.base_url.clone(), slack_channel, heartbeat_retention: config.heartbeat_retention };
-    Ok(Medic::new(table, wakes, slack, pagerduty, settings))
+    let settings = Settings {
+        base_url: config.base_url.clone(),
+        slack_channel,
+        heartbeat_retention: config.heartbeat_retention,
+        only_process,
+    };
+    Ok(Medic::new(table, wakes, slack, pagerduty, settings)?)
 }
 
 /// A function's routes behind authentication, within the envelope.

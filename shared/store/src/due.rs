@@ -1,7 +1,7 @@
 //! The due index: whatever must happen later. It only nominates; a consistent read of the row decides.
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use domain::{from_millis, retry_delay, to_millis};
 
 use crate::item::{DUE_FAILURES, number, text};
@@ -49,7 +49,7 @@ impl Table {
     pub async fn put_off(&self, key: &Key, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
         let failures = self.get(key, true).await?.and_then(|item| item.get(DUE_FAILURES)?.as_n().ok()?.parse().ok());
         let failures = failures.unwrap_or(0_u32).saturating_add(1);
-        let later = now + retry_delay(failures).max(TimeDelta::seconds(1));
+        let later = now + retry_delay(failures);
         let sent = self
             .client
             .update_item()

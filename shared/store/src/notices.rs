@@ -130,6 +130,7 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(Key::notice(notice.alert.id, notice.id).attributes()))
             .update_expression("REMOVE due_shard, due_at, due_failures")
+            .condition_expression("attribute_exists(pk)")
             .send()
             .await?;
         Ok(())
@@ -142,7 +143,7 @@ impl Table {
             .update_item()
             .table_name(&self.name)
             .set_key(Some(Key::notice(notice.alert.id, notice.id).attributes()))
-            .update_expression("SET due_at = :at")
+            .update_expression("SET due_at = :at REMOVE due_failures")
             .condition_expression("attribute_exists(due_at)")
             .expression_attribute_values(":at", number(to_millis(at)))
             .send()

@@ -141,7 +141,7 @@ impl Table {
         let mut writes = Writes::new();
         let name = Key::service_name(&profile.heartbeat_name);
         writes.table_put(self, item::write(&name, &NameItem { id: service.id.get() })?, Some(IS_NEW))?;
-        writes.table_put(self, state_item(service, profile.service_name.as_str()), Some(IS_NEW))?;
+        writes.table_put(self, state_item(service, profile.service_name.as_str())?, Some(IS_NEW))?;
         writes.table_put(self, profile_item(service.id, profile)?, Some(IS_NEW))?;
         match self.commit(writes).await? {
             Commit::Done => {
@@ -157,12 +157,12 @@ impl Table {
         }
     }
 
-    /// Saves an operator's change, unless another change or transition came between.
+    /// Saves an operator's change, unless another change or transition of what is watched came between.
     pub async fn save_edit(&self, seen: &ServiceRecord, service: &Service, profile: &Profile) -> Result<Commit, Error> {
         let mut writes = Writes::new();
         let id = service.id;
         let old = &seen.watched;
-        let new = state_item(service, profile.service_name.as_str());
+        let new = state_item(service, profile.service_name.as_str())?;
         if let Some(diff) = Diff::between(&old.item, &new) {
             let condition = "version = :version";
             writes.table_update(
@@ -187,7 +187,7 @@ impl Table {
     /// Hides a service and frees its name. `service` is it with `deleted` set; the sweep removes it.
     pub async fn hide(&self, seen: &ServiceRecord, service: &Service) -> Result<Commit, Error> {
         let mut writes = Writes::new();
-        let mut hidden = state_item(service, seen.profile.service_name.as_str());
+        let mut hidden = state_item(service, seen.profile.service_name.as_str())?;
         hidden.remove(LIST_PK);
         hidden.remove(LIST_SK);
         if let Some(diff) = Diff::between(&seen.watched.item, &hidden) {
@@ -235,7 +235,7 @@ impl Table {
 impl Writes {
     /// Turns the service that was seen into `service`, if no heartbeat, operator or other transition came between.
     pub fn transition(&mut self, table: &Table, seen: &Watched, service: &Service) -> Result<(), Error> {
-        let mut new = state_attributes(service);
+        let mut new = state_attributes(service)?;
         for kept in [LIST_PK, LIST_SK] {
             if let Some(value) = seen.item.get(kept) {
                 new.insert(kept.to_owned(), value.clone());
@@ -309,6 +309,7 @@ struct OutageItem {
     alert_id: i64,
     known: i64,
     next_reminder_at: i64,
+    cycled_at: i64,
     cycle: u32,
     told: bool,
     acknowledged: bool,
@@ -362,11 +363,12 @@ impl StateItem {
 
 impl OutageItem {
     fn into_outage(self) -> Outage {
-        let Self { alert_id, known, next_reminder_at, cycle, told, acknowledged } = self;
+        let Self { alert_id, known, next_reminder_at, cycled_at, cycle, told, acknowledged } = self;
         Outage {
             alert_id: AlertId::new(alert_id),
             known: Stamp::from_raw(known),
             next_reminder_at: from_millis(next_reminder_at),
+            cycled_at: from_millis(cycled_at),
             cycle,
             told,
             acknowledged,
@@ -374,11 +376,12 @@ impl OutageItem {
     }
 
     fn of(outage: &Outage) -> Self {
-        let Outage { alert_id, known, next_reminder_at, cycle, told, acknowledged } = outage;
+        let Outage { alert_id, known, next_reminder_at, cycled_at, cycle, told, acknowledged } = outage;
         Self {
             alert_id: alert_id.get(),
             known: known.raw(),
             next_reminder_at: to_millis(*next_reminder_at),
+            cycled_at: to_millis(*cycled_at),
             cycle: *cycle,
             told: *told,
             acknowledged: *acknowledged,
@@ -409,14 +412,14 @@ fn write_pending(pending: Pending) -> &'static str {
 }
 
 /// The whole `state` row, with its place among the services of one `service_name`.
-fn state_item(service: &Service, service_name: &str) -> Item {
-    let mut item = state_attributes(service);
+fn state_item(service: &Service, service_name: &str) -> Result<Item, Error> {
+    let mut item = state_attributes(service)?;
     item.insert(LIST_PK.to_owned(), item::text(Collection::ServicesNamed(service_name).pk()));
     item.insert(LIST_SK.to_owned(), item::text(Collection::sk(service.id.get())));
-    item
+    Ok(item)
 }
 
-fn state_attributes(service: &Service) -> Item {
+fn state_attributes(service: &Service) -> Result<Item, Error> {
     let Service {
         id,
         rule,
@@ -452,13 +455,12 @@ fn state_attributes(service: &Service) -> Item {
         outage: outage.as_ref().map(OutageItem::of),
         due_at: None,
     };
-    // A struct of numbers, texts and flags always becomes an item.
-    let mut item = item::write(&key, &state).unwrap_or_default();
+    let mut item = item::write(&key, &state)?;
     for (n, beat) in (1..).zip(&pulse.beats) {
         item.insert(format!("h{n}"), number(beat.raw()));
     }
     item::set_due(&mut item, &key, due_at.map(to_millis));
-    item
+    Ok(item)
 }
 
 /// The `profile` row.
@@ -571,11 +573,12 @@ mod tests {
             alert_id: AlertId::new(most),
             known: Stamp::from_raw(most),
             next_reminder_at: far,
+            cycled_at: far,
             cycle: u32::MAX,
             told: true,
             acknowledged: true,
         });
-        let item = state_item(&service, "worker");
+        let item = state_item(&service, "worker").unwrap();
         let bytes: usize = item.iter().map(|(name, value)| name.len() + size(value)).sum();
         assert!(bytes <= 1_024, "{bytes} bytes");
     }

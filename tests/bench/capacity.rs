@@ -27,7 +27,6 @@ pub(crate) async fn figures() -> Vec<Figure> {
 
 /// Read and write units of some work.
 async fn cost(system: &System, work: impl Future<Output = ()>) -> (f64, f64) {
-    // Heartbeats of one millisecond are in no order, so each piece of work has a time of its own.
     system.seconds(1).await;
     system.service.dynamodb().measure();
     work.await;
@@ -58,7 +57,7 @@ async fn heartbeats() -> Vec<Figure> {
     let (both_read, _) = cost(&system, system.beat("second", "UP")).await;
     vec![
         Figure::new("heartbeat, service up, without the limiter", write_alone, WRITES).at_most(2.0),
-        Figure::new("heartbeat, service up, over HTTP, limiter included", write, WRITES).at_most(3.0),
+        Figure::new("heartbeat, service up, over HTTP", write, WRITES).at_most(2.0),
         Figure::new("heartbeat, key record and name cached", read, READS).at_most(0.0),
         Figure::new("heartbeat, name not cached", name_read, READS).at_most(0.5),
         Figure::new("heartbeat, key record not cached", key_read, READS).at_most(0.5),

@@ -24,7 +24,7 @@ pub(crate) async fn figures() -> Vec<Figure> {
         figures.push(Figure::new(format!("{name}, median"), percentile(delays, 0.5), "ms").at_most(500.0));
         figures.push(Figure::new(format!("{name}, p99"), percentile(delays, 0.99), "ms").at_most(1_000.0));
     }
-    // Slack's own limit, ten notices a message and a message a second, spreads this over 20 seconds.
+    // Slack's own limit, a message a second, spreads this over a few seconds.
     for (receiver, delays) in &mut burst {
         let name = format!("deadline to {receiver}, 200 outages within a second");
         figures.push(Figure::new(format!("{name}, median"), percentile(delays, 0.5), "ms"));

@@ -1,4 +1,4 @@
-//! What a heartbeat over HTTP costs a real process with its state on disk, limiter included.
+//! What a heartbeat over HTTP costs a real process with its state on disk.
 
 use std::time::{Duration, Instant};
 

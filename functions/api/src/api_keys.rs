@@ -83,7 +83,7 @@ impl NewKey {
             management: rate_limit_management.map(|n| limit("rate_limit_management", n)).transpose()?,
         };
         Ok(NewApiKey {
-            name: Label::parse("name", name, 128)?,
+            name: Label::parse("name", name, ApiKey::MAX_NAME_CHARS)?,
             scopes: Scopes::parse(scopes.iter().map(|scope| scope.parse()).collect::<Result<_, _>>()?)?,
             limits,
             expires_at: expires_at.map(|text| parse_time("expires_at", &text)).transpose()?,

@@ -5,4 +5,4 @@ mod dynamodb;
 mod queues;
 
 pub use dynamodb::{DynamoDb, Units};
-pub use queues::{Error as QueueError, MOST_DELAY, QueueSettings, Queues, Received};
+pub use queues::{Error as QueueError, QueueSettings, Queues, Received};

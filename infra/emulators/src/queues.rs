@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// SQS refuses a longer delay.
-pub const MOST_DELAY: TimeDelta = TimeDelta::seconds(900);
+const MOST_DELAY: TimeDelta = TimeDelta::seconds(900);
 /// Messages in one batch.
 const BATCH: i64 = 10;
 

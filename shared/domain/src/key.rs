@@ -91,6 +91,10 @@ pub struct ApiKey {
     pub hash: String,
 }
 
+impl ApiKey {
+    pub const MAX_NAME_CHARS: usize = 128;
+}
+
 /// The random part of a key: 256 bits in base64url without padding. Its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeySecret(String);

@@ -100,7 +100,7 @@ pub async fn bootstrap_key<E: From<Error>>(
     };
     let key = ApiKey {
         id: first,
-        name: Label::parse("name", "admin", MAX_NAME_CHARS).map_err(Error::from)?,
+        name: Label::parse("name", "admin", ApiKey::MAX_NAME_CHARS).map_err(Error::from)?,
         scopes: Scopes::parse(vec![Scope::Admin]).map_err(Error::from)?,
         limits: RateLimits::default(),
         expires_at: None,
@@ -113,9 +113,6 @@ pub async fn bootstrap_key<E: From<Error>>(
     table.next_api_key_id().await.map_err(Error::from)?;
     Ok(Some(credential.reveal()))
 }
-
-/// The longest name of a key.
-pub(crate) const MAX_NAME_CHARS: usize = 128;
 
 fn new_credential(id: ApiKeyId) -> Result<Credential, Error> {
     let text = BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?);

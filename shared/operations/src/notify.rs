@@ -212,11 +212,10 @@ impl Medic {
                 Ok(Delivery::Accepted)
             }
             (Receiver::PagerDuty { .. }, _, Some(pagerduty)) => {
-                let mut delivery = Delivery::Accepted;
-                for notice in notices {
-                    delivery = pagerduty.send(notice, base_url).await;
-                    metrics::counter!("medic_pagerduty_requests_total", "status" => delivery.label()).increment(1);
-                }
+                // One event for each notice: its group is always of one.
+                let Some(notice) = notices.first() else { return Ok(Delivery::Accepted) };
+                let delivery = pagerduty.send(notice, base_url).await;
+                metrics::counter!("medic_pagerduty_requests_total", "status" => delivery.label()).increment(1);
                 Ok(delivery)
             }
             (Receiver::PagerDuty { .. }, _, None) => {

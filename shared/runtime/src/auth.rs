@@ -13,7 +13,7 @@ use crate::{ApiError, App};
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// Nothing.
     Public,
     /// A key with any one of these scopes.
@@ -21,7 +21,7 @@ pub enum Access {
 }
 
 /// What the route `path` (as it is declared) asks for under `method`.
-pub fn access(method: &Method, path: &str) -> Access {
+pub(crate) fn access(method: &Method, path: &str) -> Access {
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
     if path == "/metrics" || begins(&["/health", "/v1/healthcheck/", "/docs"]) {

@@ -120,9 +120,6 @@ pub struct Listing {
     pub cursor: Option<String>,
 }
 
-/// The place in a list after which a page begins.
-pub type Cursor<T> = Option<T>;
-
 impl Listing {
     const DEFAULT: usize = 50;
     const MOST: usize = 250;
@@ -135,7 +132,7 @@ impl Listing {
         limit.ok_or_else(|| Invalid::new("limit", "must be a whole number from 1 to 250"))
     }
 
-    pub fn cursor<T: FromStr<Err = Invalid>>(&self) -> Result<Cursor<T>, Invalid> {
+    pub fn cursor<T: FromStr<Err = Invalid>>(&self) -> Result<Option<T>, Invalid> {
         let cursor = self.cursor.as_deref().filter(|cursor| !cursor.is_empty());
         let invalid = |_| Invalid::new("cursor", "must be the next_cursor of an answer");
         cursor.map(|cursor| cursor.parse().map_err(invalid)).transpose()

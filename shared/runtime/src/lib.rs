@@ -11,14 +11,14 @@ mod telemetry;
 mod wiring;
 
 pub use app::App;
+pub use auth::Caller;
 use auth::authenticate;
-pub use auth::{Access, Caller, access};
 pub use batch::each_record;
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError};
 use envelope::envelope_layers;
 pub use envelope::{ApiError, Envelope, created, ok, reply};
-pub use extract::{Body, Cursor, IdPath, Listing, NamePath, Params, present};
+pub use extract::{Body, IdPath, Listing, NamePath, Params, present};
 pub use telemetry::{init_logging, prometheus};
 pub use wiring::{medic, serve};
 

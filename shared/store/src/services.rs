@@ -546,14 +546,14 @@ mod tests {
     /// An attribute value's size as DynamoDB counts it.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
     fn size(value: &AttributeValue) -> usize {
-        match value {
-            AttributeValue::S(text) => text.len(),
-            AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
-            AttributeValue::M(fields) => {
-                3 + fields.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>()
-            }
-            _ => 1,
+        if let Ok(text) = value.as_s() {
+            return text.len();
         }
+        if let Ok(digits) = value.as_n() {
+            return digits.len().div_ceil(2) + 1;
+        }
+        let fields = value.as_m().into_iter().flatten();
+        1 + fields.map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>() + 2
     }
 
     #[test]

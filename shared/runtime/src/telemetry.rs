@@ -1,5 +1,7 @@
 //! Logs, and metrics as Prometheus reads them.
 
+use std::io::IsTerminal as _;
+
 use domain::Status;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use operations::AuthFailure;
@@ -8,7 +10,10 @@ use tracing_subscriber::EnvFilter;
 
 /// Logs to stderr what `filter` lets through.
 pub fn init_logging(filter: &str) {
-    let logging = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     if logging.try_init().is_err() {
         tracing::debug!("logging was set up before");
     }

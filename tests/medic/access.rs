@@ -257,3 +257,23 @@ async fn refusals_cost_no_write() {
     let units = system.service.dynamodb().units();
     assert!(units.write.abs() < f64::EPSILON, "{units:?}");
 }
+
+#[tokio::test]
+async fn argon2_is_spent_once_a_key_and_ten_times_a_minute_on_wrong_secrets() {
+    let system = System::start().await;
+    let ci = key(&system, "ci", &["read"]).await;
+    let verifications = || system.service.medic().keyring.verifications();
+    let before = verifications();
+    let ask = async |key: &str| system.raw(Method::GET, "/service", Some(key), &[], None).await.status.as_u16();
+    let at_once = futures::future::join_all((0..20).map(|_| ask(&ci))).await;
+    assert_eq!((at_once, verifications() - before), (vec![200; 20], 1));
+    // A key that this process has not verified yet, and somebody who guesses at it.
+    let other = key(&system, "other", &["read"]).await;
+    for n in 10..40 {
+        let wrong = format!("{}{n}", &other[..other.len() - 2]);
+        assert_eq!(ask(&wrong).await, 401);
+    }
+    assert_eq!(verifications() - before, 11);
+    system.seconds(60).await;
+    assert_eq!(ask(&other).await, 200);
+}

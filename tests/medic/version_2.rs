@@ -364,3 +364,29 @@ async fn alerts_come_in_pages_over_open_and_closed_ones() {
     assert_eq!((ids(second.results()), &second.results()["next_cursor"]), (vec![2, 1], &Value::Null));
     assert_eq!(ids(system.get("/v2/alerts?active=0").await.results()), [4, 2]);
 }
+
+#[tokio::test]
+async fn a_write_that_the_sdk_repeats_counts_once() {
+    let system = System::start().await;
+    system.register("worker-1", 60.0, json!({"threshold": 2})).await;
+    system.seconds(50).await;
+    system.service.dynamodb().lose_answers(1);
+    system.beat("worker-1", "UP").await;
+    assert_eq!(system.get("/heartbeat").await.results().as_array().unwrap().len(), 1);
+    system.seconds(10).await;
+    assert_eq!(system.open_alerts().await, 1, "one heartbeat is not two");
+}
+
+#[tokio::test]
+async fn a_transition_whose_answer_is_lost_is_made_once() {
+    let system = System::start().await;
+    system.register("worker-1", 60.0, json!({})).await;
+    system.seconds(59).await;
+    system.service.dynamodb().lose_answers(3);
+    system.seconds(5).await;
+    assert_eq!(system.alerts().await.len(), 1);
+    assert_eq!(
+        system.pagerduty(),
+        [format!("trigger {}", system.alerts().await[0]["external_reference_id"].as_str().unwrap())]
+    );
+}

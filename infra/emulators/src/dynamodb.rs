@@ -1,8 +1,8 @@
 //! The AWS SDK's DynamoDB client, answered by an embedded engine in process: the signed request is handed over without a
-//! socket. The one place where calls can be made to time out.
+//! socket. The one place where calls can be made to time out, or an answer be lost.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_dynamodb::Client;
@@ -42,6 +42,7 @@ pub struct Units {
 struct Meter {
     on: AtomicBool,
     out_of_reach: AtomicBool,
+    answers_to_lose: AtomicU32,
     units: Mutex<Units>,
 }
 
@@ -90,6 +91,17 @@ impl DynamoDb {
     /// Makes every call time out, or none.
     pub fn set_out_of_reach(&self, out_of_reach: bool) {
         self.meter.out_of_reach.store(out_of_reach, Ordering::Relaxed);
+    }
+
+    /// Lets the next `count` writes be made, and their answers be lost: the caller sees a timeout.
+    pub fn lose_answers(&self, count: u32) {
+        self.meter.answers_to_lose.store(count, Ordering::Relaxed);
+    }
+
+    fn loses(&self, operation: &str) -> bool {
+        let is_write = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems");
+        let left = |count: u32| count.checked_sub(1);
+        is_write && self.meter.answers_to_lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
 
     fn answer(&self, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
@@ -154,6 +166,9 @@ impl HttpConnector for DynamoDb {
             Ok(body) => (200, body),
             Err(error) => (error.status_code(), error.to_json().into_bytes()),
         };
+        if self.loses(operation) {
+            return HttpConnectorFuture::ready(Err(ConnectorError::timeout("the answer was lost".into())));
+        }
         let response = status.try_into().map(|status| {
             let mut response = HttpResponse::new(status, SdkBody::from(body));
             response.headers_mut().insert("content-type", "application/x-amz-json-1.0");

@@ -1,6 +1,7 @@
 //! Checks API keys: argon2 once per key and process, then a constant-time comparison of a digest.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::Argon2;
@@ -46,6 +47,7 @@ const MOST_KEYS: usize = 10_000;
 /// What this process knows of the keys that were shown to it.
 #[derive(Debug, Default)]
 pub struct Keyring {
+    verifications: AtomicU64,
     keys: Mutex<HashMap<ApiKeyId, Arc<tokio::sync::Mutex<Known>>>>,
 }
 
@@ -73,13 +75,18 @@ impl Keyring {
             self.forget(credential.id);
             return Ok(Err(AuthFailure::InvalidKey));
         };
-        if !known.matches(&record, credential, now).await? {
+        if !known.matches(&record, credential, now, &self.verifications).await? {
             return Ok(Err(AuthFailure::InvalidKey));
         }
         if record.expires_at.is_some_and(|at| at <= now) {
             return Ok(Err(AuthFailure::ExpiredKey));
         }
         Ok(Ok(record))
+    }
+
+    /// How many argon2 verifications this process has made.
+    pub fn verifications(&self) -> u64 {
+        self.verifications.load(Ordering::Relaxed)
     }
 
     /// Forgets a key that was changed here, so that this process sees it at once.
@@ -113,7 +120,13 @@ impl Known {
         Ok(found)
     }
 
-    async fn matches(&mut self, record: &ApiKey, credential: &Credential, now: DateTime<Utc>) -> Result<bool, Error> {
+    async fn matches(
+        &mut self,
+        record: &ApiKey,
+        credential: &Credential,
+        now: DateTime<Utc>,
+        verifications: &AtomicU64,
+    ) -> Result<bool, Error> {
         let key = credential.reveal();
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         if let Some((verified, hash)) = &self.verified
@@ -127,6 +140,7 @@ impl Known {
         if self.wrong.len() >= WRONG_SECRETS || self.wrong.iter().any(|(_, wrong)| *wrong == digest) {
             return Ok(false);
         }
+        verifications.fetch_add(1, Ordering::Relaxed);
         let hash = record.hash.clone();
         let right = tokio::task::spawn_blocking(move || {
             let parsed = PasswordHash::new(&hash).map_err(|source| Error::Hash(source.to_string()))?;

@@ -36,3 +36,29 @@ where
     response.batch_item_failures = join_all(handled).await.into_iter().flatten().collect();
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_bad_message_comes_back_alone() {
+        let record = |id: &str, body: &str| json!({"messageId": id, "body": body, "attributes": {}});
+        let event = json!({"Records": [
+            record("good", "1"), record("unreadable", "{"), record("failing", "2"), record("panicking", "3"),
+            {"body": "2", "attributes": {}}, record("good too", "1"),
+        ]});
+        let response = each_record(serde_json::from_value(event).unwrap(), |n: u32| async move {
+            match n {
+                1 => Ok(()),
+                2 => Err("it failed"),
+                _ => panic!("it panicked"),
+            }
+        })
+        .await;
+        let failed: Vec<_> = response.batch_item_failures.iter().map(|item| item.item_identifier.as_str()).collect();
+        assert_eq!(failed, ["unreadable", "failing", "panicking"]);
+    }
+}

@@ -4,7 +4,8 @@ use harness::{Answer, System};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-fn worker(more: &Value) -> Value {
+/// The body of a registration, with more fields.
+pub(crate) fn worker(more: &Value) -> Value {
     let mut body = json!({"heartbeat_name": "worker-1", "service_name": "worker", "alert_interval": 5});
     for (field, value) in more.as_object().into_iter().flatten() {
         body[field] = value.clone();

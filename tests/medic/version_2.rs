@@ -4,13 +4,7 @@ use harness::System;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-fn worker(more: &Value) -> Value {
-    let mut body = json!({"heartbeat_name": "worker-1", "service_name": "worker", "alert_interval": 5});
-    for (field, value) in more.as_object().into_iter().flatten() {
-        body[field] = value.clone();
-    }
-    body
-}
+use crate::version_1::worker;
 
 #[tokio::test]
 async fn a_service_lives_from_creation_to_deletion() {

@@ -13,6 +13,7 @@ mod lanes;
 mod names;
 mod notices;
 mod schema;
+mod service_items;
 mod services;
 mod stats;
 mod table;

@@ -1,0 +1,324 @@
+//! A service's two rows as DynamoDB holds them, and back.
+
+use chrono::TimeDelta;
+use domain::{
+    AlertId, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile, Pulse, Rule, Service,
+    ServiceId, Stamp, Status, from_millis, to_millis,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::item::{self, Item, number};
+use crate::keys::{Collection, Key, LIST_PK, LIST_SK};
+
+/// The `state` row but for its beats (`h1` … `h20`), its key and the due index.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StateItem {
+    active: bool,
+    down: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    deleted: bool,
+    interval_ms: i64,
+    grace_ms: i64,
+    pub(crate) threshold: u32,
+    counts_from: i64,
+    failed: i64,
+    heard: u64,
+    version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_status: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pending: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    muted_since: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    muted_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_notice_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outage: Option<OutageItem>,
+    #[serde(default, skip_serializing)]
+    due_at: Option<i64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct OutageItem {
+    alert_id: i64,
+    known: i64,
+    next_reminder_at: i64,
+    cycled_at: i64,
+    cycle: u32,
+    told: bool,
+    acknowledged: bool,
+}
+
+impl StateItem {
+    pub(crate) fn into_service(self, id: ServiceId, beats: Vec<Stamp>) -> Result<Service, domain::Invalid> {
+        let Self {
+            active,
+            down: _,
+            deleted,
+            interval_ms,
+            grace_ms,
+            threshold,
+            counts_from,
+            failed,
+            heard,
+            version,
+            last_status,
+            pending,
+            muted_since,
+            muted_until,
+            last_notice_at,
+            outage,
+            due_at,
+        } = self;
+        let last_status = last_status.map(|text| text.parse::<Status>()).transpose()?;
+        Ok(Service {
+            id,
+            rule: Rule {
+                interval: TimeDelta::milliseconds(interval_ms),
+                grace: TimeDelta::milliseconds(grace_ms),
+                threshold,
+            },
+            active,
+            deleted,
+            counts_from: from_millis(counts_from),
+            pulse: Pulse { beats, failed: Stamp::from_raw(failed), last_status },
+            heard,
+            pending: pending.map(|text| read_pending(&text)).transpose()?,
+            outage: outage.map(OutageItem::into_outage),
+            mute: muted_since
+                .zip(muted_until)
+                .map(|(since, until)| Mute { since: from_millis(since), until: from_millis(until) }),
+            last_notice_at: last_notice_at.map(from_millis),
+            due_at: due_at.map(from_millis),
+            version,
+        })
+    }
+}
+
+impl OutageItem {
+    fn into_outage(self) -> Outage {
+        let Self { alert_id, known, next_reminder_at, cycled_at, cycle, told, acknowledged } = self;
+        Outage {
+            alert_id: AlertId::new(alert_id),
+            known: Stamp::from_raw(known),
+            next_reminder_at: from_millis(next_reminder_at),
+            cycled_at: from_millis(cycled_at),
+            cycle,
+            told,
+            acknowledged,
+        }
+    }
+
+    fn of(outage: &Outage) -> Self {
+        let Outage { alert_id, known, next_reminder_at, cycled_at, cycle, told, acknowledged } = outage;
+        Self {
+            alert_id: alert_id.get(),
+            known: known.raw(),
+            next_reminder_at: to_millis(*next_reminder_at),
+            cycled_at: to_millis(*cycled_at),
+            cycle: *cycle,
+            told: *told,
+            acknowledged: *acknowledged,
+        }
+    }
+}
+
+const SET_DOWN: &str = "SET_DOWN";
+const SET_UP: &str = "SET_UP";
+const SWITCHED_OFF: &str = "SWITCHED_OFF";
+
+fn read_pending(text: &str) -> Result<Pending, domain::Invalid> {
+    Ok(match text {
+        SET_DOWN => Pending::SetDown,
+        SET_UP => Pending::SetUp,
+        SWITCHED_OFF => Pending::SwitchedOff,
+        said => Pending::Said(said.parse()?),
+    })
+}
+
+fn write_pending(pending: Pending) -> &'static str {
+    match pending {
+        Pending::Said(status) => status.as_str(),
+        Pending::SetDown => SET_DOWN,
+        Pending::SetUp => SET_UP,
+        Pending::SwitchedOff => SWITCHED_OFF,
+    }
+}
+
+/// The whole `state` row, with its place among the services of one `service_name`.
+pub(crate) fn state_item(service: &Service, service_name: &str) -> Result<Item, Error> {
+    let mut item = state_attributes(service)?;
+    item.insert(LIST_PK.to_owned(), item::text(Collection::ServicesNamed(service_name).pk()));
+    item.insert(LIST_SK.to_owned(), item::text(Collection::sk(service.id.get())));
+    Ok(item)
+}
+
+pub(crate) fn state_attributes(service: &Service) -> Result<Item, Error> {
+    let Service {
+        id,
+        rule,
+        active,
+        deleted,
+        counts_from,
+        pulse,
+        heard,
+        pending,
+        outage,
+        mute,
+        last_notice_at,
+        due_at,
+        version,
+    } = service;
+    let key = Key::service(*id);
+    let state = StateItem {
+        active: *active,
+        down: outage.is_some(),
+        deleted: *deleted,
+        interval_ms: rule.interval.num_milliseconds(),
+        grace_ms: rule.grace.num_milliseconds(),
+        threshold: rule.threshold,
+        counts_from: to_millis(*counts_from),
+        failed: pulse.failed.raw(),
+        heard: *heard,
+        version: *version,
+        last_status: pulse.last_status.map(|status| status.as_str().to_owned()),
+        pending: pending.map(|pending| write_pending(pending).to_owned()),
+        muted_since: mute.map(|mute| to_millis(mute.since)),
+        muted_until: mute.map(|mute| to_millis(mute.until)),
+        last_notice_at: last_notice_at.map(to_millis),
+        outage: outage.as_ref().map(OutageItem::of),
+        due_at: None,
+    };
+    let mut item = item::write(&key, &state)?;
+    for (n, beat) in (1..).zip(&pulse.beats) {
+        item.insert(format!("h{n}"), number(beat.raw()));
+    }
+    item::set_due(&mut item, &key, due_at.map(to_millis));
+    Ok(item)
+}
+
+/// The `profile` row.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ProfileItem {
+    heartbeat_name: String,
+    service_name: String,
+    team: String,
+    priority: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runbook: Option<String>,
+    notification_mode: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_duration_ms: Option<u64>,
+    date_added: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    date_modified: Option<i64>,
+    list_pk: String,
+    list_sk: String,
+}
+
+pub(crate) fn profile_item(id: ServiceId, profile: &Profile) -> Result<Item, Error> {
+    let Profile {
+        heartbeat_name,
+        service_name,
+        team,
+        priority,
+        runbook,
+        notification_mode,
+        max_duration_ms,
+        date_added,
+        date_modified,
+    } = profile;
+    let body = ProfileItem {
+        heartbeat_name: heartbeat_name.as_str().to_owned(),
+        service_name: service_name.as_str().to_owned(),
+        team: team.as_str().to_owned(),
+        priority: priority.as_str().to_owned(),
+        runbook: runbook.clone(),
+        notification_mode: notification_mode.as_str().to_owned(),
+        max_duration_ms: *max_duration_ms,
+        date_added: to_millis(*date_added),
+        date_modified: date_modified.map(to_millis),
+        list_pk: Collection::Services.pk(),
+        list_sk: Collection::sk(id.get()),
+    };
+    item::write(&Key::profile(id), &body)
+}
+
+impl ProfileItem {
+    pub(crate) fn into_profile(self) -> Result<Profile, domain::Invalid> {
+        let Self {
+            heartbeat_name,
+            service_name,
+            team,
+            priority,
+            runbook,
+            notification_mode,
+            max_duration_ms,
+            date_added,
+            date_modified,
+            list_pk: _,
+            list_sk: _,
+        } = self;
+        Ok(Profile {
+            heartbeat_name: HeartbeatName::parse(heartbeat_name)?,
+            service_name: Label::parse("service_name", service_name, Profile::MAX_LABEL_CHARS)?,
+            team: Label::parse("team", team, Profile::MAX_LABEL_CHARS)?,
+            priority: priority.parse::<Priority>()?,
+            runbook,
+            notification_mode: notification_mode.parse::<NotificationMode>()?,
+            max_duration_ms,
+            date_added: from_millis(date_added),
+            date_modified: date_modified.map(from_millis),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+
+    use super::*;
+
+    /// An attribute value's size as DynamoDB counts it.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
+    fn size(value: &AttributeValue) -> usize {
+        if let Ok(text) = value.as_s() {
+            return text.len();
+        }
+        if let Ok(digits) = value.as_n() {
+            return digits.len().div_ceil(2) + 1;
+        }
+        let fields = value.as_m().into_iter().flatten();
+        1 + fields.map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>() + 2
+    }
+
+    #[test]
+    fn the_largest_state_row_costs_one_unit() {
+        let rule = Rule::parse(527_040.0, 31_622_400, 20).unwrap();
+        let far = from_millis(9_999_999_999_999);
+        let most = i64::MAX;
+        let mut service = Service::register(ServiceId::new(most), rule, far);
+        service.pulse.beats.fill(Stamp::from_raw(most));
+        service.pulse.failed = Stamp::from_raw(most);
+        service.pulse.last_status = Some(Status::Completed);
+        service.pending = Some(Pending::SwitchedOff);
+        service.mute = Some(Mute { since: far, until: far });
+        service.last_notice_at = Some(far);
+        (service.heard, service.version, service.deleted) = (u64::MAX, u64::MAX, true);
+        service.outage = Some(Outage {
+            alert_id: AlertId::new(most),
+            known: Stamp::from_raw(most),
+            next_reminder_at: far,
+            cycled_at: far,
+            cycle: u32::MAX,
+            told: true,
+            acknowledged: true,
+        });
+        let item = state_item(&service, "worker").unwrap();
+        let bytes: usize = item.iter().map(|(name, value)| name.len() + size(value)).sum();
+        assert!(bytes <= 1_024, "{bytes} bytes");
+    }
+}

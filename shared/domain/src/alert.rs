@@ -40,6 +40,8 @@ pub struct Alert {
     pub closed_at: Option<DateTime<Utc>>,
     pub acknowledged_at: Option<DateTime<Utc>>,
     pub acknowledged_by: Option<String>,
+    /// How often its news went on to a next target, because one before could not be told.
+    pub passed_on: u32,
 }
 
 impl Alert {

@@ -20,6 +20,12 @@ macro_rules! integer_id {
                 Self(value)
             }
 
+            /// Reads an id that a caller wrote as a number.
+            pub fn read(value: i64) -> Result<Self, Invalid> {
+                let problem = "must be a whole number from 1 to 9223372036854775807";
+                if value > 0 { Ok(Self(value)) } else { Err(Invalid::new($field, problem)) }
+            }
+
             pub const fn get(self) -> i64 {
                 self.0
             }
@@ -35,10 +41,8 @@ macro_rules! integer_id {
             type Err = Invalid;
 
             fn from_str(text: &str) -> Result<Self, Invalid> {
-                match text.parse() {
-                    Ok(value) if value > 0 => Ok(Self(value)),
-                    _ => Err(Invalid::new($field, "must be a whole number from 1 to 9223372036854775807")),
-                }
+                // 0 is no id, nor is what is no number.
+                Self::read(text.parse().unwrap_or_default())
             }
         }
     };
@@ -55,6 +59,26 @@ integer_id!(
 integer_id!(
     /// One API key; part of the key itself.
     ApiKeyId, "api_key_id"
+);
+integer_id!(
+    /// One team that owns services.
+    TeamId, "team_id"
+);
+integer_id!(
+    /// One week of hours.
+    ScheduleId, "schedule_id"
+);
+integer_id!(
+    /// One maintenance window.
+    WindowId, "window_id"
+);
+integer_id!(
+    /// One place where a service's alerts go.
+    TargetId, "target_id"
+);
+integer_id!(
+    /// One receiver of events.
+    WebhookId, "webhook_id"
 );
 
 macro_rules! time_sorted_id {
@@ -105,4 +129,8 @@ time_sorted_id!(
 time_sorted_id!(
     /// One thing that receivers must be told; sorts in the order in which they must hear it.
     NoticeId, "notice_id"
+);
+time_sorted_id!(
+    /// One event on its way to one webhook; sorts by the time at which it happened.
+    DeliveryId, "delivery_id"
 );

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 
-use crate::{ApiKeyId, Invalid, Label};
+use crate::{ApiKeyId, Invalid, Label, RequestClass};
 
 /// What a key may do. `admin` grants everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +75,15 @@ impl Scopes {
 pub struct RateLimits {
     pub heartbeats: Option<u32>,
     pub management: Option<u32>,
+}
+
+impl RateLimits {
+    pub fn of(self, class: RequestClass) -> Option<u32> {
+        match class {
+            RequestClass::Heartbeats => self.heartbeats,
+            RequestClass::Management => self.management,
+        }
+    }
 }
 
 /// A key's record. The key itself is not in it.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{Alert, NoticeId, ServiceId};
+use crate::{Alert, AlertId, NoticeId, ServiceId, ServiceKey, TargetId, TargetKind, WebhookId, WindowId};
 
 /// What a notice says of its alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +32,28 @@ impl NoticeKind {
             Self::Opened | Self::Resolved => false,
         }
     }
+
+    /// Whether it brings an alert up; the others only go to those who heard of it.
+    pub const fn is_news(self) -> bool {
+        match self {
+            Self::Opened | Self::Reminder => true,
+            Self::Acknowledged | Self::Resolved => false,
+        }
+    }
+
+    /// The event that webhooks are told.
+    pub const fn event_type(self) -> Option<&'static str> {
+        match self {
+            Self::Opened => Some("alert.opened"),
+            Self::Reminder => Some("alert.reminder"),
+            Self::Resolved => Some("alert.resolved"),
+            Self::Acknowledged => None,
+        }
+    }
 }
 
 /// Who is told. Each has a lane of its own, in which notices keep their order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Receiver {
     Slack {
         channel: String,
@@ -44,24 +62,37 @@ pub enum Receiver {
     PagerDuty {
         service_id: ServiceId,
     },
+    /// A notification target with an address or a key of its own, which is read when it is told.
+    Target {
+        kind: TargetKind,
+        service_id: ServiceId,
+        target_id: TargetId,
+    },
+    /// A webhook's deliveries, which are not notices.
+    Webhook {
+        webhook_id: WebhookId,
+    },
 }
 
 impl Receiver {
     /// Its kind, as users name it.
-    pub const fn kind(&self) -> &'static str {
+    pub const fn kind(&self) -> TargetKind {
         match self {
-            Self::Slack { .. } => "slack",
-            Self::PagerDuty { .. } => "pagerduty",
+            Self::Slack { .. } => TargetKind::Slack,
+            Self::PagerDuty { .. } => TargetKind::PagerDuty,
+            Self::Target { kind, .. } => *kind,
+            Self::Webhook { .. } => TargetKind::Webhook,
         }
     }
 
     /// Whether this receiver wants notices of this kind.
     pub const fn hears(&self, kind: NoticeKind) -> bool {
-        match (self, kind) {
+        match (self.kind(), kind) {
             (_, NoticeKind::Opened | NoticeKind::Resolved)
-            | (Self::Slack { .. }, NoticeKind::Reminder)
-            | (Self::PagerDuty { .. }, NoticeKind::Acknowledged) => true,
-            (Self::Slack { .. }, NoticeKind::Acknowledged) | (Self::PagerDuty { .. }, NoticeKind::Reminder) => false,
+            | (TargetKind::Slack | TargetKind::Webhook, NoticeKind::Reminder)
+            | (TargetKind::PagerDuty, NoticeKind::Acknowledged) => true,
+            (TargetKind::Slack | TargetKind::Webhook, NoticeKind::Acknowledged)
+            | (TargetKind::PagerDuty, NoticeKind::Reminder) => false,
         }
     }
 }
@@ -70,23 +101,126 @@ impl Receiver {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     pub receiver: Receiver,
-    /// `None` while it is on its way.
+    /// The notification target that named this receiver.
+    pub target_id: Option<TargetId>,
+    /// The key under which its incident is opened, and so also closed, whatever becomes of the target meanwhile.
+    pub service_key: Option<ServiceKey>,
+    /// Its turn comes only if those before it fail.
+    pub waits: bool,
+    /// `None` while it is on its way, or waits.
     pub at: Option<DateTime<Utc>>,
     pub error: Option<String>,
 }
 
-/// One thing to be told about one alert, with the alert as it stood then.
+impl Outcome {
+    /// One that is on its way.
+    pub const fn to(receiver: Receiver, target_id: Option<TargetId>) -> Self {
+        Self { receiver, target_id, service_key: None, waits: false, at: None, error: None }
+    }
+
+    /// The same receiver, to be told of something else.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { service_key: self.service_key.clone(), ..Self::to(self.receiver.clone(), self.target_id) }
+    }
+
+    pub const fn is_success(&self) -> bool {
+        self.at.is_some() && self.error.is_none()
+    }
+
+    /// Whether somebody is to send it.
+    pub const fn is_owed(&self) -> bool {
+        self.at.is_none() && !self.waits
+    }
+}
+
+/// In whose partition a notice is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoticeOwner {
+    Alert(AlertId),
+    Window(WindowId),
+}
+
+impl std::fmt::Display for NoticeOwner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Alert(id) => write!(f, "alert {id}"),
+            Self::Window(id) => write!(f, "window {id}"),
+        }
+    }
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// An alert as it stood then.
+    Alert {
+        kind: NoticeKind,
+        alert: Box<Alert>,
+    },
+    Maintenance(Announcement),
+}
+
+/// That maintenance has begun or ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    pub window_id: WindowId,
+    pub name: String,
+    /// The services that it is for; every service, when it names none.
+    pub services: usize,
+    pub stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Until when it lasts, where that is known.
+    Began {
+        until: Option<DateTime<Utc>>,
+    },
+    Ended,
+}
+
+/// One thing to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     pub id: NoticeId,
-    pub kind: NoticeKind,
     pub at: DateTime<Utc>,
-    pub alert: Alert,
+    pub subject: Subject,
+    /// In the order of telling.
     pub outcomes: Vec<Outcome>,
 }
 
 impl Notice {
+    pub fn owner(&self) -> NoticeOwner {
+        match &self.subject {
+            Subject::Alert { alert, .. } => NoticeOwner::Alert(alert.id),
+            Subject::Maintenance(announcement) => NoticeOwner::Window(announcement.window_id),
+        }
+    }
+
+    /// The alert that it is about, and what it says of it.
+    pub fn alert(&self) -> Option<(NoticeKind, &Alert)> {
+        match &self.subject {
+            Subject::Alert { kind, alert } => Some((*kind, alert)),
+            Subject::Maintenance(_) => None,
+        }
+    }
+
+    pub fn outcome(&self, receiver: &Receiver) -> Option<&Outcome> {
+        self.outcomes.iter().find(|outcome| outcome.receiver == *receiver)
+    }
+
+    /// Nobody is to send it any more. What still waits is not needed.
     pub fn is_settled(&self) -> bool {
-        self.outcomes.iter().all(|outcome| outcome.at.is_some())
+        !self.outcomes.iter().any(Outcome::is_owed)
+    }
+
+    /// Whose turn it is when `failed` was the last to be asked and could not be told.
+    pub fn next_after(&self, failed: &Receiver) -> Option<&Outcome> {
+        let others = || self.outcomes.iter().filter(|outcome| outcome.receiver != *failed);
+        if others().any(|outcome| outcome.is_owed() || outcome.is_success()) {
+            return None;
+        }
+        others().find(|outcome| outcome.waits)
     }
 }

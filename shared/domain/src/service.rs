@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{AlertId, HeartbeatName, Invalid, Label, Pulse, ServiceId, Stamp, Status, parse_interval};
+use crate::{
+    AlertId, HeartbeatName, Invalid, Label, Pulse, ScheduleId, ServiceId, Stamp, Status, TeamId, parse_interval,
+};
 
 /// How often a service must report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,10 +117,15 @@ pub type TeamName = Label;
 pub struct Profile {
     pub heartbeat_name: HeartbeatName,
     pub service_name: Label,
+    /// The team's name. Where `team_id` is set, the team's own record has the present one.
     pub team: TeamName,
+    /// A team that may be gone by now.
+    pub team_id: Option<TeamId>,
     pub priority: Priority,
     /// Where the on-call reads what to do; often a link.
     pub runbook: Option<String>,
+    /// A schedule that may be gone by now.
+    pub schedule_id: Option<ScheduleId>,
     pub notification_mode: NotificationMode,
     pub max_duration_ms: Option<u64>,
     pub date_added: DateTime<Utc>,

@@ -57,6 +57,10 @@ pub struct Change {
     pub notice_at: Option<DateTime<Utc>>,
 }
 
+/// A service that is held in maintenance is looked at as often, so that an end that comes early delays it by less than a
+/// minute.
+const HELD_LOOK: TimeDelta = TimeDelta::seconds(45);
+
 impl Service {
     /// What should happen at `now`.
     pub fn judge(&self, now: DateTime<Utc>) -> Decision {
@@ -128,6 +132,22 @@ impl Service {
         let mute = self.mute.map(|mute| mute.until);
         let watch = self.active.then(|| self.outage.as_ref().map_or_else(|| self.overdue_at(), Outage::remind_at));
         mute.into_iter().chain(watch).min()
+    }
+
+    /// The service while its alert may not open because of maintenance that lasts until `end`, where that is known. What
+    /// it said of itself is forgotten if it has recovered since.
+    #[must_use]
+    pub fn held(mut self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
+        let recovered =
+            self.pulse.nth_newest().is_some() && self.pulse.last_status.is_some_and(crate::Status::is_recovery);
+        if recovered && matches!(self.pending, Some(Pending::Said(_))) {
+            self.pending = None;
+        }
+        // Windows may be changed meanwhile, which moves no service's row.
+        let look = end.map_or(now + HELD_LOOK, |end| end.min(now + HELD_LOOK));
+        self.due_at = self.mute.map(|mute| mute.until).filter(|until| *until > now).into_iter().chain([look]).min();
+        self.version += 1;
+        self
     }
 
     /// The service after its alert opened as `alert_id`.

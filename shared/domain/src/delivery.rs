@@ -1,0 +1,73 @@
+//! A delivery: one event that one webhook is owed, and what came of it.
+
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+
+use crate::{DeliveryId, Invalid, ServiceId, WebhookId};
+
+/// How a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryStatus {
+    /// Not tried yet.
+    Pending,
+    /// Tried, and to be tried again.
+    Retrying,
+    /// Answered with a status of 200 to 299.
+    Success,
+    /// Given up.
+    Failed,
+}
+
+impl DeliveryStatus {
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Retrying, Self::Success, Self::Failed];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Retrying => "retrying",
+            Self::Success => "success",
+            Self::Failed => "failed",
+        }
+    }
+
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::Pending | Self::Retrying => true,
+            Self::Success | Self::Failed => false,
+        }
+    }
+}
+
+impl FromStr for DeliveryStatus {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| Invalid::new("status", "must be one of pending, retrying, success, failed"))
+    }
+}
+
+/// One event for one webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The `webhook-id` of every attempt.
+    pub id: DeliveryId,
+    pub webhook_id: WebhookId,
+    pub service_id: ServiceId,
+    /// Such as `alert.opened`.
+    pub event_type: String,
+    /// The event's data, as JSON.
+    pub data: String,
+    pub status: DeliveryStatus,
+    /// Made since it was last ordered: redelivering counts anew.
+    pub attempts: u32,
+    pub response_status: Option<u16>,
+    /// What came back of the last attempt: an excerpt of the body, or why there was none.
+    pub response_body: Option<String>,
+    /// When the event happened.
+    pub created_at: DateTime<Utc>,
+    pub next_attempt_at: Option<DateTime<Utc>>,
+}

@@ -1,0 +1,19 @@
+//! An address of a user's, with the headers that go with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Where Medic posts to. The guard and the rules for users' headers have passed it; both look again at each call.
+/// `Debug` shows nothing: address and headers may hold secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub url: String,
+    /// By name in lower case.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Endpoint(..)")
+    }
+}

@@ -1,0 +1,129 @@
+//! Who is told of a service: its targets, in hours or after them, all or one after the other; without targets its team's
+//! channel and PagerDuty. The one place that decides. Pure.
+
+use chrono::{DateTime, Utc};
+
+use crate::{Destination, NoticeKind, NotificationMode, Outcome, Period, Receiver, ServiceId, Target, TargetPeriod};
+
+/// What the choice of receivers rests on.
+#[derive(Debug, Clone)]
+pub struct Routing {
+    pub service_id: ServiceId,
+    pub mode: NotificationMode,
+    /// Whether the service's schedule is in hours.
+    pub period: Period,
+    /// In the order of telling.
+    pub targets: Vec<Target>,
+    /// The team's channel, or else the general one.
+    pub channel: Option<String>,
+    /// Whether a routing key is configured.
+    pub has_pagerduty: bool,
+}
+
+impl Routing {
+    /// Who is to be told of this kind of news, in order. A target that is disabled is listed as one that was not told.
+    pub fn outcomes(&self, kind: NoticeKind, now: DateTime<Utc>) -> Vec<Outcome> {
+        if self.targets.is_empty() {
+            return self.without_targets().filter(|outcome| outcome.receiver.hears(kind)).collect();
+        }
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        let mut first_asked = false;
+        for target in self.targets.iter().filter(|target| self.is_time_for(target)) {
+            let mut outcome = Outcome::to(receiver(target), Some(target.id));
+            if let Destination::PagerDuty { service_key } = &target.destination {
+                outcome.service_key = Some(service_key.clone());
+            }
+            // Two targets of one channel are one receiver.
+            if !outcome.receiver.hears(kind) || outcomes.iter().any(|known| known.receiver == outcome.receiver) {
+                continue;
+            }
+            if !target.enabled {
+                (outcome.at, outcome.error) = (Some(now), Some("the target is disabled".to_owned()));
+            } else if self.mode == NotificationMode::NotifyUntilSuccess {
+                outcome.waits = first_asked;
+                first_asked = true;
+            }
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    fn without_targets(&self) -> impl Iterator<Item = Outcome> {
+        let slack = self.channel.clone().map(|channel| Receiver::Slack { channel });
+        let pagerduty = self.has_pagerduty.then_some(Receiver::PagerDuty { service_id: self.service_id });
+        slack.into_iter().chain(pagerduty).map(|receiver| Outcome::to(receiver, None))
+    }
+
+    fn is_time_for(&self, target: &Target) -> bool {
+        match target.period {
+            TargetPeriod::Always => true,
+            TargetPeriod::DuringHours => self.period == Period::DuringHours,
+            TargetPeriod::AfterHours => self.period == Period::AfterHours,
+        }
+    }
+}
+
+/// A Slack target is its channel: it shares the channel's lane with all that is told there.
+fn receiver(target: &Target) -> Receiver {
+    match &target.destination {
+        Destination::Slack { channel_id } => Receiver::Slack { channel: channel_id.clone() },
+        Destination::PagerDuty { .. } | Destination::Webhook(_) => {
+            Receiver::Target { kind: target.destination.kind(), service_id: target.service_id, target_id: target.id }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{History, TargetId, from_millis};
+
+    fn now() -> DateTime<Utc> {
+        from_millis(1_790_000_000_000)
+    }
+
+    fn slack(id: i64, period: TargetPeriod, enabled: bool) -> Target {
+        let destination = Destination::Slack { channel_id: format!("C{id}") };
+        let history = History::beginning(now());
+        let service_id = ServiceId::new(1);
+        Target { id: TargetId::new(id), service_id, destination, priority: 0, enabled, period, history }
+    }
+
+    fn told(mode: NotificationMode, period: Period, targets: Vec<Target>) -> Vec<(String, bool, bool)> {
+        let routing = Routing {
+            service_id: ServiceId::new(1),
+            mode,
+            period,
+            targets,
+            channel: Some("general".to_owned()),
+            has_pagerduty: true,
+        };
+        let outcomes = routing.outcomes(NoticeKind::Opened, now());
+        let name = |outcome: &Outcome| match &outcome.receiver {
+            Receiver::Slack { channel } => channel.clone(),
+            Receiver::PagerDuty { .. } | Receiver::Target { .. } | Receiver::Webhook { .. } => "pagerduty".to_owned(),
+        };
+        outcomes.iter().map(|outcome| (name(outcome), outcome.waits, outcome.at.is_some())).collect()
+    }
+
+    #[test]
+    fn without_targets_the_channel_and_pagerduty_are_told() {
+        let told = told(NotificationMode::NotifyUntilSuccess, Period::AfterHours, Vec::new());
+        assert_eq!(told, [("general".to_owned(), false, false), ("pagerduty".to_owned(), false, false)]);
+    }
+
+    #[test]
+    fn targets_are_told_in_their_time_and_a_disabled_one_is_not() {
+        let targets = vec![
+            slack(1, TargetPeriod::DuringHours, true),
+            slack(2, TargetPeriod::AfterHours, true),
+            slack(3, TargetPeriod::Always, false),
+            slack(4, TargetPeriod::Always, true),
+        ];
+        let all = told(NotificationMode::NotifyAll, Period::AfterHours, targets.clone());
+        let named = |name: &str, waits, done| (name.to_owned(), waits, done);
+        assert_eq!(all, [named("C2", false, false), named("C3", false, true), named("C4", false, false)]);
+        let one = told(NotificationMode::NotifyUntilSuccess, Period::DuringHours, targets);
+        assert_eq!(one, [named("C1", false, false), named("C3", false, true), named("C4", true, false)]);
+    }
+}

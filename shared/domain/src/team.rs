@@ -1,0 +1,35 @@
+//! A team: who owns services, and where it is told of them.
+
+use crate::{History, Invalid, Label, Profile, TeamId, TeamName};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Team {
+    pub id: TeamId,
+    /// Unique whatever the case.
+    pub name: TeamName,
+    /// The channel where the team's services are told of; none leaves it to the general one.
+    pub slack_channel_id: Option<String>,
+    pub history: History,
+}
+
+impl Team {
+    pub fn parse_name(text: impl Into<String>) -> Result<TeamName, Invalid> {
+        Label::parse("name", text, Profile::MAX_LABEL_CHARS)
+    }
+
+    /// An empty channel counts as none.
+    pub fn parse_channel(text: String) -> Result<Option<String>, Invalid> {
+        if text.is_empty() { Ok(None) } else { parse_slack_channel("slack_channel_id", text).map(Some) }
+    }
+}
+
+/// Reads the id or the name of a Slack channel.
+pub fn parse_slack_channel(field: &str, text: String) -> Result<String, Invalid> {
+    const MAX_CHARS: usize = 80;
+    let fits = (1..=MAX_CHARS).contains(&text.chars().count());
+    if fits && !text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        Ok(text)
+    } else {
+        Err(Invalid::new(field, "must be a Slack channel such as C0123456789: 1 to 80 characters without spaces"))
+    }
+}

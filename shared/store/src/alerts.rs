@@ -3,9 +3,9 @@
 use domain::{Alert, AlertCopy, AlertId, ServiceId, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
-use crate::item::{self, Diff, Item, corrupt};
+use crate::item::{self, Diff, Item, corrupt, number};
 use crate::keys::{Collection, Key, LIST_PK, LIST_SK, alert_id_of};
-use crate::table::{EXISTS, IS_NEW, Page, Writes};
+use crate::table::{IS_NEW, Page, Writes};
 use crate::{Error, Table};
 
 /// Which alerts to list.
@@ -35,6 +35,8 @@ pub(crate) struct AlertItem {
     acknowledged_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     acknowledged_by: Option<String>,
+    #[serde(default, skip_serializing_if = "item::is_zero")]
+    passed_on: u32,
 }
 
 impl AlertItem {
@@ -49,6 +51,7 @@ impl AlertItem {
             closed_at,
             acknowledged_at,
             acknowledged_by,
+            passed_on,
         } = alert;
         let AlertCopy { heartbeat_name, service_name, team, priority, runbook } = service;
         Self {
@@ -64,6 +67,7 @@ impl AlertItem {
             closed_at: closed_at.map(to_millis),
             acknowledged_at: acknowledged_at.map(to_millis),
             acknowledged_by: acknowledged_by.clone(),
+            passed_on: *passed_on,
         }
     }
 
@@ -81,6 +85,7 @@ impl AlertItem {
             closed_at,
             acknowledged_at,
             acknowledged_by,
+            passed_on,
         } = self;
         let service = AlertCopy { heartbeat_name, service_name, team, priority: priority.parse()?, runbook };
         Ok(Alert {
@@ -93,6 +98,7 @@ impl AlertItem {
             closed_at: closed_at.map(from_millis),
             acknowledged_at: acknowledged_at.map(from_millis),
             acknowledged_by,
+            passed_on,
         })
     }
 }
@@ -161,11 +167,31 @@ impl Writes {
         self.table_put(table, alert_item(alert)?, Some(IS_NEW))
     }
 
-    /// Turns an alert as it was read into `new`. Its service's row, written in the same transaction, guards both.
+    /// Turns an alert as it was read into `new`, if its news has gone on to nobody else since. Its service's row, written
+    /// in the same transaction, guards the rest.
     pub fn change_alert(&mut self, table: &Table, old: &Alert, new: &Alert) -> Result<(), Error> {
-        match Diff::between(&alert_item(old)?, &alert_item(new)?) {
-            Some(diff) => self.table_update(table, &Key::alert(new.id), diff, EXISTS, []),
-            None => Ok(()),
+        let Some(diff) = Diff::between(&alert_item(old)?, &alert_item(new)?) else { return Ok(()) };
+        let key = Key::alert(new.id);
+        if old.passed_on == 0 {
+            return self.table_update(
+                table,
+                &key,
+                diff,
+                "attribute_exists(pk) AND attribute_not_exists(passed_on)",
+                [],
+            );
         }
+        self.table_update(table, &key, diff, "passed_on = :passed_on", [(":passed_on", number(old.passed_on))])
+    }
+
+    /// Counts that the news of an alert, which must be open, goes on to a next target.
+    pub(crate) fn pass_on_alert(&mut self, table: &Table, id: AlertId) -> Result<(), Error> {
+        let diff = Diff {
+            expression: "ADD passed_on :one".to_owned(),
+            values: Item::from([(":one".to_owned(), number(1))]),
+            ..Diff::default()
+        };
+        let is_open = "attribute_exists(pk) AND attribute_not_exists(closed_at)";
+        self.table_update(table, &Key::alert(id), diff, is_open, [])
     }
 }

@@ -52,7 +52,7 @@ impl Table {
 
     pub async fn create_api_key(&self, key: &ApiKey) -> Result<Claim, Error> {
         let mut writes = Writes::new();
-        let name = Key::api_key_name(key.name.as_str());
+        let name = Key::name("api-key", key.name.as_str());
         writes.table_put(self, item::write(&name, &NameItem { id: key.id.get() })?, Some(IS_NEW))?;
         writes.table_put(self, api_key_item(key)?, Some(IS_NEW))?;
         match self.commit(writes).await? {
@@ -79,7 +79,7 @@ impl Table {
     pub async fn revoke_api_key(&self, key: &ApiKey) -> Result<Commit, Error> {
         let mut writes = Writes::new();
         writes.table_delete(self, &Key::api_key(key.id), EXISTS)?;
-        writes.table_delete(self, &Key::api_key_name(key.name.as_str()), EXISTS)?;
+        writes.table_delete(self, &Key::name("api-key", key.name.as_str()), EXISTS)?;
         self.commit(writes).await
     }
 }

@@ -1,6 +1,6 @@
 //! Integer ids: counter items, outside any transaction, so gaps are allowed.
 
-use domain::{AlertId, ApiKeyId, ServiceId};
+use domain::{AlertId, ApiKeyId, ScheduleId, ServiceId, TargetId, TeamId, WebhookId, WindowId};
 
 use crate::keys::Key;
 use crate::{Error, Table};
@@ -18,6 +18,26 @@ impl Table {
 
     pub async fn next_api_key_id(&self) -> Result<ApiKeyId, Error> {
         self.next(API_KEYS).await.map(ApiKeyId::new)
+    }
+
+    pub async fn next_team_id(&self) -> Result<TeamId, Error> {
+        self.next("team").await.map(TeamId::new)
+    }
+
+    pub async fn next_schedule_id(&self) -> Result<ScheduleId, Error> {
+        self.next("schedule").await.map(ScheduleId::new)
+    }
+
+    pub async fn next_window_id(&self) -> Result<WindowId, Error> {
+        self.next("window").await.map(WindowId::new)
+    }
+
+    pub async fn next_target_id(&self) -> Result<TargetId, Error> {
+        self.next("target").await.map(TargetId::new)
+    }
+
+    pub async fn next_webhook_id(&self) -> Result<WebhookId, Error> {
+        self.next("webhook").await.map(WebhookId::new)
     }
 
     async fn next(&self, of: &str) -> Result<i64, Error> {

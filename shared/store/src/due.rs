@@ -1,10 +1,11 @@
 //! The due index: whatever must happen later. It only nominates; a consistent read of the row decides.
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use chrono::{DateTime, Utc};
 use domain::{from_millis, retry_delay, to_millis};
 
-use crate::item::{DUE_FAILURES, number, text};
+use crate::item::{DUE_FAILURES, Item, number, text};
 use crate::keys::{DUE_AT, DUE_INDEX, DUE_SHARD, Key};
 use crate::{Error, Table};
 
@@ -21,10 +22,36 @@ impl DueRow {
     }
 }
 
+/// Rows that come due, earliest first.
+#[derive(Debug)]
+pub struct DuePage {
+    pub rows: Vec<DueRow>,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<Place>,
+}
+
+/// Where a page of due rows ended.
+#[derive(Debug)]
+pub struct Place(Item);
+
 impl Table {
-    /// The rows of one shard that are due by `until`, earliest first, at most `limit`: one query.
-    pub async fn due(&self, shard: u8, until: DateTime<Utc>, limit: i32) -> Result<Vec<DueRow>, Error> {
-        let answer = self
+    /// The rows of one shard that are due by `until`, at most `limit`: one query.
+    pub async fn due(&self, shard: u8, until: DateTime<Utc>, limit: i32) -> Result<DuePage, Error> {
+        self.due_page(shard, until, |query| query.limit(limit)).await
+    }
+
+    /// The rows that follow such a page: as many as one query reads, which is some ten thousand.
+    pub async fn due_after(&self, shard: u8, place: Place, until: DateTime<Utc>) -> Result<DuePage, Error> {
+        self.due_page(shard, until, |query| query.set_exclusive_start_key(Some(place.0))).await
+    }
+
+    async fn due_page(
+        &self,
+        shard: u8,
+        until: DateTime<Utc>,
+        part: impl FnOnce(QueryFluentBuilder) -> QueryFluentBuilder,
+    ) -> Result<DuePage, Error> {
+        let query = self
             .client
             .query()
             .table_name(&self.name)
@@ -33,15 +60,14 @@ impl Table {
             .expression_attribute_names("#shard", DUE_SHARD)
             .expression_attribute_names("#at", DUE_AT)
             .expression_attribute_values(":shard", text(shard.to_string()))
-            .expression_attribute_values(":at", number(to_millis(until)))
-            .limit(limit)
-            .send()
-            .await?;
-        let row = |item: &crate::item::Item| {
+            .expression_attribute_values(":at", number(to_millis(until)));
+        let answer = part(query).send().await?;
+        let row = |item: &Item| {
             let due_at = item.get(DUE_AT)?.as_n().ok()?.parse().ok()?;
             Some(DueRow { key: Key::of(item)?, due_at: from_millis(due_at) })
         };
-        Ok(answer.items.unwrap_or_default().iter().filter_map(row).collect())
+        let rows = answer.items.unwrap_or_default().iter().filter_map(row).collect();
+        Ok(DuePage { rows, next: answer.last_evaluated_key.map(Place) })
     }
 
     /// Puts off a row that could not be handled, longer each time, so that it does not fill the first page for ever.

@@ -23,6 +23,11 @@ pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+pub(crate) fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
 /// Reads an item; the error names its key.
 pub(crate) fn read<T: DeserializeOwned>(item: Item) -> Result<T, Error> {
     let key = Key::of(&item);

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{AlertId, ApiKeyId, HeartbeatId, HeartbeatName, NoticeId, Receiver, ServiceId};
+use domain::{
+    AlertId, ApiKeyId, DeliveryId, HeartbeatId, HeartbeatName, NoticeId, NoticeOwner, Receiver, RequestClass,
+    ScheduleId, ServiceId, TargetId, TargetKind, TeamId, WebhookId, WindowId,
+};
 use sha2::{Digest, Sha256};
 
 use crate::item::Item;
@@ -38,7 +41,9 @@ impl fmt::Display for Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowKind {
     Service(ServiceId),
-    Notice(AlertId, NoticeId),
+    Notice(NoticeOwner, NoticeId),
+    Window(WindowId),
+    Delivery(WebhookId, DeliveryId),
 }
 
 impl Key {
@@ -69,12 +74,25 @@ impl Key {
         Self::new(alert_pk(id), "alert")
     }
 
-    pub(crate) fn notice(alert: AlertId, id: NoticeId) -> Self {
-        Self::new(alert_pk(alert), format!("{NOTICE_PREFIX}{id}"))
+    pub(crate) fn notice(owner: NoticeOwner, id: NoticeId) -> Self {
+        let pk = match owner {
+            NoticeOwner::Alert(alert) => alert_pk(alert),
+            NoticeOwner::Window(window) => format!("announcement#{window}"),
+        };
+        Self::new(pk, format!("{NOTICE_PREFIX}{id}"))
     }
 
     pub(crate) fn lane_entry(lane: &Lane, id: NoticeId) -> Self {
         Self::new(lane.to_string(), id.to_string())
+    }
+
+    /// A delivery's place in its webhook's lane.
+    pub(crate) fn delivery_entry(lane: &Lane, id: DeliveryId) -> Self {
+        Self::new(lane.to_string(), id.to_string())
+    }
+
+    pub(crate) fn delivery(webhook: WebhookId, id: DeliveryId) -> Self {
+        Self::new(deliveries_pk(webhook), id.to_string())
     }
 
     pub(crate) fn api_key(id: ApiKeyId) -> Self {
@@ -86,12 +104,44 @@ impl Key {
         Self::new(format!("name#service#{}", name.folded()), "name")
     }
 
-    pub(crate) fn api_key_name(name: &str) -> Self {
-        Self::new(format!("name#api-key#{}", name.to_lowercase()), "name")
+    /// Holds the name of a thing of this kind, likewise.
+    pub(crate) fn name(of: &str, name: &str) -> Self {
+        Self::new(format!("name#{of}#{}", name.to_lowercase()), "name")
+    }
+
+    pub(crate) fn team(id: TeamId) -> Self {
+        Partition::teams().key(id.get())
+    }
+
+    pub(crate) fn schedule(id: ScheduleId) -> Self {
+        Partition::schedules().key(id.get())
+    }
+
+    pub(crate) fn window(id: WindowId) -> Self {
+        Partition::windows().key(id.get())
+    }
+
+    pub(crate) fn target(service: ServiceId, id: TargetId) -> Self {
+        Partition::targets(service).key(id.get())
+    }
+
+    pub(crate) fn webhook(id: WebhookId) -> Self {
+        Self::new(format!("webhook#{id}"), "webhook")
+    }
+
+    /// Puts a webhook on the list of those that hear of one service, or of every service.
+    pub(crate) fn webhook_scope(id: WebhookId) -> Self {
+        Self::new(format!("webhook#{id}"), "scope")
     }
 
     pub(crate) fn counter(of: &str) -> Self {
         Self::new(format!("counter#{of}"), "counter")
+    }
+
+    /// Requests of a key in a minute since 1970. The minute is part of `pk`: each has a partition of its own, so that
+    /// load on one is gone with it.
+    pub(crate) fn limit(key: ApiKeyId, class: RequestClass, minute: i64) -> Self {
+        Self::new(format!("limit#{}#{key}#{minute}", class.as_str()), "limit")
     }
 
     pub(crate) fn stats() -> Self {
@@ -127,13 +177,57 @@ impl Key {
 
     /// Which kind of row this is, for those that can come due.
     pub fn row_kind(&self) -> Option<RowKind> {
-        let (entity, id) = self.pk.split_once('#')?;
+        let (entity, id) = self.pk.split_once('#').unwrap_or((&self.pk, ""));
+        let notice = |owner| Some(RowKind::Notice(owner, self.sk.strip_prefix(NOTICE_PREFIX)?.parse().ok()?));
         match (entity, self.sk.as_str()) {
             ("service", "state") => Some(RowKind::Service(id.parse().ok()?)),
-            ("alert", sk) => Some(RowKind::Notice(id.parse().ok()?, sk.strip_prefix(NOTICE_PREFIX)?.parse().ok()?)),
+            ("alert", _) => notice(NoticeOwner::Alert(id.parse().ok()?)),
+            ("announcement", _) => notice(NoticeOwner::Window(id.parse().ok()?)),
+            ("window", sk) => Some(RowKind::Window(id_in(sk)?)),
+            ("delivery", sk) => Some(RowKind::Delivery(id.parse().ok()?, sk.parse().ok()?)),
             _ => None,
         }
     }
+}
+
+/// Rows of one partition of the table under integer ids, so that they can be read whole and consistently.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) pk: String,
+    prefix: &'static str,
+}
+
+impl Partition {
+    pub(crate) fn teams() -> Self {
+        Self { pk: "team".to_owned(), prefix: "" }
+    }
+
+    pub(crate) fn schedules() -> Self {
+        Self { pk: "schedule".to_owned(), prefix: "" }
+    }
+
+    pub(crate) fn windows() -> Self {
+        Self { pk: "window".to_owned(), prefix: "" }
+    }
+
+    pub(crate) fn targets(service: ServiceId) -> Self {
+        Self { pk: format!("service#{service}"), prefix: "target#" }
+    }
+
+    fn key(&self, id: i64) -> Key {
+        Key::new(self.pk.clone(), format!("{}{id:019}", self.prefix))
+    }
+
+    /// The lowest and the highest `sk` of those that are older than `before`.
+    pub(crate) fn range(&self, before: Option<i64>) -> (String, String) {
+        let highest = before.map_or(i64::MAX, |id| id - 1);
+        (self.key(0).sk, self.key(highest).sk)
+    }
+}
+
+/// The id at the end of a part of a key.
+pub(crate) fn id_in<T: std::str::FromStr>(part: &str) -> Option<T> {
+    part.rsplit('#').next()?.parse().ok()
 }
 
 pub(crate) const NOTICE_PREFIX: &str = "notice#";
@@ -144,6 +238,10 @@ pub(crate) fn heartbeats_pk(service: ServiceId) -> String {
 
 pub(crate) fn alert_pk(id: AlertId) -> String {
     format!("alert#{id}")
+}
+
+pub(crate) fn deliveries_pk(webhook: WebhookId) -> String {
+    format!("delivery#{webhook}")
 }
 
 pub(crate) fn printed_pk() -> String {
@@ -171,6 +269,10 @@ impl Lane {
         Self(match receiver {
             Receiver::Slack { channel } => format!("lane#slack#{channel}"),
             Receiver::PagerDuty { service_id } => format!("lane#pagerduty#{service_id}"),
+            Receiver::Target { kind, service_id, target_id } => {
+                format!("lane#target#{}#{service_id}#{target_id}", kind.as_str())
+            }
+            Receiver::Webhook { webhook_id } => format!("lane#webhook#{webhook_id}"),
         })
     }
 
@@ -183,6 +285,17 @@ impl Lane {
         match kind {
             "slack" => Some(Receiver::Slack { channel: address.to_owned() }),
             "pagerduty" => Some(Receiver::PagerDuty { service_id: address.parse().ok()? }),
+            "target" => {
+                let (kind, ids) = address.split_once('#')?;
+                let (service_id, target_id) = ids.split_once('#')?;
+                let kind = kind.parse::<TargetKind>().ok()?;
+                Some(Receiver::Target {
+                    kind,
+                    service_id: service_id.parse().ok()?,
+                    target_id: target_id.parse().ok()?,
+                })
+            }
+            "webhook" => Some(Receiver::Webhook { webhook_id: address.parse().ok()? }),
             _ => None,
         }
     }
@@ -203,6 +316,10 @@ pub(crate) enum Collection<'a> {
     OpenAlerts,
     ClosedAlerts,
     ApiKeys,
+    Webhooks,
+    /// Webhooks of one service, or those of every service.
+    WebhooksFor(Option<ServiceId>),
+    Deliveries,
 }
 
 impl Collection<'_> {
@@ -213,6 +330,10 @@ impl Collection<'_> {
             Self::OpenAlerts => "alert#open".to_owned(),
             Self::ClosedAlerts => "alert#closed".to_owned(),
             Self::ApiKeys => "api-key".to_owned(),
+            Self::Webhooks => "webhook".to_owned(),
+            Self::WebhooksFor(None) => "webhook#all".to_owned(),
+            Self::WebhooksFor(Some(service)) => format!("webhook#{service}"),
+            Self::Deliveries => "delivery".to_owned(),
         }
     }
 
@@ -235,7 +356,7 @@ fn digest(text: &str) -> String {
 mod tests {
     use std::fmt::Write as _;
 
-    use domain::from_millis;
+    use domain::{RateWindow, from_millis};
 
     use super::*;
 
@@ -249,6 +370,10 @@ mod tests {
         let name = HeartbeatName::parse("Nightly-Backup").unwrap();
         let slack = Lane::of(&Receiver::Slack { channel: "C0ALERTS".to_owned() });
         let pagerduty = Lane::of(&Receiver::PagerDuty { service_id: service });
+        let target_id = TargetId::new(6);
+        let target = Lane::of(&Receiver::Target { kind: TargetKind::Webhook, service_id: service, target_id });
+        let webhook = Lane::of(&Receiver::Webhook { webhook_id: WebhookId::new(8) });
+        let delivery = DeliveryId::at(at, [2; 10]);
         let items = [
             ("service: state", Key::service(service)),
             ("service: profile", Key::profile(service)),
@@ -256,15 +381,37 @@ mod tests {
             ("heartbeat", Key::heartbeat(service, heartbeat)),
             ("idempotency key", Key::repeat(service, "8f14e45f")),
             ("alert", Key::alert(alert)),
-            ("notice", Key::notice(alert, notice)),
+            ("notice", Key::notice(NoticeOwner::Alert(alert), notice)),
+            ("announcement", Key::notice(NoticeOwner::Window(WindowId::new(5)), notice)),
             ("lane entry: Slack", Key::lane_entry(&slack, notice)),
             ("lane entry: PagerDuty", Key::lane_entry(&pagerduty, notice)),
+            ("lane entry: target", Key::lane_entry(&target, notice)),
+            ("lane entry: webhook", Key::delivery_entry(&webhook, delivery)),
+            ("delivery", Key::delivery(WebhookId::new(8), delivery)),
             ("printed notice", Key::printed(notice)),
             ("API key", Key::api_key(api_key)),
-            ("API key's name", Key::api_key_name("Deploy")),
+            ("API key's name", Key::name("api-key", "Deploy")),
+            ("team", Key::team(TeamId::new(2))),
+            ("team's name", Key::name("team", "Platform")),
+            ("schedule", Key::schedule(ScheduleId::new(4))),
+            ("schedule's name", Key::name("schedule", "Office")),
+            ("maintenance window", Key::window(WindowId::new(5))),
+            ("window's name", Key::name("window", "Upgrade")),
+            ("notification target", Key::target(service, TargetId::new(6))),
+            ("webhook", Key::webhook(WebhookId::new(8))),
+            ("webhook's scope", Key::webhook_scope(WebhookId::new(8))),
             ("counter: services", Key::counter("service")),
             ("counter: alerts", Key::counter("alert")),
             ("counter: API keys", Key::counter("api-key")),
+            ("counter: teams", Key::counter("team")),
+            ("counter: schedules", Key::counter("schedule")),
+            ("counter: windows", Key::counter("window")),
+            ("counter: targets", Key::counter("target")),
+            ("counter: webhooks", Key::counter("webhook")),
+            ("targets of a service", Key::counter("target#7")),
+            ("webhooks of a service", Key::counter("webhook#7")),
+            ("webhooks of all", Key::counter("webhook#all")),
+            ("requests in a minute", Key::limit(api_key, RequestClass::Heartbeats, RateWindow::minute_of(at))),
             ("gauges", Key::stats()),
         ];
         let collections = [
@@ -273,6 +420,9 @@ mod tests {
             ("open alerts", Collection::OpenAlerts, alert.get()),
             ("closed alerts", Collection::ClosedAlerts, alert.get()),
             ("API keys", Collection::ApiKeys, api_key.get()),
+            ("webhooks", Collection::Webhooks, 8),
+            ("webhooks of a service", Collection::WebhooksFor(Some(service)), 8),
+            ("webhooks of all", Collection::WebhooksFor(None), 8),
         ];
         let mut text = format!("{:<22} {:<46} {SK}\n", "item", PK);
         for (item, Key { pk, sk }) in &items {
@@ -300,7 +450,30 @@ mod tests {
     fn a_row_that_can_come_due_reads_back_from_its_key() {
         let id = NoticeId::at(from_millis(1_790_000_000_123), [1; 10]);
         assert_eq!(Key::service(ServiceId::new(7)).row_kind(), Some(RowKind::Service(ServiceId::new(7))));
-        assert_eq!(Key::notice(AlertId::new(3), id).row_kind(), Some(RowKind::Notice(AlertId::new(3), id)));
+        for owner in [NoticeOwner::Alert(AlertId::new(3)), NoticeOwner::Window(WindowId::new(5))] {
+            assert_eq!(Key::notice(owner, id).row_kind(), Some(RowKind::Notice(owner, id)));
+        }
+        let (window, webhook) = (WindowId::new(5), WebhookId::new(8));
+        assert_eq!(Key::window(window).row_kind(), Some(RowKind::Window(window)));
+        let delivery = DeliveryId::at(from_millis(1_790_000_000_123), [2; 10]);
+        assert_eq!(Key::delivery(webhook, delivery).row_kind(), Some(RowKind::Delivery(webhook, delivery)));
         assert_eq!(Key::alert(AlertId::new(3)).row_kind(), None);
+    }
+
+    #[test]
+    fn a_partition_holds_its_rows_in_the_order_of_their_ids_and_nothing_else() {
+        let targets = Partition::targets(ServiceId::new(7));
+        let (low, high) = targets.range(None);
+        for id in [1, 9, 10, i64::MAX] {
+            let Key { pk, sk } = Key::target(ServiceId::new(7), TargetId::new(id));
+            assert_eq!((pk, id_in(&sk)), (targets.pk.clone(), Some(id)));
+            assert!((low.clone()..=high.clone()).contains(&sk), "{sk}");
+        }
+        for other in ["profile", "state"] {
+            assert!(!(low.clone()..=high.clone()).contains(&other.to_owned()));
+        }
+        let older = targets.range(Some(10)).1;
+        assert!(older < Key::target(ServiceId::new(7), TargetId::new(10)).sk);
+        assert_eq!(older, Key::target(ServiceId::new(7), TargetId::new(9)).sk);
     }
 }

@@ -1,7 +1,9 @@
 //! Lanes: what each receiver is owed, in order. Whoever holds an entry is the lane's only sender.
 
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use chrono::{DateTime, Utc};
-use domain::{AlertId, Notice, NoticeId, from_millis, to_millis};
+use domain::{AlertId, DeliveryId, NoticeId, NoticeOwner, WindowId, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Item, corrupt, number, text};
@@ -9,11 +11,14 @@ use crate::keys::{Key, Lane};
 use crate::table::{Commit, IS_NEW, Writes, refused};
 use crate::{Error, Table};
 
-/// One notice in one receiver's lane.
+/// What one receiver is owed, at its place in the receiver's lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneEntry {
-    pub notice_id: NoticeId,
-    pub alert_id: AlertId,
+    /// Its place: the id of what is owed, which sorts by time.
+    pub place: String,
+    pub owed: Owed,
+    /// Whether another receiver waits for its turn, should this one fail.
+    pub others_wait: bool,
     /// Sends that failed.
     pub attempts: u32,
     /// Until then it is somebody's to send, or waits to be tried again.
@@ -22,7 +27,18 @@ pub struct LaneEntry {
     pub holder: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owed {
+    Notice(NoticeOwner, NoticeId),
+    Delivery(DeliveryId),
+}
+
 impl LaneEntry {
+    /// Whether somebody is sending it, and so nothing else in its lane. An entry that only waits is nobody's.
+    pub fn is_leased(&self, now: DateTime<Utc>, dead: impl Fn(&str) -> bool) -> bool {
+        self.holder.is_some() && self.is_held(now, dead)
+    }
+
     /// Whether nobody else may send now. `dead` tells a holder that is known to be gone.
     pub fn is_held(&self, now: DateTime<Utc>, dead: impl Fn(&str) -> bool) -> bool {
         self.held_until.is_some_and(|until| until > now) && !self.holder.as_deref().is_some_and(dead)
@@ -31,8 +47,13 @@ impl LaneEntry {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct LaneItem {
-    alert_id: i64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alert_id: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window_id: Option<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    others_wait: bool,
+    #[serde(default, skip_serializing_if = "item::is_zero")]
     attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held_until: Option<i64>,
@@ -40,15 +61,33 @@ struct LaneItem {
     holder: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(n: &u32) -> bool {
-    *n == 0
+impl LaneItem {
+    fn of(owner: Option<NoticeOwner>) -> Self {
+        let (alert_id, window_id) = match owner {
+            Some(NoticeOwner::Alert(id)) => (Some(id.get()), None),
+            Some(NoticeOwner::Window(id)) => (None, Some(id.get())),
+            None => (None, None),
+        };
+        Self { alert_id, window_id, others_wait: false, attempts: 0, held_until: None, holder: None }
+    }
 }
 
 impl Writes {
-    pub(crate) fn join_lane(&mut self, table: &Table, lane: &Lane, notice: &Notice) -> Result<(), Error> {
-        let body = LaneItem { alert_id: notice.alert.id.get(), attempts: 0, held_until: None, holder: None };
-        self.table_put(table, item::write(&Key::lane_entry(lane, notice.id), &body)?, Some(IS_NEW))
+    pub(crate) fn join_lane(
+        &mut self,
+        table: &Table,
+        lane: &Lane,
+        owner: NoticeOwner,
+        id: NoticeId,
+        others_wait: bool,
+    ) -> Result<(), Error> {
+        let entry = LaneItem { others_wait, ..LaneItem::of(Some(owner)) };
+        self.table_put(table, item::write(&Key::lane_entry(lane, id), &entry)?, Some(IS_NEW))
+    }
+
+    /// Puts a delivery into its webhook's lane, in place of what an earlier order of it left there.
+    pub(crate) fn queue_delivery(&mut self, table: &Table, lane: &Lane, id: DeliveryId) -> Result<(), Error> {
+        self.table_put(table, item::write(&Key::delivery_entry(lane, id), &LaneItem::of(None))?, None)
     }
 }
 
@@ -80,7 +119,7 @@ impl Table {
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(Key::lane_entry(lane, entry.notice_id).attributes()))
+            .set_key(Some(entry.key(lane).attributes()))
             .update_expression("SET held_until = :until, holder = :holder")
             .expression_attribute_values(":until", number(to_millis(until)))
             .expression_attribute_values(":holder", text(holder));
@@ -108,7 +147,7 @@ impl Table {
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(Key::lane_entry(lane, entry.notice_id).attributes()))
+            .set_key(Some(entry.key(lane).attributes()))
             .update_expression("SET held_until = :until, attempts = :attempts REMOVE holder")
             .condition_expression(
                 "attribute_exists(pk) AND (held_until = :lease OR attribute_not_exists(held_until) OR held_until <= :now)",
@@ -123,18 +162,70 @@ impl Table {
     }
 
     /// Takes an entry out of its lane: it was sent, or given up.
-    pub async fn leave_lane(&self, lane: &Lane, notice: NoticeId) -> Result<(), Error> {
-        self.delete(&Key::lane_entry(lane, notice)).await
+    pub async fn leave_lane(&self, lane: &Lane, entry: &LaneEntry) -> Result<(), Error> {
+        self.delete(&entry.key(lane)).await
+    }
+
+    /// Takes an entry out of its lane if it is still held by this `lease`: it may have been queued anew.
+    pub async fn leave_lane_leased(&self, lane: &Lane, entry: &LaneEntry, lease: DateTime<Utc>) -> Result<(), Error> {
+        let sent = self
+            .client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(entry.key(lane).attributes()))
+            .condition_expression("held_until = :lease")
+            .expression_attribute_values(":lease", number(to_millis(lease)))
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// Puts a delivery into its webhook's lane, if it is not there.
+    pub async fn queue_delivery_again(&self, lane: &Lane, id: DeliveryId) -> Result<(), Error> {
+        let item = item::write(&Key::delivery_entry(lane, id), &LaneItem::of(None))?;
+        let sent = self.client.put_item().table_name(&self.name).set_item(Some(item)).condition_expression(IS_NEW);
+        match sent.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(error.into()),
+            },
+        }
+    }
+}
+
+impl LaneEntry {
+    fn key(&self, lane: &Lane) -> Key {
+        match self.owed {
+            Owed::Notice(_, id) => Key::lane_entry(lane, id),
+            Owed::Delivery(id) => Key::delivery_entry(lane, id),
+        }
     }
 }
 
 fn read(item: Item) -> Result<LaneEntry, Error> {
     let key = Key::of(&item);
-    let LaneItem { alert_id, attempts, held_until, holder } = item::read(item)?;
-    let notice_id = key.as_ref().map_or("", |key| key.sk.as_str()).parse();
+    let LaneItem { alert_id, window_id, others_wait, attempts, held_until, holder } = item::read(item)?;
+    let place = key.as_ref().map_or("", |key| key.sk.as_str());
+    let owner = match (alert_id, window_id) {
+        (Some(id), _) => Some(NoticeOwner::Alert(AlertId::new(id))),
+        (None, Some(id)) => Some(NoticeOwner::Window(WindowId::new(id))),
+        (None, None) => None,
+    };
+    let owed = match owner {
+        Some(owner) => place.parse().map(|id| Owed::Notice(owner, id)),
+        None => place.parse().map(Owed::Delivery),
+    };
     Ok(LaneEntry {
-        notice_id: notice_id.map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?,
-        alert_id: AlertId::new(alert_id),
+        place: place.to_owned(),
+        owed: owed.map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?,
+        others_wait,
         attempts,
         held_until: held_until.map(from_millis),
         holder,

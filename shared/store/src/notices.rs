@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{AlertId, Notice, NoticeId, NoticeKind, Outcome, from_millis, to_millis};
+use domain::{
+    AlertId, Announcement, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, ServiceKey, Stage, Subject, TargetId,
+    from_millis, to_millis,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::alerts::AlertItem;
-use crate::item::{self, Item, corrupt, number, text};
+use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Key, Lane, NOTICE_PREFIX, RowKind, alert_pk, printed_pk};
-use crate::table::{Commit, IS_NEW, Writes, refused};
+use crate::table::{Commit, IS_NEW, Page, Writes, refused};
 use crate::{Error, Table};
 
 /// How long a notice's hand-over may take before the sweep hands it over again.
@@ -21,13 +24,35 @@ const HAND_OVER: TimeDelta = TimeDelta::seconds(30);
 struct NoticeItem {
     kind: String,
     at: i64,
-    alert: AlertItem,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alert: Option<AlertItem>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    announcement: Option<AnnouncementItem>,
     /// By lane.
     outcomes: BTreeMap<String, OutcomeItem>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+struct AnnouncementItem {
+    name: String,
+    services: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+}
+
+const BEGAN: &str = "began";
+const ENDED: &str = "ended";
+
+#[derive(Debug, Serialize, Deserialize)]
 struct OutcomeItem {
+    /// Its place in the order of telling.
+    n: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target_id: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service_key: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    waits: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,33 +65,60 @@ struct PrintedItem {
     expires_at: i64,
 }
 
+impl OutcomeItem {
+    fn of(n: usize, outcome: &Outcome) -> Self {
+        let Outcome { receiver: _, target_id, service_key, waits, at, error } = outcome;
+        Self {
+            n,
+            target_id: target_id.map(TargetId::get),
+            service_key: service_key.as_ref().map(|key| key.reveal().to_owned()),
+            waits: *waits,
+            at: at.map(to_millis),
+            error: error.clone(),
+        }
+    }
+}
+
 impl Writes {
-    /// Adds a notice and its place in each receiver's lane.
+    /// Adds a notice and its place in the lane of each receiver whose turn it is.
     pub fn add_notice(&mut self, table: &Table, notice: &Notice) -> Result<(), Error> {
-        let Notice { id, kind, at, alert, outcomes } = notice;
-        let key = Key::notice(alert.id, *id);
+        let Notice { id, at, subject, outcomes } = notice;
+        let key = Key::notice(notice.owner(), *id);
+        let (kind, alert, announcement) = match subject {
+            Subject::Alert { kind, alert } => (kind.as_str(), Some(AlertItem::of(alert)), None),
+            Subject::Maintenance(Announcement { window_id: _, name, services, stage }) => {
+                let (kind, until) = match stage {
+                    Stage::Began { until } => (BEGAN, *until),
+                    Stage::Ended => (ENDED, None),
+                };
+                let item = AnnouncementItem { name: name.clone(), services: *services, until: until.map(to_millis) };
+                (kind, None, Some(item))
+            }
+        };
+        let by_lane =
+            |(n, outcome): (usize, &Outcome)| (Lane::of(&outcome.receiver).to_string(), OutcomeItem::of(n, outcome));
         let body = NoticeItem {
-            kind: kind.as_str().to_owned(),
+            kind: kind.to_owned(),
             at: to_millis(*at),
-            alert: AlertItem::of(alert),
-            outcomes: outcomes
-                .iter()
-                .map(|outcome| (Lane::of(&outcome.receiver).to_string(), OutcomeItem { at: None, error: None }))
-                .collect(),
+            alert,
+            announcement,
+            outcomes: outcomes.iter().enumerate().map(by_lane).collect(),
         };
         let mut item = item::write(&key, &body)?;
-        item::set_due(&mut item, &key, Some(to_millis(*at + HAND_OVER)));
+        let due_at = (!notice.is_settled()).then(|| to_millis(*at + HAND_OVER));
+        item::set_due(&mut item, &key, due_at);
         self.table_put(table, item, Some(IS_NEW))?;
-        for outcome in outcomes {
-            self.join_lane(table, &Lane::of(&outcome.receiver), notice)?;
+        let others_wait = outcomes.iter().any(|outcome| outcome.waits);
+        for outcome in outcomes.iter().filter(|outcome| outcome.is_owed()) {
+            self.join_lane(table, &Lane::of(&outcome.receiver), notice.owner(), *id, others_wait)?;
         }
         Ok(())
     }
 }
 
 impl Table {
-    pub async fn notice(&self, alert: AlertId, id: NoticeId) -> Result<Option<Notice>, Error> {
-        self.get(&Key::notice(alert, id), true).await?.map(read).transpose()
+    pub async fn notice(&self, owner: NoticeOwner, id: NoticeId) -> Result<Option<Notice>, Error> {
+        self.get(&Key::notice(owner, id), true).await?.map(read).transpose()
     }
 
     /// An alert's notices, in their order.
@@ -92,29 +144,27 @@ impl Table {
     /// Records what became of a notice at one receiver, once; the last one ends the notice's timer.
     /// Answers whether the timer must still be ended: two that settle at once do not see each other before.
     pub async fn settle(&self, notice: &Notice, outcome: &Outcome) -> Result<bool, Error> {
-        let key = Key::notice(notice.alert.id, notice.id);
-        let others_settled =
-            notice.outcomes.iter().filter(|other| other.receiver != outcome.receiver).all(|other| other.at.is_some());
-        let mut update = "SET outcomes.#lane = :outcome".to_owned();
+        let key = Key::notice(notice.owner(), notice.id);
+        let others_settled = !notice.outcomes.iter().any(|other| other.receiver != outcome.receiver && other.is_owed());
+        let mut update = Self::outcome_expression(outcome);
         if others_settled {
             update.push_str(" REMOVE due_shard, due_at, due_failures");
         }
-        let body = OutcomeItem { at: outcome.at.map(to_millis), error: outcome.error.clone() };
-        let body: Item = serde_dynamo::to_item(&body).map_err(|source| corrupt(Some(&key), source))?;
-        let sent = self
+        let mut request = self
             .client
             .update_item()
             .table_name(&self.name)
             .set_key(Some(key.attributes()))
             .update_expression(update)
-            .condition_expression("attribute_exists(outcomes.#lane) AND attribute_not_exists(outcomes.#lane.#at)")
-            .expression_attribute_names("#lane", Lane::of(&outcome.receiver).to_string())
-            .expression_attribute_names("#at", "at")
-            .expression_attribute_values(":outcome", AttributeValue::M(body))
-            .return_values(ReturnValue::AllNew)
-            .send()
-            .await;
-        match sent {
+            .condition_expression(UNSETTLED)
+            .return_values(ReturnValue::AllNew);
+        for (name, value) in outcome_names(outcome) {
+            request = request.expression_attribute_names(name, value);
+        }
+        for (name, value) in outcome_values(outcome) {
+            request = request.expression_attribute_values(name, value);
+        }
+        match request.send().await {
             Ok(answer) if !others_settled => {
                 Ok(answer.attributes.map(read).transpose()?.is_some_and(|notice| notice.is_settled()))
             }
@@ -123,12 +173,39 @@ impl Table {
         }
     }
 
+    /// Records that a notice failed at one receiver, and gives the next one its turn, in one transaction. Its alert must be
+    /// open: whoever closes it tells its end to all who had their turn.
+    pub async fn pass_on(&self, notice: &Notice, failed: &Outcome, next: &Outcome) -> Result<Commit, Error> {
+        let lane = Lane::of(&next.receiver);
+        let mut diff = Diff {
+            expression: format!("{}, outcomes.#next.#waits = :no", Self::outcome_expression(failed)),
+            names: outcome_names(failed).into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            values: outcome_values(failed).into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        };
+        diff.names.insert("#next".to_owned(), lane.to_string());
+        diff.names.insert("#waits".to_owned(), "waits".to_owned());
+        diff.values.insert(":no".to_owned(), AttributeValue::Bool(false));
+        let mut writes = Writes::new();
+        writes.table_update(self, &Key::notice(notice.owner(), notice.id), diff, UNSETTLED, [])?;
+        let others_wait = notice.outcomes.iter().any(|other| other.waits && other.receiver != next.receiver);
+        writes.join_lane(self, &lane, notice.owner(), notice.id, others_wait)?;
+        if let NoticeOwner::Alert(alert) = notice.owner() {
+            writes.pass_on_alert(self, alert)?;
+        }
+        self.commit(writes).await
+    }
+
+    fn outcome_expression(outcome: &Outcome) -> String {
+        let error = if outcome.error.is_some() { ", outcomes.#lane.#error = :error" } else { "" };
+        format!("SET outcomes.#lane.#at = :at{error}")
+    }
+
     /// Ends a settled notice's timer.
     pub async fn end_notice(&self, notice: &Notice) -> Result<(), Error> {
         self.client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(Key::notice(notice.alert.id, notice.id).attributes()))
+            .set_key(Some(Key::notice(notice.owner(), notice.id).attributes()))
             .update_expression("REMOVE due_shard, due_at, due_failures")
             .condition_expression("attribute_exists(pk)")
             .send()
@@ -142,7 +219,7 @@ impl Table {
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(Key::notice(notice.alert.id, notice.id).attributes()))
+            .set_key(Some(Key::notice(notice.owner(), notice.id).attributes()))
             .update_expression("SET due_at = :at REMOVE due_failures")
             .condition_expression("attribute_exists(due_at)")
             .expression_attribute_values(":at", number(to_millis(at)))
@@ -160,19 +237,8 @@ impl Table {
     }
 
     /// What was printed, newest first.
-    pub async fn printed(&self, after: Option<NoticeId>, limit: usize) -> Result<Vec<(NoticeId, String)>, Error> {
-        let before = after.map_or_else(|| "g".to_owned(), |id| id.to_string());
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .key_condition_expression("pk = :p AND sk < :s")
-            .expression_attribute_values(":p", text(printed_pk()))
-            .expression_attribute_values(":s", text(before))
-            .scan_index_forward(false)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send()
-            .await?;
+    pub async fn printed(&self, after: Option<NoticeId>, limit: usize) -> Result<Page<(NoticeId, String)>, Error> {
+        let (items, more) = self.newest(printed_pk(), after.map(|id| id.to_string()), limit).await?;
         let read = |item: Item| -> Result<_, Error> {
             let key = Key::of(&item);
             let id = key.as_ref().map_or("", |key| key.sk.as_str()).parse();
@@ -180,28 +246,61 @@ impl Table {
             let PrintedItem { text, expires_at: _ } = item::read(item)?;
             Ok((id, text))
         };
-        answer.items.unwrap_or_default().into_iter().map(read).collect()
+        let items = items.into_iter().map(read).collect::<Result<Vec<(NoticeId, String)>, Error>>()?;
+        let next = if more { items.last().map(|(id, _)| id.to_string()) } else { None };
+        Ok(Page { items, next })
     }
+}
+
+/// That a receiver has not answered yet.
+const UNSETTLED: &str = "attribute_exists(outcomes.#lane) AND attribute_not_exists(outcomes.#lane.#at)";
+
+fn outcome_names(outcome: &Outcome) -> Vec<(&'static str, String)> {
+    let mut names = vec![("#lane", Lane::of(&outcome.receiver).to_string()), ("#at", "at".to_owned())];
+    names.extend(outcome.error.is_some().then(|| ("#error", "error".to_owned())));
+    names
+}
+
+fn outcome_values(outcome: &Outcome) -> Vec<(&'static str, AttributeValue)> {
+    let at = outcome.at.map(to_millis).unwrap_or_default();
+    let error = outcome.error.as_ref().map(|error| (":error", text(error)));
+    [(":at", number(at))].into_iter().chain(error).collect()
 }
 
 fn read(item: Item) -> Result<Notice, Error> {
     let key = Key::of(&item);
-    let Some(RowKind::Notice(alert, id)) = key.as_ref().and_then(Key::row_kind) else {
+    let Some(RowKind::Notice(owner, id)) = key.as_ref().and_then(Key::row_kind) else {
         return Err(corrupt(key.as_ref(), "not a notice's key"));
     };
-    let NoticeItem { kind, at, alert: copy, outcomes } = item::read(item)?;
+    let NoticeItem { kind, at, alert, announcement, outcomes } = item::read(item)?;
     let invalid = |source: domain::Invalid| corrupt(key.as_ref(), source);
-    let kind = NoticeKind::ALL
+    let unknown = || corrupt(key.as_ref(), "an unknown kind of notice");
+    let subject = match (owner, alert, announcement) {
+        (NoticeOwner::Alert(id), Some(alert), _) => {
+            let kind = NoticeKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or_else(unknown)?;
+            Subject::Alert { kind, alert: Box::new(alert.into_alert(id).map_err(invalid)?) }
+        }
+        (NoticeOwner::Window(window_id), _, Some(AnnouncementItem { name, services, until })) => {
+            let stage = match kind.as_str() {
+                BEGAN => Stage::Began { until: until.map(from_millis) },
+                ENDED => Stage::Ended,
+                _ => return Err(unknown()),
+            };
+            Subject::Maintenance(Announcement { window_id, name, services, stage })
+        }
+        (NoticeOwner::Alert(_) | NoticeOwner::Window(_), _, _) => return Err(unknown()),
+    };
+    let mut outcomes = outcomes
         .into_iter()
-        .find(|known| known.as_str() == kind)
-        .ok_or_else(|| corrupt(key.as_ref(), "an unknown kind of notice"))?;
-    let outcomes = outcomes
-        .into_iter()
-        .map(|(lane, OutcomeItem { at, error })| {
+        .map(|(lane, OutcomeItem { n, target_id, service_key, waits, at, error })| {
             let receiver = Lane::parse(&lane).and_then(|lane| lane.receiver());
             let receiver = receiver.ok_or_else(|| corrupt(key.as_ref(), "an unknown lane"))?;
-            Ok(Outcome { receiver, at: at.map(from_millis), error })
+            let target_id = target_id.map(TargetId::new);
+            let service_key = service_key.map(ServiceKey::parse).transpose().map_err(invalid)?;
+            Ok((n, Outcome { receiver, target_id, service_key, waits, at: at.map(from_millis), error }))
         })
-        .collect::<Result<_, Error>>()?;
-    Ok(Notice { id, kind, at: from_millis(at), alert: copy.into_alert(alert).map_err(invalid)?, outcomes })
+        .collect::<Result<Vec<_>, Error>>()?;
+    outcomes.sort_unstable_by_key(|(n, _)| *n);
+    let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+    Ok(Notice { id, at: from_millis(at), subject, outcomes })
 }

@@ -78,3 +78,47 @@ fn key_schema((hash, range): KeyPair) -> Result<[KeySchemaElement; 2], BuildErro
         KeySchemaElement::builder().attribute_name(range).key_type(KeyType::Range).build()?,
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    const TEMPLATE: &str = include_str!("../../../template.yaml");
+
+    /// The definition as `template.yaml` writes it.
+    fn as_in_the_template() -> String {
+        let mut text = String::new();
+        let key = |text: &mut String, indent: &str, (hash, range): KeyPair| {
+            writeln!(text, "{indent}KeySchema:").unwrap();
+            writeln!(text, "{indent}  - {{AttributeName: {hash}, KeyType: HASH}}").unwrap();
+            writeln!(text, "{indent}  - {{AttributeName: {range}, KeyType: RANGE}}").unwrap();
+        };
+        writeln!(text, "      TimeToLiveSpecification:").unwrap();
+        writeln!(text, "        AttributeName: {}", TABLE.time_to_live).unwrap();
+        writeln!(text, "        Enabled: true").unwrap();
+        writeln!(text, "      AttributeDefinitions:").unwrap();
+        for (name, kind) in TABLE.attributes {
+            writeln!(text, "        - {{AttributeName: {name}, AttributeType: {kind}}}").unwrap();
+        }
+        key(&mut text, "      ", TABLE.key);
+        writeln!(text, "      GlobalSecondaryIndexes:").unwrap();
+        for (name, pair) in TABLE.indexes {
+            writeln!(text, "        - IndexName: {name}").unwrap();
+            key(&mut text, "          ", pair);
+            writeln!(text, "          Projection: {{ProjectionType: KEYS_ONLY}}").unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn the_template_has_the_same_table() {
+        let (_, table) = TEMPLATE.split_once("\n  Table:\n").unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
+        let start = table.find("      TimeToLiveSpecification:").unwrap();
+        let found = format!("{}\n", &table[start..]);
+        assert_eq!(found, as_in_the_template(), "template.yaml must end its table with this");
+        assert!(table[..start].contains("BillingMode: PAY_PER_REQUEST"));
+    }
+}

@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 use domain::{
-    AlertId, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile, Pulse, Rule, Service,
-    ServiceId, Stamp, Status, from_millis, to_millis,
+    AlertId, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile, Pulse, Rule, ScheduleId,
+    Service, ServiceId, Stamp, Status, TeamId, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -206,9 +206,13 @@ pub(crate) struct ProfileItem {
     heartbeat_name: String,
     service_name: String,
     team: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    team_id: Option<i64>,
     priority: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     runbook: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schedule_id: Option<i64>,
     notification_mode: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_duration_ms: Option<u64>,
@@ -224,8 +228,10 @@ pub(crate) fn profile_item(id: ServiceId, profile: &Profile) -> Result<Item, Err
         heartbeat_name,
         service_name,
         team,
+        team_id,
         priority,
         runbook,
+        schedule_id,
         notification_mode,
         max_duration_ms,
         date_added,
@@ -235,8 +241,10 @@ pub(crate) fn profile_item(id: ServiceId, profile: &Profile) -> Result<Item, Err
         heartbeat_name: heartbeat_name.as_str().to_owned(),
         service_name: service_name.as_str().to_owned(),
         team: team.as_str().to_owned(),
+        team_id: team_id.map(TeamId::get),
         priority: priority.as_str().to_owned(),
         runbook: runbook.clone(),
+        schedule_id: schedule_id.map(ScheduleId::get),
         notification_mode: notification_mode.as_str().to_owned(),
         max_duration_ms: *max_duration_ms,
         date_added: to_millis(*date_added),
@@ -253,8 +261,10 @@ impl ProfileItem {
             heartbeat_name,
             service_name,
             team,
+            team_id,
             priority,
             runbook,
+            schedule_id,
             notification_mode,
             max_duration_ms,
             date_added,
@@ -266,8 +276,10 @@ impl ProfileItem {
             heartbeat_name: HeartbeatName::parse(heartbeat_name)?,
             service_name: Label::parse("service_name", service_name, Profile::MAX_LABEL_CHARS)?,
             team: Label::parse("team", team, Profile::MAX_LABEL_CHARS)?,
+            team_id: team_id.map(TeamId::new),
             priority: priority.parse::<Priority>()?,
             runbook,
+            schedule_id: schedule_id.map(ScheduleId::new),
             notification_mode: notification_mode.parse::<NotificationMode>()?,
             max_duration_ms,
             date_added: from_millis(date_added),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use chrono::{DateTime, Utc};
-use domain::{Profile, Service, ServiceId, Stamp, Status, to_millis};
+use domain::{GIVE_UP_AFTER, Profile, Service, ServiceId, Stamp, Status, to_millis};
 
 use crate::item::{self, Diff, Item, corrupt, number};
 use crate::keys::{Collection, DUE_AT, DUE_SHARD, Key, LIST_PK, LIST_SK, service_id_of};
@@ -206,8 +206,9 @@ impl Table {
         Ok(commit)
     }
 
-    /// Removes a deleted service's last row.
-    pub async fn remove_service(&self, id: ServiceId) -> Result<(), Error> {
+    /// Removes a deleted service's last row. Its targets go as well, once no notice can be on its way to them.
+    pub async fn remove_service(&self, id: ServiceId, now: DateTime<Utc>) -> Result<(), Error> {
+        self.expire_targets(id, now + GIVE_UP_AFTER * 2).await?;
         self.delete(&Key::service(id)).await
     }
 

@@ -2,14 +2,17 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, KeysAndAttributes, Put, TransactWriteItem, Update,
+};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::Error;
 use crate::item::{Diff, Item};
-use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK};
+use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, Partition};
+use crate::{Error, patience};
 
 /// Medic's table.
 #[derive(Debug, Clone)]
@@ -45,8 +48,9 @@ const CONFLICT_RETRIES: usize = 3;
 const BATCH: usize = 100;
 
 impl Table {
-    pub fn new(client: Client, name: impl Into<String>) -> Self {
-        Self { client, name: name.into() }
+    /// The table `name`, reached as `config` says but for what `retries` sets.
+    pub fn new(config: aws_sdk_dynamodb::config::Builder, name: impl Into<String>) -> Self {
+        Self { client: Client::from_conf(patience::apply(config).build()), name: name.into() }
     }
 
     pub(crate) async fn get(&self, key: &Key, consistent: bool) -> Result<Option<Item>, Error> {
@@ -193,6 +197,47 @@ impl Table {
         Ok(Page { items: items.iter().filter_map(Key::of).collect(), next })
     }
 
+    /// One page of a partition's rows, consistently and newest first. `before` is the id where the page before it ended.
+    pub(crate) async fn rows(
+        &self,
+        partition: &Partition,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<(Vec<Item>, bool), Error> {
+        let (low, high) = partition.range(before);
+        let query = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :p AND sk BETWEEN :low AND :high")
+            .expression_attribute_values(":p", AttributeValue::S(partition.pk.clone()))
+            .expression_attribute_values(":low", AttributeValue::S(low))
+            .expression_attribute_values(":high", AttributeValue::S(high))
+            .scan_index_forward(false)
+            .consistent_read(true);
+        first(query, limit).await
+    }
+
+    /// One page of a partition whose sort keys are ids that sort by time: newest first, those before `before`. Consistent.
+    pub(crate) async fn newest(
+        &self,
+        pk: String,
+        before: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Item>, bool), Error> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :p AND sk < :s")
+            .expression_attribute_values(":p", AttributeValue::S(pk))
+            // Ids are UUIDs, which sort before this.
+            .expression_attribute_values(":s", AttributeValue::S(before.unwrap_or_else(|| "g".to_owned())))
+            .scan_index_forward(false)
+            .consistent_read(true);
+        first(query, limit).await
+    }
+
     /// Counts a collection, reading a page at a time.
     pub(crate) async fn count(&self, collection: &Collection<'_>) -> Result<i64, Error> {
         let mut pages = self
@@ -217,6 +262,20 @@ impl Table {
     pub async fn ping(&self) -> Result<(), Error> {
         self.get(&Key::stats(), false).await.map(|_| ())
     }
+}
+
+/// The first items of a query, and whether there are more. An answer may end early, at 1 MB.
+async fn first(query: QueryFluentBuilder, limit: usize) -> Result<(Vec<Item>, bool), Error> {
+    let wanted = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
+    let mut items = query.limit(wanted).into_paginator().items().send();
+    let mut found = Vec::new();
+    while let Some(item) = items.next().await {
+        if found.len() == limit {
+            return Ok((found, true));
+        }
+        found.push(item?);
+    }
+    Ok((found, false))
 }
 
 /// Whether a plain conditional update was made.
@@ -250,7 +309,7 @@ fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Option<Cancellatio
         Some(Cancellation::Condition)
     } else if codes.contains(&"TransactionConflict") {
         Some(Cancellation::Conflict)
-    } else if codes.iter().any(|code| matches!(*code, "ThrottlingError" | "ProvisionedThroughputExceeded")) {
+    } else if error.as_service_error().is_some_and(patience::is_throttled) {
         Some(Cancellation::Throttled)
     } else {
         None
@@ -278,13 +337,38 @@ impl Writes {
     }
 
     pub(crate) fn table_delete(&mut self, table: &Table, key: &Key, condition: &str) -> Result<(), Error> {
+        self.table_delete_seen(table, key, condition, [])
+    }
+
+    /// Removes an item if `condition` holds (its values are in `values`).
+    pub(crate) fn table_delete_seen(
+        &mut self,
+        table: &Table,
+        key: &Key,
+        condition: &str,
+        values: impl IntoIterator<Item = (&'static str, AttributeValue)>,
+    ) -> Result<(), Error> {
+        let values: Item = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let delete = Delete::builder()
+            .table_name(&table.name)
+            .set_key(Some(key.attributes()))
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(values).filter(|values| !values.is_empty()))
+            .build()
+            .map_err(|source| Error::Refused(Box::new(source)))?;
+        self.0.push(TransactWriteItem::builder().delete(delete).build());
+        Ok(())
+    }
+
+    /// Makes the other writes only if `condition` holds for an item.
+    pub(crate) fn table_check(&mut self, table: &Table, key: &Key, condition: &str) -> Result<(), Error> {
+        let check = ConditionCheck::builder()
             .table_name(&table.name)
             .set_key(Some(key.attributes()))
             .condition_expression(condition)
             .build()
             .map_err(|source| Error::Refused(Box::new(source)))?;
-        self.0.push(TransactWriteItem::builder().delete(delete).build());
+        self.0.push(TransactWriteItem::builder().condition_check(check).build());
         Ok(())
     }
 

@@ -1,0 +1,226 @@
+//! Deliveries: the outbox of webhooks, and the record of what came back. Written with their transition, due until they are
+//! settled, and kept for 30 days.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Delivery, DeliveryId, Receiver, ServiceId, WebhookId, from_millis, to_millis};
+use serde::{Deserialize, Serialize};
+
+use crate::item::{self, Diff, Item, corrupt, number};
+use crate::keys::{Collection, EXPIRES_AT, Key, Lane, RowKind};
+use crate::table::{Commit, IS_NEW, Page, Writes};
+use crate::{Error, Table};
+
+/// How long a delivery's hand-over may take before the sweep hands it over again.
+const HAND_OVER: TimeDelta = TimeDelta::seconds(30);
+const KEPT: TimeDelta = TimeDelta::days(30);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DeliveryItem {
+    service_id: i64,
+    event_type: String,
+    data: String,
+    status: String,
+    attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    response_status: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    response_body: Option<String>,
+    created_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<i64>,
+    expires_at: i64,
+    list_pk: String,
+    list_sk: String,
+}
+
+/// The lane of a webhook.
+fn lane(webhook_id: WebhookId) -> Lane {
+    Lane::of(&Receiver::Webhook { webhook_id })
+}
+
+fn delivery_item(delivery: &Delivery, due_at: Option<DateTime<Utc>>) -> Result<Item, Error> {
+    let Delivery {
+        id,
+        webhook_id,
+        service_id,
+        event_type,
+        data,
+        status,
+        attempts,
+        response_status,
+        response_body,
+        created_at,
+        next_attempt_at,
+    } = delivery;
+    let key = Key::delivery(*webhook_id, *id);
+    let body = DeliveryItem {
+        service_id: service_id.get(),
+        event_type: event_type.clone(),
+        data: data.clone(),
+        status: status.as_str().to_owned(),
+        attempts: *attempts,
+        response_status: *response_status,
+        response_body: response_body.clone(),
+        created_at: to_millis(*created_at),
+        next_attempt_at: next_attempt_at.map(to_millis),
+        expires_at: (*created_at + KEPT).timestamp(),
+        list_pk: Collection::Deliveries.pk(),
+        list_sk: id.to_string(),
+    };
+    let mut item = item::write(&key, &body)?;
+    item::set_due(&mut item, &key, due_at.map(to_millis));
+    Ok(item)
+}
+
+fn read(item: Item) -> Result<Delivery, Error> {
+    let key = Key::of(&item);
+    let Some(RowKind::Delivery(webhook_id, id)) = key.as_ref().and_then(Key::row_kind) else {
+        return Err(corrupt(key.as_ref(), "not a delivery's key"));
+    };
+    let DeliveryItem {
+        service_id,
+        event_type,
+        data,
+        status,
+        attempts,
+        response_status,
+        response_body,
+        created_at,
+        next_attempt_at,
+        expires_at: _,
+        list_pk: _,
+        list_sk: _,
+    } = item::read(item)?;
+    Ok(Delivery {
+        id,
+        webhook_id,
+        service_id: ServiceId::new(service_id),
+        event_type,
+        data,
+        status: status.parse().map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?,
+        attempts,
+        response_status,
+        response_body,
+        created_at: from_millis(created_at),
+        next_attempt_at: next_attempt_at.map(from_millis),
+    })
+}
+
+impl Writes {
+    /// Adds a delivery and its place in its webhook's lane.
+    pub fn add_delivery(&mut self, table: &Table, delivery: &Delivery) -> Result<(), Error> {
+        let item = delivery_item(delivery, Some(delivery.created_at + HAND_OVER))?;
+        self.table_put(table, item, Some(IS_NEW))?;
+        self.queue_delivery(table, &lane(delivery.webhook_id), delivery.id)
+    }
+}
+
+impl Table {
+    pub async fn delivery(&self, webhook: WebhookId, id: DeliveryId) -> Result<Option<Delivery>, Error> {
+        self.get(&Key::delivery(webhook, id), true).await?.map(read).transpose()
+    }
+
+    /// Finds a delivery by its id alone. The list that has it lags behind the table by moments.
+    pub async fn find_delivery(&self, id: DeliveryId, now: DateTime<Utc>) -> Result<Option<Delivery>, Error> {
+        let place = id.to_string();
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(crate::keys::LIST_INDEX)
+            .key_condition_expression("#p = :p AND #s = :s")
+            .expression_attribute_names("#p", crate::keys::LIST_PK)
+            .expression_attribute_names("#s", crate::keys::LIST_SK)
+            .expression_attribute_values(":p", item::text(Collection::Deliveries.pk()))
+            .expression_attribute_values(":s", item::text(place))
+            .send()
+            .await?;
+        let Some(key) = answer.items.unwrap_or_default().first().and_then(Key::of) else { return Ok(None) };
+        let found = self.get(&key, true).await?.filter(|item| !is_expired(item, now));
+        found.map(read).transpose()
+    }
+
+    /// Deliveries, newest first: of one webhook, or of all.
+    pub async fn deliveries(
+        &self,
+        webhook: Option<WebhookId>,
+        after: Option<DeliveryId>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Page<Delivery>, Error> {
+        let after = after.map(|id| id.to_string());
+        let (items, next) = if let Some(webhook) = webhook {
+            let (items, more) = self.newest(crate::keys::deliveries_pk(webhook), after, limit).await?;
+            let next = if more { items.last().and_then(Key::of).map(|key| key.sk) } else { None };
+            (items, next)
+        } else {
+            let page = self.list(&Collection::Deliveries, after.as_deref(), limit).await?;
+            (self.get_many(page.items).await?, page.next)
+        };
+        let items = items.into_iter().filter(|item| !is_expired(item, now)).map(read);
+        let mut items = items.collect::<Result<Vec<_>, _>>()?;
+        items.sort_unstable_by_key(|delivery| std::cmp::Reverse(delivery.id));
+        Ok(Page { items, next })
+    }
+
+    /// Puts a delivery into its webhook's lane, if it is not there: one that is not settled must be.
+    pub async fn queue_again(&self, delivery: &Delivery) -> Result<(), Error> {
+        self.queue_delivery_again(&lane(delivery.webhook_id), delivery.id).await
+    }
+
+    /// Records how a delivery stands after an attempt, if it stands as it was read. `due_at` is when to look again,
+    /// should the message for the next attempt be lost.
+    pub async fn record_attempt(
+        &self,
+        old: &Delivery,
+        new: &Delivery,
+        due_at: Option<DateTime<Utc>>,
+    ) -> Result<Commit, Error> {
+        let mut writes = Writes::new();
+        self.delivery_change(&mut writes, old, new, due_at)?;
+        self.single_update(writes).await
+    }
+
+    /// Orders a delivery anew, if it stands as it was read.
+    pub async fn redeliver(&self, old: &Delivery, new: &Delivery, now: DateTime<Utc>) -> Result<Commit, Error> {
+        let mut writes = Writes::new();
+        self.delivery_change(&mut writes, old, new, Some(now + HAND_OVER))?;
+        writes.queue_delivery(self, &lane(new.webhook_id), new.id)?;
+        self.commit(writes).await
+    }
+
+    fn delivery_change(
+        &self,
+        writes: &mut Writes,
+        old: &Delivery,
+        new: &Delivery,
+        due_at: Option<DateTime<Utc>>,
+    ) -> Result<(), Error> {
+        let (before, after) = (delivery_item(old, Some(DateTime::<Utc>::MIN_UTC))?, delivery_item(new, due_at)?);
+        let Some(mut diff) = Diff::between(&before, &after) else { return Ok(()) };
+        diff.names.insert("#status".to_owned(), "status".to_owned());
+        let seen = [(":seen_status", item::text(old.status.as_str())), (":seen_attempts", number(old.attempts))];
+        let condition = "#status = :seen_status AND attempts = :seen_attempts";
+        writes.table_update(self, &Key::delivery(new.webhook_id, new.id), diff, condition, seen)
+    }
+
+    /// Lets a delivery come due again at `at`.
+    pub async fn postpone_delivery(&self, delivery: &Delivery, at: DateTime<Utc>) -> Result<(), Error> {
+        let diff = Diff {
+            expression: "SET due_at = :at REMOVE due_failures".to_owned(),
+            values: Item::from([(":at".to_owned(), number(to_millis(at)))]),
+            ..Diff::default()
+        };
+        let mut writes = Writes::new();
+        let key = Key::delivery(delivery.webhook_id, delivery.id);
+        writes.table_update(self, &key, diff, "attribute_exists(due_at)", [])?;
+        // Refused, it was settled meanwhile.
+        let _postponed: Commit = self.single_update(writes).await?;
+        Ok(())
+    }
+}
+
+fn is_expired(item: &Item, now: DateTime<Utc>) -> bool {
+    let at = item.get(EXPIRES_AT).and_then(|value| value.as_n().ok()?.parse::<i64>().ok());
+    at.is_some_and(|at| at <= now.timestamp())
+}

@@ -1,0 +1,88 @@
+//! Counts requests for their limits: one item for each API key, class and minute, which all instances share.
+
+use std::num::NonZeroU32;
+
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use domain::{ApiKeyId, RequestClass};
+
+use crate::item::{Item, corrupt, number};
+use crate::keys::{EXPIRES_AT, Key};
+use crate::{Error, Table, patience};
+
+/// What came of asking for a place in a minute. `requests` is what the minute holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Taken { requests: u32 },
+    Full { requests: u32 },
+}
+
+/// The number of requests in a minute.
+const COUNT: &str = "n";
+/// A count is needed until the minute after its own is over. The rest is for clocks that differ.
+const KEPT_MINUTES: i64 = 5;
+
+impl Table {
+    /// Counts one request, if its minute holds fewer than `most`. One write unit, on AWS also when it is refused.
+    ///
+    /// When the answer to a write is lost, the SDK repeats the write: the request counts twice, or is refused for the place
+    /// that it took itself. That costs its key one place, for two minutes at most; to tell the two apart, the item would
+    /// have to remember requests.
+    pub async fn count_request(
+        &self,
+        key: ApiKeyId,
+        class: RequestClass,
+        minute: i64,
+        most: NonZeroU32,
+    ) -> Result<Place, Error> {
+        let key = Key::limit(key, class, minute);
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key.attributes()))
+            .update_expression("ADD #n :one SET #expires = :expires")
+            .condition_expression("attribute_not_exists(#n) OR #n < :most")
+            .expression_attribute_names("#n", COUNT)
+            .expression_attribute_names("#expires", EXPIRES_AT)
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":most", number(most))
+            .expression_attribute_values(":expires", number((minute + KEPT_MINUTES) * 60))
+            .return_values(ReturnValue::UpdatedNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .customize()
+            .config_override(patience::brief())
+            .send()
+            .await;
+        match sent {
+            Ok(answer) => Ok(Place::Taken { requests: requests(&key, answer.attributes.as_ref())? }),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                    Ok(Place::Full { requests: requests(&key, refused.item())? })
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// How many requests a minute that is over holds: half a read unit. The last moments may be missing, as are requests
+    /// that clocks behind this one still count there; a few more are let in then.
+    pub async fn requests(&self, key: ApiKeyId, class: RequestClass, minute: i64) -> Result<u32, Error> {
+        let key = Key::limit(key, class, minute);
+        let sent = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key.attributes()))
+            .customize()
+            .config_override(patience::brief())
+            .send()
+            .await?;
+        sent.item.map_or(Ok(0), |item| requests(&key, Some(&item)))
+    }
+}
+
+fn requests(key: &Key, item: Option<&Item>) -> Result<u32, Error> {
+    let count = item.and_then(|item| item.get(COUNT)?.as_n().ok()?.parse().ok());
+    count.ok_or_else(|| corrupt(Some(key), "no number of requests"))
+}

@@ -1,0 +1,87 @@
+//! Schedules: one partition, each under its id.
+
+use std::collections::BTreeMap;
+
+use domain::{History, Hours, Label, Schedule, ScheduleId, Zone};
+use serde::{Deserialize, Serialize};
+
+use crate::entity::HistoryItem;
+use crate::item::{self, Item, corrupt};
+use crate::keys::{Key, Partition, id_in};
+use crate::table::Page;
+use crate::{Entity, Error, Table};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ScheduleItem {
+    name: String,
+    timezone: String,
+    /// Start and end of each range of a day.
+    hours: BTreeMap<String, Vec<(String, String)>>,
+    #[serde(flatten)]
+    history: HistoryItem,
+}
+
+impl Entity for Schedule {
+    type Id = ScheduleId;
+
+    const NOUN: &'static str = "schedule";
+    const KIND: &'static str = "schedule";
+
+    fn id(&self) -> ScheduleId {
+        self.id
+    }
+
+    fn number(id: ScheduleId) -> i64 {
+        id.get()
+    }
+
+    fn key(id: ScheduleId) -> Key {
+        Key::schedule(id)
+    }
+
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    fn name(&self) -> Option<&Label> {
+        Some(&self.name)
+    }
+
+    fn write(&self) -> Result<Item, Error> {
+        let Self { id, name, zone, hours, history } = self;
+        let body = ScheduleItem {
+            name: name.as_str().to_owned(),
+            timezone: zone.as_str().to_owned(),
+            hours: hours.days().map(|(day, ranges)| (day.to_owned(), ranges)).collect(),
+            history: HistoryItem::of(history),
+        };
+        item::write(&Key::schedule(*id), &body)
+    }
+
+    fn read(key: &Key, item: Item) -> Result<Self, Error> {
+        let ScheduleItem { name, timezone, hours, history } = item::read(item)?;
+        let invalid = |source: domain::Invalid| corrupt(Some(key), source);
+        Ok(Self {
+            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a schedule's key"))?,
+            name: Self::parse_name(name).map_err(invalid)?,
+            zone: Zone::parse(&timezone).map_err(invalid)?,
+            hours: Hours::parse(&hours).map_err(invalid)?,
+            history: history.into_history(),
+        })
+    }
+}
+
+impl Table {
+    pub async fn schedule(&self, id: ScheduleId) -> Result<Option<Schedule>, Error> {
+        self.find(id).await
+    }
+
+    /// Schedules, newest first.
+    pub async fn schedules(&self, after: Option<ScheduleId>, limit: usize) -> Result<Page<Schedule>, Error> {
+        self.page(&Partition::schedules(), after.map(ScheduleId::get), limit).await
+    }
+}

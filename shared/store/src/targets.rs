@@ -1,0 +1,166 @@
+//! Notification targets: in the partition of their service.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use domain::{Destination, Endpoint, History, ServiceId, ServiceKey, Target, TargetId};
+use serde::{Deserialize, Serialize};
+
+use crate::entity::{HistoryItem, Limit};
+use crate::item::{self, Item, corrupt, number};
+use crate::keys::{EXPIRES_AT, Key, Partition, id_in};
+use crate::table::{Commit, EXISTS, Page, refused};
+use crate::{Entity, Error, Table};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TargetItem {
+    destination: DestinationItem,
+    priority: i32,
+    enabled: bool,
+    period: String,
+    #[serde(flatten)]
+    history: HistoryItem,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum DestinationItem {
+    Slack { channel_id: String },
+    PagerDuty { service_key: String },
+    Webhook { url: String, headers: BTreeMap<String, String> },
+}
+
+impl std::fmt::Debug for DestinationItem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DestinationItem(..)")
+    }
+}
+
+impl DestinationItem {
+    fn of(destination: &Destination) -> Self {
+        match destination.clone() {
+            Destination::Slack { channel_id } => Self::Slack { channel_id },
+            Destination::PagerDuty { service_key } => Self::PagerDuty { service_key: service_key.reveal().to_owned() },
+            Destination::Webhook(Endpoint { url, headers }) => Self::Webhook { url, headers },
+        }
+    }
+
+    fn into_destination(self) -> Result<Destination, domain::Invalid> {
+        Ok(match self {
+            Self::Slack { channel_id } => Destination::Slack { channel_id },
+            Self::PagerDuty { service_key } => Destination::PagerDuty { service_key: ServiceKey::parse(service_key)? },
+            Self::Webhook { url, headers } => Destination::Webhook(Endpoint { url, headers }),
+        })
+    }
+}
+
+impl Entity for Target {
+    type Id = (ServiceId, TargetId);
+
+    const NOUN: &'static str = "notification target";
+    const KIND: &'static str = "target";
+
+    fn id(&self) -> Self::Id {
+        (self.service_id, self.id)
+    }
+
+    fn number((_, id): Self::Id) -> i64 {
+        id.get()
+    }
+
+    fn key((service, id): Self::Id) -> Key {
+        Key::target(service, id)
+    }
+
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    fn write(&self) -> Result<Item, Error> {
+        let Self { id, service_id, destination, priority, enabled, period, history } = self;
+        let body = TargetItem {
+            destination: DestinationItem::of(destination),
+            priority: *priority,
+            enabled: *enabled,
+            period: period.as_str().to_owned(),
+            history: HistoryItem::of(history),
+        };
+        item::write(&Key::target(*service_id, *id), &body)
+    }
+
+    fn read(key: &Key, item: Item) -> Result<Self, Error> {
+        let TargetItem { destination, priority, enabled, period, history } = item::read(item)?;
+        let not_a_key = || corrupt(Some(key), "not a target's key");
+        let invalid = |source: domain::Invalid| corrupt(Some(key), source);
+        Ok(Self {
+            id: id_in(&key.sk).ok_or_else(not_a_key)?,
+            service_id: id_in(&key.pk).ok_or_else(not_a_key)?,
+            destination: destination.into_destination().map_err(invalid)?,
+            priority,
+            enabled,
+            period: period.parse().map_err(invalid)?,
+            history: history.into_history(),
+        })
+    }
+
+    fn needs(&self) -> Option<Key> {
+        Some(Key::profile(self.service_id))
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        Some(Limit { counter: targets_of(self.service_id), most: Self::MOST, of: "for one service" })
+    }
+}
+
+/// Counts the targets of a service.
+fn targets_of(service: ServiceId) -> Key {
+    Key::counter(&format!("target#{service}"))
+}
+
+impl Table {
+    /// A target, also one of a service that was deleted a while ago.
+    pub async fn target(&self, service: ServiceId, id: TargetId) -> Result<Option<Target>, Error> {
+        self.find((service, id)).await
+    }
+
+    /// All targets of a service, in the order in which they are told. Consistent.
+    pub async fn targets(&self, service: ServiceId) -> Result<Vec<Target>, Error> {
+        let mut targets = self.page(&Partition::targets(service), None, usize::MAX).await?.items;
+        targets.sort_unstable_by_key(Target::order);
+        Ok(targets)
+    }
+
+    /// Targets of a service, newest first.
+    pub async fn target_page(
+        &self,
+        service: ServiceId,
+        after: Option<TargetId>,
+        limit: usize,
+    ) -> Result<Page<Target>, Error> {
+        self.page(&Partition::targets(service), after.map(TargetId::get), limit).await
+    }
+
+    /// Lets the targets of a deleted service go at `at`: until then they can be read by whoever still sends to them.
+    pub(crate) async fn expire_targets(&self, service: ServiceId, at: DateTime<Utc>) -> Result<(), Error> {
+        for target in self.targets(service).await? {
+            let sent = self
+                .client
+                .update_item()
+                .table_name(&self.name)
+                .set_key(Some(Target::key(target.id()).attributes()))
+                .update_expression("SET #e = :at")
+                .condition_expression(EXISTS)
+                .expression_attribute_names("#e", EXPIRES_AT)
+                .expression_attribute_values(":at", number(at.timestamp()))
+                .send()
+                .await;
+            // Refused, it was deleted meanwhile.
+            let _expiring: Commit = refused(sent)?;
+        }
+        self.delete(&targets_of(service)).await
+    }
+}

@@ -1,0 +1,91 @@
+//! Teams: one partition, each under its id.
+
+use domain::{History, Label, Team, TeamId, TeamName};
+use serde::{Deserialize, Serialize};
+
+use crate::entity::HistoryItem;
+use crate::item::{self, Item, corrupt};
+use crate::keys::{Key, Partition, id_in};
+use crate::names::NameItem;
+use crate::table::Page;
+use crate::{Entity, Error, Table};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TeamItem {
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slack_channel_id: Option<String>,
+    #[serde(flatten)]
+    history: HistoryItem,
+}
+
+impl Entity for Team {
+    type Id = TeamId;
+
+    const NOUN: &'static str = "team";
+    const KIND: &'static str = "team";
+
+    fn id(&self) -> TeamId {
+        self.id
+    }
+
+    fn number(id: TeamId) -> i64 {
+        id.get()
+    }
+
+    fn key(id: TeamId) -> Key {
+        Key::team(id)
+    }
+
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    fn name(&self) -> Option<&Label> {
+        Some(&self.name)
+    }
+
+    fn write(&self) -> Result<Item, Error> {
+        let Self { id, name, slack_channel_id, history } = self;
+        let body = TeamItem {
+            name: name.as_str().to_owned(),
+            slack_channel_id: slack_channel_id.clone(),
+            history: HistoryItem::of(history),
+        };
+        item::write(&Key::team(*id), &body)
+    }
+
+    fn read(key: &Key, item: Item) -> Result<Self, Error> {
+        let TeamItem { name, slack_channel_id, history } = item::read(item)?;
+        Ok(Self {
+            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a team's key"))?,
+            name: Self::parse_name(name).map_err(|source| corrupt(Some(key), source))?,
+            slack_channel_id,
+            history: history.into_history(),
+        })
+    }
+}
+
+impl Table {
+    pub async fn team(&self, id: TeamId) -> Result<Option<Team>, Error> {
+        self.find(id).await
+    }
+
+    /// Finds a team by its name, in any case.
+    pub async fn team_named(&self, name: &TeamName) -> Result<Option<Team>, Error> {
+        let Some(found) = self.get(&Key::name(Team::KIND, name.as_str()), true).await? else {
+            return Ok(None);
+        };
+        let NameItem { id } = item::read(found)?;
+        self.team(TeamId::new(id)).await
+    }
+
+    /// Teams, newest first.
+    pub async fn teams(&self, after: Option<TeamId>, limit: usize) -> Result<Page<Team>, Error> {
+        self.page(&Partition::teams(), after.map(TeamId::get), limit).await
+    }
+}

@@ -1,0 +1,162 @@
+//! Webhooks. A row beside each puts it on the list of those that hear of one service, or of every service, so that an
+//! alert finds its webhooks by two short lists.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    Attempts, Endpoint, History, SecretText, ServiceId, Webhook, WebhookId, WebhookSecrets, from_millis, to_millis,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::entity::{HistoryItem, Limit, read_all};
+use crate::item::{self, Item, corrupt};
+use crate::keys::{Collection, Key, id_in};
+use crate::table::Page;
+use crate::{Entity, Error, Table};
+
+#[derive(Serialize, Deserialize)]
+struct WebhookItem {
+    url: String,
+    headers: BTreeMap<String, String>,
+    enabled: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service_id: Option<i64>,
+    max_attempts: u32,
+    retry_delays_seconds: Vec<u32>,
+    secret: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous_secret: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous_secret_until: Option<i64>,
+    #[serde(flatten)]
+    history: HistoryItem,
+    list_pk: String,
+    list_sk: String,
+}
+
+#[derive(Serialize)]
+struct ScopeItem {
+    list_pk: String,
+    list_sk: String,
+}
+
+impl Entity for Webhook {
+    type Id = WebhookId;
+
+    const NOUN: &'static str = "webhook";
+    const KIND: &'static str = "webhook";
+
+    fn id(&self) -> WebhookId {
+        self.id
+    }
+
+    fn number(id: WebhookId) -> i64 {
+        id.get()
+    }
+
+    fn key(id: WebhookId) -> Key {
+        Key::webhook(id)
+    }
+
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    fn write(&self) -> Result<Item, Error> {
+        let Self { id, endpoint, enabled, service_id, attempts, secrets, history } = self;
+        let Endpoint { url, headers } = endpoint;
+        let WebhookSecrets { current, previous } = secrets;
+        let body = WebhookItem {
+            url: url.clone(),
+            headers: headers.clone(),
+            enabled: *enabled,
+            service_id: service_id.map(ServiceId::get),
+            max_attempts: attempts.most,
+            retry_delays_seconds: attempts.delays_seconds().to_vec(),
+            secret: current.reveal().to_owned(),
+            previous_secret: previous.as_ref().map(|(secret, _)| secret.reveal().to_owned()),
+            previous_secret_until: previous.as_ref().map(|(_, until)| to_millis(*until)),
+            history: HistoryItem::of(history),
+            list_pk: Collection::Webhooks.pk(),
+            list_sk: Collection::sk(id.get()),
+        };
+        item::write(&Key::webhook(*id), &body)
+    }
+
+    fn read(key: &Key, item: Item) -> Result<Self, Error> {
+        let WebhookItem {
+            url,
+            headers,
+            enabled,
+            service_id,
+            max_attempts,
+            retry_delays_seconds,
+            secret,
+            previous_secret,
+            previous_secret_until,
+            history,
+            list_pk: _,
+            list_sk: _,
+        } = item::read(item)?;
+        let previous = previous_secret.map(SecretText::new).zip(previous_secret_until.map(from_millis));
+        Ok(Self {
+            id: id_in(&key.pk).ok_or_else(|| corrupt(Some(key), "not a webhook's key"))?,
+            endpoint: Endpoint { url, headers },
+            enabled,
+            service_id: service_id.map(ServiceId::new),
+            attempts: Attempts::new(max_attempts, retry_delays_seconds),
+            secrets: WebhookSecrets { current: SecretText::new(secret), previous },
+            history: history.into_history(),
+        })
+    }
+
+    fn rows_beside(&self) -> Result<Vec<Item>, Error> {
+        let list_pk = Collection::WebhooksFor(self.service_id).pk();
+        let scope = ScopeItem { list_pk, list_sk: Collection::sk(self.id.get()) };
+        Ok(vec![item::write(&Key::webhook_scope(self.id), &scope)?])
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        let (most, of) = match self.service_id {
+            Some(_) => (Self::MOST_FOR_ONE, "for one service"),
+            None => (Self::MOST_FOR_ALL, "for every service"),
+        };
+        // The counter of those on a list is named as the list is.
+        Some(Limit { counter: Key::counter(&Collection::WebhooksFor(self.service_id).pk()), most, of })
+    }
+}
+
+impl Table {
+    pub async fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, Error> {
+        self.find(id).await
+    }
+
+    /// Webhooks, newest first.
+    pub async fn webhooks(&self, after: Option<WebhookId>, limit: usize) -> Result<Page<Webhook>, Error> {
+        let after = after.map(|id| Collection::sk(id.get()));
+        let page = self.list(&Collection::Webhooks, after.as_deref(), limit).await?;
+        let last = page.items.last().and_then(|key| id_in::<WebhookId>(&key.pk));
+        let mut items: Vec<Webhook> = read_all(self.get_many(page.items).await?)?;
+        items.sort_unstable_by_key(|webhook| std::cmp::Reverse(webhook.id));
+        Ok(Page { items, next: page.next.and(last).map(|id| id.to_string()) })
+    }
+
+    /// The webhooks that are to be told of what happens to a service: its own and those of every service, oldest first.
+    /// Their lists lag behind the table by moments; whether each is enabled, and for which service, is consistent.
+    pub async fn webhooks_for(&self, service: ServiceId) -> Result<Vec<Webhook>, Error> {
+        const ALL: usize = (Webhook::MOST_FOR_ALL + Webhook::MOST_FOR_ONE) as usize;
+        let mut ids: Vec<WebhookId> = Vec::new();
+        for scope in [None, Some(service)] {
+            let page = self.list(&Collection::WebhooksFor(scope), None, ALL).await?;
+            ids.extend(page.items.iter().filter_map(|key| id_in::<WebhookId>(&key.pk)));
+        }
+        let mut webhooks: Vec<Webhook> = self.find_many(ids).await?;
+        webhooks.retain(|webhook| webhook.hears_of(service));
+        webhooks.sort_unstable_by_key(|webhook| webhook.id);
+        Ok(webhooks)
+    }
+}

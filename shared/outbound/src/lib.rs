@@ -1,11 +1,35 @@
-//! All that Medic sends: wake-ups to itself, and notices to Slack and PagerDuty.
+//! All that Medic sends: wake-ups to itself, notices to Slack and PagerDuty, and requests to addresses that users set,
+//! which the guard keeps outside.
 
+mod allowed_hosts;
+mod aws;
+mod excerpt;
+mod guard;
+mod inside;
+mod lookup;
+mod outgoing;
 mod pagerduty;
+mod refusal;
 mod response;
+mod retry_after;
+mod signing;
 mod slack;
+mod user_headers;
 mod wake;
+mod webhook;
 
+pub use allowed_hosts::AllowedHosts;
+pub use aws::{AwsAddresses, AwsWakes, QueueAddress};
+pub use excerpt::{EXCERPT_BYTES, excerpt};
+pub use guard::Guard;
+pub use lookup::{Lookup, SystemLookup};
+pub use outgoing::{Answer, Call, Outgoing, SendError};
 pub use pagerduty::PagerDuty;
+pub use refusal::Refusal;
 pub use response::{Delivery, http_client};
+pub use retry_after::RetryAfter;
+pub use signing::WebhookSecret;
 pub use slack::{Slack, SlackAccess};
+pub use user_headers::UserHeaders;
 pub use wake::{Route, Wake, WakeError, Wakes};
+pub use webhook::{WEBHOOK_HEADERS, WebhookAttempt, WebhookEvent, WebhookOutcome, WebhookReport};

@@ -1,16 +1,16 @@
 //! PagerDuty's Events API, version 2. <https://developer.pagerduty.com/docs/send-alert-event>
 
-use domain::{Alert, Notice, NoticeKind, Priority};
+use domain::{Alert, NoticeKind, Priority};
 use serde_json::{Value, json};
 
 use crate::Delivery;
 
-/// Sends events for one routing key.
+/// Sends events for the configured routing key, or for a target's own.
 #[derive(Clone)]
 pub struct PagerDuty {
     http: reqwest::Client,
     url: String,
-    routing_key: String,
+    routing_key: Option<String>,
 }
 
 impl std::fmt::Debug for PagerDuty {
@@ -20,23 +20,49 @@ impl std::fmt::Debug for PagerDuty {
 }
 
 impl PagerDuty {
-    pub fn new(http: reqwest::Client, url: String, routing_key: String) -> Self {
+    pub fn new(http: reqwest::Client, url: String, routing_key: Option<String>) -> Self {
         Self { http, url, routing_key }
     }
 
-    pub async fn send(&self, notice: &Notice, base_url: Option<&str>) -> Delivery {
-        let body = event(&self.routing_key, notice, base_url);
-        match self.http.post(&self.url).json(&body).send().await {
+    /// Whether there is a routing key for services without targets.
+    pub const fn has_routing_key(&self) -> bool {
+        self.routing_key.is_some()
+    }
+
+    /// Sends what a notice says of an alert, under `key` or else the configured one.
+    pub async fn send(&self, kind: NoticeKind, alert: &Alert, key: Option<&str>, base_url: Option<&str>) -> Delivery {
+        let Some(key) = key.or(self.routing_key.as_deref()) else {
+            return Delivery::Refused { error: "PagerDuty is not set up".to_owned() };
+        };
+        self.post(&event(key, kind, alert, base_url)).await
+    }
+
+    /// Sends a test of a key: an incident of low urgency that is resolved at once.
+    pub async fn test(&self, key: &str, about: &str) -> Delivery {
+        let dedup_key = format!("medic-test-{about}");
+        let payload = json!({"summary": format!("A test of Medic for {about}"), "source": about, "severity": "info"});
+        let trigger = json!({
+            "routing_key": key, "event_action": "trigger", "dedup_key": dedup_key, "client": "Medic", "payload": payload,
+        });
+        let opened = self.post(&trigger).await;
+        if opened != Delivery::Accepted {
+            return opened;
+        }
+        let resolve = json!({"routing_key": key, "event_action": "resolve", "dedup_key": dedup_key});
+        self.post(&resolve).await
+    }
+
+    async fn post(&self, body: &Value) -> Delivery {
+        match self.http.post(&self.url).json(body).send().await {
             Ok(response) => Delivery::of_status(response.status(), response.headers()),
             Err(error) => Delivery::unreachable(&error),
         }
     }
 }
 
-fn event(routing_key: &str, notice: &Notice, base_url: Option<&str>) -> Value {
-    let alert = &notice.alert;
+fn event(routing_key: &str, kind: NoticeKind, alert: &Alert, base_url: Option<&str>) -> Value {
     let dedup_key = alert.dedup_key();
-    let action = match notice.kind {
+    let action = match kind {
         NoticeKind::Opened | NoticeKind::Reminder => "trigger",
         NoticeKind::Acknowledged => "acknowledge",
         NoticeKind::Resolved => "resolve",

@@ -1,7 +1,7 @@
 //! Slack: what a notice says there, and `chat.postMessage`.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Notice, NoticeKind};
+use domain::{Alert, Announcement, Notice, NoticeKind, Stage, Subject};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -56,14 +56,13 @@ impl Slack {
 
     /// Posts notices to one channel as one message.
     pub async fn post(&self, channel: &str, notices: &[Notice], base_url: Option<&str>) -> Delivery {
-        let body = json!({
-            "channel": channel,
-            "text": text(notices),
-            "blocks": message(notices, base_url),
-            "unfurl_links": false,
-        });
+        let blocks = message(notices, base_url);
+        self.send(&json!({"channel": channel, "text": text(notices), "blocks": blocks, "unfurl_links": false})).await
+    }
+
+    async fn send(&self, body: &Value) -> Delivery {
         let request = self.http.post(format!("{}/chat.postMessage", self.access.api_url));
-        let response = match request.bearer_auth(&self.access.token).json(&body).send().await {
+        let response = match request.bearer_auth(&self.access.token).json(body).send().await {
             Ok(response) => response,
             Err(error) => return Delivery::unreachable(&error),
         };
@@ -87,54 +86,124 @@ impl Slack {
 }
 
 impl Slack {
+    /// Posts a test to a channel.
+    pub async fn test(&self, channel: &str, about: &str) -> Delivery {
+        let text = escape(&format!(":wave: A test of Medic for {about}: its alerts go to this channel."));
+        let block = json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
+        self.send(&json!({"channel": channel, "text": text, "blocks": [block]})).await
+    }
+
     /// What a notice says, in plain words: the `text` of its message, and what is printed where there is no Slack.
     pub fn line(notice: &Notice) -> String {
-        let alert = &notice.alert;
-        let service = &alert.service;
-        match notice.kind {
-            NoticeKind::Opened => {
-                format!(":rotating_light: [{}] {} is down: {}", service.priority, service.heartbeat_name, alert.reason)
-            }
-            NoticeKind::Reminder => format!(
-                ":bell: [{}] {} is still down after {} (reminder {})",
-                service.priority,
-                service.heartbeat_name,
-                duration(notice.at - alert.created_at),
-                alert.cycle.saturating_sub(1),
-            ),
-            NoticeKind::Acknowledged => format!(
-                ":eyes: {} was acknowledged by {}",
-                service.heartbeat_name,
-                alert.acknowledged_by.as_deref().unwrap_or("somebody")
-            ),
-            NoticeKind::Resolved => format!(
-                ":white_check_mark: {} has recovered after {}",
-                service.heartbeat_name,
-                duration(alert.closed_at.unwrap_or(notice.at) - alert.created_at)
-            ),
+        match &notice.subject {
+            Subject::Alert { kind, alert } => alert_line(*kind, alert, notice.at),
+            Subject::Maintenance(announcement) => announcement_line(announcement),
         }
     }
 }
 
-fn text(notices: &[Notice]) -> String {
-    let lines: Vec<_> = notices.iter().map(|notice| escape(&Slack::line(notice))).collect();
-    lines.join("\n")
+fn alert_line(kind: NoticeKind, alert: &Alert, at: DateTime<Utc>) -> String {
+    let service = &alert.service;
+    match kind {
+        NoticeKind::Opened => {
+            format!(":rotating_light: [{}] {} is down: {}", service.priority, service.heartbeat_name, alert.reason)
+        }
+        NoticeKind::Reminder => format!(
+            ":bell: [{}] {} is still down after {} (reminder {})",
+            service.priority,
+            service.heartbeat_name,
+            duration(at - alert.created_at),
+            alert.cycle.saturating_sub(1),
+        ),
+        NoticeKind::Acknowledged => format!(
+            ":eyes: {} was acknowledged by {}",
+            service.heartbeat_name,
+            alert.acknowledged_by.as_deref().unwrap_or("somebody")
+        ),
+        NoticeKind::Resolved => format!(
+            ":white_check_mark: {} has recovered after {}",
+            service.heartbeat_name,
+            duration(alert.closed_at.unwrap_or(at) - alert.created_at)
+        ),
+    }
 }
 
-/// Whole notices while they are few, and a line for each of many.
+fn announcement_line(announcement: &Announcement) -> String {
+    let Announcement { window_id: _, name, services, stage } = announcement;
+    let of = match services {
+        0 => "all services".to_owned(),
+        1 => "1 service".to_owned(),
+        many => format!("{many} services"),
+    };
+    match stage {
+        Stage::Began { until: Some(until) } => {
+            format!(":construction: Maintenance has begun: {name} ({of}), until {}", domain::format_time(*until))
+        }
+        Stage::Began { until: None } => format!(":construction: Maintenance has begun: {name} ({of})"),
+        Stage::Ended => format!(":checkered_flag: Maintenance has ended: {name} ({of})"),
+    }
+}
+
+/// Whole notices while they are few; of many their number and the first names.
+fn text(notices: &[Notice]) -> String {
+    if notices.len() <= MOST_LINES {
+        let lines: Vec<_> = notices.iter().map(|notice| escape(&Slack::line(notice))).collect();
+        return lines.join("\n");
+    }
+    summary(notices).join("\n")
+}
+
+/// A line for each sort of news: how many there are, and the first names of them.
+fn summary(notices: &[Notice]) -> Vec<String> {
+    let sorts: [(&str, &str, Option<NoticeKind>); 4] = [
+        (":rotating_light:", "services are down", Some(NoticeKind::Opened)),
+        (":bell:", "services are still down", Some(NoticeKind::Reminder)),
+        (":white_check_mark:", "services have recovered", Some(NoticeKind::Resolved)),
+        (":information_source:", "other notices", None),
+    ];
+    let line = |(mark, what, kind): (&str, &str, Option<NoticeKind>)| {
+        let is_such = |notice: &&Notice| match notice.alert() {
+            Some((NoticeKind::Acknowledged, _)) | None => kind.is_none(),
+            Some((known, _)) => Some(known) == kind,
+        };
+        let such: Vec<_> = notices.iter().filter(is_such).collect();
+        let names: Vec<_> = such
+            .iter()
+            .take(MOST_NAMES)
+            .filter_map(|notice| notice.alert())
+            .map(|(_, alert)| escape(&alert.service.heartbeat_name))
+            .collect();
+        let rest = such.len().saturating_sub(names.len());
+        let more = if rest > 0 && !names.is_empty() { format!(" and {rest} more") } else { String::new() };
+        let colon = if names.is_empty() { "" } else { ": " };
+        (!such.is_empty()).then(|| format!("{mark} {} {what}{colon}{}{more}", such.len(), names.join(", ")))
+    };
+    sorts.into_iter().filter_map(line).collect()
+}
+
+/// Notices that are told one by one in a message; of more, their number is.
+const MOST_LINES: usize = 20;
+/// Names in the summary of many.
+const MOST_NAMES: usize = 20;
+
 fn message(notices: &[Notice], base_url: Option<&str>) -> Vec<Value> {
     const MOST_WHOLE: usize = 5;
     if notices.len() <= MOST_WHOLE {
         return notices.iter().flat_map(|notice| blocks(notice, base_url)).collect();
     }
+    let lines = if notices.len() <= MOST_LINES {
+        notices.iter().map(|notice| escape(&Slack::line(notice))).collect()
+    } else {
+        summary(notices)
+    };
     let mut sections: Vec<String> = Vec::new();
-    for line in notices.iter().map(|notice| escape(&Slack::line(notice))) {
+    for line in lines {
         match sections.last_mut() {
             Some(section) if section.len() + line.len() < MOST_SECTION_BYTES => {
                 section.push('\n');
                 section.push_str(&line);
             }
-            _ => sections.push(line),
+            _ => sections.push(line.chars().take(MOST_SECTION_BYTES).collect()),
         }
     }
     sections.iter().map(|text| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})).collect()
@@ -149,7 +218,7 @@ fn headline(notice: &Notice) -> Value {
 
 /// Block Kit: a headline, the facts, and the runbook. <https://docs.slack.dev/reference/block-kit/blocks>
 fn blocks(notice: &Notice, base_url: Option<&str>) -> Vec<Value> {
-    let alert = &notice.alert;
+    let Some((_, alert)) = notice.alert() else { return vec![headline(notice)] };
     let service = &alert.service;
     let fact = |name: &str, value: &str| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape(value))});
     let mut facts = vec![

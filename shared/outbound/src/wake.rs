@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum Wake {
     /// One timer row, by its key, because the index may not show a new row yet. For `sweep`.
     Row { pk: String, sk: String },
-    /// Whatever is due in one shard of the index. For `sweep`.
-    Shard { shard: u8 },
+    /// Whatever comes due in one shard of the index by an instant, in milliseconds since 1970. For `sweep`.
+    Shard { shard: u8, until_ms: i64 },
     /// What one receiver is owed. For `notify`.
     Lane { lane: String },
 }
@@ -28,6 +28,10 @@ pub struct WakeError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 pub trait Wakes: Debug + Send + Sync {
     /// Delivers `wake` at `at`, or soon after; at once if `at` has passed.
     async fn wake(&self, wake: Wake, at: DateTime<Utc>) -> Result<(), WakeError>;
+
+    /// For when to send a wake-up of a shard in which a row comes due at `at`: where messages are no more exact than a
+    /// second, one serves all the rows of that second.
+    fn arrival(&self, at: DateTime<Utc>) -> DateTime<Utc>;
 }
 
 /// How a wake-up travels.

@@ -1,0 +1,73 @@
+//! The hosts that `MEDIC_ALLOWED_HOSTS` restricts users' addresses to.
+
+use domain::Invalid;
+use url::Host;
+
+/// Hosts that may be called, all of them when none is listed. It lets nobody inside: the guard's other checks stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowedHosts(Vec<Pattern>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Pattern {
+    Exact(Host),
+    /// `*.example.com`: what ends in a dot and this, but not this itself.
+    Below(String),
+}
+
+impl AllowedHosts {
+    /// Reads host names or addresses without ports, in any case, and `*.` before a name for all below it, divided by
+    /// commas; blanks around them do not count. `field` names the setting in the error.
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let pattern = |entry: &str| {
+            Pattern::parse(entry).ok_or_else(|| {
+                Invalid::new(field, format!("must list host names such as example.com or *.example.com, not {entry:?}"))
+            })
+        };
+        entries.map(pattern).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether `host`, of a URL that was read, may be called.
+    pub(crate) fn admit(&self, host: &Host<&str>) -> bool {
+        self.0.is_empty() || self.0.iter().any(|pattern| pattern.admits(host))
+    }
+}
+
+impl Pattern {
+    fn parse(entry: &str) -> Option<Self> {
+        if let Some(name) = entry.strip_prefix("*.") {
+            return match read_host(name)? {
+                Host::Domain(name) => Some(Self::Below(name)),
+                Host::Ipv4(_) | Host::Ipv6(_) => None,
+            };
+        }
+        read_host(entry).map(Self::Exact)
+    }
+
+    fn admits(&self, host: &Host<&str>) -> bool {
+        match (self, host) {
+            (Self::Exact(Host::Domain(name)), Host::Domain(host)) => name == without_dot(host),
+            (Self::Exact(address), host) => *address == host.to_owned(),
+            (Self::Below(name), Host::Domain(host)) => {
+                without_dot(host).strip_suffix(name.as_str()).is_some_and(|before| before.ends_with('.'))
+            }
+            (Self::Below(_), Host::Ipv4(_) | Host::Ipv6(_)) => false,
+        }
+    }
+}
+
+/// Reads a host as a URL's is read, so that an international name or an odd address compares equal to it.
+fn read_host(text: &str) -> Option<Host> {
+    if text.contains('*') {
+        return None;
+    }
+    match Host::parse(text).ok()? {
+        Host::Domain(name) => Some(Host::Domain(without_dot(&name).to_owned())),
+        address @ (Host::Ipv4(_) | Host::Ipv6(_)) => Some(address),
+    }
+}
+
+/// A name without the dot that makes it absolute.
+pub(crate) fn without_dot(host: &str) -> &str {
+    host.trim_end_matches('.')
+}

@@ -34,11 +34,7 @@ impl Medic {
 
     /// Notices that were printed for want of Slack, newest first.
     pub async fn printed(&self, after: Option<NoticeId>, limit: usize) -> Result<Page<(NoticeId, String)>, Error> {
-        let mut items = self.table.printed(after, limit + 1).await?;
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = if more { items.last().map(|(id, _)| id.to_string()) } else { None };
-        Ok(Page { items, next })
+        Ok(self.table.printed(after, limit).await?)
     }
 
     /// Which of the services of these alerts still exist.
@@ -72,7 +68,9 @@ impl Medic {
             let mut writes = Writes::new();
             writes.transition(&self.table, &seen, &service)?;
             writes.change_alert(&self.table, &alert, &acknowledged)?;
-            let notice = self.notice(NoticeKind::Acknowledged, &acknowledged, told.then_some(notice_at))?;
+            let kind = NoticeKind::Acknowledged;
+            let outcomes = if told { self.who_heard(id, kind).await? } else { Vec::new() };
+            let notice = Self::notice_of(kind, &acknowledged, outcomes, notice_at)?;
             if let Some(notice) = &notice {
                 writes.add_notice(&self.table, notice)?;
             }

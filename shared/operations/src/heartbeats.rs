@@ -182,6 +182,7 @@ impl Medic {
                 let problem = format!("must be given: there are more than {MOST_SERVICES} services to look through");
                 return Err(domain::Invalid::new("heartbeat_name", problem).into());
             }
+            self.bring_up_to_date(&mut page.items).await?;
             page.items
         };
         let wanted = services

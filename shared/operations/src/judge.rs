@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertCopy, AlertId, Close, Decision, Notice, NoticeId, NoticeKind, Opening, Outcome, Pending, Profile,
-    Receiver, Service, ServiceId, Transition,
+    Alert, AlertCopy, AlertId, Close, Decision, Notice, NoticeKind, Opening, Outcome, Pending, Profile, Service,
+    ServiceId, Transition,
 };
 use outbound::Wake;
 use store::{Commit, Lane, Watched, Writes};
 
-use crate::entropy::random;
+use crate::routing::incidents_only;
 use crate::{Error, Medic};
 
 /// More transitions than one look can find, and then some lost races.
@@ -30,10 +30,19 @@ impl Medic {
                     }
                 }
                 Decision::Act(Transition::Remove) => {
-                    self.table.remove_service(id).await?;
+                    self.table.remove_service(id, now).await?;
                     return Ok(None);
                 }
-                Decision::Act(Transition::Open(opening)) => self.open(&seen, opening, &mut alert_id, now).await?,
+                Decision::Act(Transition::Open(opening)) => {
+                    let Some(end) = self.held_until(id, now).await? else {
+                        self.open(&seen, opening, &mut alert_id, now).await?;
+                        continue;
+                    };
+                    let held = seen.service.clone().held(end, now);
+                    if self.table.save_heard(&seen, &held).await? == Commit::Done {
+                        return Ok(held.due_at);
+                    }
+                }
                 Decision::Act(transition) => self.make(&seen, transition, now).await?,
             }
         }
@@ -48,33 +57,59 @@ impl Medic {
         alert_id: &mut Option<AlertId>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let Some(record) = self.table.service(seen.service.id).await? else {
+        let service_id = seen.service.id;
+        let Some(record) = self.table.service(service_id).await? else {
             return Ok(());
         };
+        let mut profile = record.profile;
+        let team = self.team_of(&profile).await?;
+        if let Some(team) = &team {
+            profile.team = team.name.clone();
+        }
+        let is_told = seen.service.mute.is_none();
+        let outcomes = if is_told {
+            self.route(service_id, &profile, team.as_ref(), NoticeKind::Opened, now).await?
+        } else {
+            Vec::new()
+        };
+        let webhooks = if is_told { self.table.webhooks_for(service_id).await? } else { Vec::new() };
+        // A tick and a wake-up look at once: whoever is late here would waste an id and a refused transaction.
+        if self.table.watched(service_id).await?.is_none_or(|again| again.service != seen.service) {
+            return Ok(());
+        }
         let id = match *alert_id {
             Some(id) => id,
             None => *alert_id.insert(self.table.next_alert_id().await?),
         };
         let change = seen.service.clone().opened(id, now);
-        let alert = new_alert(id, &seen.service, &record.profile, opening, now);
-        let notice = self.notice(NoticeKind::Opened, &alert, change.notice_at)?;
+        let alert = new_alert(id, &seen.service, &profile, opening, now);
+        let notice = match change.notice_at {
+            Some(at) => Self::notice_of(NoticeKind::Opened, &alert, outcomes, at)?,
+            None => None,
+        };
+        let deliveries = Self::deliveries_of(NoticeKind::Opened, &alert, webhooks, now)?;
         let mut writes = Writes::new();
         writes.transition(&self.table, seen, &change.service)?;
         writes.open_alert(&self.table, &alert)?;
         if let Some(notice) = &notice {
             writes.add_notice(&self.table, notice)?;
         }
+        for delivery in &deliveries {
+            writes.add_delivery(&self.table, delivery)?;
+        }
         if self.table.commit(writes).await? == Commit::Done {
             // Once for each alert, however many transitions one look makes.
             *alert_id = None;
-            self.transitions_made();
             let (priority, team) = (alert.service.priority.as_str(), alert.service.team.clone());
             metrics::counter!("medic_alerts_total", "priority" => priority, "team" => team).increment(1);
             if let Opening::Overdue { since } = opening {
+                // An edit that makes a service late in hindsight also makes its row due, and counts from then.
+                let since = seen.service.due_at.map_or(since, |due_at| since.max(due_at));
                 metrics::histogram!("medic_detection_lag_seconds").record(seconds(now - since));
             }
             tracing::info!(service.id = %alert.service_id, alert.id = %id, reason = %alert.reason, "an alert opened");
             self.hand_over(notice.as_ref(), now).await;
+            self.hand_over_deliveries(&deliveries, now).await;
         }
         Ok(())
     }
@@ -88,7 +123,7 @@ impl Medic {
             Some(outage) => self.table.alert(outage.alert_id).await?,
             None => None,
         };
-        let mut notice = None;
+        let (mut notice, mut deliveries) = (None, Vec::new());
         if let Some(old) = &alert {
             let mut new = old.clone();
             new.cycle = change.service.outage.as_ref().map_or(old.cycle, |outage| outage.cycle);
@@ -96,55 +131,59 @@ impl Medic {
                 new.closed_at = Some(now);
             }
             writes.change_alert(&self.table, old, &new)?;
-            notice = self.notice(kind(transition), &new, change.notice_at)?;
-            if transition == Transition::Close(Close::Unwatched) {
-                notice = notice.and_then(incidents_only);
+            let kind = kind(transition);
+            if let Some(at) = change.notice_at
+                && !(kind == NoticeKind::Reminder && self.held_until(new.service_id, now).await?.is_some())
+            {
+                let outcomes = self.who_is_told(transition, kind, &new, now).await?;
+                notice = Self::notice_of(kind, &new, outcomes, at)?;
+                if transition != Transition::Close(Close::Unwatched) {
+                    let webhooks = self.table.webhooks_for(new.service_id).await?;
+                    deliveries = Self::deliveries_of(kind, &new, webhooks, now)?;
+                }
             }
             if let Some(notice) = &notice {
                 writes.add_notice(&self.table, notice)?;
             }
+            for delivery in &deliveries {
+                writes.add_delivery(&self.table, delivery)?;
+            }
         }
         if self.table.commit(writes).await? == Commit::Done {
-            self.transitions_made();
             if let (Transition::Close(close), Some(alert)) = (transition, &alert) {
                 metrics::counter!("medic_alerts_resolved_total").increment(1);
                 tracing::info!(service.id = %alert.service_id, alert.id = %alert.id, ?close, "an alert closed");
             }
             self.hand_over(notice.as_ref(), now).await;
+            self.hand_over_deliveries(&deliveries, now).await;
         }
         Ok(())
     }
 
-    /// The notice of a transition, if anybody is to be told of it.
-    pub(crate) fn notice(
+    /// Who is told of a transition of an open alert: of news whoever it is for now, of its end whoever heard of it.
+    async fn who_is_told(
         &self,
+        transition: Transition,
         kind: NoticeKind,
         alert: &Alert,
-        at: Option<DateTime<Utc>>,
-    ) -> Result<Option<Notice>, Error> {
-        let Some(at) = at else { return Ok(None) };
-        let outcomes: Vec<_> = self
-            .receivers(alert.service_id)
-            .filter(|receiver| receiver.hears(kind))
-            .map(|receiver| Outcome { receiver, at: None, error: None })
-            .collect();
-        if outcomes.is_empty() {
-            return Ok(None);
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Outcome>, Error> {
+        if !kind.is_news() {
+            let heard = self.who_heard(alert.id, kind).await?;
+            return Ok(if transition == Transition::Close(Close::Unwatched) { incidents_only(heard) } else { heard });
         }
-        let id = NoticeId::at(at, random()?);
-        Ok(Some(Notice { id, kind, at, alert: alert.clone(), outcomes }))
-    }
-
-    /// Who is told of a service.
-    fn receivers(&self, service_id: ServiceId) -> impl Iterator<Item = Receiver> {
-        let slack = self.settings.slack_channel.clone().map(|channel| Receiver::Slack { channel });
-        let pagerduty = self.pagerduty.is_some().then_some(Receiver::PagerDuty { service_id });
-        slack.into_iter().chain(pagerduty)
+        match self.table.service(alert.service_id).await? {
+            Some(record) => {
+                let team = self.team_of(&record.profile).await?;
+                self.route(alert.service_id, &record.profile, team.as_ref(), kind, now).await
+            }
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Wakes the senders of a notice that was committed.
     pub(crate) async fn hand_over(&self, notice: Option<&Notice>, now: DateTime<Utc>) {
-        for outcome in notice.into_iter().flat_map(|notice| &notice.outcomes) {
+        for outcome in notice.into_iter().flat_map(|notice| &notice.outcomes).filter(|outcome| outcome.is_owed()) {
             self.wake(Wake::Lane { lane: Lane::of(&outcome.receiver).to_string() }, now).await;
         }
     }
@@ -156,12 +195,6 @@ const fn kind(transition: Transition) -> NoticeKind {
         Transition::Remind { .. } => NoticeKind::Reminder,
         Transition::Open(_) | Transition::TellOpen | Transition::Unmute | Transition::Remove => NoticeKind::Opened,
     }
-}
-
-/// What is left of a notice that people are spared.
-fn incidents_only(mut notice: Notice) -> Option<Notice> {
-    notice.outcomes.retain(|outcome| matches!(outcome.receiver, Receiver::PagerDuty { .. }));
-    (!notice.outcomes.is_empty()).then_some(notice)
 }
 
 fn new_alert(id: AlertId, service: &Service, profile: &Profile, opening: Opening, now: DateTime<Utc>) -> Alert {
@@ -191,6 +224,7 @@ fn new_alert(id: AlertId, service: &Service, profile: &Profile, opening: Opening
         closed_at: None,
         acknowledged_at: None,
         acknowledged_by: None,
+        passed_on: 0,
     }
 }
 

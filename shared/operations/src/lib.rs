@@ -1,23 +1,41 @@
 //! What Medic does, one file each: load, decide (`domain`), commit (`store`), send (`outbound`).
 
 mod alerts;
+mod announcements;
 mod api_keys;
+mod configuration;
+mod deliveries;
+mod endpoints;
 mod entropy;
 mod error;
 mod heartbeats;
 mod judge;
 mod keyring;
+mod limits;
+mod maintenance;
 mod medic;
 mod notify;
+mod routing;
+mod schedules;
 mod services;
 mod sweep;
+mod targets;
+mod teams;
+mod webhooks;
 
 pub use alerts::Actor;
 pub use api_keys::{NewApiKey, bootstrap_key};
+pub use endpoints::read_headers;
 pub use error::{Error, error_chain};
 pub use heartbeats::{Named, Report, Taken};
 pub use keyring::{AuthFailure, Keyring};
+pub use limits::DefaultLimits;
+pub use maintenance::{NewWindow, WindowChanges};
 pub use medic::{Medic, Settings, SlackDelivery};
 pub use notify::{Drained, Now};
+pub use schedules::{NewSchedule, ScheduleChanges};
 pub use services::{Changes, Registered, Registration};
 pub use sweep::Swept;
+pub use targets::{NewTarget, TargetChanges};
+pub use teams::{NewTeam, TeamChanges, TeamChoice};
+pub use webhooks::{NewWebhook, WebhookChanges};

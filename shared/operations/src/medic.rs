@@ -1,18 +1,19 @@
 //! What every operation works with.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::ServiceId;
-use outbound::{PagerDuty, Slack, Wake, Wakes};
+use outbound::{Guard, Outgoing, PagerDuty, Slack, Wake, Wakes};
 use store::Table;
 
 use crate::Error;
 use crate::Keyring;
 use crate::entropy::{HeartbeatIds, random};
 use crate::error::error_chain;
+use crate::limits::{DefaultLimits, Limits};
+use crate::routing::Windows;
 
 /// What configuration decides.
 #[derive(Debug, Clone)]
@@ -22,6 +23,7 @@ pub struct Settings {
     /// The channel where notices go.
     pub slack_channel: Option<String>,
     pub heartbeat_retention: TimeDelta,
+    pub limits: DefaultLimits,
     /// Whether no other process works on the table, so that what others hold is free.
     pub only_process: bool,
 }
@@ -42,18 +44,21 @@ pub struct Medic {
     pub table: Table,
     pub wakes: Arc<dyn Wakes>,
     pub slack: SlackDelivery,
-    pub pagerduty: Option<PagerDuty>,
+    pub pagerduty: PagerDuty,
+    /// Of the addresses that users set.
+    pub guard: Guard,
+    /// Calls the addresses that users set.
+    pub outgoing: Outgoing,
     pub settings: Settings,
     pub keyring: Keyring,
     /// Tells this process from others.
     pub(crate) instance: String,
     pub(crate) heartbeat_ids: HeartbeatIds,
     pub(crate) names: Names,
+    pub(crate) limits: Limits,
     pub(crate) shards_aimed_at: Aimed<u8>,
     pub(crate) lanes_watched: Aimed<String>,
-    /// Whether the gauges in the table are behind what this process did, and when it last saved them.
-    pub(crate) gauges_changed: AtomicBool,
-    pub(crate) gauges_saved_at: AtomicI64,
+    pub(crate) windows: Windows,
 }
 
 impl Medic {
@@ -61,7 +66,8 @@ impl Medic {
         table: Table,
         wakes: Arc<dyn Wakes>,
         slack: SlackDelivery,
-        pagerduty: Option<PagerDuty>,
+        pagerduty: PagerDuty,
+        outgoing: Outgoing,
         settings: Settings,
     ) -> Result<Self, Error> {
         let instance = u64::from_be_bytes(random()?).to_string();
@@ -71,14 +77,16 @@ impl Medic {
             wakes,
             slack,
             pagerduty,
+            guard: outgoing.guard().clone(),
+            outgoing,
             settings,
             keyring: Keyring::default(),
             heartbeat_ids: HeartbeatIds::default(),
             names: Names::default(),
+            limits: Limits::default(),
             shards_aimed_at: Aimed::default(),
             lanes_watched: Aimed::default(),
-            gauges_changed: AtomicBool::default(),
-            gauges_saved_at: AtomicI64::default(),
+            windows: Windows::default(),
         })
     }
 

@@ -1,10 +1,15 @@
 //! Drains a lane: sends what one receiver is owed, in order, one sender at a time.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{GIVE_UP_AFTER, Notice, NoticeKind, Outcome, Receiver, retry_delay};
-use outbound::{Delivery, Slack, Wake};
-use store::{Commit, Lane, LaneEntry};
+use domain::{
+    Destination, Endpoint, GIVE_UP_AFTER, Notice, NoticeKind, NoticeOwner, Outcome, Receiver, TargetKind, retry_delay,
+};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use outbound::{Delivery, Slack, UserHeaders, WEBHOOK_HEADERS, Wake, WebhookAttempt, WebhookEvent, WebhookOutcome};
+use serde_json::Value;
+use store::{Commit, Lane, LaneEntry, Owed};
 
+use crate::deliveries::event_data;
 use crate::error::error_chain;
 use crate::medic::SlackDelivery;
 use crate::{Error, Medic};
@@ -28,14 +33,21 @@ struct Leased {
 }
 
 /// An entry that is owed, with what it is to say.
-type Owed = (LaneEntry, Notice);
+type Told = (LaneEntry, Notice);
 
 /// A sender that dies frees its lane after this; longer than the two sends of one step can take.
-const LEASE: TimeDelta = TimeDelta::seconds(25);
+pub(crate) const LEASE: TimeDelta = TimeDelta::seconds(25);
 /// Entries read at a time; a lease among them is seen.
-const PAGE: i32 = 101;
-/// The most notices in one Slack message: two of the longest lines fit a block, and it has at most 50 blocks.
-const GROUP: usize = 100;
+pub(crate) const PAGE: i32 = 1_001;
+/// Where another target waits for its turn, one that is to be tried again only after this has failed: by the waits of
+/// `retry_delay` that is at the fourth try, some seven seconds and what each try takes after the first.
+const TOO_LONG_FOR_THE_NEXT: TimeDelta = TimeDelta::seconds(8);
+/// What a send takes at most: two posts of 10 s.
+const LONGEST_SEND: TimeDelta = TimeDelta::seconds(20);
+/// The most notices in one Slack message. Of more than a few it tells their number and the first names.
+const GROUP: usize = 1_000;
+/// Reads and writes of a group that are under way at once: a thousand notices take some seconds, and a lease is longer.
+const AT_ONCE: usize = 16;
 /// Slack takes about one message a second for each channel. <https://docs.slack.dev/apis/web-api/rate-limits>
 const SLACK_PACE: TimeDelta = TimeDelta::seconds(1);
 /// Reads of two items may see one of them before the other, though they were written together.
@@ -49,13 +61,16 @@ impl Medic {
         let Some(receiver) = lane.receiver() else {
             return Err(Error::NotFound(format!("No receiver has the lane {lane}")));
         };
-        let Leased { first, until } = match self.lease(lane, &receiver, now()).await? {
+        if let Receiver::Webhook { webhook_id } = receiver {
+            return self.drain_webhook(lane, webhook_id, now).await;
+        }
+        let Leased { first, mut until } = match self.lease(lane, &receiver, now()).await? {
             Ok(leased) => leased,
             Err(drained) => return Ok(drained),
         };
         // Read again under the lease: whoever holds another entry came first.
         let entries = self.table.lane(lane, PAGE).await?;
-        let mine = |entry: &LaneEntry| entry.notice_id == first.notice_id;
+        let mine = |entry: &LaneEntry| entry.place == first.place;
         if entries.iter().any(|entry| !mine(entry) && self.is_held(entry, now())) {
             self.release(lane, &first, until, now()).await?;
             return Ok(Drained::More);
@@ -67,6 +82,15 @@ impl Medic {
         if notices.is_empty() {
             self.release(lane, &first, until, now()).await?;
             return Ok(Drained::More);
+        }
+        // Reading them may have taken a while.
+        if now() + LONGEST_SEND > until {
+            let renewed = now() + LEASE;
+            let held = LaneEntry { held_until: Some(until), ..first.clone() };
+            if self.table.hold(lane, &held, &self.instance, renewed).await? == Commit::Refused {
+                return Ok(Drained::More);
+            }
+            until = renewed;
         }
         let mut sent = notices.as_slice();
         let mut delivery = self.send(&receiver, sent, now()).await?;
@@ -82,10 +106,15 @@ impl Medic {
             Delivery::Refused { error } => Some(error),
             Delivery::Accepted | Delivery::Retry { .. } => None,
         };
-        for notice in sent {
-            self.finish(lane, &receiver, notice, error.clone(), now()).await?;
+        // The entry that holds the lane goes last: with it gone, another sender would take what is sent and not recorded.
+        let (holds, others): (Vec<_>, Vec<_>) = owed.iter().take(sent.len()).partition(|(entry, _)| mine(entry));
+        let finish = |(entry, notice)| self.finish(lane, &receiver, (entry, notice), error.clone(), now());
+        let others: Vec<_> = others.into_iter().map(|(entry, notice)| finish((entry, notice))).collect();
+        stream::iter(others).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        for (entry, notice) in holds {
+            finish((entry, notice)).await?;
         }
-        if sent.iter().all(|notice| notice.id != first.notice_id) {
+        if sent.iter().all(|notice| notice.id.to_string() != first.place) {
             self.release(lane, &first, until, now()).await?;
         }
         if more && matches!(receiver, Receiver::Slack { .. }) {
@@ -112,8 +141,10 @@ impl Medic {
         let held_until =
             entries.iter().filter(|entry| self.is_held(entry, now)).filter_map(|entry| entry.held_until).max();
         if let Some(until) = held_until {
-            if self.lanes_watched.is_new(&lane.to_string(), until, now) {
-                self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
+            self.watch_lane(lane, until, now).await;
+            let is_sending = entries.iter().any(|entry| self.is_leased(entry, now));
+            if !is_sending && until - now >= TOO_LONG_FOR_THE_NEXT {
+                self.pass_on_what_waits(lane, receiver, entries, now).await?;
             }
             return Ok(Err(Drained::Done));
         }
@@ -131,6 +162,37 @@ impl Medic {
         Ok(Err(Drained::Done))
     }
 
+    /// Lets the next targets have what waits in a lane whose receiver is not to be tried for long. The lane is held, by an
+    /// entry that waits, and so nobody sends.
+    async fn pass_on_what_waits(
+        &self,
+        lane: &Lane,
+        receiver: &Receiver,
+        entries: Vec<LaneEntry>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let entries = entries.into_iter().filter(|entry| entry.others_wait).collect();
+        for (entry, notice) in self.still_owed(lane, receiver, entries, GROUP, now).await? {
+            if notice.next_after(receiver).is_some() {
+                let error = "given up: it waits behind what this receiver does not take".to_owned();
+                self.finish(lane, receiver, (&entry, &notice), Some(error), now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at a lane again when somebody's hold of it ends, should its holder have died.
+    pub(crate) async fn watch_lane(&self, lane: &Lane, until: DateTime<Utc>, now: DateTime<Utc>) {
+        if self.lanes_watched.is_new(&lane.to_string(), until, now) {
+            self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
+        }
+    }
+
+    /// Whether somebody is sending this entry.
+    pub(crate) fn is_leased(&self, entry: &LaneEntry, now: DateTime<Utc>) -> bool {
+        entry.is_leased(now, |holder| self.settings.only_process && holder != self.instance)
+    }
+
     /// Whether the lane is somebody's by this entry. Where this is the only process, another one's hold is a dead one's.
     fn is_held(&self, entry: &LaneEntry, now: DateTime<Utc>) -> bool {
         entry.is_held(now, |holder| self.settings.only_process && holder != self.instance)
@@ -144,35 +206,50 @@ impl Medic {
         entries: Vec<LaneEntry>,
         most: usize,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Owed>, Error> {
+    ) -> Result<Vec<Told>, Error> {
         let mut owed = Vec::new();
-        for entry in entries {
-            if owed.len() == most {
-                break;
-            }
-            let notice = match self.table.notice(entry.alert_id, entry.notice_id).await {
+        let read = |entry: LaneEntry| async move {
+            let Owed::Notice(owner, id) = entry.owed else {
+                return Err(Error::NotFound(format!("There is no notice {} in {lane}", entry.place)));
+            };
+            let notice = self.table.notice(owner, id).await;
+            let moot = match &notice {
+                Ok(Some(notice)) if is_unanswered(notice, receiver) => self.is_moot(notice, receiver).await?,
+                Ok(_) | Err(_) => None,
+            };
+            Ok((notice, moot, owner, id, entry))
+        };
+        // No more is read ahead than can be sent.
+        let reads: Vec<_> = entries.into_iter().map(read).collect();
+        let mut entries = stream::iter(reads).buffered(most.min(AT_ONCE));
+        while owed.len() < most
+            && let Some(entry) = entries.next().await
+        {
+            let (notice, moot, owner, id, entry) = entry?;
+            let notice = match notice {
                 // It would hold up the lane for good.
                 Err(error @ store::Error::Corrupt { .. }) => {
                     tracing::error!(%lane, error = %error_chain(&error), "a notice cannot be read, and is dropped");
-                    self.table.leave_lane(lane, entry.notice_id).await?;
+                    metrics::counter!("medic_notices_failed_total").increment(1);
+                    self.table.leave_lane(lane, &entry).await?;
                     continue;
                 }
                 read => read?,
             };
             let Some(notice) = notice else {
-                if now - entry.notice_id.time() < NOTICE_GONE_AFTER {
+                if now - id.time() < NOTICE_GONE_AFTER {
                     self.wake(Wake::Lane { lane: lane.to_string() }, now + NOTICE_VISIBLE_AFTER).await;
                     break;
                 }
-                tracing::error!(%lane, alert.id = %entry.alert_id, "a lane names a notice that is gone");
-                self.table.leave_lane(lane, entry.notice_id).await?;
+                tracing::error!(%lane, %owner, "a lane names a notice that is gone");
+                metrics::counter!("medic_notices_failed_total").increment(1);
+                self.table.leave_lane(lane, &entry).await?;
                 continue;
             };
-            let sent = notice.outcomes.iter().any(|outcome| outcome.receiver == *receiver && outcome.at.is_some());
-            if sent {
-                self.table.leave_lane(lane, entry.notice_id).await?;
-            } else if self.is_overtaken(&notice).await? {
-                self.record(lane, receiver, &notice, Some("overtaken by what came after it".to_owned()), now).await?;
+            if !is_unanswered(&notice, receiver) {
+                self.table.leave_lane(lane, &entry).await?;
+            } else if let Some(why) = moot {
+                self.record(lane, receiver, &entry, &notice, Some(why.to_owned()), now).await?;
             } else {
                 owed.push((entry, notice));
             }
@@ -180,47 +257,98 @@ impl Medic {
         Ok(owed)
     }
 
-    /// Whether a notice of passing interest is of none any more.
-    async fn is_overtaken(&self, notice: &Notice) -> Result<bool, Error> {
-        if !notice.kind.is_passing() {
-            return Ok(false);
+    /// Why a notice need not be sent any more, or never: what it says has passed, or its receiver did not hear of the
+    /// alert that it ends.
+    async fn is_moot(&self, notice: &Notice, receiver: &Receiver) -> Result<Option<&'static str>, Error> {
+        let Some((kind, told)) = notice.alert() else { return Ok(None) };
+        if kind.is_passing() {
+            let overtaken = Some("overtaken by what came after it");
+            let Some(alert) = self.table.alert(told.id).await? else { return Ok(overtaken) };
+            let newer = kind == NoticeKind::Reminder && (alert.cycle > told.cycle || alert.acknowledged_at.is_some());
+            if !alert.is_open() || newer {
+                return Ok(overtaken);
+            }
         }
-        let Some(alert) = self.table.alert(notice.alert.id).await? else {
-            return Ok(true);
-        };
-        let newer = notice.kind == NoticeKind::Reminder
-            && (alert.cycle > notice.alert.cycle || alert.acknowledged_at.is_some());
-        Ok(!alert.is_open() || newer)
+        if !kind.is_news() && !self.has_heard(told.id, receiver).await? {
+            return Ok(Some("not told of the alert, and so not of this"));
+        }
+        Ok(None)
     }
 
     async fn send(&self, receiver: &Receiver, notices: &[Notice], now: DateTime<Utc>) -> Result<Delivery, Error> {
         let base_url = self.settings.base_url.as_deref();
-        match (receiver, &self.slack, &self.pagerduty) {
-            (Receiver::Slack { channel }, SlackDelivery::Post(slack), _) => {
-                let delivery = slack.post(channel, notices, base_url).await;
+        // One event for each notice: its group is of one where it is no channel's.
+        let alert = notices.first().and_then(Notice::alert);
+        let key = notices.first().and_then(|notice| notice.outcome(receiver)?.service_key.as_ref());
+        match (receiver, alert) {
+            (Receiver::Slack { channel }, _) => self.send_to_slack(channel, notices, now).await,
+            (Receiver::PagerDuty { .. }, Some((kind, alert))) => {
+                Ok(counted(self.pagerduty.send(kind, alert, None, base_url).await))
+            }
+            (Receiver::Target { kind: TargetKind::PagerDuty, .. }, Some((kind, alert))) => match key {
+                Some(key) => Ok(counted(self.pagerduty.send(kind, alert, Some(key.reveal()), base_url).await)),
+                None => Ok(Delivery::Refused { error: "the target has no key".to_owned() }),
+            },
+            (Receiver::Target { service_id, target_id, .. }, Some((kind, alert))) => {
+                let destination = self.table.target(*service_id, *target_id).await?.map(|target| target.destination);
+                match destination {
+                    Some(Destination::Webhook(endpoint)) => {
+                        let id = notices.first().map(|notice| notice.id.to_string()).unwrap_or_default();
+                        let event = (kind.event_type().unwrap_or_default(), event_data(alert));
+                        Ok(self.post_to(&endpoint, &id, event, alert.created_at, now).await)
+                    }
+                    // Its kind may have been changed.
+                    Some(Destination::Slack { .. } | Destination::PagerDuty { .. }) | None => {
+                        Ok(Delivery::Refused { error: "the target is gone".to_owned() })
+                    }
+                }
+            }
+            (Receiver::PagerDuty { .. } | Receiver::Target { .. }, None) | (Receiver::Webhook { .. }, _) => {
+                Ok(Delivery::Refused { error: "it is not told of this".to_owned() })
+            }
+        }
+    }
+
+    async fn send_to_slack(&self, channel: &str, notices: &[Notice], now: DateTime<Utc>) -> Result<Delivery, Error> {
+        match &self.slack {
+            SlackDelivery::Post(slack) => {
+                let delivery = slack.post(channel, notices, self.settings.base_url.as_deref()).await;
                 metrics::counter!("medic_slack_requests_total", "status" => delivery.label()).increment(1);
                 Ok(delivery)
             }
-            (Receiver::Slack { .. }, SlackDelivery::Print { keep }, _) => {
+            SlackDelivery::Print { keep } => {
                 for notice in notices {
                     let line = Slack::line(notice);
-                    tracing::info!(alert.id = %notice.alert.id, "notice: {line}");
+                    tracing::info!("notice: {line}");
                     if *keep {
                         self.table.print(notice.id, &line, now + TimeDelta::days(30)).await?;
                     }
                 }
                 Ok(Delivery::Accepted)
             }
-            (Receiver::PagerDuty { .. }, _, Some(pagerduty)) => {
-                // One event for each notice: its group is always of one.
-                let Some(notice) = notices.first() else { return Ok(Delivery::Accepted) };
-                let delivery = pagerduty.send(notice, base_url).await;
-                metrics::counter!("medic_pagerduty_requests_total", "status" => delivery.label()).increment(1);
-                Ok(delivery)
-            }
-            (Receiver::PagerDuty { .. }, _, None) => {
-                Ok(Delivery::Refused { error: "PagerDuty is not set up".to_owned() })
-            }
+        }
+    }
+
+    /// Posts an event to a target's own address, unsigned: what it needs to be trusted is among its headers.
+    pub(crate) async fn post_to(
+        &self,
+        endpoint: &Endpoint,
+        id: &str,
+        (kind, data): (&str, Value),
+        happened_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Delivery {
+        let pairs = endpoint.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let headers = match UserHeaders::parse("config.headers", pairs, &WEBHOOK_HEADERS) {
+            Ok(headers) => headers,
+            Err(error) => return Delivery::Refused { error: error.to_string() },
+        };
+        let event = WebhookEvent { kind, at: happened_at, data: &data };
+        let attempt = WebhookAttempt { url: &endpoint.url, headers: &headers, secrets: &[], id, at: now, event };
+        match attempt.post(&self.outgoing).await.outcome {
+            WebhookOutcome::Success => Delivery::Accepted,
+            WebhookOutcome::Retry { error, after } => Delivery::Retry { error, after },
+            WebhookOutcome::Gone { error } | WebhookOutcome::Refused { error } => Delivery::Refused { error },
         }
     }
 
@@ -229,7 +357,7 @@ impl Medic {
         &self,
         lane: &Lane,
         receiver: &Receiver,
-        owed: &[Owed],
+        owed: &[Told],
         lease: DateTime<Utc>,
         (error, after): (&str, Option<TimeDelta>),
         now: DateTime<Utc>,
@@ -237,17 +365,30 @@ impl Medic {
         let attempts = owed.iter().map(|(entry, _)| entry.attempts).max().unwrap_or_default().saturating_add(1);
         let at = now + retry_delay(attempts).max(after.unwrap_or_default());
         tracing::warn!(%lane, attempts, error, "a notice was not taken");
-        let (expired, fresh): (Vec<_>, Vec<_>) = owed.iter().partition(|(_, notice)| now - notice.at >= GIVE_UP_AFTER);
+        let is_over = |(_, notice): &&Told| {
+            let others_wait = notice.next_after(receiver).is_some();
+            now - notice.at >= GIVE_UP_AFTER || (others_wait && at - now >= TOO_LONG_FOR_THE_NEXT)
+        };
+        let (expired, fresh): (Vec<_>, Vec<_>) = owed.iter().partition(is_over);
         // Before the lease's own entry may leave, the lane is held by one that stays.
         if let Some((first, _)) = fresh.first() {
             // Refused, the lease ran out and somebody else has the lane.
             if self.table.back_off(lane, first, lease, now, at, attempts).await? == Commit::Done {
                 self.wake(Wake::Lane { lane: lane.to_string() }, at).await;
+                if at - now >= TOO_LONG_FOR_THE_NEXT {
+                    // What waits behind it may go to others.
+                    self.drain_later(lane, now).await;
+                }
             }
         }
-        for (_, notice) in expired {
-            let error = format!("given up after 24 hours: {error}");
-            self.finish(lane, receiver, notice, Some(error), now).await?;
+        for (entry, notice) in expired {
+            let after = match attempts {
+                _ if now - notice.at >= GIVE_UP_AFTER => "24 hours".to_owned(),
+                1 => "one try".to_owned(),
+                tries => format!("{tries} tries"),
+            };
+            let error = format!("given up after {after}: {error}");
+            self.finish(lane, receiver, (entry, notice), Some(error), now).await?;
         }
         Ok(if fresh.is_empty() { Drained::More } else { Drained::Done })
     }
@@ -270,15 +411,15 @@ impl Medic {
         &self,
         lane: &Lane,
         receiver: &Receiver,
-        notice: &Notice,
+        (entry, notice): (&LaneEntry, &Notice),
         error: Option<String>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         if let Some(error) = &error {
-            metrics::counter!("medic_notices_failed_total", "receiver" => receiver.kind()).increment(1);
-            tracing::error!(%lane, alert.id = %notice.alert.id, error, "a notice was not delivered");
+            metrics::counter!("medic_notices_failed_total").increment(1);
+            tracing::error!(%lane, owner = %notice.owner(), error, "a notice was not delivered");
         }
-        self.record(lane, receiver, notice, error, now).await
+        self.record(lane, receiver, entry, notice, error, now).await
     }
 
     /// Records an outcome, and then takes the entry out of its lane: a crash between the two is seen by the next sender.
@@ -286,16 +427,46 @@ impl Medic {
         &self,
         lane: &Lane,
         receiver: &Receiver,
+        entry: &LaneEntry,
         notice: &Notice,
         error: Option<String>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let outcome = Outcome { receiver: receiver.clone(), at: Some(now), error };
-        if self.table.settle(notice, &outcome).await? {
+        let Some(owed) = notice.outcome(receiver) else { return Ok(self.table.leave_lane(lane, entry).await?) };
+        let outcome = Outcome { at: Some(now), error, ..owed.anew() };
+        let next = if outcome.error.is_some() { notice.next_after(receiver) } else { None };
+        let passed_on = match next {
+            Some(next) => self.pass_on(notice, &outcome, next, now).await?,
+            None => false,
+        };
+        if !passed_on && self.table.settle(notice, &outcome).await? {
             self.table.end_notice(notice).await?;
         }
-        self.table.leave_lane(lane, notice.id).await?;
-        Ok(())
+        Ok(self.table.leave_lane(lane, entry).await?)
+    }
+
+    /// Gives the next target its turn. Answers whether it has it: that an alert closed is no news.
+    async fn pass_on(
+        &self,
+        notice: &Notice,
+        failed: &Outcome,
+        next: &Outcome,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        if self.table.pass_on(notice, failed, next).await? == Commit::Refused {
+            let seen = self.table.notice(notice.owner(), notice.id).await?;
+            if seen.is_some_and(|seen| is_unanswered(&seen, &failed.receiver)) {
+                return match notice.owner() {
+                    NoticeOwner::Alert(id) if !self.table.alert(id).await?.is_some_and(|alert| alert.is_open()) => {
+                        Ok(false)
+                    }
+                    // Others kept writing to the notice or to the alert.
+                    NoticeOwner::Alert(_) | NoticeOwner::Window(_) => Err(Error::contended(notice.id)),
+                };
+            }
+        }
+        self.wake(Wake::Lane { lane: Lane::of(&next.receiver).to_string() }, now).await;
+        Ok(true)
     }
 
     /// Keeps a lane with more to send at its receiver's pace.
@@ -308,4 +479,14 @@ impl Medic {
         }
         Ok(())
     }
+}
+
+/// Whether nothing came of a notice at a receiver yet. A read may still show a turn as waiting that has come.
+fn is_unanswered(notice: &Notice, receiver: &Receiver) -> bool {
+    notice.outcome(receiver).is_some_and(|outcome| outcome.at.is_none())
+}
+
+fn counted(delivery: Delivery) -> Delivery {
+    metrics::counter!("medic_pagerduty_requests_total", "status" => delivery.label()).increment(1);
+    delivery
 }

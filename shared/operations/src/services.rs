@@ -1,19 +1,24 @@
 //! Registers, changes and removes services. Nothing here makes a transition: a change makes the row due, and the sweep
 //! judges it.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use domain::{
-    HeartbeatName, Invalid, Label, Mute, NotificationMode, Priority, Profile, Rule, Service, ServiceId, ServicePatch,
-    TeamName,
+    HeartbeatName, Invalid, Label, Mute, NotificationMode, Priority, Profile, Rule, Schedule, ScheduleId, Service,
+    ServiceId, ServicePatch, Team,
 };
 use store::{Claim, Commit, Page, ServiceRecord};
 
-use crate::{Error, Medic};
+use crate::teams::Belonging;
+use crate::{Error, Medic, TeamChoice};
 
 /// What a new service is to be.
 #[derive(Debug, Clone)]
 pub struct Registration {
     pub profile: Profile,
+    /// Goes before the profile's team.
+    pub team: TeamChoice,
     pub rule: Rule,
     pub active: bool,
     pub muted: Option<Mute>,
@@ -30,7 +35,8 @@ pub enum Registered {
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
     pub service_name: Option<Label>,
-    pub team: Option<TeamName>,
+    pub team: TeamChoice,
+    pub schedule_id: Option<Option<ScheduleId>>,
     pub priority: Option<Priority>,
     pub runbook: Option<Option<String>>,
     pub notification_mode: Option<NotificationMode>,
@@ -50,11 +56,15 @@ const TRIES: usize = 10;
 
 impl Medic {
     pub async fn register(&self, registration: Registration, now: DateTime<Utc>) -> Result<Registered, Error> {
-        let Registration { profile, rule, active, muted } = registration;
+        let Registration { mut profile, team, rule, active, muted } = registration;
         // The usual repetition of a registration costs one read unit, and no id.
         if self.table.service_named(&profile.heartbeat_name, true).await?.is_some() {
             return Ok(Registered::Before);
         }
+        if let Some((name, id)) = self.settle_team(&team).await? {
+            (profile.team, profile.team_id) = (name, id);
+        }
+        self.check_schedule_id(profile.schedule_id).await?;
         let mut service = Service::register(self.table.next_service_id().await?, rule, now);
         service.active = active;
         service.mute = muted;
@@ -71,7 +81,40 @@ impl Medic {
     }
 
     pub async fn service(&self, id: ServiceId) -> Result<ServiceRecord, Error> {
-        self.table.service(id).await?.ok_or_else(|| Error::NotFound(format!("There is no service {id}")))
+        let mut record = self.table.service(id).await?.ok_or_else(|| not_found(id))?;
+        self.bring_up_to_date(std::slice::from_mut(&mut record)).await?;
+        Ok(record)
+    }
+
+    /// Makes sure that a service is there.
+    pub(crate) async fn require_service(&self, id: ServiceId) -> Result<(), Error> {
+        if self.table.existing_services(&[id]).await?.is_empty() { Err(not_found(id)) } else { Ok(()) }
+    }
+
+    /// Gives services their teams' present names, and clears teams and schedules that are gone.
+    pub(crate) async fn bring_up_to_date(&self, records: &mut [ServiceRecord]) -> Result<(), Error> {
+        let team_ids: BTreeSet<_> = records.iter().filter_map(|record| record.profile.team_id).collect();
+        let schedule_ids: BTreeSet<_> = records.iter().filter_map(|record| record.profile.schedule_id).collect();
+        let teams: Vec<Team> = self.table.find_many(team_ids).await?;
+        let schedules: Vec<Schedule> = self.table.find_many(schedule_ids).await?;
+        for profile in records.iter_mut().map(|record| &mut record.profile) {
+            let team = teams.iter().find(|team| Some(team.id) == profile.team_id);
+            profile.team_id = team.map(|team| team.id);
+            if let Some(team) = team {
+                profile.team = team.name.clone();
+            }
+            profile.schedule_id = profile.schedule_id.filter(|id| schedules.iter().any(|schedule| schedule.id == *id));
+        }
+        Ok(())
+    }
+
+    async fn check_schedule_id(&self, id: Option<ScheduleId>) -> Result<(), Error> {
+        match id {
+            Some(id) if self.table.schedule(id).await?.is_none() => {
+                Err(Invalid::new("schedule_id", format!("must be a schedule's: there is no schedule {id}")).into())
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Finds a service by a name as a user wrote it, in any case.
@@ -79,10 +122,12 @@ impl Medic {
         let Ok(name) = HeartbeatName::parse(name) else {
             return Ok(None);
         };
-        match self.table.service_named(&name, true).await? {
-            Some(id) => Ok(self.table.service(id).await?),
-            None => Ok(None),
-        }
+        let Some(id) = self.table.service_named(&name, true).await? else {
+            return Ok(None);
+        };
+        let mut found = self.table.service(id).await?;
+        self.bring_up_to_date(found.as_mut_slice()).await?;
+        Ok(found)
     }
 
     /// Services, newest first.
@@ -95,6 +140,7 @@ impl Medic {
         let after = after.map(|id| format!("{:019}", id.get()));
         let mut page = self.table.services(service_name, after.as_deref(), limit).await?;
         page.items.retain(|record| service_name.is_none_or(|wanted| record.profile.service_name.as_str() == wanted));
+        self.bring_up_to_date(&mut page.items).await?;
         Ok(page)
     }
 
@@ -105,9 +151,11 @@ impl Medic {
         changes: &Changes,
         now: DateTime<Utc>,
     ) -> Result<ServiceRecord, Error> {
+        let team = self.settle_team(&changes.team).await?;
+        self.check_schedule_id(changes.schedule_id.flatten()).await?;
         for _ in 0..TRIES {
             let seen = self.service(id).await?;
-            let (service, profile) = changes.apply(&seen, now)?;
+            let (service, profile) = changes.apply(&seen, team.as_ref(), now)?;
             if self.table.save_edit(&seen, &service, &profile).await? == Commit::Done {
                 if service.version != seen.watched.service.version {
                     self.wake_service(id, now).await;
@@ -142,11 +190,21 @@ impl Medic {
     }
 }
 
+fn not_found(id: ServiceId) -> Error {
+    Error::NotFound(format!("There is no service {id}"))
+}
+
 impl Changes {
-    fn apply(&self, seen: &ServiceRecord, now: DateTime<Utc>) -> Result<(Service, Profile), Error> {
+    fn apply(
+        &self,
+        seen: &ServiceRecord,
+        team: Option<&Belonging>,
+        now: DateTime<Utc>,
+    ) -> Result<(Service, Profile), Error> {
         let Self {
             service_name,
-            team,
+            team: _,
+            schedule_id,
             priority,
             runbook,
             notification_mode,
@@ -178,9 +236,10 @@ impl Changes {
         if let Some(service_name) = service_name {
             profile.service_name = service_name.clone();
         }
-        if let Some(team) = team {
-            profile.team = team.clone();
+        if let Some((name, id)) = team {
+            (profile.team, profile.team_id) = (name.clone(), *id);
         }
+        profile.schedule_id = schedule_id.unwrap_or(profile.schedule_id);
         profile.priority = priority.unwrap_or(profile.priority);
         if let Some(runbook) = runbook {
             profile.runbook.clone_from(runbook);

@@ -2,24 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{AlertId, NoticeId};
+use domain::{NoticeId, NoticeOwner, to_millis};
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use outbound::Wake;
-use store::{DueRow, Key, RowKind, SHARDS};
+use store::{DueRow, Key, RowKind, SHARDS, Stats};
 
 use crate::error::error_chain;
 use crate::{Error, Medic};
 
 /// A sweep sends wake-ups for what comes due within this: two ticks and a half, so that one may be missed.
 pub(crate) const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
-/// The gauges are saved as often, if anything has changed.
-const GAUGES_EVERY_SECONDS: i64 = 60;
 /// Rows read at a time from one shard.
-const PAGE: usize = 100;
+const PAGE: i32 = 100;
 /// Pages of due rows handled in one go; the rest waits for the wake-up that this sends.
 const MOST_PAGES: usize = 20;
 
@@ -47,35 +44,48 @@ impl Medic {
     pub async fn sweep(&self, now: DateTime<Utc>) -> Result<Swept, Error> {
         // One shard's failure ends no other in the middle of its work.
         let shards: Vec<Result<Swept, Error>> = stream::iter(0..SHARDS)
-            .map(|shard| self.sweep_shard(shard, now))
+            .map(|shard| self.look(shard, now + LOOK_AHEAD, now))
             .buffer_unordered(usize::from(SHARDS))
             .collect()
             .await;
-        self.save_gauges(now).await;
         shards.into_iter().try_fold(Swept::default(), |all, one| Ok(all.and(one?)))
     }
 
-    /// Handles what is due in one shard.
-    pub async fn sweep_shard(&self, shard: u8, now: DateTime<Utc>) -> Result<Swept, Error> {
+    /// Handles what is due in one shard, as a wake-up asks that is for what comes due by `until`. What comes later was
+    /// aimed at by the tick that sent it: were wake-ups to look ahead too, each instance would send each of them again.
+    pub async fn sweep_shard(&self, shard: u8, until: DateTime<Utc>, now: DateTime<Utc>) -> Result<Swept, Error> {
+        self.look(shard, until.max(now), now).await
+    }
+
+    /// Handles what is due in one shard, and aims at what comes due by `horizon`.
+    async fn look(&self, shard: u8, horizon: DateTime<Utc>, now: DateTime<Utc>) -> Result<Swept, Error> {
         let mut swept = Swept::default();
         for _ in 0..MOST_PAGES {
-            let limit = i32::try_from(PAGE).unwrap_or(i32::MAX);
-            let rows = self.table.due(shard, now + LOOK_AHEAD, limit).await?;
-            let is_last = rows.len() < PAGE;
-            let (due, soon): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.due_at <= now);
+            let page = self.table.due(shard, horizon, PAGE).await?;
+            let (due, soon): (Vec<_>, Vec<_>) = page.rows.into_iter().partition(|row| row.due_at <= now);
             let handled: Swept = stream::iter(due)
                 .map(|row| self.handle(row.key, now))
                 .buffer_unordered(8)
                 .fold(Swept::default(), |all, one| async move { all.and(one) })
                 .await;
             swept = swept.and(handled);
-            if is_last || !soon.is_empty() {
-                self.aim_at(shard, &soon, now).await;
-                swept.next_due = swept.next_due.into_iter().chain(soon.iter().map(|row| row.due_at)).min();
+            let Some(first) = soon.first() else {
+                if page.next.is_some() {
+                    continue;
+                }
                 return Ok(swept);
+            };
+            swept.next_due = swept.next_due.into_iter().chain([first.due_at]).min();
+            self.aim_at(shard, &soon, now).await;
+            let mut rest = page.next;
+            while let Some(after) = rest {
+                let page = self.table.due_after(shard, after, horizon).await?;
+                self.aim_at(shard, &page.rows, now).await;
+                rest = page.next;
             }
+            return Ok(swept);
         }
-        self.wake(Wake::Shard { shard }, now).await;
+        self.wake(Wake::Shard { shard, until_ms: to_millis(now) }, now).await;
         Ok(swept)
     }
 
@@ -88,35 +98,31 @@ impl Medic {
         // One row that makes its handler panic is put off like one that fails.
         let handled = AssertUnwindSafe(self.handle_kind(&key, now)).catch_unwind().await;
         let handled = handled.unwrap_or_else(|_| Err(Error::Panicked));
-        let next_due = match handled {
-            Ok(next_due) => {
-                let soon = next_due.filter(|at| *at - now <= LOOK_AHEAD);
-                if let Some(due_at) = soon {
-                    let row = DueRow { key, due_at };
-                    self.aim_at(row.shard(), &[row], now).await;
-                }
-                return Swept { handled: 1, failed: 0, next_due: soon };
-            }
+        let (failed, next_due) = match handled {
+            Ok(next_due) => (0, next_due),
             Err(error) => {
                 tracing::error!(row = %key, error = %error_chain(&error), "a due row was not handled");
-                match self.table.put_off(&key, now).await {
-                    Ok(later) => later,
-                    Err(error) => {
-                        tracing::error!(row = %key, error = %error_chain(&error), "a due row was not put off");
-                        return Swept { handled: 0, failed: 1, next_due: None };
-                    }
-                }
+                metrics::counter!("medic_worker_failures_total").increment(1);
+                let later = self.table.put_off(&key, now).await.inspect_err(|error| {
+                    tracing::error!(row = %key, error = %error_chain(error), "a due row was not put off");
+                });
+                (1, later.ok())
             }
         };
-        let row = DueRow { key, due_at: next_due };
-        self.aim_at(row.shard(), std::slice::from_ref(&row), now).await;
-        Swept { handled: 0, failed: 1, next_due: Some(next_due) }
+        let next_due = next_due.filter(|at| *at - now <= LOOK_AHEAD);
+        if let Some(due_at) = next_due {
+            let row = DueRow { key, due_at };
+            self.aim_at(row.shard(), &[row], now).await;
+        }
+        Swept { handled: 1 - failed, failed, next_due }
     }
 
     async fn handle_kind(&self, key: &Key, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
         match key.row_kind() {
             Some(RowKind::Service(id)) => self.judge(id, now).await,
-            Some(RowKind::Notice(alert, id)) => self.hand_over_again(alert, id, now).await,
+            Some(RowKind::Notice(owner, id)) => self.hand_over_again(owner, id, now).await,
+            Some(RowKind::Window(id)) => self.look_at_window(id, now).await,
+            Some(RowKind::Delivery(webhook, id)) => self.hand_over_delivery_again(webhook, id, now).await,
             None => Err(Error::NotFound(format!("No handler knows the row {key}"))),
         }
     }
@@ -124,18 +130,17 @@ impl Medic {
     /// A notice whose receivers have not all answered: its hand-over was lost, or they are being retried.
     async fn hand_over_again(
         &self,
-        alert: AlertId,
+        owner: NoticeOwner,
         id: NoticeId,
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
-        let Some(mut notice) = self.table.notice(alert, id).await? else {
+        let Some(notice) = self.table.notice(owner, id).await? else {
             return Ok(None);
         };
         if notice.is_settled() {
             self.table.end_notice(&notice).await?;
             return Ok(None);
         }
-        notice.outcomes.retain(|outcome| outcome.at.is_none());
         let age = (now - notice.at).clamp(TimeDelta::seconds(30), TimeDelta::minutes(10));
         let next = now + age;
         self.table.postpone_notice(&notice, next).await?;
@@ -151,29 +156,19 @@ impl Medic {
             *earliest = row.due_at.min(*earliest);
         }
         for at in seconds.into_values() {
+            let at = self.wakes.arrival(at);
             if self.shards_aimed_at.is_new(&shard, at, now) {
-                self.wake(Wake::Shard { shard }, at).await;
+                self.wake(Wake::Shard { shard, until_ms: to_millis(at) }, at).await;
             }
         }
     }
 
-    /// Notes that the gauges have changed.
-    pub(crate) fn transitions_made(&self) {
-        self.gauges_changed.store(true, Ordering::Relaxed);
-    }
-
-    async fn save_gauges(&self, now: DateTime<Utc>) {
-        let is_time = now.timestamp() - self.gauges_saved_at.load(Ordering::Relaxed) >= GAUGES_EVERY_SECONDS;
-        if is_time && self.gauges_changed.swap(false, Ordering::Relaxed) {
-            self.gauges_saved_at.store(now.timestamp(), Ordering::Relaxed);
-            let saved = match self.table.count_open_alerts().await {
-                Ok(open) => self.table.save_open_alerts(open).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = saved {
-                self.transitions_made();
-                tracing::warn!(error = %error_chain(&error), "the gauges were not saved; the next sweep does it");
-            }
+    /// Brings the number of open alerts in the table up to date, and answers all that is counted there.
+    pub async fn refresh_stats(&self) -> Result<Stats, Error> {
+        let (stats, open) = futures::try_join!(self.table.stats(), self.table.count_open_alerts())?;
+        if stats.alerts_active != open {
+            self.table.save_open_alerts(open).await?;
         }
+        Ok(Stats { alerts_active: open, ..stats })
     }
 }

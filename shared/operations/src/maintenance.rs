@@ -1,0 +1,96 @@
+//! Maintenance windows, and whether a service is in one.
+
+use chrono::{DateTime, Utc};
+use domain::{
+    History, Invalid, Label, MaintenanceTimes, MaintenanceWindow, Occurrence, Recurrence, ServiceId, WindowId, Zone,
+    in_maintenance,
+};
+use store::Page;
+
+use crate::{Error, Medic};
+
+/// What a new window is to be.
+#[derive(Debug, Clone)]
+pub struct NewWindow {
+    pub name: Label,
+    pub times: MaintenanceTimes,
+    pub service_ids: Vec<ServiceId>,
+}
+
+/// An edit: what is `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct WindowChanges {
+    pub name: Option<Label>,
+    pub start: Option<DateTime<Utc>>,
+    pub end: Option<DateTime<Utc>>,
+    pub zone: Option<Zone>,
+    pub recurrence: Option<Option<Recurrence>>,
+    pub service_ids: Option<Vec<ServiceId>>,
+}
+
+impl Medic {
+    pub async fn create_window(&self, new: NewWindow, now: DateTime<Utc>) -> Result<MaintenanceWindow, Error> {
+        let NewWindow { name, times, service_ids } = new;
+        self.check_service_ids(&service_ids).await?;
+        let id = self.table.next_window_id().await?;
+        let history = History::beginning(now);
+        let window =
+            MaintenanceWindow { id, name, times, service_ids, is_announced: false, due_at: Some(now), history };
+        let window = self.add(window).await?;
+        self.window_changed(&window, now).await;
+        Ok(window)
+    }
+
+    /// Windows, newest first.
+    pub async fn windows(&self, after: Option<WindowId>, limit: usize) -> Result<Page<MaintenanceWindow>, Error> {
+        Ok(self.table.window_page(after, limit).await?)
+    }
+
+    pub async fn edit_window(
+        &self,
+        id: WindowId,
+        changes: &WindowChanges,
+        now: DateTime<Utc>,
+    ) -> Result<MaintenanceWindow, Error> {
+        let WindowChanges { name, start, end, zone, recurrence, service_ids } = changes;
+        self.check_service_ids(service_ids.as_deref().unwrap_or_default()).await?;
+        let decide = |window: MaintenanceWindow| {
+            let times = &window.times;
+            let recurrence = recurrence.clone().unwrap_or_else(|| times.recurrence().cloned());
+            Ok(MaintenanceWindow {
+                times: MaintenanceTimes::parse(
+                    start.unwrap_or(times.start()),
+                    end.unwrap_or(times.end()),
+                    zone.unwrap_or(times.zone()),
+                    recurrence,
+                )?,
+                name: name.clone().unwrap_or(window.name),
+                service_ids: service_ids.clone().unwrap_or(window.service_ids),
+                due_at: Some(now),
+                ..window
+            })
+        };
+        let window = self.change(id, now, decide).await?;
+        self.window_changed(&window, now).await;
+        Ok(window)
+    }
+
+    /// The window that a service is in, and the stretch of maintenance.
+    pub async fn maintenance(
+        &self,
+        service: ServiceId,
+        at: DateTime<Utc>,
+    ) -> Result<Option<(MaintenanceWindow, Occurrence)>, Error> {
+        self.require_service(service).await?;
+        let windows = self.table.windows().await?;
+        Ok(in_maintenance(&windows, service, at).map(|(window, occurrence)| (window.clone(), occurrence)))
+    }
+
+    async fn check_service_ids(&self, ids: &[ServiceId]) -> Result<(), Error> {
+        let existing = self.table.existing_services(ids).await?;
+        match ids.iter().find(|id| !existing.contains(id)) {
+            Some(id) => Err(Invalid::new("service_ids", format!("must be services': there is no service {id}")).into()),
+            None => Ok(()),
+        }
+    }
+}

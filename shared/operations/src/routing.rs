@@ -1,0 +1,136 @@
+//! Finds who is told of a service: the one place, for alerts, reminders, recoveries and announcements.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{
+    Alert, AlertId, MaintenanceWindow, Notice, NoticeId, NoticeKind, Outcome, Period, Profile, Receiver, Routing,
+    ServiceId, Subject, TargetKind, Team, in_maintenance,
+};
+
+use crate::entropy::random;
+use crate::{Error, Medic};
+
+impl Medic {
+    /// Who is to be told that a service is down, in order.
+    pub(crate) async fn route(
+        &self,
+        service_id: ServiceId,
+        profile: &Profile,
+        team: Option<&Team>,
+        kind: NoticeKind,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Outcome>, Error> {
+        let targets = self.table.targets(service_id).await?;
+        // Only what the targets ask for is read.
+        let period = match profile.schedule_id.filter(|_| !targets.is_empty()) {
+            Some(id) => self.table.schedule(id).await?.map_or(Period::DuringHours, |schedule| schedule.period(now)),
+            None => Period::DuringHours,
+        };
+        let channel =
+            team.and_then(|team| team.slack_channel_id.clone()).or_else(|| self.settings.slack_channel.clone());
+        let routing = Routing {
+            service_id,
+            mode: profile.notification_mode,
+            period,
+            targets,
+            channel,
+            has_pagerduty: self.pagerduty.has_routing_key(),
+        };
+        Ok(routing.outcomes(kind, now))
+    }
+
+    /// A service's team, where there is one.
+    pub(crate) async fn team_of(&self, profile: &Profile) -> Result<Option<Team>, Error> {
+        match profile.team_id {
+            Some(id) => Ok(self.table.team(id).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Who heard of an alert, or is about to: whoever hears of its end.
+    pub(crate) async fn who_heard(&self, alert: AlertId, kind: NoticeKind) -> Result<Vec<Outcome>, Error> {
+        let mut heard: Vec<Outcome> = Vec::new();
+        for notice in self.table.notices(alert).await?.iter().filter(|notice| is_news(notice)) {
+            for outcome in notice.outcomes.iter().filter(|outcome| outcome.is_success() || outcome.is_owed()) {
+                let is_new = !heard.iter().any(|known| known.receiver == outcome.receiver);
+                if is_new && outcome.receiver.hears(kind) {
+                    heard.push(outcome.anew());
+                }
+            }
+        }
+        Ok(heard)
+    }
+
+    /// Whether a receiver took the news of an alert, or is about to: what is owed goes before the alert's end in its lane.
+    pub(crate) async fn has_heard(&self, alert: AlertId, receiver: &Receiver) -> Result<bool, Error> {
+        let notices = self.table.notices(alert).await?;
+        let hears = |outcome: &Outcome| outcome.is_success() || outcome.is_owed();
+        let took = |notice: &Notice| notice.outcome(receiver).is_some_and(hears);
+        Ok(notices.iter().filter(|notice| is_news(notice)).any(took))
+    }
+
+    /// A notice of an alert, if anybody is to be told.
+    pub(crate) fn notice_of(
+        kind: NoticeKind,
+        alert: &Alert,
+        outcomes: Vec<Outcome>,
+        at: DateTime<Utc>,
+    ) -> Result<Option<Notice>, Error> {
+        if outcomes.is_empty() {
+            return Ok(None);
+        }
+        let subject = Subject::Alert { kind, alert: Box::new(alert.clone()) };
+        Ok(Some(Notice { id: NoticeId::at(at, random()?), at, subject, outcomes }))
+    }
+
+    /// Until when a service's alerts wait: the end of the maintenance that it is in, where that is known.
+    pub(crate) async fn held_until(
+        &self,
+        service: ServiceId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Option<DateTime<Utc>>>, Error> {
+        let windows = match self.windows.fresh(now) {
+            Some(windows) => windows,
+            None => self.windows.keep(self.table.windows().await?, now),
+        };
+        Ok(in_maintenance(&windows, service, now).map(|(_, occurrence)| occurrence.end))
+    }
+}
+
+fn is_news(notice: &Notice) -> bool {
+    notice.alert().is_some_and(|(kind, _)| kind.is_news())
+}
+
+/// What is left of a telling that people are spared.
+pub(crate) fn incidents_only(outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    outcomes.into_iter().filter(|outcome| outcome.receiver.kind() == TargetKind::PagerDuty).collect()
+}
+
+/// The maintenance windows as this process last read them, for a second: many services may fall silent in one.
+#[derive(Debug, Default)]
+pub(crate) struct Windows(Mutex<Option<(DateTime<Utc>, AllWindows)>>);
+
+type AllWindows = Arc<Vec<MaintenanceWindow>>;
+
+impl Windows {
+    const FRESH: TimeDelta = TimeDelta::seconds(1);
+
+    fn fresh(&self, now: DateTime<Utc>) -> Option<AllWindows> {
+        let read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        read.as_ref()
+            .filter(|(at, _)| (TimeDelta::zero()..Self::FRESH).contains(&(now - *at)))
+            .map(|(_, windows)| Arc::clone(windows))
+    }
+
+    fn keep(&self, windows: Vec<MaintenanceWindow>, now: DateTime<Utc>) -> AllWindows {
+        let windows = Arc::new(windows);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&windows)));
+        windows
+    }
+
+    /// Somebody changes a window.
+    pub(crate) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

@@ -1,0 +1,90 @@
+//! Teams, and which of them a service belongs to.
+
+use chrono::{DateTime, Utc};
+use domain::{History, Invalid, Label, Profile, Team, TeamId, TeamName};
+use store::Page;
+
+use crate::{Error, Medic};
+
+/// What a new team is to be.
+#[derive(Debug, Clone)]
+pub struct NewTeam {
+    pub name: TeamName,
+    pub slack_channel_id: Option<String>,
+}
+
+/// An edit: what is `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct TeamChanges {
+    pub name: Option<TeamName>,
+    pub slack_channel_id: Option<Option<String>>,
+}
+
+/// The team that a request gives a service: by its name, by its id, or by both.
+#[derive(Debug, Clone, Default)]
+pub struct TeamChoice {
+    pub name: Option<TeamName>,
+    pub id: Option<Option<TeamId>>,
+}
+
+/// A service's team: its name, and its id where there is such a team.
+pub(crate) type Belonging = (TeamName, Option<TeamId>);
+
+impl Medic {
+    pub async fn create_team(&self, new: NewTeam, now: DateTime<Utc>) -> Result<Team, Error> {
+        let NewTeam { name, slack_channel_id } = new;
+        let id = self.table.next_team_id().await?;
+        self.add(Team { id, name, slack_channel_id, history: History::beginning(now) }).await
+    }
+
+    /// Teams, newest first.
+    pub async fn teams(&self, after: Option<TeamId>, limit: usize) -> Result<Page<Team>, Error> {
+        Ok(self.table.teams(after, limit).await?)
+    }
+
+    pub async fn edit_team(&self, id: TeamId, changes: &TeamChanges, now: DateTime<Utc>) -> Result<Team, Error> {
+        let TeamChanges { name, slack_channel_id } = changes;
+        let decide = |team: Team| {
+            Ok(Team {
+                name: name.clone().unwrap_or(team.name),
+                slack_channel_id: slack_channel_id.clone().unwrap_or(team.slack_channel_id),
+                ..team
+            })
+        };
+        self.change(id, now, decide).await
+    }
+
+    /// Finds the team that a request means. Name and id name one and the same.
+    pub(crate) async fn settle_team(&self, choice: &TeamChoice) -> Result<Option<Belonging>, Error> {
+        let TeamChoice { name, id } = choice;
+        match (name, id) {
+            (None, None) => Ok(None),
+            (None, Some(None)) => Ok(Some((Profile::parse_team(Profile::DEFAULT_TEAM)?, None))),
+            (Some(name), None) => Ok(Some(match self.table.team_named(name).await? {
+                Some(team) => (team.name, Some(team.id)),
+                None => (name.clone(), None),
+            })),
+            (Some(name), Some(None)) => match self.table.team_named(name).await? {
+                Some(team) => {
+                    Err(Invalid::new("team_id", format!("must not be null: team names team {}", team.id)).into())
+                }
+                None => Ok(Some((name.clone(), None))),
+            },
+            (name, Some(Some(id))) => {
+                let team = self.table.team(*id).await?;
+                let team =
+                    team.ok_or_else(|| Invalid::new("team_id", format!("must be a team's: there is no team {id}")))?;
+                if name.as_ref().is_some_and(|name| !is_same_name(name, &team.name)) {
+                    return Err(
+                        Invalid::new("team", format!("must be left out or name team {id}: {}", team.name)).into()
+                    );
+                }
+                Ok(Some((team.name, Some(team.id))))
+            }
+        }
+    }
+}
+
+fn is_same_name(one: &Label, other: &Label) -> bool {
+    one.as_str().to_lowercase() == other.as_str().to_lowercase()
+}

@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use domain::{Alert, AlertId, Notice, ServiceId, format_time};
+use domain::{Alert, AlertId, Notice, ServiceId, TargetId, format_time};
 use runtime::{ApiError, App, Caller, Envelope, IdPath, Listing, Params, ok};
 use serde::{Deserialize, Serialize};
 use store::AlertFilter;
@@ -33,8 +33,18 @@ pub(crate) struct AlertView<Flag> {
 
 impl<Flag: From<bool>> AlertView<Flag> {
     fn of(alert: &Alert, existing: &[ServiceId]) -> Self {
-        let Alert { id, service_id, service, cycle, reason, created_at, closed_at, acknowledged_at, acknowledged_by } =
-            alert;
+        let Alert {
+            id,
+            service_id,
+            service,
+            cycle,
+            reason,
+            created_at,
+            closed_at,
+            acknowledged_at,
+            acknowledged_by,
+            passed_on: _,
+        } = alert;
         Self {
             alert_id: id.get(),
             alert_name: alert.name(),
@@ -147,6 +157,7 @@ pub(crate) async fn acknowledge(
 /// What became of one notice at one receiver.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NotificationView {
+    /// Null where the service has no targets, and its team's channel or PagerDuty was told.
     target_id: Option<i64>,
     target_type: &'static str,
     /// `opened`, `reminder`, `acknowledged` or `resolved`.
@@ -159,10 +170,12 @@ pub(crate) struct NotificationView {
 
 impl NotificationView {
     fn of(notice: &Notice) -> impl Iterator<Item = Self> {
-        notice.outcomes.iter().map(|outcome| Self {
-            target_id: None,
-            target_type: outcome.receiver.kind(),
-            kind: notice.kind.as_str(),
+        let kind = notice.alert().map_or("", |(kind, _)| kind.as_str());
+        // Whose turn never came was not told, and nothing failed.
+        notice.outcomes.iter().filter(|outcome| !outcome.waits).map(move |outcome| Self {
+            target_id: outcome.target_id.map(TargetId::get),
+            target_type: outcome.receiver.kind().as_str(),
+            kind,
             success: outcome.at.map(|_| outcome.error.is_none()),
             error_message: outcome.error.clone(),
             at: outcome.at.map(format_time),

@@ -1,11 +1,14 @@
 //! `/docs`: the document of the whole API, and a page over it that needs no network.
 
 use axum::Router;
-use runtime::Envelope;
-use utoipa::PartialSchema as _;
+use runtime::{Envelope, RateLimited};
+use serde::Serialize;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContactBuilder, Content, Info, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{
+    ContactBuilder, Content, Header, HeaderBuilder, Info, ObjectBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Type,
+};
+use utoipa::{PartialSchema as _, ToSchema as _};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// Completes a document made of the functions' routes.
@@ -24,6 +27,12 @@ pub fn document(mut routes: OpenApi) -> OpenApi {
     let components = routes.components.get_or_insert_default();
     components.add_security_scheme("api_key", SecurityScheme::Http(bearer));
     components.schemas.entry(REFUSAL.to_owned()).or_insert_with(Envelope::<String>::schema);
+    let mut limited = vec![(RateLimited::name().into_owned(), RateLimited::schema())];
+    RateLimited::schemas(&mut limited);
+    components.schemas.extend(limited);
+    for (name, description) in LIMIT_HEADERS.into_iter().chain([RETRY_AFTER]) {
+        components.headers.insert(name.to_owned(), header(description).into());
+    }
     for (path, item) in &mut routes.paths.paths {
         for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
             // A route that answers at two paths is described twice: each description needs an id of its own.
@@ -41,7 +50,7 @@ pub fn document(mut routes: OpenApi) -> OpenApi {
 /// The schema of an answer that refuses, by its name in the document.
 const REFUSAL: &str = "Envelope_String";
 
-/// Describes how every route that asks for a key may refuse.
+/// Describes how every route that asks for a key may refuse, and what it says of the key's limit.
 fn add_refusals(operation: &mut Operation) {
     let public = [SecurityRequirement::default()];
     if operation.security.as_deref() == Some(&public) {
@@ -57,11 +66,54 @@ fn add_refusals(operation: &mut Operation) {
         let refusal = ResponseBuilder::new().description(description).content("application/json", content);
         operation.responses.responses.entry(status.to_owned()).or_insert_with(|| refusal.into());
     }
+    let content = Content::new(Some(Ref::from_schema_name(RateLimited::name())));
+    let limited = ResponseBuilder::new()
+        .description("The key has made as many requests as it may in a minute")
+        .content("application/json", content)
+        .header_ref(RETRY_AFTER.0, header_reference(RETRY_AFTER.0));
+    operation.responses.responses.insert("429".to_owned(), limited.into());
+    for (status, response) in &mut operation.responses.responses {
+        // Whoever has no key, or none for this, has no limit.
+        if let RefOr::T(response) = response
+            && !matches!(status.as_str(), "401" | "403")
+        {
+            response
+                .headers
+                .extend(LIMIT_HEADERS.map(|(name, _)| (name.to_owned(), RefOr::Ref(header_reference(name)))));
+        }
+    }
 }
 
-/// Serves a document at `/docs/openapi.json`, and a page over it at `/docs`.
-pub fn docs<S: Clone + Send + Sync + 'static>(document: OpenApi) -> Router<S> {
+/// What every answer says of the limit of its key.
+const LIMIT_HEADERS: [(&str, &str); 3] = [
+    ("X-RateLimit-Limit", "Requests of this kind that the key may make in a minute"),
+    ("X-RateLimit-Remaining", "How many more are let in now"),
+    (
+        "X-RateLimit-Reset",
+        "When there is more room, in seconds since 1970: at the end of the minute, or with none remaining when one more \
+         is let in",
+    ),
+];
+
+/// What a refusal adds to them.
+const RETRY_AFTER: (&str, &str) = ("Retry-After", "Seconds until a request is let in, if none is made meanwhile");
+
+fn header(description: &str) -> Header {
+    let integer = ObjectBuilder::new().schema_type(Type::Integer);
+    HeaderBuilder::new().schema(Some(integer)).description(Some(description)).build()
+}
+
+fn header_reference(name: &str) -> Ref {
+    Ref::new(format!("#/components/headers/{name}"))
+}
+
+/// Serves a document (JSON, or what becomes it) at `/docs/openapi.json`, and a page over it at `/docs`.
+pub fn docs<S>(document: &impl Serialize) -> Result<Router<S>, serde_json::Error>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let document = serde_json::to_value(document)?;
     // Without this the page asks a validator on the internet about the document.
     let config = Config::default().validator_url("none");
-    SwaggerUi::new("/docs").url("/docs/openapi.json", document).config(config).into()
+    Ok(SwaggerUi::new("/docs").external_url_unchecked("/docs/openapi.json", document).config(config).into())
 }

@@ -2,19 +2,29 @@
 
 mod alerts;
 mod api_keys;
+mod deliveries;
 mod docs;
 mod health;
 mod heartbeats;
+mod maintenance;
+mod masks;
 mod metrics;
 mod notices;
 mod pages;
+mod schedules;
 mod services;
+mod targets;
+mod teams;
 mod version_1;
+mod webhooks;
 
+use axum::Router;
 use runtime::App;
+use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use api_keys::create_directly;
 pub use docs::{docs, document};
 pub use notices::router as notices;
 
@@ -33,9 +43,37 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::revoke))
         .routes(routes!(api_keys::rotate))
+        .routes(routes!(teams::create, teams::list))
+        .routes(routes!(teams::get, teams::update, teams::delete))
+        .routes(routes!(schedules::create, schedules::list))
+        .routes(routes!(schedules::get, schedules::update, schedules::delete))
+        .routes(routes!(schedules::period))
+        .routes(routes!(schedules::service_period))
+        .routes(routes!(maintenance::create, maintenance::list))
+        .routes(routes!(maintenance::get, maintenance::update, maintenance::delete))
+        .routes(routes!(maintenance::of_service))
+        .routes(routes!(targets::create, targets::list))
+        .routes(routes!(targets::get, targets::update, targets::delete))
+        .routes(routes!(targets::test))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
+        .routes(routes!(webhooks::rotate_secret))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::get))
+        .routes(routes!(deliveries::redeliver))
         .routes(routes!(health::network))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::health))
         .routes(routes!(metrics::metrics))
+}
+
+/// The document of the whole API, which `make openapi` writes from the code of all functions.
+const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
+
+/// The function as Lambda runs it.
+pub fn on_lambda(app: &App) -> Result<Router<App>, serde_json::Error> {
+    let (routes, _) = router().split_for_parts();
+    let document: Value = serde_json::from_str(DOCUMENT)?;
+    Ok(runtime::serve(routes, app).merge(docs(&document)?))
 }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{HeaderName, header};
 use metrics_exporter_prometheus::PrometheusHandle;
-use runtime::{ApiError, App};
+use runtime::{ApiError, App, gauges};
 
 /// Metrics in the Prometheus text format, version 0.0.4.
 #[utoipa::path(
@@ -19,16 +19,8 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<([(HeaderName, &'s
         // In one process the open alerts can be counted as they are now.
         stats.alerts_active = app.medic.table.count_open_alerts().await?;
     }
-    let gauges = [
-        ("medic_registered_services", stats.registered_services),
-        ("medic_active_services", stats.active_services),
-        ("medic_alerts_active", stats.alerts_active),
-        ("medic_stale_jobs_current", stats.stale_jobs_current),
-        ("medic_playbook_executions_pending_approval", stats.executions_pending_approval),
-        ("medic_circuit_breaker_open", stats.circuits_open),
-    ];
     let mut text = app.prometheus.as_ref().map(PrometheusHandle::render).unwrap_or_default();
-    for (name, value) in gauges {
+    for (name, value) in gauges(&stats) {
         text.extend(["# TYPE ", name, " gauge\n", name, " ", &value.to_string(), "\n"]);
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))

@@ -4,9 +4,10 @@ use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{
-    HeartbeatName, Invalid, NotificationMode, Priority, Profile, Rule, ServiceId, format_time, minutes_of, parse_time,
+    HeartbeatName, Invalid, NotificationMode, Priority, Profile, Rule, ScheduleId, ServiceId, TeamId, format_time,
+    minutes_of, parse_time,
 };
-use operations::{Changes, Error, Registered, Registration};
+use operations::{Changes, Error, Registered, Registration, TeamChoice};
 use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present};
 use serde::{Deserialize, Serialize};
 use store::ServiceRecord;
@@ -27,7 +28,9 @@ pub(crate) struct ServiceView<Flag> {
     threshold: u32,
     grace_period_seconds: i64,
     max_duration_ms: Option<u64>,
+    /// The team's name as it is now.
     team: String,
+    /// Null where no such team exists.
     team_id: Option<i64>,
     priority: &'static str,
     runbook: Option<String>,
@@ -52,8 +55,10 @@ impl<Flag: From<bool>> ServiceView<Flag> {
             heartbeat_name,
             service_name,
             team,
+            team_id,
             priority,
             runbook,
+            schedule_id,
             notification_mode,
             max_duration_ms,
             date_added,
@@ -70,10 +75,10 @@ impl<Flag: From<bool>> ServiceView<Flag> {
             grace_period_seconds: service.rule.grace.num_seconds(),
             max_duration_ms: *max_duration_ms,
             team: team.as_str().to_owned(),
-            team_id: None,
+            team_id: team_id.map(TeamId::get),
             priority: priority.as_str(),
             runbook: runbook.clone(),
-            schedule_id: None,
+            schedule_id: schedule_id.map(ScheduleId::get),
             notification_mode: notification_mode.as_str(),
             muted: mute.is_some().into(),
             muted_until: mute.map(|mute| format_time(mute.until)),
@@ -90,6 +95,7 @@ impl<Flag: From<bool>> ServiceView<Flag> {
 }
 
 /// A service to be watched.
+#[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewService {
@@ -105,12 +111,19 @@ pub(crate) struct NewService {
     grace_period_seconds: i64,
     #[serde(default)]
     max_duration_ms: Option<i64>,
+    /// A team's name. Where there is such a team, this sets `team_id` as well.
     #[serde(default)]
     team: Option<String>,
+    /// A team's id. Sets `team` as well, and must not contradict it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>)]
+    team_id: Option<Option<i64>>,
     #[serde(default)]
     priority: Option<String>,
     #[serde(default)]
     runbook: Option<String>,
+    #[serde(default)]
+    schedule_id: Option<i64>,
     #[serde(default)]
     notification_mode: Option<String>,
     #[serde(default = "yes")]
@@ -125,7 +138,7 @@ pub(crate) const fn one() -> i64 {
     1
 }
 
-const fn yes() -> bool {
+pub(crate) const fn yes() -> bool {
     true
 }
 
@@ -133,29 +146,49 @@ const fn yes() -> bool {
 pub(crate) struct ProfileFields {
     pub(crate) heartbeat_name: String,
     pub(crate) service_name: String,
-    pub(crate) team: Option<String>,
     pub(crate) priority: Option<String>,
     pub(crate) runbook: Option<String>,
+    pub(crate) schedule_id: Option<i64>,
     pub(crate) notification_mode: Option<String>,
     pub(crate) max_duration_ms: Option<i64>,
 }
 
 impl ProfileFields {
     pub(crate) fn parse(self, now: DateTime<Utc>) -> Result<Profile, Invalid> {
-        let Self { heartbeat_name, service_name, team, priority, runbook, notification_mode, max_duration_ms } = self;
+        let Self { heartbeat_name, service_name, priority, runbook, schedule_id, notification_mode, max_duration_ms } =
+            self;
         let mode = notification_mode.map(|text| text.parse()).transpose()?;
         Ok(Profile {
             heartbeat_name: HeartbeatName::parse(heartbeat_name)?,
             service_name: Profile::parse_service_name(service_name)?,
-            team: Profile::parse_team(team.unwrap_or_else(|| Profile::DEFAULT_TEAM.to_owned()))?,
+            team: Profile::parse_team(Profile::DEFAULT_TEAM)?,
+            team_id: None,
             priority: priority.map(|text| text.parse()).transpose()?.unwrap_or(Priority::P3),
             runbook: runbook.map(Profile::parse_runbook).transpose()?.flatten(),
+            schedule_id: schedule_id.map(ScheduleId::read).transpose()?,
             notification_mode: mode.unwrap_or(NotificationMode::NotifyAll),
             max_duration_ms: max_duration_ms.map(Profile::parse_max_duration_ms).transpose()?,
             date_added: now,
             date_modified: None,
         })
     }
+}
+
+/// Reads the team of a registration, which without one is the default's.
+#[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
+pub(crate) fn new_team(team: Option<String>, team_id: Option<Option<i64>>) -> Result<TeamChoice, Invalid> {
+    let choice = team_choice(team, team_id)?;
+    let is_left_out = choice.name.is_none() && choice.id.is_none();
+    if is_left_out { team_choice(Some(Profile::DEFAULT_TEAM.to_owned()), None) } else { Ok(choice) }
+}
+
+/// Reads the team that a request names.
+#[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
+pub(crate) fn team_choice(team: Option<String>, team_id: Option<Option<i64>>) -> Result<TeamChoice, Invalid> {
+    Ok(TeamChoice {
+        name: team.map(Profile::parse_team).transpose()?,
+        id: team_id.map(|id| id.map(TeamId::read).transpose()).transpose()?,
+    })
 }
 
 /// Registers a service.
@@ -182,18 +215,28 @@ pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewService>)
         grace_period_seconds,
         max_duration_ms,
         team,
+        team_id,
         priority,
         runbook,
+        schedule_id,
         notification_mode,
         active,
         muted,
         muted_until,
     } = body;
-    let fields =
-        ProfileFields { heartbeat_name, service_name, team, priority, runbook, notification_mode, max_duration_ms };
+    let fields = ProfileFields {
+        heartbeat_name,
+        service_name,
+        priority,
+        runbook,
+        schedule_id,
+        notification_mode,
+        max_duration_ms,
+    };
     let until = muted_until.map(|text| parse_time("muted_until", &text)).transpose()?;
     let registration = Registration {
         profile: fields.parse(now)?,
+        team: new_team(team, team_id)?,
         rule: Rule::parse(alert_interval, grace_period_seconds, threshold)?,
         active,
         muted: Registration::mute(muted, until, now)?,
@@ -265,11 +308,19 @@ pub(crate) struct ServicePatchBody {
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<i64>)]
     max_duration_ms: Option<Option<i64>>,
+    /// A team's name. Sets `team_id` as well: null where there is no such team.
     team: Option<String>,
+    /// A team's id. Sets `team` as well, and must not contradict it; null sets the default team's name.
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<i64>)]
+    team_id: Option<Option<i64>>,
     priority: Option<String>,
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     runbook: Option<Option<String>>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<i64>)]
+    schedule_id: Option<Option<i64>>,
     notification_mode: Option<String>,
     active: Option<bool>,
     muted: Option<bool>,
@@ -289,8 +340,10 @@ impl ServicePatchBody {
             grace_period_seconds,
             max_duration_ms,
             team,
+            team_id,
             priority,
             runbook,
+            schedule_id,
             notification_mode,
             active,
             muted,
@@ -300,7 +353,8 @@ impl ServicePatchBody {
         let until = |text: Option<String>| text.map(|text| parse_time("muted_until", &text)).transpose();
         Ok(Changes {
             service_name: service_name.map(Profile::parse_service_name).transpose()?,
-            team: team.map(Profile::parse_team).transpose()?,
+            team: team_choice(team, team_id)?,
+            schedule_id: schedule_id.map(|id| id.map(ScheduleId::read).transpose()).transpose()?,
             priority: priority.map(|text| text.parse()).transpose()?,
             runbook: runbook
                 .map(|text| text.map(Profile::parse_runbook).transpose().map(Option::flatten))

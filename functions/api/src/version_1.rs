@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::alerts::{ActiveFilter, AlertView};
 use crate::heartbeats::HeartbeatView;
-use crate::services::{ProfileFields, ServiceView, one};
+use crate::services::{ProfileFields, ServiceView, new_team, one, team_choice};
 
 /// The routes of version 1, to answer at the bare path and under `/v1`.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -105,14 +105,15 @@ async fn register(State(app): State<App>, Body(body): Body<RegisterBody>) -> Res
     let fields = ProfileFields {
         heartbeat_name,
         service_name,
-        team,
         priority,
         runbook,
+        schedule_id: None,
         notification_mode: None,
         max_duration_ms,
     };
     let registration = Registration {
         profile: fields.parse(now)?,
+        team: new_team(team, None)?,
         rule: Rule::parse(alert_interval, grace_period_seconds, threshold)?,
         active: true,
         muted: None,
@@ -214,7 +215,7 @@ impl UpdateBody {
         } = self;
         Ok(Changes {
             service_name: service_name.map(Profile::parse_service_name).transpose()?,
-            team: team.map(Profile::parse_team).transpose()?,
+            team: team_choice(team, None)?,
             priority: priority.map(|text| text.parse()).transpose()?,
             runbook: runbook.map(Profile::parse_runbook).transpose()?,
             max_duration_ms: max_duration_ms.map(Profile::parse_max_duration_ms).transpose()?.map(Some),

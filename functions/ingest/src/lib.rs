@@ -2,6 +2,7 @@
 
 mod heartbeats;
 
+use axum::Router;
 use runtime::App;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -10,4 +11,10 @@ use utoipa_axum::routes;
 pub fn router() -> OpenApiRouter<App> {
     let version_1 = || OpenApiRouter::new().routes(routes!(heartbeats::post_heartbeat));
     OpenApiRouter::new().merge(version_1()).nest("/v1", version_1()).routes(routes!(heartbeats::post_heartbeats))
+}
+
+/// The function as Lambda runs it.
+pub fn on_lambda(app: &App) -> Router<App> {
+    let (routes, _) = router().split_for_parts();
+    runtime::serve(routes, app)
 }

@@ -5,6 +5,7 @@ use operations::Drained;
 use outbound::Wake;
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
 use runtime::{App, each_record};
+use serde_json::Value;
 use store::Lane;
 
 /// Sends in one lane for one message; the rest waits for a message of its own, so that one lane holds up no other.
@@ -12,6 +13,11 @@ const STEPS: usize = 10;
 
 /// A step may take 20 s when a receiver is slow: no other is begun after this, and the function ends within its 30 s.
 const MOST_TIME: TimeDelta = TimeDelta::seconds(8);
+
+/// Handles what Lambda hands over.
+pub async fn handle(app: App, event: Value) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(serde_json::to_value(wake_ups(&app, serde_json::from_value(event)?).await)?)
+}
 
 /// Handles wake-ups.
 pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {

@@ -1,11 +1,29 @@
 //! Judges whatever is due: on EventBridge's tick, and on wake-ups from a queue. The only maker of transitions.
 
+use domain::from_millis;
 use outbound::Wake;
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
 use runtime::{App, each_record};
+use serde_json::{Value, json};
 use store::Key;
 
 pub use operations::Swept;
+
+/// Handles what Lambda hands over: messages, or the tick that EventBridge Scheduler sends each minute.
+pub async fn handle(app: App, event: Value) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+    if event.get("Records").is_some() {
+        return Ok(serde_json::to_value(wake_ups(&app, serde_json::from_value(event)?).await)?);
+    }
+    if event != json!({"sweep": "tick"}) {
+        return Err("the event is neither a tick nor messages".into());
+    }
+    tick(&app).await?;
+    match app.medic.refresh_stats().await {
+        Ok(stats) => runtime::record_gauges(&stats),
+        Err(error) => tracing::warn!(%error, "the gauges were not brought up to date"),
+    }
+    Ok(Value::Null)
+}
 
 /// Handles a tick: looks at the table as of now.
 pub async fn tick(app: &App) -> Result<Swept, operations::Error> {
@@ -24,10 +42,10 @@ pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {
                 app.medic.handle_row(Key { pk, sk }, app.now()).await;
                 Ok(())
             }
-            Wake::Shard { shard } => match app.medic.sweep_shard(shard, app.now()).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            },
+            Wake::Shard { shard, until_ms } => {
+                let swept = app.medic.sweep_shard(shard, from_millis(until_ms), app.now()).await;
+                swept.map(|_| ()).map_err(|error| error.to_string())
+            }
             Wake::Lane { lane } => Err(format!("the lane {lane} is for notify")),
         }
     })

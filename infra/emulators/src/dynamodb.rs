@@ -1,11 +1,10 @@
 //! The AWS SDK's DynamoDB client, answered by an embedded engine in process: the signed request is handed over without a
-//! socket. The one place where calls can be made to time out, or an answer be lost.
+//! socket. The one place where calls can be made to fail or to time out, or an answer be lost.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -15,7 +14,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use dynoxide::{Database, DynoxideError};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// DynamoDB in this process.
 #[derive(Clone)]
@@ -38,18 +37,36 @@ pub struct Units {
     pub requests: u64,
 }
 
+/// How a call fails without having done anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// More units were asked for than the table has at the moment.
+    Throttled,
+    /// 500 from DynamoDB.
+    Internal,
+}
+
 #[derive(Debug, Default)]
 struct Meter {
     on: AtomicBool,
     out_of_reach: AtomicBool,
     answers_to_lose: AtomicU32,
+    faults: Mutex<Vec<Fault>>,
+    faults_of_limits: Mutex<Vec<Fault>>,
     units: Mutex<Units>,
 }
 
 impl DynamoDb {
     /// Tables kept in a file.
     pub fn open(file: &Path) -> Result<Self, String> {
-        Database::new(&file.to_string_lossy()).map(Self::of).map_err(|error| error.to_string())
+        let open = || {
+            let engine = Database::new(&file.to_string_lossy())?;
+            // Nothing is being loaded: this is the engine's one way to set SQLite's `synchronous` to NORMAL. What was
+            // written outlives the process; that it outlives a power cut would cost a flush of the disk with each write.
+            engine.disable_bulk_loading()?;
+            Ok(Self::of(engine))
+        };
+        open().map_err(|error: DynoxideError| error.to_string())
     }
 
     /// Tables that are gone with the process.
@@ -61,15 +78,13 @@ impl DynamoDb {
         Self { engine, meter: Arc::default() }
     }
 
-    /// The SDK's client on these tables.
-    pub fn client(&self) -> Client {
-        let config = aws_sdk_dynamodb::Config::builder()
+    /// What makes the SDK's client one on these tables.
+    pub fn config(&self) -> aws_sdk_dynamodb::config::Builder {
+        aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("eu-west-1"))
             .credentials_provider(Credentials::new("local", "local", None, None, "local"))
             .http_client(self.clone())
-            .build();
-        Client::from_conf(config)
     }
 
     /// Removes what has expired. AWS does so by itself, within days.
@@ -93,15 +108,51 @@ impl DynamoDb {
         self.meter.out_of_reach.store(out_of_reach, Ordering::Relaxed);
     }
 
-    /// Lets the next `count` writes be made, and their answers be lost: the caller sees a timeout.
+    /// Lets the next `count` writes be made, and their answers be lost: the caller sees a timeout. Requests that are
+    /// counted for their limit are no such writes.
     pub fn lose_answers(&self, count: u32) {
         self.meter.answers_to_lose.store(count, Ordering::Relaxed);
     }
 
-    fn loses(&self, operation: &str) -> bool {
-        let is_write = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems");
+    /// Makes the next `count` writes fail, but those that count a request for its limit.
+    pub fn fail_writes(&self, fault: Fault, count: usize) {
+        *self.meter.faults.lock().unwrap_or_else(PoisonError::into_inner) = vec![fault; count];
+    }
+
+    /// Makes the next `count` writes fail that count a request for its limit.
+    pub fn fail_limits(&self, fault: Fault, count: usize) {
+        *self.meter.faults_of_limits.lock().unwrap_or_else(PoisonError::into_inner) = vec![fault; count];
+    }
+
+    /// The answer of a write that is to fail: status and body, as DynamoDB gives them.
+    fn failure(&self, operation: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+        if !is_write(operation) {
+            return None;
+        }
+        let faults = if counts_a_request(body) { &self.meter.faults_of_limits } else { &self.meter.faults };
+        let fault = faults.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        let (status, body) = match (fault, operation) {
+            (Fault::Internal, _) => (500, json!({"__type": format!("{NAMESPACE}InternalServerError")})),
+            (Fault::Throttled, "TransactWriteItems") => {
+                let request: Value = serde_json::from_slice(body).unwrap_or_default();
+                let writes = request["TransactItems"].as_array().map_or(1, Vec::len);
+                let mut reasons = vec![json!({"Code": "None"}); writes];
+                reasons[0] = json!({"Code": "ThrottlingError", "Message": "Throughput exceeds the current capacity"});
+                let name = format!("{NAMESPACE}TransactionCanceledException");
+                (400, json!({"__type": name, "CancellationReasons": reasons}))
+            }
+            (Fault::Throttled, _) => {
+                (400, json!({"__type": format!("{NAMESPACE}ProvisionedThroughputExceededException")}))
+            }
+        };
+        Some((status, body.to_string().into_bytes()))
+    }
+
+    fn loses(&self, operation: &str, body: &[u8]) -> bool {
         let left = |count: u32| count.checked_sub(1);
-        is_write && self.meter.answers_to_lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
+        is_write(operation)
+            && !counts_a_request(body)
+            && self.meter.answers_to_lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
 
     fn answer(&self, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
@@ -155,6 +206,19 @@ impl DynamoDb {
     }
 }
 
+/// What the names of errors begin with.
+const NAMESPACE: &str = "com.amazonaws.dynamodb.v20120810#";
+
+fn is_write(operation: &str) -> bool {
+    matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems")
+}
+
+/// Whether a write is one to an item that counts requests.
+fn counts_a_request(body: &[u8]) -> bool {
+    const PK: &[u8] = b"{\"S\":\"limit#";
+    body.windows(PK.len()).any(|part| part == PK)
+}
+
 impl HttpConnector for DynamoDb {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         if self.meter.out_of_reach.load(Ordering::Relaxed) {
@@ -162,11 +226,15 @@ impl HttpConnector for DynamoDb {
         }
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default();
-        let (status, body) = match self.answer(operation, request.body().bytes().unwrap_or_default()) {
-            Ok(body) => (200, body),
-            Err(error) => (error.status_code(), error.to_json().into_bytes()),
+        let asked = request.body().bytes().unwrap_or_default();
+        let (status, body) = match self.failure(operation, asked) {
+            Some(failure) => failure,
+            None => match self.answer(operation, asked) {
+                Ok(body) => (200, body),
+                Err(error) => (error.status_code(), error.to_json().into_bytes()),
+            },
         };
-        if self.loses(operation) {
+        if self.loses(operation, asked) {
             return HttpConnectorFuture::ready(Err(ConnectorError::timeout("the answer was lost".into())));
         }
         let response = status.try_into().map(|status| {

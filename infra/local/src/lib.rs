@@ -5,5 +5,7 @@ mod service;
 mod time;
 mod wakes;
 
+/// How the embedded database may be made to fail, for tests.
+pub use emulators::Fault;
 pub use service::{Options, Service, StartError};
 pub use time::{ManualTime, SystemTime, Time};

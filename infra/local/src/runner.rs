@@ -90,6 +90,21 @@ impl Agenda {
         self.changed();
     }
 
+    /// Counts a batch as being handled, if there is a hand for it: before it is received, so that messages are never in
+    /// nobody's hands.
+    fn take_hand(&self, queue: Queue) -> bool {
+        let handling = &mut self.state().handling[queue as usize];
+        let is_free = *handling < CONCURRENCY;
+        *handling += usize::from(is_free);
+        is_free
+    }
+
+    fn free_hand(&self, queue: Queue) {
+        self.state().handling[queue as usize] -= 1;
+        // For who waits for quiet; the runner has nothing new to do.
+        self.progress.send_replace(());
+    }
+
     fn is_busy(&self) -> bool {
         let state = self.state();
         state.sweeping || state.handling.iter().any(|handling| *handling > 0)
@@ -170,15 +185,16 @@ impl Runner {
         }
         drop(state);
         for queue in Queue::ALL {
-            while self.agenda.state().handling[queue as usize] < CONCURRENCY {
+            while self.agenda.take_hand(queue) {
                 match self.queues.receive(queue.name(), now) {
-                    Ok(messages) if messages.is_empty() => break,
-                    Ok(messages) => {
-                        self.agenda.state().handling[queue as usize] += 1;
-                        spawn(self.clone().handle(queue, messages));
+                    Ok(messages) if messages.is_empty() => {
+                        self.agenda.free_hand(queue);
+                        break;
                     }
+                    Ok(messages) => spawn(self.clone().handle(queue, messages)),
                     Err(error) => {
                         tracing::error!(%error, "messages cannot be received");
+                        self.agenda.free_hand(queue);
                         break;
                     }
                 }
@@ -230,7 +246,7 @@ impl Runner {
     }
 
     fn handled(&self, queue: Queue) {
-        self.agenda.state().handling[queue as usize] -= 1;
+        self.agenda.free_hand(queue);
         self.agenda.changed();
     }
 }

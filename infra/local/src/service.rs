@@ -55,6 +55,8 @@ pub enum StartError {
     Table(#[from] store::Error),
     #[error("the admin key cannot be made")]
     AdminKey(#[from] operations::Error),
+    #[error("the API cannot be described")]
+    Document(#[from] serde_json::Error),
     #[error("the clients cannot be made: {0}")]
     Clients(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -94,7 +96,7 @@ impl Service {
             Some(folder) => Queues::open(&folder.join("queues.db"), QUEUE_SETTINGS),
             None => Queues::in_memory(QUEUE_SETTINGS),
         }?;
-        let table = Table::new(dynamodb.client(), TABLE_NAME);
+        let table = Table::new(dynamodb.config(), TABLE_NAME);
         table.create().await?;
 
         tracing::info!(%listen, "starting the functions");
@@ -117,7 +119,7 @@ impl Service {
         let runner = Runner { app: app.clone(), queues, agenda, time, clean };
 
         let (stop, stopped) = watch::channel(false);
-        let router = router(&app);
+        let router = router(&app)?;
         let server = async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(wait_for(stopped));
             if let Err(error) = served.await {
@@ -185,10 +187,10 @@ impl Service {
 }
 
 /// The functions' routes as one router, with the document of them all.
-fn router(app: &App) -> Router {
+fn router(app: &App) -> Result<Router, StartError> {
     let (routes, paths) = ingest::router().merge(api::router()).merge(api::notices()).split_for_parts();
-    let docs = api::docs(api::document(paths));
-    runtime::serve(routes, app).merge(docs).with_state(app.clone())
+    let docs = api::docs(&api::document(paths))?;
+    Ok(runtime::serve(routes, app).merge(docs).with_state(app.clone()))
 }
 
 /// A clock made of a time.

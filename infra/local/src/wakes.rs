@@ -40,4 +40,8 @@ impl Wakes for LocalWakes {
         }
         Ok(())
     }
+
+    fn arrival(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        at
+    }
 }

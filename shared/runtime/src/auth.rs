@@ -6,7 +6,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use domain::{ApiKey, Credential, Scope};
+use domain::{ApiKey, Credential, RequestClass, Scope};
 use operations::AuthFailure;
 
 use crate::{ApiError, App};
@@ -16,24 +16,25 @@ use crate::{ApiError, App};
 pub(crate) enum Access {
     /// Nothing.
     Public,
-    /// A key with any one of these scopes.
-    AnyOf(&'static [Scope]),
+    /// A key with any one of these scopes, whose requests count as `class`.
+    Key { any_of: &'static [Scope], class: RequestClass },
 }
 
 /// What the route `path` (as it is declared) asks for under `method`.
 pub(crate) fn access(method: &Method, path: &str) -> Access {
     let is_read = matches!(*method, Method::GET | Method::HEAD);
+    let key = |any_of, class| Access::Key { any_of, class };
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
     if path == "/metrics" || begins(&["/health", "/v1/healthcheck/", "/docs"]) {
         Access::Public
     } else if begins(&["/v2/api-keys"]) {
-        Access::AnyOf(&[Scope::Admin])
+        key(&[Scope::Admin], RequestClass::Management)
     } else if is_read {
-        Access::AnyOf(&[Scope::Read])
+        key(&[Scope::Read], RequestClass::Management)
     } else if matches!(path, "/heartbeat" | "/v1/heartbeat") || begins(&["/v2/heartbeat"]) {
-        Access::AnyOf(&[Scope::Heartbeat, Scope::Write])
+        key(&[Scope::Heartbeat, Scope::Write], RequestClass::Heartbeats)
     } else {
-        Access::AnyOf(&[Scope::Write])
+        key(&[Scope::Write], RequestClass::Management)
     }
 }
 
@@ -48,9 +49,9 @@ pub(crate) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    if let Access::AnyOf(scopes) = access(request.method(), path.as_str()) {
+    if let Access::Key { any_of, .. } = access(request.method(), path.as_str()) {
         let header = request.headers().get(header::AUTHORIZATION).cloned();
-        let key = check(&app, header, scopes).await?;
+        let key = check(&app, header, any_of).await?;
         request.extensions_mut().insert(Caller(key));
     }
     Ok(next.run(request).await)

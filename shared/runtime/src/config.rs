@@ -6,6 +6,7 @@ use std::env::VarError;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chrono::TimeDelta;
+use outbound::AllowedHosts;
 
 /// A variable whose value cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,8 +36,8 @@ pub struct Config {
     pub circuit_max_executions: u32,
     pub circuit_window: TimeDelta,
     pub allow_private_hosts: bool,
-    /// Hosts that users may set; any, when empty.
-    pub allowed_hosts: Vec<String>,
+    /// Hosts that users may set.
+    pub allowed_hosts: AllowedHosts,
     pub heartbeat_retention: TimeDelta,
     pub audit_retention: TimeDelta,
     pub secrets_key: Option<[u8; 32]>,
@@ -53,21 +54,15 @@ impl std::fmt::Debug for Config {
 impl Config {
     /// Reads the process's environment.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let unreadable = Cell::new(None);
-        let config = Self::read(|name| {
-            #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-            let value = std::env::var(name);
-            if matches!(value, Err(VarError::NotUnicode(_))) {
-                unreadable.set(Some(name));
-            }
-            value.ok()
-        })?;
-        unreadable.get().map_or(Ok(config), |name| Err(error(name, "must be UTF-8")))
+        from_env(Self::read_from)
     }
 
     /// Reads variables from `get`.
     pub fn read(get: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
-        let env = Environment(get);
+        Self::read_from(&Environment::new(&get))
+    }
+
+    pub(crate) fn read_from(env: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             slack_api_token: env.text("SLACK_API_TOKEN"),
             slack_channel_id: env.text("SLACK_CHANNEL_ID"),
@@ -86,7 +81,7 @@ impl Config {
             circuit_max_executions: env.number("MEDIC_CIRCUIT_MAX_EXECUTIONS", 5)?,
             circuit_window: TimeDelta::seconds(env.number("MEDIC_CIRCUIT_WINDOW_SECONDS", 3_600)?.into()),
             allow_private_hosts: env.flag("MEDIC_ALLOW_PRIVATE_HOSTS")?,
-            allowed_hosts: env.list("MEDIC_ALLOWED_HOSTS"),
+            allowed_hosts: env.hosts("MEDIC_ALLOWED_HOSTS")?,
             heartbeat_retention: TimeDelta::days(env.number("MEDIC_HEARTBEAT_RETENTION_DAYS", 30)?.into()),
             audit_retention: TimeDelta::days(env.number("MEDIC_AUDIT_RETENTION_DAYS", 90)?.into()),
             secrets_key: env.key("MEDIC_SECRETS_KEY")?,
@@ -95,9 +90,33 @@ impl Config {
     }
 }
 
-struct Environment<F>(F);
+/// Reads settings from the process's environment.
+pub(crate) fn from_env<T>(read: impl FnOnce(&Environment<'_>) -> Result<T, ConfigError>) -> Result<T, ConfigError> {
+    let unreadable = Cell::new(None);
+    let get = |name| {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        let value = std::env::var(name);
+        if matches!(value, Err(VarError::NotUnicode(_))) {
+            unreadable.set(Some(name));
+        }
+        value.ok()
+    };
+    let settings = read(&Environment::new(&get));
+    unreadable.get().map_or(settings, |name| Err(error(name, "must be UTF-8")))
+}
 
-impl<F: Fn(&'static str) -> Option<String>> Environment<F> {
+/// Variables by name, and how their values are read.
+pub(crate) struct Environment<'a>(&'a dyn Fn(&'static str) -> Option<String>);
+
+impl<'a> Environment<'a> {
+    pub(crate) fn new(get: &'a dyn Fn(&'static str) -> Option<String>) -> Self {
+        Self(get)
+    }
+
+    pub(crate) fn required(&self, name: &'static str) -> Result<String, ConfigError> {
+        self.text(name).ok_or_else(|| error(name, "is not set"))
+    }
+
     fn text(&self, name: &'static str) -> Option<String> {
         (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
@@ -105,6 +124,11 @@ impl<F: Fn(&'static str) -> Option<String>> Environment<F> {
     fn list(&self, name: &'static str) -> Vec<String> {
         let split = |text: String| text.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>();
         self.text(name).map(split).unwrap_or_default().into_iter().filter(|part| !part.is_empty()).collect()
+    }
+
+    fn hosts(&self, name: &'static str) -> Result<AllowedHosts, ConfigError> {
+        let text = self.text(name).unwrap_or_default();
+        AllowedHosts::parse(name, &text).map_err(|invalid| error(name, &invalid.problem))
     }
 
     fn url(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
@@ -174,6 +198,7 @@ mod tests {
             ("MEDIC_PAGERDUTY_URL", "ftp://events.example.com"),
             ("MEDIC_BASE_URL", "https://"),
             ("MEDIC_ALLOW_PRIVATE_HOSTS", "perhaps"),
+            ("MEDIC_ALLOWED_HOSTS", "example.com, https://example.org"),
             ("MEDIC_SECRETS_KEY", "c2hvcnQ="),
             ("RUST_LOG", "info=debug=trace"),
         ] {

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use domain::RequestClass;
 use operations::{AuthFailure, Error, error_chain};
 
 /// `{"success", "message", "results"}`: the shape of every answer.
@@ -17,6 +18,21 @@ pub struct Envelope<T> {
     /// What happened, for people; on an error, the field or thing at fault.
     pub message: String,
     pub results: T,
+}
+
+/// The envelope of an answer that refuses for now: when to come back is told twice, beside the message and in `results`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RateLimited {
+    success: bool,
+    message: String,
+    /// Seconds until a request is let in, if none is made meanwhile.
+    retry_after: u32,
+    results: RetryAfter,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RetryAfter {
+    retry_after: u32,
 }
 
 /// An answer with a message and results.
@@ -42,8 +58,16 @@ pub enum ApiError {
     BadRequest(String),
     TooLarge,
     Unauthorized(AuthFailure),
+    /// The key has made as many requests of this class as it may in a minute. The wait is in seconds.
+    RateLimited {
+        class: RequestClass,
+        limit: u32,
+        retry_after: u32,
+    },
     NoSuchRoute,
     WrongMethod,
+    /// The function's time is up.
+    OutOfTime,
     Failed(Error),
 }
 
@@ -82,12 +106,25 @@ impl ApiError {
                     (StatusCode::FORBIDDEN, "The API key lacks the scope for this".to_owned())
                 }
             },
+            Self::RateLimited { class, limit, retry_after } => {
+                let requests = match class {
+                    RequestClass::Heartbeats => "heartbeats",
+                    RequestClass::Management => "management requests",
+                };
+                let message = format!(
+                    "The API key is over its limit of {requests}, {limit} a minute; try again in {retry_after} s"
+                );
+                (StatusCode::TOO_MANY_REQUESTS, message)
+            }
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "There is no such route".to_owned()),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "This route does not take that method".to_owned()),
+            Self::OutOfTime => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE.to_owned()),
             Self::Failed(error) => failed(&error),
         }
     }
 }
+
+const UNAVAILABLE: &str = "Storage is out of reach; try again";
 
 fn failed(error: &Error) -> (StatusCode, String) {
     let log = || tracing::error!(error = %error_chain(error), "a request failed");
@@ -98,7 +135,7 @@ fn failed(error: &Error) -> (StatusCode, String) {
         Error::Conflict(message) => (StatusCode::CONFLICT, message.clone()),
         Error::Store(store::Error::Unavailable(_) | store::Error::Contended { .. }) => {
             log();
-            (StatusCode::SERVICE_UNAVAILABLE, "Storage is out of reach; try again".to_owned())
+            (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE.to_owned())
         }
         Error::Store(store::Error::Refused(_) | store::Error::Corrupt { .. })
         | Error::Hash(_)
@@ -112,7 +149,12 @@ fn failed(error: &Error) -> (StatusCode, String) {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let limited = if let Self::RateLimited { retry_after, .. } = self { Some(retry_after) } else { None };
         let (status, message) = self.answer();
+        if let Some(retry_after) = limited {
+            let body = RateLimited { success: false, message, retry_after, results: RetryAfter { retry_after } };
+            return (status, [(header::RETRY_AFTER, HeaderValue::from(retry_after))], axum::Json(body)).into_response();
+        }
         let mut response = reply(status, message, "");
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -51,7 +51,9 @@ fn refusal(path: &str, error: &serde_json::Error) -> String {
     let what = what.split(" at line ").next().unwrap_or_default();
     match what.rsplit_once("expected ") {
         // The names of types say nothing to a caller.
-        Some((what, kind)) if kind.starts_with("struct ") => format!("{field}{what}expected an object"),
+        Some((what, kind)) if kind.starts_with("struct ") || kind == "a map" => {
+            format!("{field}{what}expected an object")
+        }
         Some((what, "f64")) => format!("{field}{what}expected a number"),
         Some((what, "i64")) => format!("{field}{what}expected a whole number"),
         _ => format!("{field}{what}"),
@@ -91,6 +93,26 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let NamePath(text) = NamePath::from_request_parts(parts, state).await?;
         Ok(Self(text.parse::<T>()?))
+    }
+}
+
+/// A thing's id in the path, after the id of what it belongs to.
+#[derive(Debug)]
+pub struct IdPaths<A, B>(pub A, pub B);
+
+impl<A, B, S> FromRequestParts<S> for IdPaths<A, B>
+where
+    A: FromStr<Err = Invalid>,
+    B: FromStr<Err = Invalid>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(Path((owner, id))) => Ok(Self(owner.parse::<A>()?, id.parse::<B>()?)),
+            Err(_) => Err(ApiError::BadRequest("The path is not UTF-8".to_owned())),
+        }
     }
 }
 

@@ -5,8 +5,13 @@ mod auth;
 mod batch;
 mod clock;
 mod config;
+mod deployment;
+mod emf;
 mod envelope;
 mod extract;
+mod gauges;
+pub mod lambda;
+mod rate_limit;
 mod telemetry;
 mod wiring;
 
@@ -16,9 +21,12 @@ use auth::authenticate;
 pub use batch::each_record;
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError};
+use emf::EmbeddedMetrics;
 use envelope::envelope_layers;
-pub use envelope::{ApiError, Envelope, created, ok, reply};
-pub use extract::{Body, IdPath, Listing, NamePath, Params, present};
+pub use envelope::{ApiError, Envelope, RateLimited, created, ok, reply};
+pub use extract::{Body, IdPath, IdPaths, Listing, NamePath, Params, present};
+pub use gauges::{gauges, record_gauges};
+use rate_limit::limit;
 pub use telemetry::{init_logging, prometheus};
 pub use wiring::{medic, serve};
 

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use domain::Status;
+use domain::{DeliveryStatus, RequestClass, Status};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use operations::AuthFailure;
 use outbound::Delivery;
@@ -13,6 +13,20 @@ pub fn init_logging(filter: &str) {
     let logging = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    if logging.try_init().is_err() {
+        tracing::debug!("logging was set up before");
+    }
+}
+
+/// Logs to stderr what `filter` lets through, a JSON object a line.
+pub(crate) fn init_json_logging(filter: &str) {
+    let logging = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr);
     if logging.try_init().is_err() {
         tracing::debug!("logging was set up before");
@@ -33,11 +47,19 @@ pub fn prometheus() -> Result<PrometheusHandle, BuildError> {
     // Known from the start, so that a rate over their first event is one.
     metrics::counter!("medic_alerts_resolved_total").increment(0);
     metrics::counter!("medic_worker_services_checked_total").increment(0);
+    metrics::counter!("medic_worker_failures_total").increment(0);
+    metrics::counter!("medic_notices_failed_total").increment(0);
+    for status in [DeliveryStatus::Success, DeliveryStatus::Retrying, DeliveryStatus::Failed] {
+        metrics::counter!("medic_webhook_deliveries_total", "status" => status.as_str()).increment(0);
+    }
     for status in Status::ALL {
         metrics::counter!("medic_heartbeats_total", "status" => status.as_str()).increment(0);
     }
     for failure in AuthFailure::ALL {
         metrics::counter!("medic_auth_failures_total", "reason" => failure.reason()).increment(0);
+    }
+    for class in RequestClass::ALL {
+        metrics::counter!("medic_rate_limited_total", "class" => class.as_str()).increment(0);
     }
     for label in Delivery::LABELS {
         metrics::counter!("medic_slack_requests_total", "status" => label).increment(0);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use operations::{Medic, Settings, SlackDelivery};
-use outbound::{PagerDuty, Slack, SlackAccess, Wakes, http_client};
+use operations::{DefaultLimits, Medic, Settings, SlackDelivery};
+use outbound::{Guard, Outgoing, PagerDuty, Slack, SlackAccess, SystemLookup, Wakes, http_client};
 use store::Table;
 
-use crate::{App, Config, authenticate, envelope_layers};
+use crate::{App, Config, authenticate, envelope_layers, limit};
 
 /// The operations on this table, as configured. `only_process` is for the local system, where people also read what was
 /// printed.
@@ -26,10 +26,7 @@ pub fn medic(
         None => SlackDelivery::Print { keep: only_process },
     };
     let prints = matches!(slack, SlackDelivery::Print { .. });
-    let pagerduty = config
-        .pagerduty_routing_key
-        .clone()
-        .map(|routing_key| PagerDuty::new(http, config.pagerduty_url.clone(), routing_key));
+    let pagerduty = PagerDuty::new(http, config.pagerduty_url.clone(), config.pagerduty_routing_key.clone());
     let slack_channel = config.slack_channel_id.clone().or_else(|| prints.then(|| "log".to_owned()));
     if slack_channel.is_none() {
         tracing::warn!("SLACK_CHANNEL_ID is not set: nothing is told in Slack");
@@ -38,12 +35,16 @@ pub fn medic(
         base_url: config.base_url.clone(),
         slack_channel,
         heartbeat_retention: config.heartbeat_retention,
+        limits: DefaultLimits { heartbeats: config.rate_limit_heartbeats, management: config.rate_limit_management },
         only_process,
     };
-    Ok(Medic::new(table, wakes, slack, pagerduty, settings)?)
+    let guard = Guard::new(config.allow_private_hosts, config.allowed_hosts.clone(), Arc::new(SystemLookup));
+    Ok(Medic::new(table, wakes, slack, pagerduty, Outgoing::new(guard)?, settings)?)
 }
 
-/// A function's routes behind authentication, within the envelope.
+/// A function's routes behind authentication and then the limits on requests, within the envelope.
 pub fn serve(routes: Router<App>, app: &App) -> Router<App> {
-    envelope_layers(routes.route_layer(from_fn_with_state(app.clone(), authenticate)))
+    // The layer that is added last is the first to see a request.
+    let limited = routes.route_layer(from_fn_with_state(app.clone(), limit));
+    envelope_layers(limited.route_layer(from_fn_with_state(app.clone(), authenticate)))
 }

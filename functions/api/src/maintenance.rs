@@ -1,0 +1,262 @@
+//! `/v2/maintenance-windows`, and whether a service is in maintenance.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use domain::{
+    History, Invalid, MaintenanceTimes, MaintenanceWindow, Occurrence, Recurrence, ServiceId, WindowId, Zone,
+    format_time, parse_time,
+};
+use operations::{NewWindow, WindowChanges};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::pages::PageView;
+use crate::schedules::Instant;
+
+/// A span, once or again and again, in which some services open no alerts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WindowView {
+    window_id: i64,
+    name: String,
+    start_time: String,
+    end_time: String,
+    timezone: &'static str,
+    recurrence: Option<String>,
+    /// Empty: every service. Ids of services that are gone stay.
+    service_ids: Vec<i64>,
+    date_added: String,
+    date_modified: Option<String>,
+}
+
+impl WindowView {
+    fn of(window: MaintenanceWindow) -> Self {
+        let MaintenanceWindow { id, name, times, service_ids, is_announced: _, due_at: _, history } = window;
+        let History { version: _, date_added, date_modified } = history;
+        Self {
+            window_id: id.get(),
+            name: name.into_string(),
+            start_time: format_time(times.start()),
+            end_time: format_time(times.end()),
+            timezone: times.zone().as_str(),
+            recurrence: times.recurrence().map(ToString::to_string),
+            service_ids: service_ids.into_iter().map(ServiceId::get).collect(),
+            date_added: format_time(date_added),
+            date_modified: date_modified.map(format_time),
+        }
+    }
+}
+
+fn read_service_ids(ids: Vec<i64>) -> Result<Vec<ServiceId>, Invalid> {
+    let read = |id: i64| match id {
+        1.. => Ok(ServiceId::new(id)),
+        _ => Err(Invalid::new("service_ids", "must be whole numbers from 1")),
+    };
+    MaintenanceWindow::parse_service_ids(ids.into_iter().map(read).collect::<Result<_, _>>()?)
+}
+
+/// A window to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewWindowBody {
+    /// Unique whatever the case: 1 to 128 characters.
+    name: String,
+    start_time: String,
+    /// After `start_time`, and exclusive. A window that recurs lasts `end_time - start_time` from each occurrence.
+    end_time: String,
+    /// In which `recurrence` is read: `UTC` unless given, or an IANA name with a `/`.
+    #[serde(default)]
+    timezone: Option<String>,
+    /// A cron expression of five fields; null: once.
+    #[serde(default)]
+    recurrence: Option<String>,
+    /// At most 1000; none: every service.
+    #[serde(default)]
+    service_ids: Vec<i64>,
+}
+
+impl NewWindowBody {
+    fn parse(self) -> Result<NewWindow, Invalid> {
+        let Self { name, start_time, end_time, timezone, recurrence, service_ids } = self;
+        let (start, end) = (parse_time("start_time", &start_time)?, parse_time("end_time", &end_time)?);
+        let zone = timezone.map_or(Ok(Zone::UTC), |text| Zone::parse(&text))?;
+        let recurrence = recurrence.map(Recurrence::parse).transpose()?;
+        Ok(NewWindow {
+            name: MaintenanceWindow::parse_name(name)?,
+            times: MaintenanceTimes::parse(start, end, zone, recurrence)?,
+            service_ids: read_service_ids(service_ids)?,
+        })
+    }
+}
+
+/// Makes a maintenance window.
+#[utoipa::path(
+    post,
+    path = "/v2/maintenance-windows",
+    operation_id = "v2_create_maintenance_window",
+    tag = "maintenance",
+    request_body = NewWindowBody,
+    responses(
+        (status = 201, description = "The window", body = Envelope<WindowView>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 409, description = "The name is taken", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewWindowBody>) -> Result<Response, ApiError> {
+    let window = app.medic.create_window(body.parse()?, app.now()).await?;
+    Ok(created("Maintenance window created.", WindowView::of(window)))
+}
+
+/// Lists maintenance windows, newest first.
+#[utoipa::path(
+    get,
+    path = "/v2/maintenance-windows",
+    operation_id = "v2_list_maintenance_windows",
+    tag = "maintenance",
+    params(Listing),
+    responses((status = 200, description = "Windows", body = Envelope<PageView<WindowView>>)),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
+    let page = app.medic.windows(listing.cursor::<WindowId>()?, listing.limit()?).await?;
+    Ok(ok(PageView::of(page, WindowView::of)))
+}
+
+/// Shows a maintenance window.
+#[utoipa::path(
+    get,
+    path = "/v2/maintenance-windows/{window_id}",
+    operation_id = "v2_get_maintenance_window",
+    tag = "maintenance",
+    params(("window_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "The window", body = Envelope<WindowView>),
+        (status = 404, description = "There is no such window", body = Envelope<String>),
+    ),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<WindowId>) -> Result<Response, ApiError> {
+    Ok(ok(WindowView::of(app.medic.find(id).await?)))
+}
+
+/// What is to change of a window; what is left out stays. `service_ids` are replaced whole.
+#[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WindowPatchBody {
+    name: Option<String>,
+    start_time: Option<String>,
+    end_time: Option<String>,
+    timezone: Option<String>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    recurrence: Option<Option<String>>,
+    service_ids: Option<Vec<i64>>,
+}
+
+impl WindowPatchBody {
+    fn parse(self) -> Result<WindowChanges, Invalid> {
+        let Self { name, start_time, end_time, timezone, recurrence, service_ids } = self;
+        Ok(WindowChanges {
+            name: name.map(MaintenanceWindow::parse_name).transpose()?,
+            start: start_time.map(|text| parse_time("start_time", &text)).transpose()?,
+            end: end_time.map(|text| parse_time("end_time", &text)).transpose()?,
+            zone: timezone.map(|text| Zone::parse(&text)).transpose()?,
+            recurrence: recurrence.map(|text| text.map(Recurrence::parse).transpose()).transpose()?,
+            service_ids: service_ids.map(read_service_ids).transpose()?,
+        })
+    }
+}
+
+/// Changes a maintenance window.
+#[utoipa::path(
+    patch,
+    path = "/v2/maintenance-windows/{window_id}",
+    operation_id = "v2_update_maintenance_window",
+    tag = "maintenance",
+    params(("window_id" = i64, Path, minimum = 1)),
+    request_body = WindowPatchBody,
+    responses(
+        (status = 200, description = "The window as it is now", body = Envelope<WindowView>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 404, description = "There is no such window", body = Envelope<String>),
+        (status = 409, description = "The name is taken", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn update(
+    State(app): State<App>,
+    IdPath(id): IdPath<WindowId>,
+    Body(body): Body<WindowPatchBody>,
+) -> Result<Response, ApiError> {
+    Ok(ok(WindowView::of(app.medic.edit_window(id, &body.parse()?, app.now()).await?)))
+}
+
+/// Removes a maintenance window.
+#[utoipa::path(
+    delete,
+    path = "/v2/maintenance-windows/{window_id}",
+    operation_id = "v2_delete_maintenance_window",
+    tag = "maintenance",
+    params(("window_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 404, description = "There is no such window", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<WindowId>) -> Result<Response, ApiError> {
+    app.medic.delete_window(id, app.now()).await?;
+    Ok(reply(StatusCode::OK, "Maintenance window deleted.", ""))
+}
+
+/// Whether a service is in maintenance.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct MaintenanceView {
+    in_maintenance: bool,
+    /// Of several windows, the one whose maintenance ends last.
+    window_id: Option<i64>,
+    window_name: Option<String>,
+    /// When its maintenance ends, occurrences that follow each other without a pause taken as one; null when no end was
+    /// found.
+    maintenance_end: Option<String>,
+}
+
+impl MaintenanceView {
+    fn of(found: Option<(MaintenanceWindow, Occurrence)>) -> Self {
+        let Some((window, occurrence)) = found else {
+            return Self::default();
+        };
+        Self {
+            in_maintenance: true,
+            window_id: Some(window.id.get()),
+            window_name: Some(window.name.into_string()),
+            maintenance_end: occurrence.end.map(format_time),
+        }
+    }
+}
+
+/// Tells whether a service is in maintenance at an instant.
+#[utoipa::path(
+    get,
+    path = "/v2/services/{service_id}/maintenance",
+    operation_id = "v2_get_service_maintenance",
+    tag = "services",
+    params(("service_id" = i64, Path, minimum = 1), Instant),
+    responses(
+        (status = 200, description = "Whether it is, and in which window", body = Envelope<MaintenanceView>),
+        (status = 400, description = "A bad time", body = Envelope<String>),
+        (status = 404, description = "There is no such service", body = Envelope<String>),
+    ),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn of_service(
+    State(app): State<App>,
+    IdPath(id): IdPath<ServiceId>,
+    Params(instant): Params<Instant>,
+) -> Result<Response, ApiError> {
+    let at = instant.or(app.now())?;
+    Ok(ok(MaintenanceView::of(app.medic.maintenance(id, at).await?)))
+}

@@ -1,0 +1,31 @@
+//! Shows of a secret no more than tells it from another.
+
+use std::collections::BTreeMap;
+
+/// `…` and the last four characters; nothing of a secret that is shorter than twelve. What is shown so cannot be written
+/// back by mistake, since no secret may hold `…`.
+pub(crate) fn masked(secret: &str) -> String {
+    const SHOWN: usize = 4;
+    const SHORTEST: usize = 12;
+    let chars = secret.chars().count();
+    let shown = if chars < SHORTEST { 0 } else { SHOWN };
+    std::iter::once('…').chain(secret.chars().skip(chars - shown)).collect()
+}
+
+/// Headers with their values masked.
+pub(crate) fn masked_headers(headers: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    headers.iter().map(|(name, value)| (name.clone(), masked(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_secret_is_not_shown_at_all() {
+        assert_eq!(masked("0123456789abcdef0123456789abcdef"), "…cdef");
+        assert_eq!(masked("0123456789ab"), "…89ab");
+        assert_eq!(masked("0123456789a"), "…");
+        assert_eq!(masked(""), "…");
+    }
+}

@@ -1,0 +1,261 @@
+//! `/v2/webhooks`.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use domain::{Attempts, Endpoint, History, ServiceId, Webhook, WebhookId, format_time};
+use operations::{NewWebhook, WebhookChanges, read_headers};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::masks::masked_headers;
+use crate::pages::PageView;
+use crate::services::yes;
+
+/// A receiver of events.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WebhookView {
+    webhook_id: i64,
+    url: String,
+    /// By name in lower case; the values are masked: `…` and the last four characters, or `…` alone.
+    headers: BTreeMap<String, String>,
+    enabled: bool,
+    /// The service whose events it hears of; null stands for every service. It stays when the service is gone.
+    service_id: Option<i64>,
+    max_attempts: u32,
+    retry_delays_seconds: Vec<u32>,
+    /// Until when deliveries are signed with the secret before as well; null when only one is valid.
+    previous_secret_valid_until: Option<String>,
+    date_added: String,
+    date_modified: Option<String>,
+}
+
+impl WebhookView {
+    fn of(webhook: &Webhook, now: DateTime<Utc>) -> Self {
+        let Webhook { id, endpoint, enabled, service_id, attempts, secrets, history } = webhook;
+        let Endpoint { url, headers } = endpoint;
+        let History { version: _, date_added, date_modified } = history;
+        Self {
+            webhook_id: id.get(),
+            url: url.clone(),
+            headers: masked_headers(headers),
+            enabled: *enabled,
+            service_id: service_id.map(ServiceId::get),
+            max_attempts: attempts.most,
+            retry_delays_seconds: attempts.delays_seconds().to_vec(),
+            previous_secret_valid_until: secrets.previous_valid_until(now).map(format_time),
+            date_added: format_time(*date_added),
+            date_modified: date_modified.map(format_time),
+        }
+    }
+}
+
+/// A webhook with its secret, which is shown this once.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WebhookWithSecret {
+    /// `whsec_…`, as Standard Webhooks has it.
+    secret: String,
+    #[serde(flatten)]
+    webhook: WebhookView,
+}
+
+impl WebhookWithSecret {
+    fn of(webhook: &Webhook, now: DateTime<Utc>) -> Self {
+        Self { secret: webhook.secrets.current.reveal().to_owned(), webhook: WebhookView::of(webhook, now) }
+    }
+}
+
+/// A webhook to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewWebhookBody {
+    /// http or https, and to no internal address.
+    url: String,
+    /// At most 20; not `content-type`, `webhook-*` or what frames a request.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default = "yes")]
+    enabled: bool,
+    /// Null: every service.
+    #[serde(default)]
+    service_id: Option<i64>,
+    /// 1 to 4; 3 unless given.
+    #[serde(default)]
+    max_attempts: Option<i64>,
+    /// How long the second attempt waits, the third, and so on: 1 to 10 of them, each 1 to 3600, and the last one stands
+    /// for all that follow. `[1, 5, 30]` unless given.
+    #[serde(default)]
+    retry_delays_seconds: Option<Vec<i64>>,
+}
+
+impl NewWebhookBody {
+    async fn parse(self, app: &App) -> Result<NewWebhook, ApiError> {
+        let Self { url, headers, enabled, service_id, max_attempts, retry_delays_seconds } = self;
+        let usual = Attempts::default();
+        let most = max_attempts.map_or(Ok(usual.most), Attempts::parse_most)?;
+        let delays = retry_delays_seconds
+            .map_or_else(|| Ok(usual.delays_seconds().to_vec()), |seconds| Attempts::parse_delays(&seconds))?;
+        let headers = read_headers("headers", &headers)?;
+        let service_id = service_id.map(ServiceId::read).transpose()?;
+        app.medic.check_url("url", &url).await?;
+        Ok(NewWebhook {
+            endpoint: Endpoint { url, headers },
+            enabled,
+            service_id,
+            attempts: Attempts::new(most, delays),
+        })
+    }
+}
+
+/// Makes a webhook: at most 10 for one service, and 20 for every service.
+#[utoipa::path(
+    post,
+    path = "/v2/webhooks",
+    operation_id = "v2_create_webhook",
+    tag = "webhooks",
+    request_body = NewWebhookBody,
+    responses(
+        (status = 201, description = "The webhook with its secret, shown once", body = Envelope<WebhookWithSecret>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 409, description = "There are as many as there may be", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewWebhookBody>) -> Result<Response, ApiError> {
+    let now = app.now();
+    let webhook = app.medic.create_webhook(body.parse(&app).await?, now).await?;
+    Ok(created("Webhook created. Its secret is shown this once.", WebhookWithSecret::of(&webhook, now)))
+}
+
+/// Lists webhooks, newest first.
+#[utoipa::path(
+    get,
+    path = "/v2/webhooks",
+    operation_id = "v2_list_webhooks",
+    tag = "webhooks",
+    params(Listing),
+    responses((status = 200, description = "Webhooks", body = Envelope<PageView<WebhookView>>)),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
+    let page = app.medic.webhooks(listing.cursor::<WebhookId>()?, listing.limit()?).await?;
+    let now = app.now();
+    Ok(ok(PageView::of(page, |webhook| WebhookView::of(&webhook, now))))
+}
+
+/// Shows a webhook.
+#[utoipa::path(
+    get,
+    path = "/v2/webhooks/{webhook_id}",
+    operation_id = "v2_get_webhook",
+    tag = "webhooks",
+    params(("webhook_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "The webhook", body = Envelope<WebhookView>),
+        (status = 404, description = "There is no such webhook", body = Envelope<String>),
+    ),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<WebhookId>) -> Result<Response, ApiError> {
+    Ok(ok(WebhookView::of(&app.medic.find(id).await?, app.now())))
+}
+
+/// What is to change of a webhook; what is left out stays. `headers` are replaced whole.
+#[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WebhookPatchBody {
+    url: Option<String>,
+    headers: Option<BTreeMap<String, String>>,
+    enabled: Option<bool>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<i64>)]
+    service_id: Option<Option<i64>>,
+    max_attempts: Option<i64>,
+    retry_delays_seconds: Option<Vec<i64>>,
+}
+
+impl WebhookPatchBody {
+    async fn parse(self, app: &App) -> Result<WebhookChanges, ApiError> {
+        let Self { url, headers, enabled, service_id, max_attempts, retry_delays_seconds } = self;
+        let changes = WebhookChanges {
+            headers: headers.map(|headers| read_headers("headers", &headers)).transpose()?,
+            enabled,
+            service_id: service_id.map(|id| id.map(ServiceId::read).transpose()).transpose()?,
+            max_attempts: max_attempts.map(Attempts::parse_most).transpose()?,
+            retry_delays_seconds: retry_delays_seconds.map(|seconds| Attempts::parse_delays(&seconds)).transpose()?,
+            url: None,
+        };
+        if let Some(url) = &url {
+            app.medic.check_url("url", url).await?;
+        }
+        Ok(WebhookChanges { url, ..changes })
+    }
+}
+
+/// Changes a webhook.
+#[utoipa::path(
+    patch,
+    path = "/v2/webhooks/{webhook_id}",
+    operation_id = "v2_update_webhook",
+    tag = "webhooks",
+    params(("webhook_id" = i64, Path, minimum = 1)),
+    request_body = WebhookPatchBody,
+    responses(
+        (status = 200, description = "The webhook as it is now", body = Envelope<WebhookView>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 404, description = "There is no such webhook", body = Envelope<String>),
+        (status = 409, description = "There are as many as there may be for that service", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn update(
+    State(app): State<App>,
+    IdPath(id): IdPath<WebhookId>,
+    Body(body): Body<WebhookPatchBody>,
+) -> Result<Response, ApiError> {
+    let now = app.now();
+    let webhook = app.medic.edit_webhook(id, &body.parse(&app).await?, now).await?;
+    Ok(ok(WebhookView::of(&webhook, now)))
+}
+
+/// Gives a webhook a new secret. The one before it stays valid for 24 h: until then deliveries carry both signatures.
+#[utoipa::path(
+    post,
+    path = "/v2/webhooks/{webhook_id}/rotate-secret",
+    operation_id = "v2_rotate_webhook_secret",
+    tag = "webhooks",
+    params(("webhook_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "The webhook with its new secret, shown once", body = Envelope<WebhookWithSecret>),
+        (status = 404, description = "There is no such webhook", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn rotate_secret(State(app): State<App>, IdPath(id): IdPath<WebhookId>) -> Result<Response, ApiError> {
+    let now = app.now();
+    let webhook = app.medic.rotate_webhook_secret(id, now).await?;
+    Ok(reply(StatusCode::OK, "Secret rotated. It is shown this once.", WebhookWithSecret::of(&webhook, now)))
+}
+
+/// Removes a webhook.
+#[utoipa::path(
+    delete,
+    path = "/v2/webhooks/{webhook_id}",
+    operation_id = "v2_delete_webhook",
+    tag = "webhooks",
+    params(("webhook_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 404, description = "There is no such webhook", body = Envelope<String>),
+    ),
+    security(("api_key" = ["write"]))
+)]
+pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<WebhookId>) -> Result<Response, ApiError> {
+    app.medic.remove::<Webhook>(id).await?;
+    Ok(reply(StatusCode::OK, "Webhook deleted.", ""))
+}

@@ -1,0 +1,14 @@
+//! `sweep` on AWS Lambda.
+
+use std::process::ExitCode;
+
+use runtime::lambda::{self, Function};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    lambda::exit("sweep", run().await)
+}
+
+async fn run() -> Result<(), lambda::Error> {
+    Function::start().await?.handle(sweep::handle).await
+}

@@ -1,0 +1,58 @@
+//! Settings that only a deployment has: where its table, its queues and its schedules are. `template.yaml` sets them.
+
+use outbound::{AwsAddresses, QueueAddress};
+
+use crate::ConfigError;
+use crate::config::Environment;
+
+/// Where things are on AWS.
+#[derive(Debug, Clone)]
+pub(crate) struct Deployment {
+    pub(crate) table: String,
+    pub(crate) addresses: AwsAddresses,
+}
+
+impl Deployment {
+    /// Reads variables from `get`. Each must be there.
+    pub(crate) fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        // The runtime's client panics without it.
+        env.required("AWS_LAMBDA_RUNTIME_API")?;
+        Ok(Self {
+            table: env.required("MEDIC_TABLE")?,
+            addresses: AwsAddresses {
+                sweep: QueueAddress {
+                    url: env.required("MEDIC_SWEEP_QUEUE_URL")?,
+                    arn: env.required("MEDIC_SWEEP_QUEUE_ARN")?,
+                },
+                notify: QueueAddress {
+                    url: env.required("MEDIC_NOTIFY_QUEUE_URL")?,
+                    arn: env.required("MEDIC_NOTIFY_QUEUE_ARN")?,
+                },
+                scheduler_role_arn: env.required("MEDIC_SCHEDULER_ROLE_ARN")?,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        const ALL: [&str; 7] = [
+            "AWS_LAMBDA_RUNTIME_API",
+            "MEDIC_TABLE",
+            "MEDIC_SWEEP_QUEUE_URL",
+            "MEDIC_SWEEP_QUEUE_ARN",
+            "MEDIC_NOTIFY_QUEUE_URL",
+            "MEDIC_NOTIFY_QUEUE_ARN",
+            "MEDIC_SCHEDULER_ROLE_ARN",
+        ];
+        for missing in ALL {
+            let get = |name: &'static str| (ALL.contains(&name) && name != missing).then(|| "set".to_owned());
+            let error = Deployment::read(&Environment::new(&get)).unwrap_err();
+            assert_eq!(error.to_string(), format!("{missing} is not set"));
+        }
+    }
+}

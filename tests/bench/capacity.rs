@@ -45,19 +45,26 @@ async fn heartbeats() -> Vec<Figure> {
     let hour = 3_600.0;
     let system = System::start().await;
     system.register("first", hour, json!({})).await;
-    // The registration was a request, and its key record is cached.
+    // The registration was a request, and its key record is cached. The minute before this one is read at the first
+    // heartbeat of the key.
+    system.register("another", hour, json!({})).await;
+    system.beat("another", "UP").await;
     let (name_read, _) = cost(&system, system.beat("first", "UP")).await;
     let (read, write) = cost(&system, system.beat("first", "UP")).await;
     let (_, write_alone) = cost(&system, report(&system, "first")).await;
-    // A key record is trusted for less than this.
-    system.seconds(31).await;
+    // A key record is trusted for less than this, and the minute is not over.
+    system.seconds(21).await;
     let (key_read, _) = cost(&system, system.beat("first", "UP")).await;
     system.register("second", hour, json!({})).await;
-    system.seconds(31).await;
+    system.seconds(21).await;
     let (both_read, _) = cost(&system, system.beat("second", "UP")).await;
+    system.seconds(15).await;
+    let (minute_read, _) = cost(&system, system.beat("first", "UP")).await;
     vec![
         Figure::new("heartbeat, service up, without the limiter", write_alone, WRITES).at_most(2.0),
-        Figure::new("heartbeat, service up, over HTTP", write, WRITES).at_most(2.0),
+        Figure::new("heartbeat, service up, over HTTP, with the limiter", write, WRITES).at_most(3.0),
+        Figure::new("the limiter, for a request", write - write_alone, WRITES).at_most(1.0),
+        Figure::new("the limiter, once a minute, key and process", minute_read, READS).at_most(0.5),
         Figure::new("heartbeat, key record and name cached", read, READS).at_most(0.0),
         Figure::new("heartbeat, name not cached", name_read, READS).at_most(0.5),
         Figure::new("heartbeat, key record not cached", key_read, READS).at_most(0.5),

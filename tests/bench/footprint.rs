@@ -5,20 +5,20 @@ use std::time::Duration;
 use harness::Process;
 
 use crate::figure::Figure;
-use crate::speed::{register, unlimited};
+use crate::speed::register;
 
 const SERVICES: usize = 1_000;
 
 pub(crate) async fn figures() -> Vec<Figure> {
     let folder = tempfile::tempdir().expect("a folder");
-    let process = Process::start(folder.path(), &unlimited());
+    let process = Process::start(folder.path(), &[]);
     let fresh = process.ready_after;
     register(&process, SERVICES).await;
     rest().await;
     let registered = resident(process.pid());
     let (ended, stop) = process.signal("TERM");
     assert!(ended.success(), "it stops well");
-    let process = Process::start(folder.path(), &unlimited());
+    let process = Process::start(folder.path(), &[]);
     let ready = process.ready_after;
     rest().await;
     let restarted = resident(process.pid());

@@ -2,9 +2,11 @@
 #![expect(clippy::print_stdout, reason = "a table to be read")]
 #![expect(clippy::expect_used, reason = "a measurement that cannot go on should end where it stands")]
 
+mod bootstraps;
 mod capacity;
 mod delay;
 mod figure;
+mod flood;
 mod footprint;
 mod scale;
 mod speed;
@@ -17,12 +19,15 @@ use serde_json::Value;
 #[tokio::main]
 async fn main() {
     println!("{}", Figure::HEADING);
+    // All of them, or those that are named.
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| wanted == name);
     let mut figures = Vec::new();
-    keep(&mut figures, capacity::figures().await);
-    keep(&mut figures, scale::figures().await);
-    keep(&mut figures, speed::figures().await);
-    keep(&mut figures, footprint::figures().await);
-    keep(&mut figures, delay::figures().await);
+    for part in ["capacity", "scale", "speed", "footprint", "bootstraps", "delay", "flood"] {
+        if is_wanted(part) {
+            keep(&mut figures, Box::pin(measure(part)).await);
+        }
+    }
 
     let file = Path::new("target/bench.json");
     let list = Value::Array(figures.iter().map(Figure::json).collect());
@@ -32,6 +37,18 @@ async fn main() {
     println!("\nWritten to {}. Budgets missed: {}.", file.display(), missed.len());
     for figure in missed {
         println!("{figure}");
+    }
+}
+
+async fn measure(part: &str) -> Vec<Figure> {
+    match part {
+        "capacity" => capacity::figures().await,
+        "scale" => scale::figures().await,
+        "speed" => speed::figures().await,
+        "footprint" => footprint::figures().await,
+        "bootstraps" => bootstraps::figures(),
+        "delay" => delay::figures().await,
+        _ => flood::figures().await,
     }
 }
 

@@ -20,7 +20,7 @@ const DAY: f64 = 86_400.0;
 pub(crate) async fn figures() -> Vec<Figure> {
     let system = System::start().await;
     let first = ServiceId::new(system.register("service", DAY, json!({})).await);
-    let client = system.service.dynamodb().client();
+    let client = Client::from_conf(system.service.dynamodb().config().build());
     let (state, profile) = (read(&client, Key::service(first)).await, read(&client, profile_key(first)).await);
     let mut figures = Vec::new();
     let mut there = 1;
@@ -42,7 +42,8 @@ pub(crate) async fn figures() -> Vec<Figure> {
         figures.push(Figure::new(&name, units.write, "write units").at_most(0.0));
     }
     // They are in the index, all of them: a day later each is found.
-    let due = system.service.medic().table.due(0, start_of_time() + TimeDelta::days(2), 1_000).await.expect("rows");
+    let due =
+        system.service.medic().table.due(0, start_of_time() + TimeDelta::days(2), 1_000).await.expect("rows").rows;
     assert_eq!(due.len(), 1_000, "the due index holds them");
     figures
 }

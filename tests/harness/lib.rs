@@ -9,3 +9,7 @@ mod system;
 pub use process::Process;
 pub use receivers::{Arrival, Planned, Receivers};
 pub use system::{Answer, System, start_of_time};
+
+/// Limits on requests that no test or benchmark meets, unless it sets others. Requests are counted all the same.
+const UNLIMITED: [(&str, &str); 2] =
+    [("MEDIC_RATE_LIMIT_HEARTBEATS", "1000000"), ("MEDIC_RATE_LIMIT_MANAGEMENT", "1000000")];

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::UNLIMITED;
+
 /// A process and how it is reached.
 pub struct Process {
     child: Child,
@@ -30,6 +32,7 @@ impl Process {
         let mut child = Command::new(binary())
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
+            .envs(UNLIMITED)
             .envs(environment.iter().map(|(name, value)| (*name, value)))
             .env("RUST_LOG", "error")
             .stdout(Stdio::piped())

@@ -1,4 +1,4 @@
-//! Loopback receivers that stand for Slack and PagerDuty: they record what arrives and answer as planned.
+//! Loopback receivers that stand for Slack, PagerDuty and a user's webhook: they record what arrives and answer as planned.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
@@ -18,8 +18,11 @@ use tokio::sync::watch;
 /// A request that arrived.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    /// `slack` or `pagerduty`.
+    /// `slack`, `pagerduty` or `webhook`.
     pub receiver: &'static str,
+    pub headers: HeaderMap,
+    /// The body as it came, for whoever checks a signature.
+    pub text: String,
     pub body: Value,
     pub at: Instant,
     /// Whether it was answered as taken.
@@ -27,10 +30,11 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// What it says in one line: Slack's text, or PagerDuty's action and dedup key.
+    /// What it says in one line: Slack's text, PagerDuty's action and dedup key, or an event's type.
     pub fn line(&self) -> String {
         match self.receiver {
             "slack" => self.body["text"].as_str().unwrap_or_default().to_owned(),
+            "webhook" => self.body["type"].as_str().unwrap_or_default().to_owned(),
             _ => format!(
                 "{} {}",
                 self.body["event_action"].as_str().unwrap_or_default(),
@@ -48,11 +52,13 @@ pub struct Planned {
     /// Slack's `error`, with `ok: false`.
     pub error: Option<&'static str>,
     pub delay: Duration,
+    /// What is answered instead of the usual body.
+    pub body: Option<String>,
 }
 
 impl Planned {
     pub fn status(status: u16) -> Self {
-        Self { status, retry_after: None, error: None, delay: Duration::ZERO }
+        Self { status, retry_after: None, error: None, delay: Duration::ZERO, body: None }
     }
 }
 
@@ -60,6 +66,17 @@ impl Planned {
 struct Plans {
     slack: VecDeque<Planned>,
     pagerduty: VecDeque<Planned>,
+    webhook: VecDeque<Planned>,
+}
+
+impl Plans {
+    fn of(&mut self, receiver: &str) -> &mut VecDeque<Planned> {
+        match receiver {
+            "slack" => &mut self.slack,
+            "pagerduty" => &mut self.pagerduty,
+            _ => &mut self.webhook,
+        }
+    }
 }
 
 /// The receivers.
@@ -76,8 +93,9 @@ impl Receivers {
         let address = listener.local_addr().expect("an address");
         let receivers = Self { address, plans: Arc::default(), arrivals: Arc::new(watch::Sender::new(Vec::new())) };
         let router = Router::new()
-            .route("/api/chat.postMessage", post(|state, body| receive("slack", state, body)))
-            .route("/v2/enqueue", post(|state, body| receive("pagerduty", state, body)))
+            .route("/api/chat.postMessage", post(|state, headers, body| receive("slack", state, headers, body)))
+            .route("/v2/enqueue", post(|state, headers, body| receive("pagerduty", state, headers, body)))
+            .route("/hook", post(|state, headers, body| receive("webhook", state, headers, body)))
             .with_state(receivers.clone());
         #[expect(clippy::disallowed_methods, reason = "the receivers live as long as their test")]
         drop(tokio::spawn(async move { axum::serve(listener, router).await.expect("a server") }));
@@ -97,6 +115,15 @@ impl Receivers {
 
     pub fn plan_slack(&self, plans: impl IntoIterator<Item = Planned>) {
         self.plans.lock().expect("plans").slack.extend(plans);
+    }
+
+    pub fn plan_webhook(&self, plans: impl IntoIterator<Item = Planned>) {
+        self.plans.lock().expect("plans").webhook.extend(plans);
+    }
+
+    /// The address of the webhook's receiver.
+    pub fn hook(&self) -> String {
+        format!("http://{}/hook", self.address)
     }
 
     pub fn plan_pagerduty(&self, plans: impl IntoIterator<Item = Planned>) {
@@ -130,27 +157,36 @@ impl Receivers {
     }
 }
 
-async fn receive(receiver: &'static str, State(receivers): State<Receivers>, body: Bytes) -> Response {
+async fn receive(
+    receiver: &'static str,
+    State(receivers): State<Receivers>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let at = Instant::now();
     let planned = {
         let mut plans = receivers.plans.lock().expect("plans");
-        let plans = if receiver == "slack" { &mut plans.slack } else { &mut plans.pagerduty };
-        plans.pop_front()
+        plans.of(receiver).pop_front()
     };
-    let planned = planned.unwrap_or_else(|| Planned::status(if receiver == "slack" { 200 } else { 202 }));
+    let planned = planned.unwrap_or_else(|| Planned::status(if receiver == "pagerduty" { 202 } else { 200 }));
     if !planned.delay.is_zero() {
         #[expect(clippy::disallowed_methods, reason = "a receiver that is slow by plan")]
         tokio::time::sleep(planned.delay).await;
     }
     let accepted = (200..300).contains(&planned.status) && planned.error.is_none();
+    let text = String::from_utf8_lossy(&body).into_owned();
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    receivers.arrivals.send_modify(|arrivals| arrivals.push(Arrival { receiver, body, at, accepted }));
+    let arrival = Arrival { receiver, headers, text, body, at, accepted };
+    receivers.arrivals.send_modify(|arrivals| arrivals.push(arrival));
     let answer = match planned.error {
         Some(error) => json!({"ok": false, "error": error}),
         None => json!({"ok": accepted, "status": "success"}),
     };
     let status = StatusCode::from_u16(planned.status).expect("a status");
-    let mut response = (status, axum::Json(answer)).into_response();
+    let mut response = match planned.body {
+        Some(body) => (status, body).into_response(),
+        None => (status, axum::Json(answer)).into_response(),
+    };
     if let Some(seconds) = planned.retry_after {
         response.headers_mut().insert("retry-after", seconds.into());
     }

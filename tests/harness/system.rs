@@ -1,10 +1,12 @@
 //! A whole system on free ports, with a clock that the test moves.
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use flate2::read::GzDecoder;
 use local::{ManualTime, Options, Service};
 use metrics_exporter_prometheus::PrometheusHandle;
 use reqwest::header::HeaderMap;
@@ -12,7 +14,7 @@ use reqwest::{Method, StatusCode};
 use runtime::{Clock as _, Config};
 use serde_json::Value;
 
-use crate::Receivers;
+use crate::{Receivers, UNLIMITED};
 
 /// When every test begins.
 pub fn start_of_time() -> DateTime<Utc> {
@@ -29,6 +31,7 @@ pub struct System {
     pub receivers: Receivers,
     pub key: String,
     client: reqwest::Client,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// An answer: its status and body. Displays as a snapshot, with random ids hidden.
@@ -60,6 +63,7 @@ fn hide(value: Value) -> Value {
     match value {
         Value::String(text) if text.len() == 36 && text.bytes().filter(|b| *b == b'-').count() == 4 => "[id]".into(),
         Value::String(text) if text.starts_with("mdk_") => "mdk_[secret]".into(),
+        Value::String(text) if text.starts_with("whsec_") => "whsec_[secret]".into(),
         Value::Array(items) => items.into_iter().map(hide).collect(),
         Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, hide(value))).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
@@ -76,19 +80,14 @@ impl System {
     pub async fn start_with(more: &[(&'static str, &str)], data_dir: Option<&Path>) -> Self {
         let receivers = Receivers::start().await;
         let time = ManualTime::starting_at(start_of_time());
-        let service = Self::service(&receivers, &time, more, data_dir).await;
+        let mut environment = receivers.environment();
+        environment.extend(UNLIMITED.iter().chain(more).map(|(name, value)| (*name, (*value).to_owned())));
+        let service = Self::service(&environment, &time, data_dir).await;
         let key = service.new_admin_key().expect("a fresh data folder").to_owned();
-        Self { service, time, receivers, key, client: reqwest::Client::new() }
+        Self { service, time, receivers, key, client: reqwest::Client::new(), environment }
     }
 
-    async fn service(
-        receivers: &Receivers,
-        time: &ManualTime,
-        more: &[(&'static str, &str)],
-        data_dir: Option<&Path>,
-    ) -> Service {
-        let mut environment = receivers.environment();
-        environment.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    async fn service(environment: &[(&'static str, String)], time: &ManualTime, data_dir: Option<&Path>) -> Service {
         let get = |name: &'static str| {
             environment.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
         };
@@ -102,13 +101,13 @@ impl System {
         Service::start(options).await.expect("a start")
     }
 
-    /// Stops, lets time pass while nothing runs, and starts again on the same folder.
+    /// Stops, lets time pass while nothing runs, and starts again on the same folder and environment.
     pub async fn restart_after(self, pause: TimeDelta, data_dir: &Path) -> Self {
-        let Self { service, time, receivers, key, client } = self;
+        let Self { service, time, receivers, key, client, environment } = self;
         service.stop().await;
         time.set(time.now() + pause);
-        let service = Self::service(&receivers, &time, &[], Some(data_dir)).await;
-        let system = Self { service, time, receivers, key, client };
+        let service = Self::service(&environment, &time, Some(data_dir)).await;
+        let system = Self { service, time, receivers, key, client, environment };
         system.service.settle().await;
         system
     }
@@ -182,7 +181,11 @@ impl System {
         }
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.bytes().await.expect("a body");
+        let mut bytes = response.bytes().await.expect("a body").to_vec();
+        if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
+            let packed = std::mem::take(&mut bytes);
+            GzDecoder::new(packed.as_slice()).read_to_end(&mut bytes).expect("a body in gzip");
+        }
         let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
         Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) }
     }

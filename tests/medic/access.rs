@@ -39,12 +39,57 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v2/api-keys/{api_key_id}", &["admin"]),
     ("DELETE", "/v2/api-keys/{api_key_id}", &["admin"]),
     ("POST", "/v2/api-keys/{api_key_id}/rotate", &["admin"]),
+    ("GET", "/v2/teams", &["read"]),
+    ("POST", "/v2/teams", &["write"]),
+    ("GET", "/v2/teams/{team_id}", &["read"]),
+    ("PATCH", "/v2/teams/{team_id}", &["write"]),
+    ("DELETE", "/v2/teams/{team_id}", &["write"]),
+    ("GET", "/v2/schedules", &["read"]),
+    ("POST", "/v2/schedules", &["write"]),
+    ("GET", "/v2/schedules/{schedule_id}", &["read"]),
+    ("PATCH", "/v2/schedules/{schedule_id}", &["write"]),
+    ("DELETE", "/v2/schedules/{schedule_id}", &["write"]),
+    ("GET", "/v2/schedules/{schedule_id}/period", &["read"]),
+    ("GET", "/v2/maintenance-windows", &["read"]),
+    ("POST", "/v2/maintenance-windows", &["write"]),
+    ("GET", "/v2/maintenance-windows/{window_id}", &["read"]),
+    ("PATCH", "/v2/maintenance-windows/{window_id}", &["write"]),
+    ("DELETE", "/v2/maintenance-windows/{window_id}", &["write"]),
+    ("GET", "/v2/webhooks", &["read"]),
+    ("POST", "/v2/webhooks", &["write"]),
+    ("GET", "/v2/webhooks/{webhook_id}", &["read"]),
+    ("PATCH", "/v2/webhooks/{webhook_id}", &["write"]),
+    ("DELETE", "/v2/webhooks/{webhook_id}", &["write"]),
+    ("POST", "/v2/webhooks/{webhook_id}/rotate-secret", &["write"]),
+    ("GET", "/v2/services/{service_id}/notification-targets", &["read"]),
+    ("POST", "/v2/services/{service_id}/notification-targets", &["write"]),
+    ("GET", "/v2/services/{service_id}/notification-targets/{target_id}", &["read"]),
+    ("PATCH", "/v2/services/{service_id}/notification-targets/{target_id}", &["write"]),
+    ("DELETE", "/v2/services/{service_id}/notification-targets/{target_id}", &["write"]),
+    ("POST", "/v2/services/{service_id}/notification-targets/{target_id}/test", &["write"]),
+    ("GET", "/v2/webhook-deliveries", &["read"]),
+    ("GET", "/v2/webhook-deliveries/{delivery_id}", &["read"]),
+    ("POST", "/v2/webhook-deliveries/{delivery_id}/redeliver", &["write"]),
+    ("GET", "/v2/services/{service_id}/period", &["read"]),
+    ("GET", "/v2/services/{service_id}/maintenance", &["read"]),
     ("GET", "/v2/notices", &["read"]),
     ("GET", "/v1/healthcheck/network", &[]),
     ("GET", "/health", &[]),
     ("GET", "/health/live", &[]),
     ("GET", "/health/ready", &[]),
     ("GET", "/metrics", &[]),
+];
+
+const IDS: [&str; 9] = [
+    "service_id",
+    "alert_id",
+    "api_key_id",
+    "team_id",
+    "schedule_id",
+    "window_id",
+    "target_id",
+    "webhook_id",
+    "delivery_id",
 ];
 
 const SCOPES: [&str; 4] = ["read", "write", "admin", "heartbeat"];
@@ -78,8 +123,10 @@ async fn every_route_asks_for_its_scope() {
     }
     for (method, path, wanted) in ROUTES {
         // No such thing has this id, so that a call that is let in changes nothing.
-        let path = path.replace("{heartbeat_name}", "nobody").replace("{service_id}", "9000");
-        let path = path.replace("{alert_id}", "9000").replace("{api_key_id}", "9000");
+        let mut path = path.replace("{heartbeat_name}", "nobody");
+        for id in IDS {
+            path = path.replace(&format!("{{{id}}}"), "9000");
+        }
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let status = async |key| system.raw(method.clone(), &path, key, &[], None).await.status.as_u16();
         let without = status(None).await;

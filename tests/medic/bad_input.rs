@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Sends each body to a route, and shows the status and message of each answer.
-async fn refusals(system: &System, method: Method, path: &str, bodies: &[&[u8]]) -> String {
+pub(crate) async fn refusals(system: &System, method: Method, path: &str, bodies: &[&[u8]]) -> String {
     let mut lines = Vec::new();
     for body in bodies {
         let answer = system.raw(method.clone(), path, Some(&system.key), &[], Some(body.to_vec())).await;
@@ -16,9 +16,19 @@ async fn refusals(system: &System, method: Method, path: &str, bodies: &[&[u8]])
 }
 
 /// Everything that a caller can read of what is stored.
-async fn all(system: &System) -> Vec<Value> {
+pub(crate) async fn all(system: &System) -> Vec<Value> {
     let mut seen = Vec::new();
-    for path in ["/service", "/heartbeat", "/alerts", "/v2/api-keys"] {
+    for path in [
+        "/service",
+        "/heartbeat",
+        "/alerts",
+        "/v2/api-keys",
+        "/v2/teams",
+        "/v2/schedules",
+        "/v2/maintenance-windows",
+        "/v2/webhooks",
+        "/v2/services/1/notification-targets",
+    ] {
         seen.push(system.get(path).await.body);
     }
     seen
@@ -296,7 +306,17 @@ async fn a_bad_key_request_is_refused_and_makes_nothing() {
 #[tokio::test]
 async fn ids_that_are_none_are_named() {
     let system = System::start().await;
-    for (path, field) in [("services", "service_id"), ("alerts", "alert_id"), ("api-keys", "api_key_id")] {
+    system.register("worker-1", 60.0, json!({})).await;
+    for (path, field) in [
+        ("services", "service_id"),
+        ("alerts", "alert_id"),
+        ("api-keys", "api_key_id"),
+        ("teams", "team_id"),
+        ("schedules", "schedule_id"),
+        ("maintenance-windows", "window_id"),
+        ("webhooks", "webhook_id"),
+        ("services/1/notification-targets", "target_id"),
+    ] {
         for id in ["0", "-1", "1.5", "x", "9223372036854775808", "99999999999999999999999"] {
             let answer = system.get(&format!("/v2/{path}/{id}")).await;
             assert_eq!(

@@ -5,16 +5,35 @@ use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_heartbeat_of_a_service_that_is_up_is_two_writes_and_no_read() {
+async fn a_heartbeat_of_a_service_that_is_up_is_two_writes_and_one_for_its_limit_and_no_read() {
     let system = System::start().await;
     system.register("w", 3_600.0, json!({})).await;
-    // The first one teaches the process the key and the name.
+    // The first one teaches the process the key, the name, and what the minute before holds.
     system.beat("w", "UP").await;
     let body = serde_json::to_vec(&json!({"heartbeat_name": "w", "status": "UP"})).unwrap();
     system.service.dynamodb().measure();
     system.raw(Method::POST, "/heartbeat", Some(&system.key), &[], Some(body)).await;
     let units = system.service.dynamodb().units();
-    assert_eq!((units.requests, units.write.to_string(), units.read.to_string()), (2, "2".into(), "0".into()));
+    assert_eq!((units.requests, units.write.to_string(), units.read.to_string()), (3, "3".into(), "0".into()));
+}
+
+#[tokio::test]
+async fn a_limit_costs_a_write_a_request_and_half_a_read_a_minute() {
+    let system = System::start().await;
+    let new = json!({"name": "ci", "scopes": ["read"], "rate_limit_management": 2});
+    let ci = system.post("/v2/api-keys", new).await.results()["key"].as_str().unwrap().to_owned();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        system.service.dynamodb().measure();
+        // Refused before anything is read for it.
+        let status = system.raw(Method::GET, "/v2/services?limit=all", Some(&ci), &[], None).await.status.as_u16();
+        let units = system.service.dynamodb().units();
+        seen.push((status, units.read.to_string(), units.write.to_string()));
+    }
+    let costs = |status, read: &str, write: &str| (status, read.to_owned(), write.to_owned());
+    // The first one reads the key's record too. What is over the limit costs nothing.
+    let free = costs(429, "0", "0");
+    assert_eq!(seen, [costs(400, "1", "1"), costs(400, "0", "1"), free.clone(), free]);
 }
 
 #[tokio::test]

@@ -193,19 +193,19 @@ async fn what_would_fail_again_is_not_tried_again() {
         "items": [
           {
             "at": "2026-01-05T12:00:00.000Z",
-            "error_message": "answered 400",
-            "kind": "opened",
-            "success": false,
-            "target_id": null,
-            "target_type": "pagerduty"
-          },
-          {
-            "at": "2026-01-05T12:00:00.000Z",
             "error_message": "channel_not_found",
             "kind": "opened",
             "success": false,
             "target_id": null,
             "target_type": "slack"
+          },
+          {
+            "at": "2026-01-05T12:00:00.000Z",
+            "error_message": "answered 400",
+            "kind": "opened",
+            "success": false,
+            "target_id": null,
+            "target_type": "pagerduty"
           }
         ],
         "next_cursor": null
@@ -257,7 +257,7 @@ async fn a_notice_is_given_up_after_a_day_and_stays_readable() {
     system.receivers.plan_pagerduty(refusing);
     system.beat("w", "FAILED").await;
     let pending = system.get("/v2/alerts/1/notifications").await;
-    assert_eq!(pending.results()["items"][0]["success"], Value::Null);
+    assert_eq!(pending.results()["items"][1]["success"], Value::Null);
     for _ in 0..30 {
         system.leap(TimeDelta::hours(1)).await;
     }
@@ -268,20 +268,20 @@ async fn a_notice_is_given_up_after_a_day_and_stays_readable() {
       "results": {
         "items": [
           {
-            "at": "2026-01-06T12:00:00.000Z",
-            "error_message": "given up after 24 hours: answered 503",
-            "kind": "opened",
-            "success": false,
-            "target_id": null,
-            "target_type": "pagerduty"
-          },
-          {
             "at": "2026-01-05T12:00:00.000Z",
             "error_message": null,
             "kind": "opened",
             "success": true,
             "target_id": null,
             "target_type": "slack"
+          },
+          {
+            "at": "2026-01-06T12:00:00.000Z",
+            "error_message": "given up after 24 hours: answered 503",
+            "kind": "opened",
+            "success": false,
+            "target_id": null,
+            "target_type": "pagerduty"
           }
         ],
         "next_cursor": null
@@ -289,7 +289,7 @@ async fn a_notice_is_given_up_after_a_day_and_stays_readable() {
       "success": true
     }
     "#);
-    assert!(system.counter("medic_notices_failed_total{receiver=\"pagerduty\"}").await >= 1);
+    assert!(system.counter("medic_notices_failed_total").await >= 1);
     let tries = system.receivers.arrivals().len();
     system.leap(TimeDelta::hours(2)).await;
     assert_eq!(system.receivers.arrivals().len(), tries, "nothing is sent any more");
@@ -310,6 +310,15 @@ async fn a_reminder_that_was_overtaken_is_not_sent() {
     assert!(lines[1].contains("has recovered"), "{lines:?}");
 }
 
+/// How many services a line of Slack's speaks of: one, or the number that it gives.
+fn count(line: &str) -> usize {
+    let words: Vec<_> = line.split(' ').collect();
+    match words.as_slice() {
+        [_, number, "services", ..] => number.parse().unwrap(),
+        _ => 1,
+    }
+}
+
 #[tokio::test]
 async fn an_outage_of_many_is_told_in_few_slack_messages() {
     let system = System::start().await;
@@ -318,10 +327,8 @@ async fn an_outage_of_many_is_told_in_few_slack_messages() {
     }
     system.leap(TimeDelta::seconds(3_600)).await;
     system.seconds(30).await;
-    let mut told = system.slack();
-    told.sort();
-    told.dedup();
-    assert_eq!((told.len(), system.slack().len()), (120, 120), "each once: {told:?}");
+    let told: usize = system.slack().iter().map(|line| count(line)).sum();
+    assert_eq!(told, 120, "each once: {:?}", system.slack());
     let messages = system.receivers.accepted("slack").len();
     assert!(messages <= 20, "{messages} messages");
     assert_eq!(system.pagerduty().len(), 120);
@@ -397,4 +404,20 @@ async fn a_recovery_is_told_behind_any_number_of_stale_reminders() {
     let told = system.slack();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].contains("is down") && told[1].contains("has recovered"), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_outage_that_ends_before_slack_is_back_is_told_whole() {
+    let system = System::start().await;
+    system.register("w", 60.0, json!({})).await;
+    system.receivers.plan_slack([Planned { retry_after: Some(100), ..Planned::status(503) }]);
+    system.seconds(61).await;
+    system.beat("w", "UP").await;
+    for _ in 0..3 {
+        assert_eq!(system.slack().len(), 0);
+        system.seconds(35).await;
+        system.beat("w", "UP").await;
+    }
+    let told = system.slack();
+    assert!(told.len() == 2 && told[0].contains("is down") && told[1].contains("has recovered"), "{told:?}");
 }

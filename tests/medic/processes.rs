@@ -6,7 +6,8 @@ use futures::future::join_all;
 use harness::{Planned, Process, Receivers};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A hand-over that a kill took is made again after 30 s.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Asks until the answer is as wanted.
 async fn until(process: &Process, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {

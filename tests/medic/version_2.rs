@@ -293,7 +293,7 @@ async fn an_alert_is_listed_shown_and_acknowledged() {
             "kind": "opened",
             "success": true,
             "target_id": null,
-            "target_type": "pagerduty"
+            "target_type": "slack"
           },
           {
             "at": "2026-01-05T12:00:00.000Z",
@@ -301,7 +301,7 @@ async fn an_alert_is_listed_shown_and_acknowledged() {
             "kind": "opened",
             "success": true,
             "target_id": null,
-            "target_type": "slack"
+            "target_type": "pagerduty"
           },
           {
             "at": "2026-01-05T12:00:00.000Z",
@@ -317,7 +317,7 @@ async fn an_alert_is_listed_shown_and_acknowledged() {
             "kind": "resolved",
             "success": true,
             "target_id": null,
-            "target_type": "pagerduty"
+            "target_type": "slack"
           },
           {
             "at": "2026-01-05T12:03:00.000Z",
@@ -325,7 +325,7 @@ async fn an_alert_is_listed_shown_and_acknowledged() {
             "kind": "resolved",
             "success": true,
             "target_id": null,
-            "target_type": "slack"
+            "target_type": "pagerduty"
           }
         ],
         "next_cursor": null

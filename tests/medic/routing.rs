@@ -1,0 +1,254 @@
+//! Who is told: teams, targets in their hours, all of them or one after the other, and nobody else.
+
+use std::time::Duration;
+
+use harness::{Planned, System};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// Of each outcome: its target, whether it was told, and why not.
+async fn outcomes(system: &System, alert: i64) -> Vec<(Value, Value, Value)> {
+    let items = system.get(&format!("/v2/alerts/{alert}/notifications")).await.results()["items"].clone();
+    let outcome = |item: &Value| (item["target_id"].clone(), item["success"].clone(), item["error_message"].clone());
+    items.as_array().unwrap().iter().map(outcome).collect()
+}
+
+/// Adds a target with these fields. Answers its id.
+async fn target(system: &System, service: i64, fields: Value) -> i64 {
+    let answer = system.post(&format!("/v2/services/{service}/notification-targets"), fields).await;
+    assert_eq!(answer.status, 201, "{answer}");
+    answer.results()["target_id"].as_i64().unwrap()
+}
+
+fn slack(channel: &str) -> Value {
+    json!({"type": "slack", "config": {"channel_id": channel}})
+}
+
+fn with(mut fields: Value, more: &Value) -> Value {
+    for (name, value) in more.as_object().unwrap() {
+        fields[name] = value.clone();
+    }
+    fields
+}
+
+/// The channels that were told, in order.
+fn channels(system: &System) -> Vec<String> {
+    let arrivals = system.receivers.arrivals();
+    let told = arrivals.iter().filter(|arrival| arrival.receiver == "slack" && arrival.accepted);
+    told.map(|arrival| arrival.body["channel"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn private() -> System {
+    System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await
+}
+
+#[tokio::test]
+async fn a_teams_channel_goes_before_the_general_one() {
+    let system = System::start().await;
+    system.post("/v2/teams", json!({"name": "platform", "slack_channel_id": "C0PLATFORM"})).await;
+    system.post("/v2/teams", json!({"name": "quiet", "slack_channel_id": ""})).await;
+    system.register("a", 3_600.0, json!({"team": "platform"})).await;
+    system.register("b", 3_600.0, json!({"team": "quiet"})).await;
+    system.beat("a", "FAILED").await;
+    system.beat("b", "FAILED").await;
+    assert_eq!(channels(&system), ["C0PLATFORM", "C0ALERTS"]);
+    assert_eq!(system.alerts().await[1]["heartbeat_name"], "a");
+}
+
+#[tokio::test]
+async fn targets_are_told_instead_of_the_team_and_pagerduty() {
+    let system = private().await;
+    let id = system.register("w", 60.0, json!({})).await;
+    let one = target(&system, id, with(slack("C0ONE"), &json!({"priority": 2}))).await;
+    let off = target(&system, id, with(slack("C0OFF"), &json!({"enabled": false, "priority": 3}))).await;
+    let key = json!({"type": "pagerduty", "config": {"service_key": "KEY0FTHE0TARGET"}, "priority": 1});
+    let incident = target(&system, id, key).await;
+    let config = json!({"url": system.receivers.hook(), "headers": {"x-token": "t0ken"}});
+    let hook = target(&system, id, json!({"type": "webhook", "config": config, "priority": 4})).await;
+    system.seconds(61).await;
+    let disabled: Value = "the target is disabled".into();
+    assert_eq!(
+        outcomes(&system, 1).await,
+        [
+            (incident.into(), true.into(), Value::Null),
+            (one.into(), true.into(), Value::Null),
+            (off.into(), false.into(), disabled),
+            (hook.into(), true.into(), Value::Null),
+        ]
+    );
+    let arrivals = system.receivers.arrivals();
+    let key =
+        arrivals.iter().find(|arrival| arrival.receiver == "pagerduty").map(|arrival| &arrival.body["routing_key"]);
+    assert_eq!(key, Some(&"KEY0FTHE0TARGET".into()));
+    let posted = arrivals.iter().find(|arrival| arrival.receiver == "webhook").unwrap();
+    assert_eq!((&posted.body["type"], &posted.headers["x-token"]), (&"alert.opened".into(), &"t0ken".parse().unwrap()));
+    assert_eq!(channels(&system), ["C0ONE"]);
+
+    system.beat("w", "UP").await;
+    assert_eq!(channels(&system), ["C0ONE", "C0ONE"], "whoever was told hears of the end");
+    assert_eq!(system.receivers.accepted("webhook"), ["alert.opened", "alert.resolved"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+}
+
+#[tokio::test]
+async fn the_next_target_is_told_when_one_fails_and_the_recovery_goes_to_whoever_was_told() {
+    let system = private().await;
+    let id = system.register("w", 60.0, json!({"notification_mode": "notify_until_success"})).await;
+    let first = target(&system, id, with(slack("C0FIRST"), &json!({"priority": 1}))).await;
+    let second = target(&system, id, with(slack("C0SECOND"), &json!({"priority": 2}))).await;
+    target(&system, id, with(slack("C0THIRD"), &json!({"priority": 3}))).await;
+    system.receivers.plan_slack([Planned { error: Some("channel_not_found"), ..Planned::status(200) }]);
+    system.seconds(61).await;
+    assert_eq!(channels(&system), ["C0SECOND"]);
+    let told = [(first.into(), false.into(), "channel_not_found".into()), (second.into(), true.into(), Value::Null)];
+    assert_eq!(outcomes(&system, 1).await, told);
+    system.beat("w", "UP").await;
+    assert_eq!(channels(&system), ["C0SECOND", "C0SECOND"]);
+    assert_eq!(outcomes(&system, 1).await[2..], [(second.into(), true.into(), Value::Null)]);
+}
+
+#[tokio::test]
+async fn a_target_that_is_down_gives_way_to_the_next_within_seconds() {
+    let system = private().await;
+    let id = system.register("w", 3_600.0, json!({"notification_mode": "notify_until_success"})).await;
+    let first = target(&system, id, slack("C0FIRST")).await;
+    let second = target(&system, id, slack("C0SECOND")).await;
+    system.receivers.plan_slack(vec![Planned::status(503); 4]);
+    system.beat("w", "FAILED").await;
+    system.seconds(20).await;
+    assert_eq!(channels(&system), ["C0SECOND"]);
+    let told = outcomes(&system, 1).await;
+    assert_eq!(told[0], (first.into(), false.into(), "given up after 4 tries: answered 503".into()));
+    assert_eq!(told[1], (second.into(), true.into(), Value::Null));
+}
+
+#[tokio::test]
+async fn a_target_that_asks_for_a_long_wait_gives_way_to_the_next_at_once() {
+    let system = private().await;
+    let id = system.register("w", 3_600.0, json!({"notification_mode": "notify_until_success"})).await;
+    let first = target(&system, id, slack("C0FIRST")).await;
+    let second = target(&system, id, slack("C0SECOND")).await;
+    system.receivers.plan_slack([Planned { retry_after: Some(600), ..Planned::status(429) }]);
+    system.beat("w", "FAILED").await;
+    assert_eq!(channels(&system), ["C0SECOND"]);
+    let told = outcomes(&system, 1).await;
+    assert_eq!(told[0], (first.into(), false.into(), "given up after one try: answered 429".into()));
+    assert_eq!(told[1], (second.into(), true.into(), Value::Null));
+}
+
+#[tokio::test]
+async fn news_behind_what_a_target_does_not_take_goes_on_to_the_next() {
+    let system = private().await;
+    let id = system.register("w", 3_600.0, json!({"notification_mode": "notify_until_success"})).await;
+    let hook = json!({"type": "webhook", "config": {"url": system.receivers.hook()}});
+    let first = target(&system, id, hook).await;
+    let second = target(&system, id, slack("C0SECOND")).await;
+    system.beat("w", "FAILED").await;
+    assert_eq!(system.receivers.accepted("webhook"), ["alert.opened"]);
+    system.receivers.plan_webhook(vec![Planned::status(503); 10]);
+    system.beat("w", "UP").await;
+    // The recovery is tried again and again, and nobody else waits for it.
+    system.seconds(20).await;
+    assert_eq!(channels(&system), [""; 0]);
+    system.beat("w", "FAILED").await;
+    assert_eq!(channels(&system), ["C0SECOND"], "the news does not wait behind it");
+    let told = outcomes(&system, 2).await;
+    let waits = "given up: it waits behind what this receiver does not take";
+    assert_eq!(told[0], (first.into(), false.into(), waits.into()));
+    assert_eq!(told[1], (second.into(), true.into(), Value::Null));
+    // News that came while it was tried every few seconds waits no longer than that.
+    system.beat("w", "UP").await;
+    assert_eq!(channels(&system), ["C0SECOND", "C0SECOND"], "and its end goes to the same");
+}
+
+#[tokio::test]
+async fn news_of_an_alert_that_closed_meanwhile_goes_on_to_nobody() {
+    let system = private().await;
+    let id = system.register("w", 3_600.0, json!({"notification_mode": "notify_until_success"})).await;
+    target(&system, id, slack("C0FIRST")).await;
+    target(&system, id, slack("C0SECOND")).await;
+    system.receivers.plan_slack([Planned {
+        error: Some("channel_not_found"),
+        delay: Duration::from_millis(300),
+        ..Planned::status(200)
+    }]);
+    // The heartbeats come while the first target is being told.
+    let beat = |status| system.raw(Method::POST, "/heartbeat", Some(&system.key), &[], Some(beat_of("w", status)));
+    assert_eq!(beat("FAILED").await.status, 201);
+    assert_eq!(beat("UP").await.status, 201);
+    system.seconds(60).await;
+    assert_eq!(system.open_alerts().await, 0);
+    assert_eq!(channels(&system), [""; 0], "nobody is told of what is over");
+}
+
+#[tokio::test]
+async fn an_incident_is_closed_under_its_key_though_its_target_is_gone() {
+    let system = private().await;
+    let id = system.register("w", 3_600.0, json!({})).await;
+    let key = |key: &str| json!({"type": "pagerduty", "config": {"service_key": key}});
+    let first = target(&system, id, key("THE0FIRST0KEY")).await;
+    let second = target(&system, id, key("THE0SECOND0KEY")).await;
+    system.beat("w", "FAILED").await;
+    let path = |id: i64| format!("/v2/services/1/notification-targets/{id}");
+    assert_eq!(system.delete(&path(first)).await.status, 200);
+    let changed = system.patch(&path(second), json!({"config": {"service_key": "ANOTHER0KEY"}})).await;
+    assert_eq!(changed.status, 200, "{changed}");
+    system.beat("w", "UP").await;
+    let resolved = system.receivers.arrivals().into_iter().filter(|arrival| arrival.line() == "resolve medic-w-1");
+    let mut keys: Vec<_> = resolved.map(|arrival| arrival.body["routing_key"].clone()).collect();
+    keys.sort_by_key(ToString::to_string);
+    assert_eq!(keys, ["THE0FIRST0KEY", "THE0SECOND0KEY"]);
+}
+
+fn beat_of(name: &str, status: &str) -> Vec<u8> {
+    json!({"heartbeat_name": name, "status": status}).to_string().into_bytes()
+}
+
+#[tokio::test]
+async fn targets_are_told_by_the_period_of_the_schedule() {
+    let system = System::start().await;
+    // The clock begins at noon, on a Monday.
+    let hours = json!({"monday": [{"start": "09:00", "end": "13:00"}]});
+    let schedule = system.post("/v2/schedules", json!({"name": "office", "timezone": "UTC", "hours": hours})).await;
+    let schedule = schedule.results()["schedule_id"].clone();
+    let id = system.register("w", 3_600.0 * 24.0, json!({"schedule_id": schedule})).await;
+    target(&system, id, with(slack("C0DAY"), &json!({"period": "during_hours"}))).await;
+    target(&system, id, with(slack("C0NIGHT"), &json!({"period": "after_hours"}))).await;
+    target(&system, id, with(slack("C0ANY"), &json!({}))).await;
+    system.beat("w", "FAILED").await;
+    assert_eq!(channels(&system).iter().filter(|channel| *channel != "C0ANY").collect::<Vec<_>>(), ["C0DAY"]);
+    system.beat("w", "UP").await;
+    system.seconds(3_600).await;
+    system.beat("w", "FAILED").await;
+    let told = channels(&system);
+    assert_eq!(told.iter().filter(|channel| *channel != "C0ANY").collect::<Vec<_>>(), ["C0DAY", "C0DAY", "C0NIGHT"]);
+}
+
+#[tokio::test]
+async fn a_test_answers_what_the_receiver_said() {
+    let system = private().await;
+    let id = system.register("w", 3_600.0, json!({})).await;
+    let targets = format!("/v2/services/{id}/notification-targets");
+    let channel = target(&system, id, with(slack("C0ONE"), &json!({"enabled": false}))).await;
+    insta::assert_snapshot!(system.post(&format!("{targets}/{channel}/test"), json!({})).await, @r#"
+    200
+    {
+      "message": "",
+      "results": {
+        "error_message": null,
+        "success": true,
+        "target_id": 1,
+        "target_type": "slack"
+      },
+      "success": true
+    }
+    "#);
+    assert!(system.slack()[0].contains("A test of Medic for w"), "{:?}", system.slack());
+    let config = json!({"url": system.receivers.hook()});
+    let hook = target(&system, id, json!({"type": "webhook", "config": config})).await;
+    system.receivers.plan_webhook([Planned::status(418)]);
+    let refused = system.post(&format!("{targets}/{hook}/test"), json!({})).await;
+    assert_eq!(refused.results()["error_message"], "answered 418");
+    assert_eq!(system.post(&format!("{targets}/99/test"), json!({})).await.status, 404);
+    assert_eq!(system.alerts().await.len(), 0);
+}

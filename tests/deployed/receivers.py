@@ -1,0 +1,55 @@
+"""Slack and PagerDuty on loopback: they keep what they are sent, and answer as they are told."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from waiting import wait_for
+
+
+class Receiver:
+    """An HTTP server that keeps the JSON bodies it is sent."""
+
+    def __init__(self, status: int, answer: dict):
+        self.bodies: list[dict] = []
+        # What is answered next, once each, before the usual answer: a status, and headers.
+        self.next_answers: list[tuple[int, dict[str, str]]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                try:
+                    answered, headers = receiver.next_answers.pop(0)
+                except IndexError:
+                    answered, headers = status, {}
+                    receiver.bodies.append(body)
+                self.send_response(answered)
+                for name, value in {"content-type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(json.dumps(answer).encode())
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def received(self, matches, seconds: float = 30) -> dict:
+        """The one body that matches, once it is there."""
+        found = wait_for("a notice", lambda: [body for body in list(self.bodies) if matches(body)], seconds)
+        assert len(found) == 1, found
+        return found[0]
+
+    def stop(self):
+        self.server.shutdown()
+
+
+def slack() -> Receiver:
+    return Receiver(200, {"ok": True})
+
+
+def pagerduty() -> Receiver:
+    return Receiver(202, {"status": "success"})

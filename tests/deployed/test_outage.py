@@ -1,0 +1,40 @@
+"""The main job, through the API's address: a service falls silent, people are told, it comes back, they are told."""
+
+from waiting import wait_for
+
+
+def test_a_service_that_falls_silent_is_told_of_and_so_is_its_recovery(stack, slack, pagerduty):
+    service_id = stack.register("worker", seconds=6, priority="p1")
+    stack.beat("worker")
+    told = slack.received(lambda body: "worker is down" in body["text"])
+    assert told["channel"] == "C0ALERTS"
+    event = pagerduty.received(lambda body: body["event_action"] == "trigger" and "-worker-" in body["dedup_key"])
+    assert event["payload"]["severity"] == "critical"
+    alert = stack.json("GET", f"/v2/alerts?active=true")["results"]["items"][0]
+    assert alert["alert_name"] == "Medic - Heartbeat failure for worker"
+
+    stack.json("POST", f"/v2/alerts/{alert['alert_id']}/acknowledge")
+    pagerduty.received(lambda body: body["event_action"] == "acknowledge")
+
+    stack.beat("worker")
+    slack.received(lambda body: "worker has recovered" in body["text"])
+    resolved = pagerduty.received(lambda body: body["event_action"] == "resolve")
+    assert resolved["dedup_key"] == event["dedup_key"]
+
+    path = f"/v2/alerts/{alert['alert_id']}"
+    closed = wait_for("the alert's end", lambda: stack.json("GET", path)["results"]["closed_date"])
+    assert closed > alert["created_date"]
+    outcomes = stack.json("GET", f"{path}/notifications")["results"]["items"]
+    assert {outcome["success"] for outcome in outcomes} == {True}
+    stack.json("DELETE", f"/v2/services/{service_id}")
+
+
+def test_a_job_that_says_it_failed_is_told_of_at_once(stack, slack):
+    service_id = stack.register("backup", seconds=3_600)
+    stack.beat("backup", "FAILED")
+    slack.received(lambda body: "backup is down" in body["text"])
+    stack.beat("backup", "COMPLETED")
+    slack.received(lambda body: "backup has recovered" in body["text"])
+    history = stack.json("GET", f"/v2/services/{service_id}/heartbeats")["results"]["items"]
+    assert [heartbeat["status"] for heartbeat in history] == ["COMPLETED", "FAILED"]
+    stack.json("DELETE", f"/v2/services/{service_id}")

@@ -1,0 +1,123 @@
+"""Least privilege: what each function may do, against what it did in the whole run."""
+
+import fnmatch
+import re
+
+import pytest
+
+import template
+from stack import FUNCTIONS, NAME
+
+# What the run cannot make, or the emulator does not record, with the reason.
+BY_LAMBDA = "Lambda does it with the function's role; the emulator does it by itself"
+IF_LOST = "sweep does it where a hand-over was lost; notify and api do it in each run"
+NOT_SEEN = {
+    "sqs:ReceiveMessage": BY_LAMBDA,
+    "sqs:DeleteMessage": BY_LAMBDA,
+    "sqs:GetQueueAttributes": BY_LAMBDA,
+    "sqs:SendMessage SweepDeadLetters": BY_LAMBDA,
+    "logs:CreateLogStream": BY_LAMBDA,
+    "logs:PutLogEvents": BY_LAMBDA,
+    "iam:PassRole": "no call of its own: it is asked for by scheduler:CreateSchedule",
+    "dynamodb:GetItem Table announcement#*": IF_LOST,
+    "dynamodb:UpdateItem Table announcement#*": IF_LOST,
+    "dynamodb:GetItem Table delivery#*": IF_LOST,
+    "dynamodb:UpdateItem Table delivery#*": IF_LOST,
+}
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def resource(arn):
+    """The resource that a statement names: its logical id, and the index of a table."""
+    if "Fn::GetAtt" in arn:
+        return arn["Fn::GetAtt"][0]
+    return re.sub(r"^\$\{(\w+)\.Arn\}", r"\1", arn["Fn::Sub"])
+
+
+def granted(function):
+    """Every permission of a function, as `action resource` and the leading key that it is for."""
+    role = template.resources("AWS::IAM::Role")[f"{function.capitalize()}Role"]
+    for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
+        # X-Ray is off in this run.
+        if "Fn::If" in statement:
+            continue
+        condition = statement.get("Condition", {}).get("ForAllValues:StringLike", {})
+        for action in listed(statement["Action"]):
+            for arn in listed(statement["Resource"]):
+                for key in condition.get("dynamodb:LeadingKeys", [None]):
+                    yield f"{action} {resource(arn)}", key
+
+
+def made(stack, function):
+    """Every call of a function that the emulator recorded, told as permissions are."""
+    client = stack.emulator.client("lambda")
+    arns = client.get_function_configuration(FunctionName=f"{NAME}-{function}")
+    queues = {stack.outputs[f"{queue}Url"]: queue for queue in ("SweepQueue", "NotifyQueue")}
+    found = set()
+    for event in stack.emulator.calls(stack.emulator.access_key_of(arns["FunctionArn"], arns["Role"])):
+        name, asked = event["eventName"], event["requestParameters"]
+        match event["eventSource"]:
+            case "dynamodb.amazonaws.com":
+                found |= {(f"dynamodb:{action} {on}", key) for action, on, key in items(name, asked)}
+            case "sqs.amazonaws.com":
+                found.add((f"sqs:{name} {queues[asked['QueueUrl']]}", None))
+            # The emulator names a call of a REST API by its method.
+            case "scheduler.amazonaws.com" if name.startswith("POST"):
+                found.add(("scheduler:CreateSchedule", None))
+            case other:
+                found.add((f"{other.removesuffix('.amazonaws.com')}:{name}", None))
+    return found
+
+
+def items(name, asked):
+    """What a call to DynamoDB asks of each item, which is what IAM looks at."""
+    match name:
+        case "TransactWriteItems":
+            for write in asked["TransactItems"]:
+                for member, one in write.items():
+                    yield from items({"ConditionCheck": "ConditionCheckItem"}.get(member, f"{member}Item"), one)
+        case "BatchGetItem":
+            for table in asked["RequestItems"].values():
+                for key in table["Keys"]:
+                    yield name, "Table", key["pk"]["S"]
+        case "Query" if "IndexName" in asked:
+            yield name, f"Table/index/{asked['IndexName']}", None
+        case "Query":
+            value = re.match(r"pk = (:\w+)", asked["KeyConditionExpression"]).group(1)
+            yield name, "Table", asked["ExpressionAttributeValues"][value]["S"]
+        case "PutItem":
+            yield name, "Table", asked["Item"]["pk"]["S"]
+        case _:
+            yield name, "Table", asked["Key"]["pk"]["S"]
+
+
+def allows(grant, call):
+    (granted_action, pattern), (action, key) = grant, call
+    same = granted_action == action or granted_action.split(" ")[0] == action == "scheduler:CreateSchedule"
+    return same and (pattern is None or fnmatch.fnmatchcase(key, pattern))
+
+
+def is_listed(function, permission, key):
+    reason = NOT_SEEN.get(f"{permission} {key}")
+    if reason == IF_LOST:
+        return function == "sweep"
+    return permission in NOT_SEEN or permission.split(" ")[0] in NOT_SEEN
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_asked_for_what_it_may_and_for_no_less(stack, function):
+    calls, grants = made(stack, function), list(granted(function))
+    assert calls, "it was at work"
+    refused = [call for call in calls if not any(allows(grant, call) for grant in grants)]
+    assert refused == []
+    unused = [grant for grant in grants if not any(allows(grant, call) for call in calls)]
+    assert [grant for grant in unused if not is_listed(function, *grant)] == []
+
+
+def test_nothing_was_refused(stack):
+    for function in FUNCTIONS:
+        refusals = [line for line in stack.logs(function) if "AccessDenied" in line or "not authorized" in line]
+        assert refusals == [], function

@@ -1,0 +1,63 @@
+"""Bad messages and events: each comes back alone, and ends as a dead letter."""
+
+import json
+
+from stack import NAME
+from waiting import wait_for
+
+
+def read(stack, queue):
+    """The bodies of a queue's messages, which stay there."""
+    answer = stack.emulator.client("sqs").receive_message(
+        QueueUrl=stack.outputs[queue], MaxNumberOfMessages=10, VisibilityTimeout=0
+    )
+    return [message["Body"] for message in answer.get("Messages", [])]
+
+
+def test_of_a_batch_only_the_poisoned_message_comes_again_and_is_dead_lettered(stack, poisoned_batch):
+    poisoned, good = poisoned_batch
+    wait_for("the dead letter", lambda: poisoned["Body"] in read(stack, "SweepDeadLettersUrl"), seconds=180)
+    lines = [json.loads(line) for line in stack.logs("sweep") if "a message was not handled" in line]
+    # Twice, as the parameter MaxReceives says; and no other message.
+    assert [line["message.id"] for line in lines] == [poisoned["Id"]] * 2
+    attributes = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    left = stack.emulator.client("sqs").get_queue_attributes(
+        QueueUrl=stack.outputs["SweepQueueUrl"], AttributeNames=attributes
+    )["Attributes"]
+    assert left == dict.fromkeys(attributes, "0")
+    handled = [line for line in stack.logs("sweep") if "service#9999999" in line]
+    assert len(handled) == len(good), "the rows that the good messages name were looked for"
+
+
+def test_with_every_message_lost_the_next_tick_finds_it(stack, slack):
+    service_id = stack.register("lonely", seconds=6)
+    stack.emulator.client("sqs").purge_queue(QueueUrl=stack.outputs["SweepQueueUrl"])
+    slack.received(lambda body: "lonely is down" in body["text"], seconds=90)
+    stack.json("DELETE", f"/v2/services/{service_id}")
+
+
+def test_an_event_of_the_wrong_shape_is_logged_and_dead_lettered(stack):
+    client = stack.emulator.client("lambda")
+    event = {"neither": "a tick nor messages"}
+    client.invoke(FunctionName=f"{NAME}-sweep", InvocationType="Event", Payload=json.dumps(event))
+
+    def kept():
+        letters = [body for body in read(stack, "SweepDeadLettersUrl") if "neither" in body]
+        return letters if letters else None
+
+    [letter] = wait_for("the dead letter", kept)
+    assert json.loads(letter)["requestPayload"] == event
+    lines = [line for line in stack.logs("sweep") if "an event was not handled" in line]
+    assert len(lines) == 1, "it was tried once"
+
+
+def test_a_request_of_the_wrong_shape_is_refused(stack):
+    client = stack.emulator.client("lambda")
+    for function, event in [
+        ("ingest", {"no": "request"}),
+        ("api", {"create_api_key": {"name": "x", "scopes": ["root"]}}),
+        ("notify", {"Records": [{"body": 1}]}),
+    ]:
+        answer = client.invoke(FunctionName=f"{NAME}-{function}", Payload=json.dumps(event))
+        assert answer["FunctionError"], function
+        assert any("an event was not handled" in line for line in stack.logs(function))

@@ -1,0 +1,54 @@
+"""One-time schedules: how a wake-up travels that is further off than a message can wait."""
+
+from datetime import UTC, datetime, timedelta
+
+from waiting import wait_for
+
+
+def test_what_slack_wants_later_than_a_message_can_wait_is_sent_by_a_schedule(stack, slack):
+    scheduler = stack.emulator.client("scheduler")
+    before = datetime.now(UTC)
+    slack.next_answers.append((429, {"retry-after": "1000"}))
+    service_id = stack.register("patient", seconds=6)
+
+    def made():
+        return scheduler.list_schedules(NamePrefix="medic-wake-")["Schedules"]
+
+    [listed] = wait_for("the schedule", made)
+    name = listed["Name"]
+    schedule = scheduler.get_schedule(Name=name)
+    at = datetime.strptime(schedule["ScheduleExpression"], "at(%Y-%m-%dT%H:%M:%S)").replace(tzinfo=UTC)
+    assert timedelta(seconds=1_000) <= at - before <= timedelta(seconds=1_060)
+    assert schedule["ActionAfterCompletion"] == "DELETE"
+    assert not any("patient" in body["text"] for body in slack.bodies)
+
+    # The clock moves: the lane's hold has ended, and the schedule's time has come.
+    table = stack.emulator.client("dynamodb")
+    lane = {":pk": {"S": "lane#slack#C0ALERTS"}}
+    entries = table.query(TableName=stack.outputs["TableName"], KeyConditionExpression="pk = :pk",
+                          ExpressionAttributeValues=lane)["Items"]
+    for entry in entries:
+        table.update_item(
+            TableName=stack.outputs["TableName"],
+            Key={"pk": entry["pk"], "sk": entry["sk"]},
+            UpdateExpression="REMOVE held_until, holder",
+        )
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    scheduler.update_schedule(
+        Name=name,
+        ScheduleExpression=f"at({now})",
+        FlexibleTimeWindow=schedule["FlexibleTimeWindow"],
+        Target=schedule["Target"],
+        ActionAfterCompletion="DELETE",
+    )
+    slack.received(lambda body: "patient is down" in body["text"])
+    wait_for("the schedule's end", lambda: name not in [one["Name"] for one in made()])
+    stack.json("DELETE", f"/v2/services/{service_id}")
+
+
+def test_a_receiver_that_fails_is_tried_again_by_a_message(stack, slack):
+    slack.next_answers.append((500, {}))
+    service_id = stack.register("retried", seconds=6)
+    slack.received(lambda body: "retried is down" in body["text"])
+    assert slack.next_answers == []
+    stack.json("DELETE", f"/v2/services/{service_id}")

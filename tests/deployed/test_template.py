@@ -1,0 +1,88 @@
+"""What the template says, without deploying it."""
+
+import re
+
+import template
+from stack import FUNCTIONS, ROOT
+
+SECRETS = {
+    "SLACK_API_TOKEN",
+    "SLACK_SIGNING_SECRET",
+    "PAGERDUTY_ROUTING_KEY",
+    "MEDIC_WEBHOOK_SECRET",
+    "MEDIC_SECRETS_KEY",
+}
+
+
+def functions():
+    return template.resources("AWS::Serverless::Function")
+
+
+def test_every_folder_of_functions_has_its_function_and_the_reverse():
+    assert sorted(one["CodeUri"] for one in functions().values()) == [f"functions/{name}" for name in FUNCTIONS]
+
+
+def test_every_setting_has_its_variable():
+    config = (ROOT / "shared/runtime/src/config.rs").read_text()
+    read = set(re.findall(r'env\.\w+\("([A-Z_]+)"', config))
+    of_all = set(template.read()["Globals"]["Function"]["Environment"]["Variables"])
+    of_api = set(functions()["ApiFunction"]["Environment"]["Variables"])
+    assert read - SECRETS <= of_all
+    assert of_api == SECRETS <= read
+
+
+def test_secrets_come_from_secrets_manager_and_are_no_parameter():
+    for function in functions().values():
+        for name, value in function.get("Environment", {}).get("Variables", {}).items():
+            assert value == {"Fn::Sub": "{{resolve:secretsmanager:${Secrets}:SecretString:" + name + "}}"}
+    assert "Environment" not in functions()["IngestFunction"], "ingest needs no secret"
+
+
+def test_queues_wait_six_times_as_long_as_their_functions_may_take():
+    parameters = template.read()["Parameters"]
+    assert parameters["VisibilityTimeoutSeconds"]["Default"] == 6 * parameters["WorkerTimeoutSeconds"]["Default"]
+    queues = template.resources("AWS::SQS::Queue")
+    fed = {name: queue for name, queue in queues.items() if not name.endswith("DeadLetters")}
+    for name, queue in fed.items():
+        assert queue["VisibilityTimeout"] == {"Ref": "VisibilityTimeoutSeconds"}
+        dead_letters = name.replace("Queue", "DeadLetters")
+        assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": [dead_letters, "Arn"]}
+    mapped = {}
+    for function in functions().values():
+        for event in function.get("Events", {}).values():
+            properties = event["Properties"]
+            assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+            assert function["Timeout"] == {"Ref": "WorkerTimeoutSeconds"}
+            mapped[properties["Queue"]["Fn::GetAtt"][0]] = function
+    assert set(mapped) == set(fed)
+
+
+def test_no_policy_names_everything():
+    for role in template.resources("AWS::IAM::Role").values():
+        for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
+            if "Fn::If" in statement:
+                assert statement["Fn::If"][1]["Sid"] == "Trace", "X-Ray knows no resources"
+                continue
+            assert statement["Resource"] != "*"
+            actions = statement["Action"]
+            assert all("*" not in action for action in ([actions] if isinstance(actions, str) else actions))
+
+
+def test_what_a_function_writes_stays_within_its_trust():
+    written = {}
+    for name in FUNCTIONS:
+        role = template.resources("AWS::IAM::Role")[f"{name.capitalize()}Role"]
+        for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
+            action = statement.get("Action")
+            if action in ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"):
+                keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+                written.setdefault(name, set()).update(keys)
+    assert written["ingest"] == {"service#*", "heartbeat#*", "limit#heartbeats#*"}
+    # A notice is in its alert's partition, or in its window's; a webhook that is gone is disabled.
+    assert written["notify"] == {"lane#*", "alert#*", "announcement#*", "delivery#*", "webhook#*"}
+
+
+def test_logs_are_kept_for_thirty_days():
+    groups = template.resources("AWS::Logs::LogGroup")
+    assert {group["RetentionInDays"] for group in groups.values()} == {30}
+    assert len(groups) == len(FUNCTIONS)

@@ -29,6 +29,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("PATCH", "/v2/services/{service_id}", &["write"]),
     ("DELETE", "/v2/services/{service_id}", &["write"]),
     ("GET", "/v2/services/{service_id}/heartbeats", &["read"]),
+    ("GET", "/v2/services/{service_id}/expectations", &["read"]),
     ("POST", "/v2/heartbeats", &["heartbeat", "write"]),
     ("GET", "/v2/alerts", &["read"]),
     ("GET", "/v2/alerts/{alert_id}", &["read"]),

@@ -4,6 +4,7 @@ mod alerts;
 mod api_keys;
 mod deliveries;
 mod docs;
+mod expectations;
 mod health;
 mod heartbeats;
 mod maintenance;
@@ -36,6 +37,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(services::create, services::list))
         .routes(routes!(services::get, services::update, services::delete))
         .routes(routes!(heartbeats::list))
+        .routes(routes!(expectations::list))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::get))
         .routes(routes!(alerts::acknowledge))

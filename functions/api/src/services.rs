@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{
-    HeartbeatName, Invalid, NotificationMode, Priority, Profile, Rule, ScheduleId, ServiceId, TeamId, format_time,
-    minutes_of, parse_time,
+    Expectation, HeartbeatName, Invalid, NotificationMode, Priority, Profile, Rule, ScheduleId, ServiceId, TeamId,
+    format_time, minutes_of, parse_time,
 };
 use operations::{Changes, Error, Registered, Registration, TeamChoice};
 use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present};
@@ -22,9 +22,13 @@ pub(crate) struct ServiceView<Flag> {
     heartbeat_name: String,
     service_name: String,
     active: Flag,
-    /// Minutes.
-    #[schema(value_type = f64)]
-    alert_interval: serde_json::Number,
+    /// Minutes. Null with `schedule_cron`.
+    #[schema(value_type = Option<f64>)]
+    alert_interval: Option<serde_json::Number>,
+    /// When it must report: a cron expression of five fields. Null with `alert_interval`.
+    schedule_cron: Option<String>,
+    /// The zone by whose clock `schedule_cron` is read.
+    timezone: Option<&'static str>,
     threshold: u32,
     grace_period_seconds: i64,
     max_duration_ms: Option<u64>,
@@ -64,15 +68,18 @@ impl<Flag: From<bool>> ServiceView<Flag> {
             date_added,
             date_modified,
         } = &record.profile;
+        let Rule { expectation, grace, threshold } = &service.rule;
         let mute = service.mute.filter(|_| service.is_muted(now));
         Self {
             service_id: service.id.get(),
             heartbeat_name: heartbeat_name.as_str().to_owned(),
             service_name: service_name.as_str().to_owned(),
             active: service.active.into(),
-            alert_interval: number(minutes_of(service.rule.interval)),
-            threshold: service.rule.threshold,
-            grace_period_seconds: service.rule.grace.num_seconds(),
+            alert_interval: expectation.interval().map(minutes_of).map(number),
+            schedule_cron: expectation.timetable().map(|timetable| timetable.cron.to_string()),
+            timezone: expectation.timetable().map(|timetable| timetable.zone.as_str()),
+            threshold: *threshold,
+            grace_period_seconds: grace.num_seconds(),
             max_duration_ms: *max_duration_ms,
             team: team.as_str().to_owned(),
             team_id: team_id.map(TeamId::get),
@@ -102,8 +109,15 @@ pub(crate) struct NewService {
     /// Unique whatever the case: 1 to 128 characters, no `/`, no control characters.
     heartbeat_name: String,
     service_name: String,
-    /// Minutes, above 0, fractions allowed, at most a year.
-    alert_interval: f64,
+    /// Minutes, above 0, fractions allowed, at most a year. This or `schedule_cron` must be given.
+    #[serde(default)]
+    alert_interval: Option<f64>,
+    /// A cron expression of five fields, with croniter's meaning: it must report for each time that this gives.
+    #[serde(default)]
+    schedule_cron: Option<String>,
+    /// The zone by whose clock `schedule_cron` is read: `UTC`, the default, or an IANA name with a `/`.
+    #[serde(default)]
+    timezone: Option<String>,
     /// Heartbeats needed within an interval: 1 to 20.
     #[serde(default = "one")]
     threshold: i64,
@@ -211,6 +225,8 @@ pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewService>)
         heartbeat_name,
         service_name,
         alert_interval,
+        schedule_cron,
+        timezone,
         threshold,
         grace_period_seconds,
         max_duration_ms,
@@ -234,10 +250,11 @@ pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewService>)
         max_duration_ms,
     };
     let until = muted_until.map(|text| parse_time("muted_until", &text)).transpose()?;
+    let expectation = Expectation::parse(alert_interval, schedule_cron.as_deref(), timezone.as_deref())?;
     let registration = Registration {
         profile: fields.parse(now)?,
         team: new_team(team, team_id)?,
-        rule: Rule::parse(alert_interval, grace_period_seconds, threshold)?,
+        rule: Rule::parse(expectation, grace_period_seconds, threshold)?,
         active,
         muted: Registration::mute(muted, until, now)?,
     };
@@ -302,7 +319,11 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ServicePatchBody {
     service_name: Option<String>,
+    /// Minutes. Goes instead of `schedule_cron`.
     alert_interval: Option<f64>,
+    /// A cron expression of five fields. Goes instead of `alert_interval`, and counts from now.
+    schedule_cron: Option<String>,
+    timezone: Option<String>,
     threshold: Option<i64>,
     grace_period_seconds: Option<i64>,
     #[serde(deserialize_with = "present")]
@@ -336,6 +357,8 @@ impl ServicePatchBody {
         let Self {
             service_name,
             alert_interval,
+            schedule_cron,
+            timezone,
             threshold,
             grace_period_seconds,
             max_duration_ms,
@@ -364,6 +387,8 @@ impl ServicePatchBody {
                 .map(|millis| millis.map(Profile::parse_max_duration_ms).transpose())
                 .transpose()?,
             alert_interval,
+            schedule_cron,
+            timezone,
             grace_period_seconds,
             threshold,
             active,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::{Invalid, Profile, Rule};
+use domain::{Expectation, Invalid, Profile, Rule};
 use operations::{Changes, Error, Registered, Registration};
 use runtime::{ApiError, App, Body, Envelope, NamePath, Params, ok, reply};
 use serde::{Deserialize, Deserializer};
@@ -114,7 +114,7 @@ async fn register(State(app): State<App>, Body(body): Body<RegisterBody>) -> Res
     let registration = Registration {
         profile: fields.parse(now)?,
         team: new_team(team, None)?,
-        rule: Rule::parse(alert_interval, grace_period_seconds, threshold)?,
+        rule: Rule::parse(Expectation::parse(Some(alert_interval), None, None)?, grace_period_seconds, threshold)?,
         active: true,
         muted: None,
     };

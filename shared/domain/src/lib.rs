@@ -5,6 +5,7 @@ mod alert;
 mod cron;
 mod delivery;
 mod endpoint;
+mod expectation;
 mod heartbeat;
 mod history;
 mod ids;
@@ -29,6 +30,7 @@ pub use alert::{Alert, AlertCopy};
 pub use cron::Recurrence;
 pub use delivery::{Delivery, DeliveryStatus};
 pub use endpoint::Endpoint;
+pub use expectation::{Expectation, Timetable};
 pub use heartbeat::{Pulse, Stamp, Status};
 pub use history::History;
 pub use ids::{

@@ -5,18 +5,15 @@ use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{
-    AlertId, HeartbeatName, Invalid, Label, Pulse, ScheduleId, ServiceId, Stamp, Status, TeamId, parse_interval,
-};
+use crate::{AlertId, Expectation, HeartbeatName, Invalid, Label, Pulse, ScheduleId, ServiceId, Stamp, Status, TeamId};
 
 /// How often a service must report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The span in which `threshold` heartbeats must come.
-    pub interval: TimeDelta,
-    /// How much later than that is still in time.
+    pub expectation: Expectation,
+    /// How much later than expected is still in time.
     pub grace: TimeDelta,
-    /// Heartbeats needed within an interval: 1 to 20.
+    /// Heartbeats needed within an interval: 1 to 20. With a timetable, 1.
     pub threshold: u32,
 }
 
@@ -24,8 +21,8 @@ impl Rule {
     pub const MAX_THRESHOLD: u32 = 20;
     const MAX_GRACE_SECONDS: i64 = 366 * 24 * 3600;
 
-    /// Reads the three fields as the API writes them: minutes, seconds, a count.
-    pub fn parse(alert_interval: f64, grace_period_seconds: i64, threshold: i64) -> Result<Self, Invalid> {
+    /// Reads the fields beside the expectation as the API writes them: seconds, a count.
+    pub fn parse(expectation: Expectation, grace_period_seconds: i64, threshold: i64) -> Result<Self, Invalid> {
         let threshold = u32::try_from(threshold)
             .ok()
             .filter(|n| (1..=Self::MAX_THRESHOLD).contains(n))
@@ -33,11 +30,13 @@ impl Rule {
         if !(0..=Self::MAX_GRACE_SECONDS).contains(&grace_period_seconds) {
             return Err(Invalid::new("grace_period_seconds", "must be from 0 to 31622400 (a year)"));
         }
-        Ok(Self {
-            interval: parse_interval(alert_interval)?,
-            grace: TimeDelta::seconds(grace_period_seconds),
-            threshold,
-        })
+        if expectation.timetable().is_some() && threshold != 1 {
+            return Err(Invalid::new(
+                "threshold",
+                "must be 1 with schedule_cron: each expected time needs one heartbeat",
+            ));
+        }
+        Ok(Self { expectation, grace: TimeDelta::seconds(grace_period_seconds), threshold })
     }
 }
 
@@ -238,13 +237,14 @@ pub struct Service {
 impl Service {
     /// A service that begins to count now.
     pub fn register(id: ServiceId, rule: Rule, now: DateTime<Utc>) -> Self {
+        let threshold = rule.threshold;
         let mut service = Self {
             id,
             rule,
             active: true,
             deleted: false,
             counts_from: now,
-            pulse: Pulse::empty(rule.threshold),
+            pulse: Pulse::empty(threshold),
             heard: 0,
             pending: None,
             outage: None,
@@ -306,14 +306,20 @@ impl Service {
     pub fn edit(&mut self, patch: &ServicePatch, now: DateTime<Utc>) {
         let ServicePatch { rule, active, mute, down } = patch;
         if let Some(rule) = rule {
-            if rule.threshold > self.rule.threshold {
+            let both_intervals = rule.expectation.interval().zip(self.rule.expectation.interval());
+            // Another timetable says nothing of what was expected until now.
+            let is_another = both_intervals.is_none() && rule.expectation != self.rule.expectation;
+            if is_another || rule.threshold > self.rule.threshold {
                 self.counts_from = now;
             }
             self.pulse.resize(rule.threshold);
             if let Some(outage) = &mut self.outage {
-                outage.next_reminder_at += rule.interval - self.rule.interval;
+                outage.next_reminder_at = match both_intervals {
+                    Some((new, old)) => outage.next_reminder_at + (new - old),
+                    None => rule.expectation.next_reminder(rule.grace, now),
+                };
             }
-            self.rule = *rule;
+            self.rule = rule.clone();
         }
         if let Some(active) = *active {
             if active && !self.active {

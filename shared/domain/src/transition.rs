@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{AlertId, Outage, Pending, Service};
+use crate::{AlertId, Expectation, Outage, Pending, Rule, Service};
 
 /// What should happen to a service now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
     Open(Opening),
-    /// So many more intervals have passed.
+    /// So many more intervals, or expected times, have passed.
     Remind {
         intervals: u32,
     },
@@ -101,8 +101,7 @@ impl Service {
         if !outage.told && self.mute.is_none() {
             return Some(Transition::TellOpen);
         }
-        (now >= outage.remind_at())
-            .then(|| Transition::Remind { intervals: 1 + intervals(now - outage.next_reminder_at, self.rule.interval) })
+        (now >= outage.remind_at()).then(|| Transition::Remind { intervals: self.reminders(outage, now).0 })
     }
 
     fn mute_ended(&self, now: DateTime<Utc>) -> bool {
@@ -111,8 +110,18 @@ impl Service {
 
     /// The instant from which the service is late, as it stands.
     pub fn overdue_at(&self) -> DateTime<Utc> {
-        let base = self.pulse.nth_newest().map_or(self.counts_from, |beat| beat.max(self.counts_from));
-        base + self.rule.interval + self.rule.grace
+        let Rule { expectation, grace, threshold: _ } = &self.rule;
+        let beat = self.pulse.nth_newest().filter(|beat| *beat >= self.counts_from);
+        match (expectation, beat) {
+            (Expectation::Interval(interval), beat) => beat.unwrap_or(self.counts_from) + *interval + *grace,
+            (Expectation::Timetable(timetable), Some(beat)) => timetable.overdue_after(beat, *grace),
+            (Expectation::Timetable(timetable), None) => timetable.overdue_from(self.counts_from, *grace),
+        }
+    }
+
+    /// How many reminders are due, and when the one after them is.
+    fn reminders(&self, outage: &Outage, now: DateTime<Utc>) -> (u32, DateTime<Utc>) {
+        self.rule.expectation.reminders(self.rule.grace, outage.next_reminder_at, now)
     }
 
     /// Enough heartbeats again to be in time, the last of them one that recovers, and new since the opening.
@@ -122,9 +131,11 @@ impl Service {
             return false;
         };
         let recovers = self.pulse.last_status.is_some_and(crate::Status::is_recovery);
-        *newest > outage.known
-            && recovers
-            && newest.time().is_some_and(|newest| oldest > newest - self.rule.interval - self.rule.grace)
+        // One heartbeat is enough for a timetable.
+        let in_time = |newest| {
+            self.rule.expectation.interval().is_none_or(|interval| oldest > newest - interval - self.rule.grace)
+        };
+        *newest > outage.known && recovers && newest.time().is_some_and(in_time)
     }
 
     /// The earliest of the service's timers.
@@ -162,7 +173,7 @@ impl Service {
         self.outage = Some(Outage {
             alert_id,
             known,
-            next_reminder_at: now + self.rule.interval,
+            next_reminder_at: self.rule.expectation.next_reminder(self.rule.grace, now),
             cycled_at: now,
             cycle: 1,
             told,
@@ -185,12 +196,12 @@ impl Service {
                 }
             }
             Transition::Remind { intervals } => {
-                let interval = self.rule.interval;
                 let muted = self.is_muted(now);
-                if let Some(outage) = &mut self.outage {
+                let next = self.outage.as_ref().map(|outage| self.reminders(outage, now).1);
+                if let (Some(outage), Some(next)) = (&mut self.outage, next) {
                     outage.cycle = outage.cycle.saturating_add(intervals);
                     outage.cycled_at = now;
-                    outage.next_reminder_at += interval * i32::try_from(intervals).unwrap_or(i32::MAX);
+                    outage.next_reminder_at = next;
                     if outage.told && !outage.acknowledged && !muted {
                         notice_at = Some(self.next_notice_at(now));
                     }
@@ -228,18 +239,12 @@ impl Outage {
     }
 }
 
-/// How many whole intervals fit into `span`.
-fn intervals(span: TimeDelta, interval: TimeDelta) -> u32 {
-    let whole = span.num_milliseconds() / interval.num_milliseconds().max(1);
-    u32::try_from(whole).unwrap_or(u32::MAX / 2)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{HeartbeatId, Rule, ServiceId, Stamp, Status, from_millis};
+    use crate::{HeartbeatId, ServiceId, Stamp, Status, from_millis};
 
     const BEGIN: i64 = 1_790_000_000_000;
 
@@ -264,11 +269,12 @@ mod tests {
     }
 
     /// The contract's rule, read naively over the whole history: is the service late at `now`?
-    fn is_late(rule: Rule, beats: &[i64], failed: Option<i64>, now: i64) -> bool {
+    fn is_late(rule: &Rule, beats: &[i64], failed: Option<i64>, now: i64) -> bool {
         let valid: Vec<i64> = beats.iter().copied().filter(|beat| failed.is_none_or(|failed| *beat > failed)).collect();
         let needed = rule.threshold as usize;
         let base = if valid.len() >= needed { valid[valid.len() - needed] } else { 0 };
-        now >= base + rule.interval.num_seconds() + rule.grace.num_seconds()
+        let interval = rule.expectation.interval().unwrap();
+        now >= base + interval.num_seconds() + rule.grace.num_seconds()
     }
 
     proptest! {
@@ -281,8 +287,9 @@ mod tests {
             threshold in 1_u32..4,
             events in prop::collection::vec(event(), 1..80),
         ) {
-            let rule = Rule { interval: TimeDelta::seconds(interval), grace: TimeDelta::seconds(grace), threshold };
-            let mut service = Service::register(ServiceId::new(1), rule, at(0));
+            let expectation = Expectation::Interval(TimeDelta::seconds(interval));
+            let rule = Rule { expectation, grace: TimeDelta::seconds(grace), threshold };
+            let mut service = Service::register(ServiceId::new(1), rule.clone(), at(0));
             let (mut beats, mut failed, mut alerts) = (Vec::new(), None, 0);
             for (second, event) in (1..).zip(events) {
                 let mut said_failed = false;
@@ -302,14 +309,14 @@ mod tests {
                 }
                 let is_open = service.outage.is_some();
                 if !was_open {
-                    prop_assert_eq!(is_open, said_failed || is_late(rule, &beats, failed, second), "at {}", second);
+                    prop_assert_eq!(is_open, said_failed || is_late(&rule, &beats, failed, second), "at {}", second);
                 } else if !is_open {
                     prop_assert!(matches!(event, Event::Heard(Status::Up)), "closed at {second} by {event:?}");
-                    prop_assert!(!is_late(rule, &beats, failed, second), "closed at {second} while late");
+                    prop_assert!(!is_late(&rule, &beats, failed, second), "closed at {second} while late");
                 } else if let Event::Heard(Status::Up) = event {
                     let valid = beats.iter().filter(|beat| failed.is_none_or(|failed| **beat > failed)).count();
                     let enough = valid >= threshold as usize;
-                    prop_assert!(!enough || is_late(rule, &beats, failed, second), "still open at {second}");
+                    prop_assert!(!enough || is_late(&rule, &beats, failed, second), "still open at {second}");
                 }
                 // At rest it comes due, and not before now.
                 prop_assert!(service.timer().is_some_and(|due| due > at(second)));
@@ -319,7 +326,8 @@ mod tests {
         /// However late it is looked at, the number of intervals counted is the number that passed.
         #[test]
         fn reminders_catch_up(interval in 1_i64..500, looks in prop::collection::vec(1_i64..3_000, 1..20)) {
-            let rule = Rule { interval: TimeDelta::seconds(interval), grace: TimeDelta::zero(), threshold: 1 };
+            let expectation = Expectation::Interval(TimeDelta::seconds(interval));
+            let rule = Rule { expectation, grace: TimeDelta::zero(), threshold: 1 };
             let mut service = Service::register(ServiceId::new(1), rule, at(0)).opened(AlertId::new(1), at(0)).service;
             let mut now = 0;
             for wait in looks {

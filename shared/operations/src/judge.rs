@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertCopy, AlertId, Close, Decision, Notice, NoticeKind, Opening, Outcome, Pending, Profile, Service,
-    ServiceId, Transition,
+    Alert, AlertCopy, AlertId, Close, Decision, Expectation, Notice, NoticeKind, Opening, Outcome, Pending, Profile,
+    Rule, Service, ServiceId, Timetable, Transition,
 };
 use outbound::Wake;
 use store::{Commit, Lane, Watched, Writes};
@@ -198,17 +198,8 @@ const fn kind(transition: Transition) -> NoticeKind {
 }
 
 fn new_alert(id: AlertId, service: &Service, profile: &Profile, opening: Opening, now: DateTime<Utc>) -> Alert {
-    let rule = service.rule;
     let reason = match opening {
-        Opening::Overdue { .. } if rule.threshold > 1 => {
-            format!("fewer than {} heartbeats in {}", rule.threshold, span(rule.interval))
-        }
-        Opening::Overdue { .. } => match service.pulse.newest().time() {
-            Some(last) => {
-                format!("no heartbeat since {}, expected every {}", domain::format_time(last), span(rule.interval))
-            }
-            None => format!("no heartbeat yet, expected every {}", span(rule.interval)),
-        },
+        Opening::Overdue { since } => lateness(service, since),
         Opening::Pending(Pending::Said(status)) => format!("it reported {status}"),
         Opening::Pending(Pending::SetDown | Pending::SetUp | Pending::SwitchedOff) => {
             "it was set down by an operator".to_owned()
@@ -225,6 +216,24 @@ fn new_alert(id: AlertId, service: &Service, profile: &Profile, opening: Opening
         acknowledged_at: None,
         acknowledged_by: None,
         passed_on: 0,
+    }
+}
+
+/// Why a service is late that has been since `since`.
+fn lateness(service: &Service, since: DateTime<Utc>) -> String {
+    let Rule { expectation, grace, threshold } = &service.rule;
+    let expected = match expectation {
+        Expectation::Interval(interval) if *threshold > 1 => {
+            return format!("fewer than {threshold} heartbeats in {}", span(*interval));
+        }
+        Expectation::Interval(interval) => format!("expected every {}", span(*interval)),
+        Expectation::Timetable(Timetable { cron, zone }) => {
+            format!("expected at {} by its schedule {cron} ({zone})", domain::format_time(since - *grace))
+        }
+    };
+    match service.pulse.newest().time() {
+        Some(last) => format!("no heartbeat since {}, {expected}", domain::format_time(last)),
+        None => format!("no heartbeat yet, {expected}"),
     }
 }
 

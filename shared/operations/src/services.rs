@@ -43,6 +43,9 @@ pub struct Changes {
     pub max_duration_ms: Option<Option<u64>>,
     /// Minutes.
     pub alert_interval: Option<f64>,
+    /// Goes instead of `alert_interval`.
+    pub schedule_cron: Option<String>,
+    pub timezone: Option<String>,
     pub grace_period_seconds: Option<i64>,
     pub threshold: Option<i64>,
     pub active: Option<bool>,
@@ -210,6 +213,8 @@ impl Changes {
             notification_mode,
             max_duration_ms,
             alert_interval,
+            schedule_cron,
+            timezone,
             grace_period_seconds,
             threshold,
             active,
@@ -218,9 +223,9 @@ impl Changes {
             down,
         } = self;
         let (mut service, mut profile) = (seen.watched.service.clone(), seen.profile.clone());
-        let old = service.rule;
+        let old = service.rule.clone();
         let rule = Rule::parse(
-            alert_interval.unwrap_or_else(|| domain::minutes_of(old.interval)),
+            old.expectation.edited(*alert_interval, schedule_cron.as_deref(), timezone.as_deref())?,
             grace_period_seconds.unwrap_or(old.grace.num_seconds()),
             threshold.unwrap_or_else(|| i64::from(old.threshold)),
         )?;

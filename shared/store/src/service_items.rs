@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 use domain::{
-    AlertId, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile, Pulse, Rule, ScheduleId,
-    Service, ServiceId, Stamp, Status, TeamId, from_millis, to_millis,
+    AlertId, Expectation, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile, Pulse,
+    Rule, ScheduleId, Service, ServiceId, Stamp, Status, TeamId, Timetable, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,13 @@ pub(crate) struct StateItem {
     down: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
-    interval_ms: i64,
+    /// This, or `cron` and `zone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    interval_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cron: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
     grace_ms: i64,
     pub(crate) threshold: u32,
     counts_from: i64,
@@ -59,6 +65,8 @@ impl StateItem {
             down: _,
             deleted,
             interval_ms,
+            cron,
+            zone,
             grace_ms,
             threshold,
             counts_from,
@@ -74,13 +82,13 @@ impl StateItem {
             due_at,
         } = self;
         let last_status = last_status.map(|text| text.parse::<Status>()).transpose()?;
+        let expectation = match cron {
+            Some(cron) => Expectation::Timetable(Timetable::parse(&cron, zone.as_deref())?),
+            None => Expectation::Interval(TimeDelta::milliseconds(interval_ms.unwrap_or_default())),
+        };
         Ok(Service {
             id,
-            rule: Rule {
-                interval: TimeDelta::milliseconds(interval_ms),
-                grace: TimeDelta::milliseconds(grace_ms),
-                threshold,
-            },
+            rule: Rule { expectation, grace: TimeDelta::milliseconds(grace_ms), threshold },
             active,
             deleted,
             counts_from: from_millis(counts_from),
@@ -173,13 +181,17 @@ pub(crate) fn state_attributes(service: &Service) -> Result<Item, Error> {
         version,
     } = service;
     let key = Key::service(*id);
+    let Rule { expectation, grace, threshold } = rule;
+    let timetable = expectation.timetable();
     let state = StateItem {
         active: *active,
         down: outage.is_some(),
         deleted: *deleted,
-        interval_ms: rule.interval.num_milliseconds(),
-        grace_ms: rule.grace.num_milliseconds(),
-        threshold: rule.threshold,
+        interval_ms: expectation.interval().map(|interval| interval.num_milliseconds()),
+        cron: timetable.map(|timetable| timetable.cron.as_str().to_owned()),
+        zone: timetable.map(|timetable| timetable.zone.as_str().to_owned()),
+        grace_ms: grace.num_milliseconds(),
+        threshold: *threshold,
         counts_from: to_millis(*counts_from),
         failed: pulse.failed.raw(),
         heard: *heard,
@@ -309,7 +321,15 @@ mod tests {
 
     #[test]
     fn the_largest_state_row_costs_one_unit() {
-        let rule = Rule::parse(527_040.0, 31_622_400, 20).unwrap();
+        let minutes = (0..256).map(|n| if n % 2 == 0 { '1' } else { ',' });
+        let cron = format!("{} 2 * * *", minutes.take(247).collect::<String>());
+        assert_eq!(cron.len(), 255);
+        let timetable = Expectation::parse(None, Some(&cron), Some("America/Argentina/ComodRivadavia")).unwrap();
+        check(Rule::parse(Expectation::parse(Some(527_040.0), None, None).unwrap(), 31_622_400, 20).unwrap());
+        check(Rule::parse(timetable, 31_622_400, 1).unwrap());
+    }
+
+    fn check(rule: Rule) {
         let far = from_millis(9_999_999_999_999);
         let most = i64::MAX;
         let mut service = Service::register(ServiceId::new(most), rule, far);

@@ -29,7 +29,16 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("PATCH", "/v2/services/{service_id}", &["write"]),
     ("DELETE", "/v2/services/{service_id}", &["write"]),
     ("GET", "/v2/services/{service_id}/heartbeats", &["read"]),
+    ("GET", "/v2/services/{service_id}/heartbeats/{heartbeat_id}/body", &["read"]),
     ("GET", "/v2/services/{service_id}/expectations", &["read"]),
+    ("GET", "/ping/{ping_key}/{slug}", &[]),
+    ("POST", "/ping/{ping_key}/{slug}", &[]),
+    ("GET", "/ping/{ping_key}/{slug}/{action}", &[]),
+    ("POST", "/ping/{ping_key}/{slug}/{action}", &[]),
+    ("GET", "/v2/ping-keys", &["admin"]),
+    ("POST", "/v2/ping-keys", &["admin"]),
+    ("GET", "/v2/ping-keys/{ping_key_id}", &["admin"]),
+    ("DELETE", "/v2/ping-keys/{ping_key_id}", &["admin"]),
     ("POST", "/v2/heartbeats", &["heartbeat", "write"]),
     ("GET", "/v2/alerts", &["read"]),
     ("GET", "/v2/alerts/{alert_id}", &["read"]),
@@ -81,7 +90,9 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/metrics", &[]),
 ];
 
-const IDS: [&str; 9] = [
+const IDS: [&str; 11] = [
+    "heartbeat_id",
+    "ping_key_id",
     "service_id",
     "alert_id",
     "api_key_id",

@@ -71,12 +71,14 @@ async fn a_service_shows_all_its_fields() {
           "notification_mode": "notify_all",
           "priority": "p1",
           "runbook": "https://runbooks.example.com/worker",
+          "schedule_cron": null,
           "schedule_id": null,
           "service_id": 1,
           "service_name": "worker",
           "team": "payments",
           "team_id": null,
-          "threshold": 3
+          "threshold": 3,
+          "timezone": null
         }
       ],
       "success": true
@@ -154,12 +156,14 @@ async fn a_service_is_updated_by_its_name_in_any_case() {
           "notification_mode": "notify_all",
           "priority": "p2",
           "runbook": "https://runbooks.example.com/cleaner",
+          "schedule_cron": null,
           "schedule_id": null,
           "service_id": 1,
           "service_name": "cleaner",
           "team": "payments",
           "team_id": null,
-          "threshold": 2
+          "threshold": 2,
+          "timezone": null
         }
       ],
       "success": true

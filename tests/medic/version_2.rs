@@ -32,12 +32,14 @@ async fn a_service_lives_from_creation_to_deletion() {
         "notification_mode": "notify_all",
         "priority": "p3",
         "runbook": null,
+        "schedule_cron": null,
         "schedule_id": null,
         "service_id": 1,
         "service_name": "worker",
         "team": "site-reliability",
         "team_id": null,
-        "threshold": 1
+        "threshold": 1,
+        "timezone": null
       },
       "success": true
     }

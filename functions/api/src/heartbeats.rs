@@ -2,8 +2,10 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use domain::{HeartbeatId, ServiceId, format_time};
-use runtime::{ApiError, App, Envelope, IdPath, Listing, Params, ok};
+use runtime::{ApiError, App, Envelope, IdPath, IdPaths, Listing, Params, ok};
 use serde::{Deserialize, Serialize};
 use store::{Heartbeat, ServiceRecord};
 use utoipa::{IntoParams, ToSchema};
@@ -69,4 +71,41 @@ pub(crate) async fn list(
     let (after, limit) = (listing.cursor::<HeartbeatId>()?, listing.limit()?);
     let (service, page) = app.medic.heartbeats(id, filter.run_id.as_deref(), after, limit, app.now()).await?;
     Ok(ok(PageView::of(page, |heartbeat| HeartbeatView::of(heartbeat, &service))))
+}
+
+/// What came with a ping.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BodyView {
+    heartbeat_id: String,
+    /// Bytes that were kept, of which there are at most 10,000.
+    size: usize,
+    /// As text; null where it is not UTF-8.
+    body: Option<String>,
+    body_base64: String,
+}
+
+/// Shows what came with a ping.
+#[utoipa::path(
+    get,
+    path = "/v2/services/{service_id}/heartbeats/{heartbeat_id}/body",
+    operation_id = "v2_get_heartbeat_body",
+    tag = "heartbeats",
+    params(("service_id" = i64, Path, minimum = 1), ("heartbeat_id" = String, Path)),
+    responses(
+        (status = 200, description = "The body", body = Envelope<BodyView>),
+        (status = 404, description = "There is no such service, or nothing came with this heartbeat", body = Envelope<String>),
+    ),
+    security(("api_key" = ["read"]))
+)]
+pub(crate) async fn body(
+    State(app): State<App>,
+    IdPaths(service, id): IdPaths<ServiceId, HeartbeatId>,
+) -> Result<Response, ApiError> {
+    let bytes = app.medic.ping_body(service, id, app.now()).await?;
+    Ok(ok(BodyView {
+        heartbeat_id: id.to_string(),
+        size: bytes.len(),
+        body_base64: BASE64_STANDARD.encode(&bytes),
+        body: String::from_utf8(bytes).ok(),
+    }))
 }

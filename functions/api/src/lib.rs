@@ -12,6 +12,7 @@ mod masks;
 mod metrics;
 mod notices;
 mod pages;
+mod ping_keys;
 mod schedules;
 mod services;
 mod targets;
@@ -37,6 +38,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(services::create, services::list))
         .routes(routes!(services::get, services::update, services::delete))
         .routes(routes!(heartbeats::list))
+        .routes(routes!(heartbeats::body))
         .routes(routes!(expectations::list))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::get))
@@ -45,6 +47,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::get, api_keys::revoke))
         .routes(routes!(api_keys::rotate))
+        .routes(routes!(ping_keys::create, ping_keys::list))
+        .routes(routes!(ping_keys::get, ping_keys::revoke))
         .routes(routes!(teams::create, teams::list))
         .routes(routes!(teams::get, teams::update, teams::delete))
         .routes(routes!(schedules::create, schedules::list))

@@ -1,8 +1,10 @@
-//! Takes heartbeats. It writes services and heartbeats, and makes no transition.
+//! Takes heartbeats and pings. It writes services and heartbeats, and makes no transition.
 
 mod heartbeats;
+mod pings;
 
 use axum::Router;
+use axum::routing::options;
 use runtime::App;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -10,7 +12,14 @@ use utoipa_axum::routes;
 /// The routes of this function.
 pub fn router() -> OpenApiRouter<App> {
     let version_1 = || OpenApiRouter::new().routes(routes!(heartbeats::post_heartbeat));
-    OpenApiRouter::new().merge(version_1()).nest("/v1", version_1()).routes(routes!(heartbeats::post_heartbeats))
+    OpenApiRouter::new()
+        .merge(version_1())
+        .nest("/v1", version_1())
+        .routes(routes!(heartbeats::post_heartbeats))
+        .routes(routes!(pings::get_ping, pings::post_ping))
+        .routes(routes!(pings::get_ping_action, pings::post_ping_action))
+        .route("/ping/{ping_key}/{slug}", options(pings::preflight))
+        .route("/ping/{ping_key}/{slug}/{action}", options(pings::preflight))
 }
 
 /// The function as Lambda runs it.

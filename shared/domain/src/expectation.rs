@@ -245,7 +245,8 @@ mod tests {
             let naive = timetable.times(begin).map(|time| time + grace).find(|deadline| {
                 let has_beat = before < beat && beat <= *deadline;
                 before = *deadline;
-                let was_covered = std::mem::replace(&mut covered, covered || has_beat);
+                let was_covered = covered;
+                covered |= has_beat;
                 was_covered && !has_beat
             });
             prop_assert_eq!(Some(timetable.overdue_after(beat, grace)), naive);

@@ -64,6 +64,32 @@ impl FromStr for Status {
     }
 }
 
+/// What a service's history holds at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// A heartbeat.
+    Said(Status),
+    /// A note, which changes nothing.
+    Log,
+}
+
+impl Entry {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Said(status) => status.as_str(),
+            Self::Log => "LOG",
+        }
+    }
+}
+
+impl FromStr for Entry {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text == Self::Log.as_str() { Ok(Self::Log) } else { text.parse().map(Self::Said) }
+    }
+}
+
 /// A heartbeat's place in time in 61 bits: its milliseconds, then 20 of its id's bits that tell apart what came in one
 /// millisecond. Zero stands for "none yet".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -61,6 +61,10 @@ integer_id!(
     ApiKeyId, "api_key_id"
 );
 integer_id!(
+    /// One key for pings.
+    PingKeyId, "ping_key_id"
+);
+integer_id!(
     /// One team that owns services.
     TeamId, "team_id"
 );
@@ -80,6 +84,22 @@ integer_id!(
     /// One receiver of events.
     WebhookId, "webhook_id"
 );
+
+/// Whose requests a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyId {
+    Api(ApiKeyId),
+    Ping(PingKeyId),
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Api(id) => id.fmt(f),
+            Self::Ping(id) => write!(f, "ping-{id}"),
+        }
+    }
+}
 
 macro_rules! time_sorted_id {
     ($(#[$doc:meta])* $name:ident, $field:literal) => {

@@ -14,6 +14,7 @@ mod key;
 mod maintenance;
 mod names;
 mod notice;
+mod ping;
 mod rate_limit;
 mod retry;
 mod routing;
@@ -31,16 +32,18 @@ pub use cron::Recurrence;
 pub use delivery::{Delivery, DeliveryStatus};
 pub use endpoint::Endpoint;
 pub use expectation::{Expectation, Timetable};
-pub use heartbeat::{Pulse, Stamp, Status};
+pub use heartbeat::{Entry, Pulse, Stamp, Status};
 pub use history::History;
 pub use ids::{
-    AlertId, ApiKeyId, DeliveryId, HeartbeatId, NoticeId, ScheduleId, ServiceId, TargetId, TeamId, WebhookId, WindowId,
+    AlertId, ApiKeyId, DeliveryId, HeartbeatId, KeyId, NoticeId, PingKeyId, ScheduleId, ServiceId, TargetId, TeamId,
+    WebhookId, WindowId,
 };
 pub use invalid::Invalid;
 pub use key::{ApiKey, Credential, KeySecret, RateLimits, Scope, Scopes};
 pub use maintenance::{MaintenanceTimes, MaintenanceWindow, Occurrence, in_maintenance};
 pub use names::{HeartbeatName, Label};
 pub use notice::{Announcement, Notice, NoticeKind, NoticeOwner, Outcome, Receiver, Stage, Subject};
+pub use ping::{PingKey, PingKeyText, PingKind};
 pub use rate_limit::{RateWindow, RequestClass, Ruling};
 pub use retry::{GIVE_UP_AFTER, delay as retry_delay};
 pub use routing::Routing;

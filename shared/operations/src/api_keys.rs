@@ -34,7 +34,7 @@ impl Medic {
             expires_at,
             created_at: now,
             rotated_at: None,
-            hash: hash(&credential).await?,
+            hash: hash(credential.reveal()).await?,
         };
         match self.table.create_api_key(&key).await? {
             Claim::Made => Ok((key, credential)),
@@ -54,7 +54,7 @@ impl Medic {
     pub async fn rotate_api_key(&self, id: ApiKeyId, now: DateTime<Utc>) -> Result<(ApiKey, Credential), Error> {
         let old = self.api_key(id).await?;
         let credential = new_credential(id)?;
-        let key = ApiKey { hash: hash(&credential).await?, rotated_at: Some(now), ..old.clone() };
+        let key = ApiKey { hash: hash(credential.reveal()).await?, rotated_at: Some(now), ..old.clone() };
         match self.table.change_api_key(&old, &key).await? {
             Commit::Done => {}
             // The SDK may have repeated a write that was made.
@@ -106,7 +106,7 @@ pub async fn bootstrap_key<E: From<Error>>(
         expires_at: None,
         created_at: now,
         rotated_at: None,
-        hash: hash(&credential).await?,
+        hash: hash(credential.reveal()).await?,
     };
     // Taken, an earlier start died right after this.
     let _claim: Claim = table.create_api_key(&key).await.map_err(Error::from)?;

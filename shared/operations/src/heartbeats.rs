@@ -1,7 +1,7 @@
 //! Takes a heartbeat: counts it for its service and keeps it. The hot path: two writes, nothing read.
 
 use chrono::{DateTime, Utc};
-use domain::{HeartbeatId, HeartbeatName, Label, ServiceId, Stamp, Status};
+use domain::{Entry, HeartbeatId, HeartbeatName, Label, ServiceId, Stamp, Status};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use store::{Beat, Commit, Heartbeat, Page, ServiceRecord, Watched};
 
@@ -48,6 +48,12 @@ const MOST_SERVICES: usize = 200;
 impl Medic {
     /// Takes a heartbeat.
     pub async fn report(&self, report: Report, now: DateTime<Utc>) -> Result<Taken, Error> {
+        let Heartbeat { id, service_id, .. } = self.report_and_keep(report, now).await?;
+        Ok(Taken { id, service_id })
+    }
+
+    /// Takes a heartbeat, and answers it as it is kept.
+    pub(crate) async fn report_and_keep(&self, report: Report, now: DateTime<Utc>) -> Result<Heartbeat, Error> {
         let Report { service, status, run_id, idempotency_key } = report;
         let id = self.heartbeat_ids.next(now)?;
         // A name that this process remembers may have moved to another service: then it is looked up once more.
@@ -68,7 +74,7 @@ impl Medic {
                 id,
                 service_id,
                 at,
-                status,
+                status: Entry::Said(status),
                 run_id: run_id.map(Label::into_string),
                 expires_at: at + self.settings.heartbeat_retention,
             };
@@ -77,9 +83,29 @@ impl Medic {
             }
             self.table.keep_heartbeat(&heartbeat).await?;
             metrics::counter!("medic_heartbeats_total", "status" => status.as_str()).increment(1);
-            return Ok(Taken { id, service_id });
+            return Ok(heartbeat);
         }
         Err(unregistered(&service))
+    }
+
+    /// The id of a service that is watched.
+    pub(crate) async fn active_service(&self, named: &Named) -> Result<ServiceId, Error> {
+        for remembered in [true, false] {
+            let id = self.resolve(named, remembered).await?;
+            match self.read(id).await? {
+                Some(watched) if !watched.service.active => return Err(Error::Inactive(named.to_string())),
+                Some(_) => return Ok(id),
+                None => continue,
+            }
+        }
+        Err(unregistered(named))
+    }
+
+    /// What came with a ping.
+    pub async fn ping_body(&self, service: ServiceId, id: HeartbeatId, now: DateTime<Utc>) -> Result<Vec<u8>, Error> {
+        self.require_service(service).await?;
+        let not_found = || Error::NotFound(format!("There is no body of heartbeat {id} of service {service}"));
+        self.table.ping_body(service, id, now).await?.ok_or_else(not_found)
     }
 
     async fn resolve(&self, service: &Named, remembered: bool) -> Result<ServiceId, Error> {

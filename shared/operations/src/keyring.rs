@@ -38,11 +38,11 @@ impl AuthFailure {
 
 /// How long a record is trusted before it is read again: with a stale read's and the clocks' slack, a revoked key is
 /// refused within 30 s.
-const TRUSTED_FOR: TimeDelta = TimeDelta::seconds(20);
+pub(crate) const TRUSTED_FOR: TimeDelta = TimeDelta::seconds(20);
 /// Wrong secrets that may cost an argon2 verification, per key in a minute.
 const WRONG_SECRETS: usize = 10;
 /// Past this many keys, what was learnt is forgotten.
-const MOST_KEYS: usize = 10_000;
+pub(crate) const MOST_KEYS: usize = 10_000;
 
 /// What this process knows of the keys that were shown to it.
 #[derive(Debug, Default)]
@@ -141,13 +141,7 @@ impl Known {
             return Ok(false);
         }
         verifications.fetch_add(1, Ordering::Relaxed);
-        let hash = record.hash.clone();
-        let right = tokio::task::spawn_blocking(move || {
-            let parsed = PasswordHash::new(&hash).map_err(|source| Error::Hash(source.to_string()))?;
-            Ok::<_, Error>(Argon2::default().verify_password(key.as_bytes(), &parsed).is_ok())
-        })
-        .await
-        .map_err(|source| Error::Hash(source.to_string()))??;
+        let right = is_hash_of(record.hash.clone(), key).await?;
         if right {
             self.verified = Some((digest, record.hash.clone()));
         } else {
@@ -157,9 +151,18 @@ impl Known {
     }
 }
 
+/// Whether a key's argon2id hash, as a PHC string, is this one.
+pub(crate) async fn is_hash_of(hash: String, key: String) -> Result<bool, Error> {
+    tokio::task::spawn_blocking(move || {
+        let parsed = PasswordHash::new(&hash).map_err(|source| Error::Hash(source.to_string()))?;
+        Ok::<_, Error>(Argon2::default().verify_password(key.as_bytes(), &parsed).is_ok())
+    })
+    .await
+    .map_err(|source| Error::Hash(source.to_string()))?
+}
+
 /// The argon2id hash of a key, as a PHC string.
-pub(crate) async fn hash(credential: &Credential) -> Result<String, Error> {
-    let key = credential.reveal();
+pub(crate) async fn hash(key: String) -> Result<String, Error> {
     tokio::task::spawn_blocking(move || {
         let hash = Argon2::default().hash_password(key.as_bytes());
         hash.map(|hash| hash.to_string()).map_err(|source| Error::Hash(source.to_string()))

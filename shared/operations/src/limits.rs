@@ -1,4 +1,4 @@
-//! Limits on requests: a sliding window for each API key and class, counted in the table by all instances together.
+//! Limits on requests: a sliding window for each key and class, counted in the table by all instances together.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use domain::{ApiKey, ApiKeyId, RateWindow, RequestClass, Ruling};
+use domain::{KeyId, RateLimits, RateWindow, RequestClass, Ruling};
 use store::Place;
 use tokio::sync::OnceCell;
 
@@ -34,14 +34,14 @@ impl Medic {
     ///
     /// When it cannot be counted it is let in: a limit protects the service, and must not take heartbeats from it. If all
     /// of the table is out of reach, the request fails by itself.
-    pub async fn admit(&self, key: &ApiKey, class: RequestClass, now: DateTime<Utc>) -> Ruling {
-        let limit = key.limits.of(class).unwrap_or_else(|| self.settings.limits.of(class));
-        let minute = self.limits.minute(key.id, class, now);
-        match self.count_request(key.id, class, limit, &minute, now).await {
+    pub async fn admit(&self, key: KeyId, limits: RateLimits, class: RequestClass, now: DateTime<Utc>) -> Ruling {
+        let limit = limits.of(class).unwrap_or_else(|| self.settings.limits.of(class));
+        let minute = self.limits.minute(key, class, now);
+        match self.count_request(key, class, limit, &minute, now).await {
             Ok(ruling) => ruling,
             Err(error) => {
                 let error = error_chain(&error);
-                tracing::warn!(api_key.id = key.id.get(), class = class.as_str(), %error, "a request was not counted");
+                tracing::warn!(%key, class = class.as_str(), %error, "a request was not counted");
                 let (_, ruling) = minute.window().ask(limit, now);
                 ruling
             }
@@ -50,7 +50,7 @@ impl Medic {
 
     async fn count_request(
         &self,
-        key: ApiKeyId,
+        key: KeyId,
         class: RequestClass,
         limit: u32,
         minute: &Minute,
@@ -83,7 +83,7 @@ impl Medic {
 
 /// What this process has seen of the minutes that it counts in, one for each key and class. It only saves calls.
 #[derive(Debug, Default)]
-pub(crate) struct Limits(Mutex<HashMap<(ApiKeyId, RequestClass), Arc<Minute>>>);
+pub(crate) struct Limits(Mutex<HashMap<(KeyId, RequestClass), Arc<Minute>>>);
 
 /// Past this many, what was seen is forgotten: some 2 MB.
 const MOST_REMEMBERED: usize = 10_000;
@@ -99,7 +99,7 @@ struct Minute {
 }
 
 impl Limits {
-    fn minute(&self, key: ApiKeyId, class: RequestClass, now: DateTime<Utc>) -> Arc<Minute> {
+    fn minute(&self, key: KeyId, class: RequestClass, now: DateTime<Utc>) -> Arc<Minute> {
         let number = RateWindow::minute_of(now);
         let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(minute) = minutes.get(&(key, class))

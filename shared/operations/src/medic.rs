@@ -13,6 +13,7 @@ use crate::Keyring;
 use crate::entropy::{HeartbeatIds, random};
 use crate::error::error_chain;
 use crate::limits::{DefaultLimits, Limits};
+use crate::ping_keys::PingKeyring;
 use crate::routing::Windows;
 
 /// What configuration decides.
@@ -51,6 +52,7 @@ pub struct Medic {
     pub outgoing: Outgoing,
     pub settings: Settings,
     pub keyring: Keyring,
+    pub(crate) ping_keyring: PingKeyring,
     /// Tells this process from others.
     pub(crate) instance: String,
     pub(crate) heartbeat_ids: HeartbeatIds,
@@ -81,6 +83,7 @@ impl Medic {
             outgoing,
             settings,
             keyring: Keyring::default(),
+            ping_keyring: PingKeyring::default(),
             heartbeat_ids: HeartbeatIds::default(),
             names: Names::default(),
             limits: Limits::default(),

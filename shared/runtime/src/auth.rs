@@ -6,10 +6,10 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use domain::{ApiKey, Credential, RequestClass, Scope};
+use domain::{ApiKey, Credential, PingKeyId, PingKeyText, RequestClass, Scope};
 use operations::AuthFailure;
 
-use crate::{ApiError, App};
+use crate::{ApiError, App, ping_refusal};
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) enum Access {
     Public,
     /// A key with any one of these scopes, whose requests count as `class`.
     Key { any_of: &'static [Scope], class: RequestClass },
+    /// A ping key in its path.
+    PingKey,
 }
 
 /// What the route `path` (as it is declared) asks for under `method`.
@@ -27,7 +29,9 @@ pub(crate) fn access(method: &Method, path: &str) -> Access {
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
     if path == "/metrics" || begins(&["/health", "/v1/healthcheck/", "/docs"]) {
         Access::Public
-    } else if begins(&["/v2/api-keys"]) {
+    } else if begins(&["/ping/"]) {
+        if *method == Method::OPTIONS { Access::Public } else { Access::PingKey }
+    } else if begins(&["/v2/api-keys", "/v2/ping-keys"]) {
         key(&[Scope::Admin], RequestClass::Management)
     } else if is_read {
         key(&[Scope::Read], RequestClass::Management)
@@ -42,6 +46,10 @@ pub(crate) fn access(method: &Method, path: &str) -> Access {
 #[derive(Debug, Clone)]
 pub struct Caller(pub Arc<ApiKey>);
 
+/// The ping key that a request came with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PingCaller(pub(crate) PingKeyId);
+
 /// Lets a request through that may pass. For `Router::route_layer`.
 pub(crate) async fn authenticate(
     State(app): State<App>,
@@ -49,19 +57,39 @@ pub(crate) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    if let Access::Key { any_of, .. } = access(request.method(), path.as_str()) {
-        let header = request.headers().get(header::AUTHORIZATION).cloned();
-        let key = check(&app, header, any_of).await?;
-        request.extensions_mut().insert(Caller(key));
+    match access(request.method(), path.as_str()) {
+        Access::Public => {}
+        Access::Key { any_of, .. } => {
+            let header = request.headers().get(header::AUTHORIZATION).cloned();
+            let key = check(&app, header, any_of).await?;
+            request.extensions_mut().insert(Caller(key));
+        }
+        Access::PingKey => match check_ping_key(&app, request.uri().path()).await {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+            }
+            Err(error) => return Ok(ping_refusal(error)),
+        },
     }
     Ok(next.run(request).await)
 }
 
-async fn check(app: &App, header: Option<HeaderValue>, scopes: &[Scope]) -> Result<Arc<ApiKey>, ApiError> {
-    let refused = |failure: AuthFailure| {
-        metrics::counter!("medic_auth_failures_total", "reason" => failure.reason()).increment(1);
-        ApiError::Unauthorized(failure)
+/// Finds the key in `/ping/{ping_key}/…`.
+async fn check_ping_key(app: &App, path: &str) -> Result<PingCaller, ApiError> {
+    let text = path.split('/').nth(2).and_then(PingKeyText::parse);
+    let found = match text {
+        Some(text) => app.medic.verify_ping_key(&text, app.now()).await?,
+        None => None,
     };
+    found.map(PingCaller).ok_or_else(|| refused(AuthFailure::InvalidKey))
+}
+
+fn refused(failure: AuthFailure) -> ApiError {
+    metrics::counter!("medic_auth_failures_total", "reason" => failure.reason()).increment(1);
+    ApiError::Unauthorized(failure)
+}
+
+async fn check(app: &App, header: Option<HeaderValue>, scopes: &[Scope]) -> Result<Arc<ApiKey>, ApiError> {
     let header = header.ok_or_else(|| refused(AuthFailure::MissingKey))?;
     let credential = header.to_str().ok().and_then(Credential::from_authorization);
     let credential = credential.ok_or_else(|| refused(AuthFailure::InvalidKey))?;

@@ -91,8 +91,13 @@ impl ApiError {
         self.answer().1
     }
 
+    /// Seconds after which a limit lets its key in again.
+    pub(crate) fn retry_after(&self) -> Option<u32> {
+        if let Self::RateLimited { retry_after, .. } = self { Some(*retry_after) } else { None }
+    }
+
     /// The status and the caller's words. What is ours alone goes to the log.
-    fn answer(self) -> (StatusCode, String) {
+    pub(crate) fn answer(self) -> (StatusCode, String) {
         match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is over 256 KiB".to_owned()),
@@ -149,7 +154,7 @@ fn failed(error: &Error) -> (StatusCode, String) {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let limited = if let Self::RateLimited { retry_after, .. } = self { Some(retry_after) } else { None };
+        let limited = self.retry_after();
         let (status, message) = self.answer();
         if let Some(retry_after) = limited {
             let body = RateLimited { success: false, message, retry_after, results: RetryAfter { retry_after } };

@@ -4,10 +4,10 @@ use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use domain::Ruling;
+use domain::{KeyId, RateLimits, RequestClass, Ruling};
 
-use crate::auth::{Access, Caller, access};
-use crate::{ApiError, App};
+use crate::auth::{Access, Caller, PingCaller, access};
+use crate::{ApiError, App, ping_refusal};
 
 const LIMIT: &str = "x-ratelimit-limit";
 const REMAINING: &str = "x-ratelimit-remaining";
@@ -19,19 +19,24 @@ pub(crate) async fn limit(
     State(app): State<App>,
     path: MatchedPath,
     caller: Option<Extension<Caller>>,
+    pinger: Option<Extension<PingCaller>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let (Some(Extension(Caller(key))), Access::Key { class, .. }) = (caller, access(request.method(), path.as_str()))
-    else {
-        return next.run(request).await;
+    let (key, limits, class) = match (access(request.method(), path.as_str()), caller, pinger) {
+        (Access::Key { class, .. }, Some(Extension(Caller(key))), _) => (KeyId::Api(key.id), key.limits, class),
+        (Access::PingKey, _, Some(Extension(PingCaller(id)))) => {
+            (KeyId::Ping(id), RateLimits::default(), RequestClass::Heartbeats)
+        }
+        (Access::Public | Access::Key { .. } | Access::PingKey, _, _) => return next.run(request).await,
     };
-    let ruling = app.medic.admit(&key, class, app.now()).await;
+    let ruling = app.medic.admit(key, limits, class, app.now()).await;
     let mut answer = match ruling.retry_after {
         None => next.run(request).await,
         Some(retry_after) => {
             metrics::counter!("medic_rate_limited_total", "class" => class.as_str()).increment(1);
-            ApiError::RateLimited { class, limit: ruling.limit, retry_after }.into_response()
+            let error = ApiError::RateLimited { class, limit: ruling.limit, retry_after };
+            if pinger.is_some() { ping_refusal(error) } else { error.into_response() }
         }
     };
     describe(ruling, answer.headers_mut());

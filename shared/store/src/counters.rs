@@ -1,6 +1,6 @@
 //! Integer ids: counter items, outside any transaction, so gaps are allowed.
 
-use domain::{AlertId, ApiKeyId, ScheduleId, ServiceId, TargetId, TeamId, WebhookId, WindowId};
+use domain::{AlertId, ApiKeyId, PingKeyId, ScheduleId, ServiceId, TargetId, TeamId, WebhookId, WindowId};
 
 use crate::keys::Key;
 use crate::{Error, Table};
@@ -18,6 +18,10 @@ impl Table {
 
     pub async fn next_api_key_id(&self) -> Result<ApiKeyId, Error> {
         self.next(API_KEYS).await.map(ApiKeyId::new)
+    }
+
+    pub async fn next_ping_key_id(&self) -> Result<PingKeyId, Error> {
+        self.next("ping-key").await.map(PingKeyId::new)
     }
 
     pub async fn next_team_id(&self) -> Result<TeamId, Error> {

@@ -1,8 +1,10 @@
 //! The history of heartbeats: one item each, kept as long as configured, found by service in the order of time.
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{HeartbeatId, ServiceId, Status, to_millis};
+use domain::{Entry, HeartbeatId, ServiceId, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, corrupt, number, text};
@@ -10,18 +12,20 @@ use crate::keys::{EXPIRES_AT, Key, heartbeats_pk};
 use crate::table::Page;
 use crate::{Error, Table};
 
+/// The attribute that holds what came with a ping.
+const BODY: &str = "body";
 /// A repetition is known for so long.
 const REPEATS_KNOWN_FOR: TimeDelta = TimeDelta::hours(24);
 /// Items read at a time where most are left out.
 const FILTERED_PAGE: usize = 1_000;
 
-/// One heartbeat as it was taken.
+/// One heartbeat as it was taken, or a note among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
     pub id: HeartbeatId,
     pub service_id: ServiceId,
     pub at: DateTime<Utc>,
-    pub status: Status,
+    pub status: Entry,
     pub run_id: Option<String>,
     /// After this it is no longer shown.
     pub expires_at: DateTime<Utc>,
@@ -34,6 +38,11 @@ struct HeartbeatItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run_id: Option<String>,
     /// In seconds, as DynamoDB's time to live wants it.
+    expires_at: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ExpiringItem {
     expires_at: i64,
 }
 
@@ -54,6 +63,34 @@ impl Table {
             expires_at: expires_at.timestamp(),
         };
         self.put(item::write(&Key::heartbeat(*service_id, *id), &body)?).await
+    }
+
+    /// Keeps what came with a ping, beside its heartbeat.
+    pub async fn keep_ping_body(&self, heartbeat: &Heartbeat, body: Vec<u8>) -> Result<(), Error> {
+        let Heartbeat { id, service_id, expires_at, .. } = heartbeat;
+        let key = Key::ping_body(*service_id, *id);
+        let mut item = item::write(&key, &ExpiringItem { expires_at: expires_at.timestamp() })?;
+        item.insert(BODY.to_owned(), AttributeValue::B(Blob::new(body)));
+        self.put(item).await
+    }
+
+    /// What came with a ping. Consistent.
+    pub async fn ping_body(
+        &self,
+        service: ServiceId,
+        id: HeartbeatId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let key = Key::ping_body(service, id);
+        let Some(mut item) = self.get(&key, true).await? else {
+            return Ok(None);
+        };
+        let body = item.remove(BODY).and_then(|body| body.as_b().ok().cloned()).map(Blob::into_inner);
+        let ExpiringItem { expires_at } = item::read(item)?;
+        if expires_at <= now.timestamp() {
+            return Ok(None);
+        }
+        body.map(Some).ok_or_else(|| corrupt(Some(&key), "no body"))
     }
 
     /// The id under which a request with this idempotency key was first taken: `id`, unless there was one before.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    AlertId, ApiKeyId, DeliveryId, HeartbeatId, HeartbeatName, NoticeId, NoticeOwner, Receiver, RequestClass,
-    ScheduleId, ServiceId, TargetId, TargetKind, TeamId, WebhookId, WindowId,
+    AlertId, ApiKeyId, DeliveryId, HeartbeatId, HeartbeatName, KeyId, NoticeId, NoticeOwner, PingKeyId, Receiver,
+    RequestClass, ScheduleId, ServiceId, TargetId, TargetKind, TeamId, WebhookId, WindowId,
 };
 use sha2::{Digest, Sha256};
 
@@ -70,6 +70,11 @@ impl Key {
         Self::new(heartbeats_pk(service), format!("key#{}", digest(idempotency_key)))
     }
 
+    /// What came with a ping, beside its heartbeat.
+    pub(crate) fn ping_body(service: ServiceId, id: HeartbeatId) -> Self {
+        Self::new(heartbeats_pk(service), format!("ping-body#{id}"))
+    }
+
     pub(crate) fn alert(id: AlertId) -> Self {
         Self::new(alert_pk(id), "alert")
     }
@@ -97,6 +102,15 @@ impl Key {
 
     pub(crate) fn api_key(id: ApiKeyId) -> Self {
         Self::new(format!("api-key#{id}"), "api-key")
+    }
+
+    pub(crate) fn ping_key(id: PingKeyId) -> Self {
+        Partition::ping_keys().key(id.get())
+    }
+
+    /// Finds a ping key's record by the key's digest.
+    pub(crate) fn ping_key_digest(digest: &str) -> Self {
+        Self::new(format!("ping-key#{digest}"), "ping-key")
     }
 
     /// Holds a service's name: one item a name makes it unique.
@@ -140,7 +154,7 @@ impl Key {
 
     /// Requests of a key in a minute since 1970. The minute is part of `pk`: each has a partition of its own, so that
     /// load on one is gone with it.
-    pub(crate) fn limit(key: ApiKeyId, class: RequestClass, minute: i64) -> Self {
+    pub(crate) fn limit(key: KeyId, class: RequestClass, minute: i64) -> Self {
         Self::new(format!("limit#{}#{key}#{minute}", class.as_str()), "limit")
     }
 
@@ -200,6 +214,10 @@ pub(crate) struct Partition {
 impl Partition {
     pub(crate) fn teams() -> Self {
         Self { pk: "team".to_owned(), prefix: "" }
+    }
+
+    pub(crate) fn ping_keys() -> Self {
+        Self { pk: "ping-key".to_owned(), prefix: "" }
     }
 
     pub(crate) fn schedules() -> Self {
@@ -343,7 +361,8 @@ impl Collection<'_> {
     }
 }
 
-fn digest(text: &str) -> String {
+/// The first 128 bits of a text's SHA-256, in hex.
+pub fn digest(text: &str) -> String {
     use fmt::Write as _;
     Sha256::digest(text.as_bytes()).iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
         // Writing to a String cannot fail.
@@ -374,12 +393,14 @@ mod tests {
         let target = Lane::of(&Receiver::Target { kind: TargetKind::Webhook, service_id: service, target_id });
         let webhook = Lane::of(&Receiver::Webhook { webhook_id: WebhookId::new(8) });
         let delivery = DeliveryId::at(at, [2; 10]);
+        let limit = |key| Key::limit(key, RequestClass::Heartbeats, RateWindow::minute_of(at));
         let items = [
             ("service: state", Key::service(service)),
             ("service: profile", Key::profile(service)),
             ("service's name", Key::service_name(&name)),
             ("heartbeat", Key::heartbeat(service, heartbeat)),
             ("idempotency key", Key::repeat(service, "8f14e45f")),
+            ("body of a ping", Key::ping_body(service, heartbeat)),
             ("alert", Key::alert(alert)),
             ("notice", Key::notice(NoticeOwner::Alert(alert), notice)),
             ("announcement", Key::notice(NoticeOwner::Window(WindowId::new(5)), notice)),
@@ -391,6 +412,9 @@ mod tests {
             ("printed notice", Key::printed(notice)),
             ("API key", Key::api_key(api_key)),
             ("API key's name", Key::name("api-key", "Deploy")),
+            ("ping key", Key::ping_key(PingKeyId::new(9))),
+            ("ping key's name", Key::name("ping-key", "Cron")),
+            ("ping key's digest", Key::ping_key_digest(&digest("0123456789ABCDEFGHIJKL"))),
             ("team", Key::team(TeamId::new(2))),
             ("team's name", Key::name("team", "Platform")),
             ("schedule", Key::schedule(ScheduleId::new(4))),
@@ -403,6 +427,7 @@ mod tests {
             ("counter: services", Key::counter("service")),
             ("counter: alerts", Key::counter("alert")),
             ("counter: API keys", Key::counter("api-key")),
+            ("counter: ping keys", Key::counter("ping-key")),
             ("counter: teams", Key::counter("team")),
             ("counter: schedules", Key::counter("schedule")),
             ("counter: windows", Key::counter("window")),
@@ -411,7 +436,8 @@ mod tests {
             ("targets of a service", Key::counter("target#7")),
             ("webhooks of a service", Key::counter("webhook#7")),
             ("webhooks of all", Key::counter("webhook#all")),
-            ("requests in a minute", Key::limit(api_key, RequestClass::Heartbeats, RateWindow::minute_of(at))),
+            ("requests in a minute", limit(KeyId::Api(api_key))),
+            ("pings in a minute", limit(KeyId::Ping(PingKeyId::new(9)))),
             ("gauges", Key::stats()),
         ];
         let collections = [

@@ -1,10 +1,10 @@
-//! Counts requests for their limits: one item for each API key, class and minute, which all instances share.
+//! Counts requests for their limits: one item for each key, class and minute, which all instances share.
 
 use std::num::NonZeroU32;
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
-use domain::{ApiKeyId, RequestClass};
+use domain::{KeyId, RequestClass};
 
 use crate::item::{Item, corrupt, number};
 use crate::keys::{EXPIRES_AT, Key};
@@ -30,7 +30,7 @@ impl Table {
     /// have to remember requests.
     pub async fn count_request(
         &self,
-        key: ApiKeyId,
+        key: KeyId,
         class: RequestClass,
         minute: i64,
         most: NonZeroU32,
@@ -67,7 +67,7 @@ impl Table {
 
     /// How many requests a minute that is over holds: half a read unit. The last moments may be missing, as are requests
     /// that clocks behind this one still count there; a few more are let in then.
-    pub async fn requests(&self, key: ApiKeyId, class: RequestClass, minute: i64) -> Result<u32, Error> {
+    pub async fn requests(&self, key: KeyId, class: RequestClass, minute: i64) -> Result<u32, Error> {
         let key = Key::limit(key, class, minute);
         let sent = self
             .client

@@ -1,0 +1,196 @@
+//! `/ping/{ping_key}/{slug}`: addresses as Healthchecks has them, so that its clients work with another base URL.
+//! <https://healthchecks.io/docs/http_api/>
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use domain::{HeartbeatName, Invalid, Label, PingKind};
+use futures::StreamExt as _;
+use operations::{Ping, Pinged};
+use runtime::{ApiError, App, ping_answer, ping_refusal};
+use uuid::Uuid;
+
+/// Bytes that are kept of a body.
+const BODY_LIMIT: usize = 10_000;
+/// Bytes that are read of one, so that a client may send it whole.
+const MOST_READ: usize = 8 * 1024 * 1024;
+
+/// What a ping's address says.
+pub(crate) struct Address {
+    path: BTreeMap<String, String>,
+    query: Vec<(String, String)>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Address {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let path = Path::from_request_parts(parts, state).await.map_err(drop);
+        let query = Query::from_request_parts(parts, state).await.map_err(drop);
+        match (path, query) {
+            (Ok(Path(path)), Ok(Query(query))) => Ok(Self { path, query }),
+            _ => Err(ping_answer(StatusCode::BAD_REQUEST, BAD_ADDRESS)),
+        }
+    }
+}
+
+const BAD_ADDRESS: &str = "invalid url format";
+
+impl Address {
+    fn parse(&self, body: Vec<u8>) -> Result<Ping, &'static str> {
+        let Self { path, query } = self;
+        let last = |name: &str| query.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let slug = path.get("slug").and_then(|slug| HeartbeatName::parse(slug).ok());
+        let slug = slug.filter(|slug| slug.folded() == slug.as_str()).ok_or(BAD_ADDRESS)?;
+        let kind = path.get("action").map_or(Some(PingKind::Success), |action| PingKind::parse(action));
+        let run_id = last("rid").map(run_id).transpose().map_err(|_| "invalid uuid format")?;
+        Ok(Ping { slug, kind: kind.ok_or(BAD_ADDRESS)?, run_id, create: last("create") == Some("1"), body })
+    }
+}
+
+/// Sends a ping: success.
+///
+/// With `rid` it ends that run, and without it the newest one that is open. What is sent as the body is kept, up to its
+/// first 10,000 bytes.
+#[utoipa::path(
+    get,
+    path = "/ping/{ping_key}/{slug}",
+    operation_id = "get_ping",
+    tag = "pings",
+    params(
+        ("ping_key" = String, Path, description = "22 letters and digits"),
+        ("slug" = String, Path, description = "The service's heartbeat_name in lower case"),
+        ("rid" = Option<String>, Query, description = "The run: a UUID"),
+        ("create" = Option<u8>, Query, description = "1 registers a service that is not there"),
+    ),
+    responses(
+        (status = 200, description = "OK", body = String, content_type = "text/plain"),
+        (status = 201, description = "Created", body = String, content_type = "text/plain"),
+        (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
+        (status = 404, description = "not found", body = String, content_type = "text/plain"),
+    ),
+)]
+pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Body) -> Response {
+    take(&app, address, body).await
+}
+
+/// Sends a ping: success, as with GET.
+#[utoipa::path(
+    post,
+    path = "/ping/{ping_key}/{slug}",
+    operation_id = "post_ping",
+    tag = "pings",
+    params(
+        ("ping_key" = String, Path, description = "22 letters and digits"),
+        ("slug" = String, Path, description = "The service's heartbeat_name in lower case"),
+        ("rid" = Option<String>, Query, description = "The run: a UUID"),
+        ("create" = Option<u8>, Query, description = "1 registers a service that is not there"),
+    ),
+    responses(
+        (status = 200, description = "OK", body = String, content_type = "text/plain"),
+        (status = 201, description = "Created", body = String, content_type = "text/plain"),
+        (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
+        (status = 404, description = "not found", body = String, content_type = "text/plain"),
+    ),
+)]
+pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Body) -> Response {
+    take(&app, address, body).await
+}
+
+/// Sends a ping that says more: `start`, `fail`, `log`, or an exit status, of which 0 is success.
+#[utoipa::path(
+    get,
+    path = "/ping/{ping_key}/{slug}/{action}",
+    operation_id = "get_ping_action",
+    tag = "pings",
+    params(
+        ("ping_key" = String, Path, description = "22 letters and digits"),
+        ("slug" = String, Path, description = "The service's heartbeat_name in lower case"),
+        ("action" = String, Path, description = "start, fail, log, or a number from 0 to 255"),
+        ("rid" = Option<String>, Query, description = "The run: a UUID"),
+        ("create" = Option<u8>, Query, description = "1 registers a service that is not there"),
+    ),
+    responses(
+        (status = 200, description = "OK", body = String, content_type = "text/plain"),
+        (status = 201, description = "Created", body = String, content_type = "text/plain"),
+        (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
+        (status = 404, description = "not found", body = String, content_type = "text/plain"),
+    ),
+)]
+pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
+    take(&app, address, body).await
+}
+
+/// Sends a ping that says more, as with GET.
+#[utoipa::path(
+    post,
+    path = "/ping/{ping_key}/{slug}/{action}",
+    operation_id = "post_ping_action",
+    tag = "pings",
+    params(
+        ("ping_key" = String, Path, description = "22 letters and digits"),
+        ("slug" = String, Path, description = "The service's heartbeat_name in lower case"),
+        ("action" = String, Path, description = "start, fail, log, or a number from 0 to 255"),
+        ("rid" = Option<String>, Query, description = "The run: a UUID"),
+        ("create" = Option<u8>, Query, description = "1 registers a service that is not there"),
+    ),
+    responses(
+        (status = 200, description = "OK", body = String, content_type = "text/plain"),
+        (status = 201, description = "Created", body = String, content_type = "text/plain"),
+        (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
+        (status = 404, description = "not found", body = String, content_type = "text/plain"),
+    ),
+)]
+pub(crate) async fn post_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
+    take(&app, address, body).await
+}
+
+/// What a browser asks before it pings. It counts as nothing.
+pub(crate) async fn preflight() -> Response {
+    let mut answer = ping_answer(StatusCode::NO_CONTENT, "");
+    let methods = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+    answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    answer
+}
+
+async fn take(app: &App, address: Address, body: Body) -> Response {
+    // The body is read first: a client that is answered while it sends takes that for a broken connection.
+    let ping = match first_bytes(body).await {
+        Ok(body) => address.parse(body),
+        Err(error) => return ping_refusal(error),
+    };
+    let pinged = match ping {
+        Ok(ping) => app.medic.ping(ping, app.now()).await,
+        Err(problem) => return ping_answer(StatusCode::BAD_REQUEST, problem),
+    };
+    match pinged {
+        Ok(Pinged::Taken) => ping_answer(StatusCode::OK, "OK"),
+        Ok(Pinged::Registered) => ping_answer(StatusCode::CREATED, "Created"),
+        Err(error) => ping_refusal(error.into()),
+    }
+}
+
+/// One way to write a run's UUID, however the client wrote it.
+fn run_id(text: &str) -> Result<Label, Invalid> {
+    let id = Uuid::parse_str(text).map_err(|_| Invalid::new("rid", "must be a UUID"))?;
+    Label::parse("rid", id.to_string(), 128)
+}
+
+/// The first bytes of a body, all of which is read.
+async fn first_bytes(body: Body) -> Result<Vec<u8>, ApiError> {
+    let (mut kept, mut read) = (Vec::new(), 0);
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::BadRequest("The body could not be read".to_owned()))?;
+        read += chunk.len();
+        if read > MOST_READ {
+            return Err(ApiError::TooLarge);
+        }
+        kept.extend_from_slice(&chunk[..chunk.len().min(BODY_LIMIT - kept.len())]);
+    }
+    Ok(kept)
+}

@@ -1,0 +1,103 @@
+//! Keys for pings: made, listed, revoked and checked.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{History, Label, PingKey, PingKeyId, PingKeyText};
+use sha2::{Digest as _, Sha256};
+use store::{FoundPingKey, Page, digest};
+
+use crate::entropy::random;
+use crate::keyring::{MOST_KEYS, TRUSTED_FOR, hash, is_hash_of};
+use crate::{Error, Medic};
+
+/// What this process knows of the ping keys that were shown to it, by the SHA-256 of each. Only right ones are in it.
+#[derive(Debug, Default)]
+pub(crate) struct PingKeyring {
+    keys: Mutex<HashMap<[u8; 32], (FoundPingKey, DateTime<Utc>)>>,
+    /// One verification at a time, so that a burst of first pings costs one.
+    verifying: tokio::sync::Mutex<()>,
+}
+
+impl PingKeyring {
+    fn known(&self, sha: &[u8; 32]) -> Option<(FoundPingKey, DateTime<Utc>)> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(sha).cloned()
+    }
+
+    fn remember(&self, sha: [u8; 32], key: FoundPingKey, now: DateTime<Utc>) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= MOST_KEYS {
+            keys.clear();
+        }
+        keys.insert(sha, (key, now));
+    }
+
+    fn forget(&self, id: PingKeyId) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (key, _)| key.id != id);
+    }
+}
+
+impl Medic {
+    /// Makes a key. Without a name it is called after its id.
+    pub async fn create_ping_key(
+        &self,
+        name: Option<Label>,
+        now: DateTime<Utc>,
+    ) -> Result<(PingKey, PingKeyText), Error> {
+        let text = loop {
+            if let Some(text) = PingKeyText::of(&random::<48>()?) {
+                break text;
+            }
+        };
+        let hash = hash(text.reveal().to_owned()).await?;
+        let id = self.table.next_ping_key_id().await?;
+        let name = name.map_or_else(|| Label::parse("name", format!("ping-key-{id}"), usize::MAX), Ok)?;
+        let key = PingKey { id, name, digest: digest(text.reveal()), hash, history: History::beginning(now) };
+        Ok((self.add(key).await?, text))
+    }
+
+    /// Keys, newest first.
+    pub async fn ping_keys(&self, after: Option<PingKeyId>, limit: usize) -> Result<Page<PingKey>, Error> {
+        Ok(self.table.ping_keys(after, limit).await?)
+    }
+
+    pub async fn revoke_ping_key(&self, id: PingKeyId) -> Result<(), Error> {
+        self.remove::<PingKey>(id).await?;
+        self.ping_keyring.forget(id);
+        Ok(())
+    }
+
+    /// Whose key this is, if it is valid now. A wrong key costs two reads, and no argon2.
+    pub async fn verify_ping_key(&self, text: &PingKeyText, now: DateTime<Utc>) -> Result<Option<PingKeyId>, Error> {
+        let sha: [u8; 32] = Sha256::digest(text.reveal().as_bytes()).into();
+        let known = self.ping_keyring.known(&sha);
+        if let Some((key, read_at)) = &known
+            && (TimeDelta::zero()..TRUSTED_FOR).contains(&(now - *read_at))
+        {
+            return Ok(Some(key.id));
+        }
+        let digest = digest(text.reveal());
+        let found = match self.table.ping_key_by_digest(&digest, false).await? {
+            Some(found) => Some(found),
+            // A key made a moment ago may not be everywhere yet.
+            None => self.table.ping_key_by_digest(&digest, true).await?,
+        };
+        let Some(found) = found else {
+            if let Some((key, _)) = known {
+                self.ping_keyring.forget(key.id);
+            }
+            return Ok(None);
+        };
+        if known.is_none_or(|(key, _)| key != found) {
+            let _one_at_a_time = self.ping_keyring.verifying.lock().await;
+            let is_known_by_now = self.ping_keyring.known(&sha).is_some_and(|(key, _)| key == found);
+            if !is_known_by_now && !is_hash_of(found.hash.clone(), text.reveal().to_owned()).await? {
+                return Ok(None);
+            }
+        }
+        let id = found.id;
+        self.ping_keyring.remember(sha, found, now);
+        Ok(Some(id))
+    }
+}

@@ -1,0 +1,110 @@
+//! Keys for pings. A row beside each finds it by the key's digest in one read, and holds what checking it needs.
+
+use domain::{History, Label, PingKey, PingKeyId};
+use serde::{Deserialize, Serialize};
+
+use crate::entity::HistoryItem;
+use crate::item::{self, Item, corrupt};
+use crate::keys::{Key, Partition, id_in};
+use crate::names::NameItem;
+use crate::table::Page;
+use crate::{Entity, Error, Table};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PingKeyItem {
+    name: String,
+    digest: String,
+    hash: String,
+    #[serde(flatten)]
+    history: HistoryItem,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DigestItem {
+    id: i64,
+    hash: String,
+}
+
+/// What a key's digest finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundPingKey {
+    pub id: PingKeyId,
+    /// The argon2id hash of the whole key, as a PHC string.
+    pub hash: String,
+}
+
+impl Entity for PingKey {
+    type Id = PingKeyId;
+
+    const NOUN: &'static str = "ping key";
+    const KIND: &'static str = "ping-key";
+
+    fn id(&self) -> PingKeyId {
+        self.id
+    }
+
+    fn number(id: PingKeyId) -> i64 {
+        id.get()
+    }
+
+    fn key(id: PingKeyId) -> Key {
+        Key::ping_key(id)
+    }
+
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    fn name(&self) -> Option<&Label> {
+        Some(&self.name)
+    }
+
+    fn write(&self) -> Result<Item, Error> {
+        let Self { id, name, digest, hash, history } = self;
+        let body = PingKeyItem {
+            name: name.as_str().to_owned(),
+            digest: digest.clone(),
+            hash: hash.clone(),
+            history: HistoryItem::of(history),
+        };
+        item::write(&Key::ping_key(*id), &body)
+    }
+
+    fn read(key: &Key, item: Item) -> Result<Self, Error> {
+        let PingKeyItem { name, digest, hash, history } = item::read(item)?;
+        Ok(Self {
+            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a ping key's key"))?,
+            name: Label::parse("name", name, usize::MAX).map_err(|source| corrupt(Some(key), source))?,
+            digest,
+            hash,
+            history: history.into_history(),
+        })
+    }
+
+    fn rows_beside(&self) -> Result<Vec<Item>, Error> {
+        let id = self.id.get();
+        let name = item::write(&Key::name(Self::KIND, self.name.as_str()), &NameItem { id })?;
+        let found_by = DigestItem { id, hash: self.hash.clone() };
+        Ok(vec![name, item::write(&Key::ping_key_digest(&self.digest), &found_by)?])
+    }
+}
+
+impl Table {
+    /// Finds a key by its digest: half a read unit, or one when consistent.
+    pub async fn ping_key_by_digest(&self, digest: &str, consistent: bool) -> Result<Option<FoundPingKey>, Error> {
+        let Some(item) = self.get(&Key::ping_key_digest(digest), consistent).await? else {
+            return Ok(None);
+        };
+        let DigestItem { id, hash } = item::read(item)?;
+        Ok(Some(FoundPingKey { id: PingKeyId::new(id), hash }))
+    }
+
+    /// Keys, newest first. Consistent.
+    pub async fn ping_keys(&self, after: Option<PingKeyId>, limit: usize) -> Result<Page<PingKey>, Error> {
+        self.page(&Partition::ping_keys(), after.map(PingKeyId::get), limit).await
+    }
+}

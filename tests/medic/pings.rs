@@ -1,0 +1,286 @@
+//! Pings as clients of Healthchecks send them, and the keys that they carry.
+
+use chrono::TimeDelta;
+use harness::{Answer, System};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const RID: &str = "0b3b9d3a-8f4f-4c0e-9a68-6f2f9f3f7b11";
+
+async fn ping_key(system: &System) -> String {
+    let answer = system.post("/v2/ping-keys", json!({})).await;
+    answer.results()["key"].as_str().unwrap().to_owned()
+}
+
+async fn send(system: &System, method: Method, path: &str, body: Option<Vec<u8>>) -> Answer {
+    let answer = system.raw(method, path, None, &[], body).await;
+    system.service.settle().await;
+    answer
+}
+
+async fn ping(system: &System, path: &str) -> String {
+    let answer = send(system, Method::GET, path, None).await;
+    format!("{} {}", answer.status.as_u16(), answer.body.as_str().unwrap_or_default())
+}
+
+/// Status and run of each heartbeat, newest first.
+async fn history(system: &System, id: i64) -> Vec<(String, Value)> {
+    let answer = system.get(&format!("/v2/services/{id}/heartbeats")).await;
+    let items = answer.results()["items"].as_array().unwrap().clone();
+    items.iter().map(|item| (item["status"].as_str().unwrap().to_owned(), item["run_id"].clone())).collect()
+}
+
+#[tokio::test]
+async fn each_address_says_what_its_end_says() {
+    let system = System::start().await;
+    let id = system.register("Nightly-Backup", 3_600.0, json!({})).await;
+    let key = ping_key(&system).await;
+    for (end, status) in [
+        ("", "COMPLETED"),
+        ("/start", "STARTED"),
+        ("/0", "COMPLETED"),
+        ("/log", "LOG"),
+        ("/fail", "FAILED"),
+        ("/1", "FAILED"),
+        ("/255", "FAILED"),
+    ] {
+        system.seconds(1).await;
+        assert_eq!(ping(&system, &format!("/ping/{key}/nightly-backup{end}")).await, "200 OK", "{end}");
+        assert_eq!(history(&system, id).await[0].0, status, "{end}");
+    }
+    assert_eq!(system.open_alerts().await, 1);
+    system.seconds(1).await;
+    let answer = send(&system, Method::POST, &format!("/ping/{key}/nightly-backup"), None).await;
+    assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!("OK")));
+    assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
+    assert_eq!(answer.headers["ping-body-limit"], "10000");
+    assert_eq!(answer.headers["access-control-allow-origin"], "*");
+    assert_eq!(system.open_alerts().await, 0);
+    let answer = send(&system, Method::HEAD, &format!("/ping/{key}/nightly-backup?rid={RID}"), None).await;
+    assert_eq!((answer.status.as_u16(), answer.headers["ping-body-limit"].to_str().unwrap()), (200, "10000"));
+    assert_eq!(history(&system, id).await[0], ("COMPLETED".to_owned(), json!(RID)));
+    assert_eq!(history(&system, id).await.len(), 9);
+}
+
+#[tokio::test]
+async fn a_log_is_kept_and_changes_nothing() {
+    let system = System::start().await;
+    let id = system.register("w", 60.0, json!({})).await;
+    let key = ping_key(&system).await;
+    let service = async || system.get(&format!("/v2/services/{id}")).await.results().clone();
+    let before = service().await;
+    system.seconds(30).await;
+    assert_eq!(ping(&system, &format!("/ping/{key}/w/log?rid={RID}")).await, "200 OK");
+    assert_eq!(history(&system, id).await, [("LOG".to_owned(), json!(RID))]);
+    assert_eq!(service().await, before);
+    system.seconds(30).await;
+    assert_eq!(system.open_alerts().await, 1);
+    assert_eq!(ping(&system, &format!("/ping/{key}/w/log")).await, "200 OK");
+    assert_eq!(system.open_alerts().await, 1);
+    // It is no status that a heartbeat may have.
+    let answer = system.post("/heartbeat", json!({"heartbeat_name": "w", "status": "LOG"})).await;
+    assert_eq!(answer.status, 400);
+}
+
+#[tokio::test]
+async fn what_is_no_ping_is_refused_in_plain_words() {
+    let system = System::start().await;
+    let id = system.register("W", 60.0, json!({})).await;
+    let key = ping_key(&system).await;
+    for (end, answer) in [
+        ("w/256", "400 invalid url format"),
+        ("w/started", "400 invalid url format"),
+        ("w/-1", "400 invalid url format"),
+        ("W", "400 invalid url format"),
+        ("%00", "400 invalid url format"),
+        ("%ff", "400 invalid url format"),
+        ("w?rid=1", "400 invalid uuid format"),
+        ("w?rid=", "400 invalid uuid format"),
+        ("w/start?rid=x", "400 invalid uuid format"),
+        ("nobody", "404 not found"),
+        ("nobody?create=0", "404 not found"),
+        ("nobody/start", "404 not found"),
+    ] {
+        assert_eq!(ping(&system, &format!("/ping/{key}/{end}")).await, answer, "{end}");
+    }
+    for wrong in ["x", "0123456789ABCDEFGHIJKL", "0123456789ABCDEFGHIJKLM", "0123456789ABCDEFGHIJ%20"] {
+        let answer = send(&system, Method::GET, &format!("/ping/{wrong}/w?create=1"), None).await;
+        assert_eq!((answer.status.as_u16(), &answer.body), (404, &json!("not found")), "{wrong}");
+        assert_eq!(answer.headers["access-control-allow-origin"], "*");
+    }
+    assert!(history(&system, id).await.is_empty());
+    assert_eq!(system.get("/v2/services").await.results()["items"].as_array().unwrap().len(), 1);
+    let answer = send(&system, Method::DELETE, &format!("/ping/{key}/w"), None).await;
+    assert_eq!(answer.status, 405);
+}
+
+#[tokio::test]
+async fn options_is_answered_without_a_key_and_counts_as_nothing() {
+    let system = System::start().await;
+    let id = system.register("w", 60.0, json!({})).await;
+    let key = ping_key(&system).await;
+    for path in [format!("/ping/{key}/w"), format!("/ping/{key}/w/fail"), "/ping/x/w".to_owned()] {
+        let answer = send(&system, Method::OPTIONS, &path, None).await;
+        assert_eq!((answer.status.as_u16(), &answer.body), (204, &json!("")), "{path}");
+        assert_eq!(answer.headers["access-control-allow-origin"], "*");
+        assert!(answer.headers.get("x-ratelimit-limit").is_none());
+    }
+    assert!(history(&system, id).await.is_empty());
+}
+
+#[tokio::test]
+async fn create_registers_with_a_day_and_an_hour_of_grace() {
+    let system = System::start().await;
+    let key = ping_key(&system).await;
+    assert_eq!(ping(&system, &format!("/ping/{key}/new-job/start?create=1")).await, "201 Created");
+    assert_eq!(ping(&system, &format!("/ping/{key}/new-job?create=1")).await, "200 OK");
+    let service = system.get("/v2/services/1").await.results().clone();
+    for (field, value) in [
+        ("heartbeat_name", json!("new-job")),
+        ("service_name", json!("new-job")),
+        ("alert_interval", json!(1440)),
+        ("grace_period_seconds", json!(3600)),
+        ("team", json!("site-reliability")),
+        ("last_status", json!("COMPLETED")),
+    ] {
+        assert_eq!(service[field], value, "{field}");
+    }
+    assert_eq!(history(&system, 1).await.len(), 2);
+    system.advance(TimeDelta::hours(25) - TimeDelta::milliseconds(1)).await;
+    assert_eq!(system.open_alerts().await, 0);
+    system.advance(TimeDelta::milliseconds(1)).await;
+    assert_eq!(system.open_alerts().await, 1);
+}
+
+#[tokio::test]
+async fn pings_of_a_service_that_is_not_watched_are_acknowledged_and_not_kept() {
+    let system = System::start().await;
+    let id = system.register("w", 60.0, json!({"active": false})).await;
+    let key = ping_key(&system).await;
+    for end in ["", "/start", "/fail", "/log", "?create=1"] {
+        let answer = send(&system, Method::POST, &format!("/ping/{key}/w{end}"), Some(b"text".to_vec())).await;
+        assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!("OK")), "{end}");
+    }
+    assert!(history(&system, id).await.is_empty());
+    assert_eq!(system.alerts().await.len(), 0);
+}
+
+#[tokio::test]
+async fn the_first_bytes_of_a_body_are_kept_beside_the_heartbeat() {
+    let system = System::start().await;
+    let id = system.register("w", 3_600.0, json!({})).await;
+    let key = ping_key(&system).await;
+    let all: Vec<u8> = (0..=255_u8).cycle().take(4 * 1024 * 1024).collect();
+    let answer = send(&system, Method::POST, &format!("/ping/{key}/w/log"), Some(all.clone())).await;
+    assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!("OK")));
+    system.seconds(1).await;
+    send(&system, Method::POST, &format!("/ping/{key}/w/7"), Some("exit 7: é".into())).await;
+    system.seconds(1).await;
+    send(&system, Method::POST, &format!("/ping/{key}/w"), None).await;
+    let answer = system.get(&format!("/v2/services/{id}/heartbeats")).await;
+    let path = |n: usize| {
+        let heartbeat = answer.results()["items"][n]["heartbeat_id"].as_str().unwrap();
+        format!("/v2/services/{id}/heartbeats/{heartbeat}/body")
+    };
+    insta::assert_snapshot!(system.get(&path(1)).await, @r#"
+    200
+    {
+      "message": "",
+      "results": {
+        "body": "exit 7: é",
+        "body_base64": "ZXhpdCA3OiDDqQ==",
+        "heartbeat_id": "[id]",
+        "size": 10
+      },
+      "success": true
+    }
+    "#);
+    let cut = system.get(&path(2)).await.results().clone();
+    assert_eq!((cut["size"].clone(), cut["body"].clone()), (json!(10_000), Value::Null));
+    assert!(cut["body_base64"].as_str().unwrap().starts_with("AAECAwQFBgcICQ"));
+    assert_eq!(system.get(&path(0)).await.status, 404);
+    assert_eq!(system.get(&path(1).replace("/1/", "/9/")).await.status, 404);
+    assert_eq!(system.get("/v2/services/1/heartbeats/x/body").await.status, 400);
+    // It goes with its heartbeat.
+    system.advance(TimeDelta::days(30)).await;
+    assert_eq!(system.get(&path(1)).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_body_is_read_to_its_end_and_one_past_all_reason_is_refused() {
+    let system = System::start().await;
+    let id = system.register("w", 3_600.0, json!({})).await;
+    let key = ping_key(&system).await;
+    let answer = send(&system, Method::POST, &format!("/ping/{key}/w"), Some(vec![b'x'; 8 * 1024 * 1024])).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(history(&system, id).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_ping_key_is_good_for_pings_alone_until_it_is_revoked() {
+    let system = System::start().await;
+    system.register("w", 3_600.0, json!({})).await;
+    let made = system.post("/v2/ping-keys", json!({"name": "Cron"})).await;
+    assert_eq!(made.status, 201);
+    let key = made.results()["key"].as_str().unwrap().to_owned();
+    assert!(key.len() == 22 && key.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{key}");
+    assert_eq!(system.post("/v2/ping-keys", json!({"name": "cron"})).await.status, 409);
+    assert_eq!(system.post("/v2/ping-keys", json!({"name": ""})).await.status, 400);
+    assert_eq!(system.post("/v2/ping-keys", json!({"scopes": []})).await.status, 400);
+    let other = ping_key(&system).await;
+    let listed = system.get("/v2/ping-keys").await;
+    insta::assert_snapshot!(listed, @"");
+    assert!(!listed.body.to_string().contains(&key));
+    for path in ["/v2/services", "/heartbeat", "/v2/ping-keys"] {
+        assert_eq!(system.raw(Method::GET, path, Some(&key), &[], None).await.status, 401, "{path}");
+    }
+    let admin = &system.key;
+    assert_eq!(ping(&system, &format!("/ping/{admin}/w")).await, "404 not found");
+    assert_eq!(ping(&system, &format!("/ping/{key}/w")).await, "200 OK");
+    assert_eq!(system.get("/v2/ping-keys/1").await.results()["name"], "Cron");
+    assert_eq!(system.delete("/v2/ping-keys/1").await.status, 200);
+    assert_eq!(ping(&system, &format!("/ping/{key}/w")).await, "404 not found");
+    assert_eq!(ping(&system, &format!("/ping/{other}/w")).await, "200 OK");
+    assert_eq!(system.get("/v2/ping-keys/1").await.status, 404);
+    assert_eq!(system.delete("/v2/ping-keys/1").await.status, 404);
+    // The name is free again.
+    assert_eq!(system.post("/v2/ping-keys", json!({"name": "cron"})).await.status, 201);
+}
+
+#[tokio::test]
+async fn pings_count_as_heartbeats_of_their_own_key() {
+    let system = System::start_with(&[("MEDIC_RATE_LIMIT_HEARTBEATS", "2")], None).await;
+    let id = system.register("w", 3_600.0, json!({})).await;
+    let (key, other) = (ping_key(&system).await, ping_key(&system).await);
+    let path = format!("/ping/{key}/w");
+    let answer = send(&system, Method::GET, &path, None).await;
+    assert_eq!(
+        (&answer.headers["x-ratelimit-limit"], &answer.headers["x-ratelimit-remaining"]),
+        (&"2".parse().unwrap(), &"1".parse().unwrap())
+    );
+    assert_eq!(ping(&system, &path).await, "200 OK");
+    let refused = send(&system, Method::GET, &path, None).await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.headers["content-type"], "text/plain; charset=utf-8");
+    assert_eq!(refused.headers["ping-body-limit"], "10000");
+    assert!(refused.headers["retry-after"].to_str().unwrap().parse::<u32>().unwrap() > 0);
+    assert_eq!(history(&system, id).await.len(), 2);
+    assert_eq!(ping(&system, &format!("/ping/{other}/w")).await, "200 OK");
+}
+
+#[tokio::test]
+async fn a_ping_costs_what_a_heartbeat_costs_and_its_body_a_unit_for_each_kilobyte() {
+    let system = System::start().await;
+    system.register("w", 3_600.0, json!({})).await;
+    let key = ping_key(&system).await;
+    ping(&system, &format!("/ping/{key}/w")).await;
+    let mut costs = Vec::new();
+    for (end, body) in [("", None), ("", Some(vec![b'x'; 900])), ("/log", None)] {
+        system.service.dynamodb().measure();
+        system.raw(Method::POST, &format!("/ping/{key}/w{end}"), None, &[], body).await;
+        let units = system.service.dynamodb().units();
+        costs.push((units.write.to_string(), units.read.to_string()));
+    }
+    let cost = |write: &str, read: &str| (write.to_owned(), read.to_owned());
+    assert_eq!(costs, [cost("3", "0"), cost("4", "0"), cost("2", "1")]);
+}

@@ -16,8 +16,11 @@ mod notice;
 mod rate_limit;
 mod retry;
 mod routing;
+mod run;
+mod run_judgement;
 mod schedule;
 mod service;
+mod statistics;
 mod target;
 mod team;
 mod times;
@@ -25,7 +28,7 @@ mod transition;
 mod webhook;
 mod zone;
 
-pub use alert::{Alert, AlertCopy};
+pub use alert::{Alert, AlertCopy, AlertKind, JobAlert, JobProblem};
 pub use cron::Recurrence;
 pub use delivery::{Delivery, DeliveryStatus};
 pub use endpoint::Endpoint;
@@ -42,11 +45,16 @@ pub use notice::{Announcement, Notice, NoticeKind, NoticeOwner, Outcome, Receive
 pub use rate_limit::{RateWindow, RequestClass, Ruling};
 pub use retry::{GIVE_UP_AFTER, delay as retry_delay};
 pub use routing::Routing;
+pub use run::{Overrun, Run, RunEnd, RunId, RunStatus, SignalKind, Stale};
+pub use run_judgement::{RunDecision, RunTransition, RunWatch};
 pub use schedule::{Hours, Period, Schedule};
-pub use service::{Mute, NotificationMode, Outage, Pending, Priority, Profile, Rule, Service, ServicePatch, TeamName};
+pub use service::{
+    Mute, NotificationMode, Outage, Pending, Priority, Profile, Rule, RunsLook, Service, ServicePatch, TeamName,
+};
+pub use statistics::RunStatistics;
 pub use target::{Destination, ServiceKey, Target, TargetKind, TargetPeriod};
 pub use team::{Team, parse_slack_channel};
-pub use times::{format_time, from_millis, minutes_of, parse_interval, parse_time, to_millis};
+pub use times::{elapsed, format_time, from_millis, minutes_of, parse_interval, parse_time, to_millis};
 pub use transition::{Change, Close, Decision, Opening, Transition};
 pub use webhook::{Attempts, SecretText, Webhook, WebhookSecrets};
 pub use zone::Zone;

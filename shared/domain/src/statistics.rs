@@ -75,7 +75,8 @@ mod tests {
         }
         assert_eq!((five.least, five.most, five.run_count), (Some(15.0), Some(50.0), 5));
         let hundred = RunStatistics::of(&(1..=100).collect::<Vec<_>>());
-        for (found, wanted) in [(hundred.average, 50.5), (hundred.p50, 50.5), (hundred.p95, 95.05), (hundred.p99, 99.01)]
+        for (found, wanted) in
+            [(hundred.average, 50.5), (hundred.p50, 50.5), (hundred.p95, 95.05), (hundred.p99, 99.01)]
         {
             close(found, wanted);
         }

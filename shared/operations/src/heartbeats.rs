@@ -82,7 +82,7 @@ impl Medic {
         Err(unregistered(&service))
     }
 
-    async fn resolve(&self, service: &Named, remembered: bool) -> Result<ServiceId, Error> {
+    pub(crate) async fn resolve(&self, service: &Named, remembered: bool) -> Result<ServiceId, Error> {
         let name = match service {
             Named::Id(id) => return Ok(*id),
             Named::Name(name) => name,

@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 use domain::{
-    AlertId, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile, Pulse, Rule, ScheduleId,
-    Service, ServiceId, Stamp, Status, TeamId, from_millis, to_millis,
+    AlertId, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile, Pulse, Rule, RunsLook,
+    ScheduleId, Service, ServiceId, Stamp, Status, TeamId, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,10 @@ pub(crate) struct StateItem {
     muted_until: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_notice_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runs_look_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    runs_look_last: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outage: Option<OutageItem>,
     #[serde(default, skip_serializing)]
@@ -70,6 +74,8 @@ impl StateItem {
             muted_since,
             muted_until,
             last_notice_at,
+            runs_look_at,
+            runs_look_last,
             outage,
             due_at,
         } = self;
@@ -92,6 +98,7 @@ impl StateItem {
                 .zip(muted_until)
                 .map(|(since, until)| Mute { since: from_millis(since), until: from_millis(until) }),
             last_notice_at: last_notice_at.map(from_millis),
+            runs_look: runs_look_at.map(|at| RunsLook { at: from_millis(at), last: runs_look_last }),
             due_at: due_at.map(from_millis),
             version,
         })
@@ -169,6 +176,7 @@ pub(crate) fn state_attributes(service: &Service) -> Result<Item, Error> {
         outage,
         mute,
         last_notice_at,
+        runs_look,
         due_at,
         version,
     } = service;
@@ -189,6 +197,8 @@ pub(crate) fn state_attributes(service: &Service) -> Result<Item, Error> {
         muted_since: mute.map(|mute| to_millis(mute.since)),
         muted_until: mute.map(|mute| to_millis(mute.until)),
         last_notice_at: last_notice_at.map(to_millis),
+        runs_look_at: runs_look.map(|look| to_millis(look.at)),
+        runs_look_last: runs_look.is_some_and(|look| look.last),
         outage: outage.as_ref().map(OutageItem::of),
         due_at: None,
     };
@@ -319,6 +329,7 @@ mod tests {
         service.pending = Some(Pending::SwitchedOff);
         service.mute = Some(Mute { since: far, until: far });
         service.last_notice_at = Some(far);
+        service.runs_look = Some(RunsLook { at: far, last: true });
         (service.heard, service.version, service.deleted) = (u64::MAX, u64::MAX, true);
         service.outage = Some(Outage {
             alert_id: AlertId::new(most),

@@ -102,7 +102,10 @@ fn a_run_lasts_from_its_first_start_to_its_first_end() {
     run.hear(SignalKind::Start, at(10), Some(MAX), at(10));
     assert_eq!((run.status(), run.duration_ms(), run.due_at), (RunStatus::Started, None, Some(at(510))));
     run.hear(SignalKind::Complete, at(510), Some(MAX), at(510));
-    assert_eq!((run.status(), run.duration_ms(), run.due_at, run.exceeded()), (RunStatus::Completed, Some(500), None, None));
+    assert_eq!(
+        (run.status(), run.duration_ms(), run.due_at, run.exceeded()),
+        (RunStatus::Completed, Some(500), None, None)
+    );
     let ended = run.clone();
     for kind in [SignalKind::Start, SignalKind::Complete, SignalKind::Fail] {
         run.hear(kind, at(600), Some(MAX), at(600));

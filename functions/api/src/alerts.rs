@@ -29,6 +29,9 @@ pub(crate) struct AlertView<Flag> {
     closed_date: Option<String>,
     acknowledged_date: Option<String>,
     acknowledged_by: Option<String>,
+    /// The run that it is about, if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_id: Option<String>,
 }
 
 impl<Flag: From<bool>> AlertView<Flag> {
@@ -37,6 +40,7 @@ impl<Flag: From<bool>> AlertView<Flag> {
             id,
             service_id,
             service,
+            kind: _,
             cycle,
             reason,
             created_at,
@@ -58,6 +62,7 @@ impl<Flag: From<bool>> AlertView<Flag> {
             closed_date: closed_at.map(format_time),
             acknowledged_date: acknowledged_at.map(format_time),
             acknowledged_by: acknowledged_by.clone(),
+            run_id: alert.job().map(|job| job.run_id.to_string()),
         }
     }
 

@@ -16,8 +16,9 @@ use runtime::{ApiError, App, gauges};
 pub(crate) async fn metrics(State(app): State<App>) -> Result<([(HeaderName, &'static str); 1], String), ApiError> {
     let mut stats = app.medic.table.stats().await?;
     if app.prometheus.is_some() {
-        // In one process the open alerts can be counted as they are now.
+        // In one process what is open can be counted as it is now.
         stats.alerts_active = app.medic.table.count_open_alerts().await?;
+        stats.stale_jobs_current = app.medic.table.count_stale_runs().await?;
     }
     let mut text = app.prometheus.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     for (name, value) in gauges(&stats) {

@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use domain::{HeartbeatName, Invalid, Label, PingKind};
+use domain::{HeartbeatName, Invalid, PingKind, RunId};
 use futures::StreamExt as _;
 use operations::{Ping, Pinged};
 use runtime::{ApiError, App, ping_answer, ping_refusal};
@@ -175,9 +175,9 @@ async fn take(app: &App, address: Address, body: Body) -> Response {
 }
 
 /// One way to write a run's UUID, however the client wrote it.
-fn run_id(text: &str) -> Result<Label, Invalid> {
+fn run_id(text: &str) -> Result<RunId, Invalid> {
     let id = Uuid::parse_str(text).map_err(|_| Invalid::new("rid", "must be a UUID"))?;
-    Label::parse("rid", id.to_string(), 128)
+    RunId::parse(id.to_string())
 }
 
 /// The first bytes of a body, all of which is read.

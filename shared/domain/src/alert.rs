@@ -1,8 +1,8 @@
-//! An alert: one outage of one service, from its opening to its close.
+//! An alert: one outage of one service, or one run of its job that took too long, from its opening to its close.
 
 use chrono::{DateTime, Utc};
 
-use crate::{AlertId, Priority, Profile, ServiceId};
+use crate::{AlertId, NoticeKind, Priority, Profile, RunId, ServiceId};
 
 /// What an alert keeps of its service, so that it reads the same when the service is renamed or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +26,48 @@ impl AlertCopy {
     }
 }
 
-/// One outage.
+/// What an alert is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlertKind {
+    /// The service does not report as it must.
+    Heartbeat,
+    Job(JobAlert),
+}
+
+/// One run that took too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobAlert {
+    pub problem: JobProblem,
+    pub run_id: RunId,
+    pub started_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobProblem {
+    /// It ended over its maximum. The alert closes as it opens.
+    Exceeded,
+    /// It had not ended by its maximum.
+    Stale,
+}
+
+impl JobProblem {
+    pub const ALL: [Self; 2] = [Self::Exceeded, Self::Stale];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exceeded => "exceeded",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// One outage, or one run that took too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
     pub id: AlertId,
     pub service_id: ServiceId,
     pub service: AlertCopy,
+    pub kind: AlertKind,
     /// 1 at the opening, and 1 more for each further interval.
     pub cycle: u32,
     /// Why it opened, for people.
@@ -50,12 +86,50 @@ impl Alert {
     }
 
     pub fn name(&self) -> String {
-        format!("Medic - Heartbeat failure for {}", self.service.heartbeat_name)
+        format!("Medic - {} {}", self.title(), self.service.heartbeat_name)
     }
 
-    /// What tells receivers that two notices speak of one incident. It holds the alert's id, so that a resolve that
-    /// comes late cannot close a later incident.
+    /// What is the matter, before the name of whom it is the matter with.
+    pub fn title(&self) -> &'static str {
+        match self.job().map(|job| job.problem) {
+            None => "Heartbeat failure for",
+            Some(JobProblem::Exceeded) => "Job exceeded max duration for",
+            Some(JobProblem::Stale) => "Stale job detected for",
+        }
+    }
+
+    /// The run that it is about, if it is about one.
+    pub const fn job(&self) -> Option<&JobAlert> {
+        match &self.kind {
+            AlertKind::Heartbeat => None,
+            AlertKind::Job(job) => Some(job),
+        }
+    }
+
+    /// Whether its news may still go to others: it is open, or was never meant to be.
+    pub fn is_news(&self) -> bool {
+        self.is_open() || self.job().is_some_and(|job| job.problem == JobProblem::Exceeded)
+    }
+
+    /// The event that webhooks are told when this is said of it.
+    pub fn event_type(&self, kind: NoticeKind) -> Option<&'static str> {
+        let is_job = self.job().is_some();
+        match kind {
+            NoticeKind::Opened if is_job => Some("job.stale"),
+            NoticeKind::Opened => Some("alert.opened"),
+            NoticeKind::Exceeded => Some("job.exceeded"),
+            NoticeKind::Reminder => Some("alert.reminder"),
+            NoticeKind::Resolved => Some("alert.resolved"),
+            NoticeKind::Acknowledged => None,
+        }
+    }
+
+    /// What tells receivers that two notices speak of one incident. It holds the alert's id or the run's, so that a
+    /// resolve that comes late cannot close a later incident.
     pub fn dedup_key(&self) -> String {
-        format!("medic-{}-{}", self.service.heartbeat_name, self.id)
+        match self.job() {
+            None => format!("medic-{}-{}", self.service.heartbeat_name, self.id),
+            Some(job) => format!("medic-{}-{}", self.service.heartbeat_name, job.run_id),
+        }
     }
 }

@@ -8,17 +8,20 @@ use crate::{Alert, AlertId, NoticeId, ServiceId, ServiceKey, TargetId, TargetKin
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoticeKind {
     Opened,
+    /// A run took too long; its alert is closed already.
+    Exceeded,
     Reminder,
     Acknowledged,
     Resolved,
 }
 
 impl NoticeKind {
-    pub const ALL: [Self; 4] = [Self::Opened, Self::Reminder, Self::Acknowledged, Self::Resolved];
+    pub const ALL: [Self; 5] = [Self::Opened, Self::Exceeded, Self::Reminder, Self::Acknowledged, Self::Resolved];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Opened => "opened",
+            Self::Exceeded => "exceeded",
             Self::Reminder => "reminder",
             Self::Acknowledged => "acknowledged",
             Self::Resolved => "resolved",
@@ -29,25 +32,15 @@ impl NoticeKind {
     pub const fn is_passing(self) -> bool {
         match self {
             Self::Reminder | Self::Acknowledged => true,
-            Self::Opened | Self::Resolved => false,
+            Self::Opened | Self::Exceeded | Self::Resolved => false,
         }
     }
 
     /// Whether it brings an alert up; the others only go to those who heard of it.
     pub const fn is_news(self) -> bool {
         match self {
-            Self::Opened | Self::Reminder => true,
+            Self::Opened | Self::Exceeded | Self::Reminder => true,
             Self::Acknowledged | Self::Resolved => false,
-        }
-    }
-
-    /// The event that webhooks are told.
-    pub const fn event_type(self) -> Option<&'static str> {
-        match self {
-            Self::Opened => Some("alert.opened"),
-            Self::Reminder => Some("alert.reminder"),
-            Self::Resolved => Some("alert.resolved"),
-            Self::Acknowledged => None,
         }
     }
 }
@@ -89,10 +82,10 @@ impl Receiver {
     pub const fn hears(&self, kind: NoticeKind) -> bool {
         match (self.kind(), kind) {
             (_, NoticeKind::Opened | NoticeKind::Resolved)
-            | (TargetKind::Slack | TargetKind::Webhook, NoticeKind::Reminder)
+            | (TargetKind::Slack | TargetKind::Webhook, NoticeKind::Exceeded | NoticeKind::Reminder)
             | (TargetKind::PagerDuty, NoticeKind::Acknowledged) => true,
             (TargetKind::Slack | TargetKind::Webhook, NoticeKind::Acknowledged)
-            | (TargetKind::PagerDuty, NoticeKind::Reminder) => false,
+            | (TargetKind::PagerDuty, NoticeKind::Exceeded | NoticeKind::Reminder) => false,
         }
     }
 }

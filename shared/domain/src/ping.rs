@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{History, Label, PingKeyId, Status};
+use crate::{History, Label, PingKeyId, SignalKind};
 
 /// What a ping says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +27,12 @@ impl PingKind {
         }
     }
 
-    /// The heartbeat that it is; none for a log, which changes nothing.
-    pub const fn status(self) -> Option<Status> {
+    /// What it says of its run; nothing for a log, which changes nothing.
+    pub const fn signal(self) -> Option<SignalKind> {
         match self {
-            Self::Start => Some(Status::Started),
-            Self::Success => Some(Status::Completed),
-            Self::Fail => Some(Status::Failed),
+            Self::Start => Some(SignalKind::Start),
+            Self::Success => Some(SignalKind::Complete),
+            Self::Fail => Some(SignalKind::Fail),
             Self::Log => None,
         }
     }

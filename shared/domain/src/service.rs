@@ -210,6 +210,14 @@ pub struct Outage {
     pub acknowledged: bool,
 }
 
+/// That the runs of a service must be looked at, since what decides on them has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunsLook {
+    pub at: DateTime<Utc>,
+    /// The list of open runs lags behind, so there are two looks.
+    pub last: bool,
+}
+
 /// How a service stands: what heartbeats and the sweep write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
@@ -228,6 +236,7 @@ pub struct Service {
     pub mute: Option<Mute>,
     /// When the last notice of this service was made; the next is later, whatever the clocks say.
     pub last_notice_at: Option<DateTime<Utc>>,
+    pub runs_look: Option<RunsLook>,
     /// When the row comes due in the index.
     pub due_at: Option<DateTime<Utc>>,
     /// Moves with each operator's change and each transition, not with heartbeats.
@@ -250,6 +259,7 @@ impl Service {
             outage: None,
             mute: None,
             last_notice_at: None,
+            runs_look: None,
             due_at: None,
             version: 1,
         };
@@ -304,7 +314,10 @@ impl Service {
 
     /// Applies an operator's change to how the service is watched.
     pub fn edit(&mut self, patch: &ServicePatch, now: DateTime<Utc>) {
-        let ServicePatch { rule, active, mute, down } = patch;
+        let ServicePatch { rule, active, mute, down, has_new_maximum } = patch;
+        if *has_new_maximum || active.is_some() || mute.is_some() {
+            self.runs_look = Some(RunsLook { at: now, last: false });
+        }
         if let Some(rule) = rule {
             let both_intervals = rule.expectation.interval().zip(self.rule.expectation.interval());
             // Another timetable says nothing of what was expected until now.
@@ -358,4 +371,6 @@ pub struct ServicePatch {
     pub active: Option<bool>,
     pub mute: Option<Option<Mute>>,
     pub down: Option<bool>,
+    /// Its runs may take another time now.
+    pub has_new_maximum: bool,
 }

@@ -45,6 +45,18 @@ pub fn minutes_of(interval: TimeDelta) -> f64 {
     millis / 60_000.0
 }
 
+/// A span for people, in hours, minutes and seconds; tenths below ten seconds.
+pub fn elapsed(span: TimeDelta) -> String {
+    let seconds = span.num_seconds().max(0);
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) if seconds < 10 => format!("{seconds}.{} s", span.subsec_millis().max(0) / 100),
+        (0, 0) => format!("{rest} s"),
+        (0, _) => format!("{minutes} min {rest} s"),
+        _ => format!("{hours} h {minutes} min {rest} s"),
+    }
+}
+
 /// Milliseconds since the Unix epoch: how the table keeps instants.
 pub fn to_millis(at: DateTime<Utc>) -> i64 {
     at.timestamp_millis()

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{AlertId, Expectation, Outage, Pending, Rule, Service};
+use crate::{AlertId, Expectation, Outage, Pending, Rule, RunsLook, Service};
 
 /// What should happen to a service now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Transition {
     Remind {
         intervals: u32,
     },
+    /// What decides on the service's runs has changed.
+    LookAtRuns,
     /// A mute has come to its end.
     Unmute,
     /// The alert is open, and nobody was told while it was muted.
@@ -60,6 +62,8 @@ pub struct Change {
 /// A service that is held in maintenance is looked at as often, so that an end that comes early delays it by less than a
 /// minute.
 const HELD_LOOK: TimeDelta = TimeDelta::seconds(45);
+/// How long the list of open runs may lag behind.
+const SECOND_LOOK: TimeDelta = TimeDelta::seconds(10);
 
 impl Service {
     /// What should happen at `now`.
@@ -72,6 +76,9 @@ impl Service {
 
     fn transition(&self, now: DateTime<Utc>) -> Option<Transition> {
         let outage = self.outage.as_ref();
+        if self.runs_look.is_some_and(|look| now >= look.at) {
+            return Some(Transition::LookAtRuns);
+        }
         if self.deleted || !self.active {
             return match outage {
                 Some(_) => Some(Transition::Close(Close::Unwatched)),
@@ -142,7 +149,8 @@ impl Service {
     pub fn timer(&self) -> Option<DateTime<Utc>> {
         let mute = self.mute.map(|mute| mute.until);
         let watch = self.active.then(|| self.outage.as_ref().map_or_else(|| self.overdue_at(), Outage::remind_at));
-        mute.into_iter().chain(watch).min()
+        let runs = self.runs_look.map(|look| look.at);
+        mute.into_iter().chain(watch).chain(runs).min()
     }
 
     /// The service while its alert may not open because of maintenance that lasts until `end`, where that is known. What
@@ -154,9 +162,9 @@ impl Service {
         if recovered && matches!(self.pending, Some(Pending::Said(_))) {
             self.pending = None;
         }
-        // Windows may be changed meanwhile, which moves no service's row.
-        let look = end.map_or(now + HELD_LOOK, |end| end.min(now + HELD_LOOK));
-        self.due_at = self.mute.map(|mute| mute.until).filter(|until| *until > now).into_iter().chain([look]).min();
+        let mute = self.mute.map(|mute| mute.until).filter(|until| *until > now);
+        let runs = self.runs_look.map(|look| look.at);
+        self.due_at = mute.into_iter().chain(runs).chain([held_look(end, now)]).min();
         self.version += 1;
         self
     }
@@ -188,7 +196,11 @@ impl Service {
         let mut notice_at = None;
         match transition {
             Transition::Open(_) | Transition::Remove => {}
-            Transition::Unmute => self.mute = None,
+            Transition::Unmute => self.unmute(now),
+            Transition::LookAtRuns => {
+                let again = self.runs_look.is_some_and(|look| !look.last) && self.active;
+                self.runs_look = again.then_some(RunsLook { at: now + SECOND_LOOK, last: true });
+            }
             Transition::TellOpen => {
                 if let Some(outage) = &mut self.outage {
                     outage.told = true;
@@ -213,9 +225,9 @@ impl Service {
                 }
                 self.pending = None;
                 match close {
-                    Close::Recovered => self.mute = None,
+                    Close::Recovered => self.unmute(now),
                     Close::SetUp => {
-                        self.mute = None;
+                        self.unmute(now);
                         self.counts_from = now;
                     }
                     Close::Unwatched => {}
@@ -225,11 +237,27 @@ impl Service {
         self.changed(notice_at)
     }
 
+    /// Ends a mute, of which runs that are stale must be told.
+    fn unmute(&mut self, now: DateTime<Utc>) {
+        if self.mute.take().is_some_and(|mute| now < mute.until) {
+            self.runs_look = Some(RunsLook { at: now, last: false });
+        }
+    }
+
     fn changed(mut self, notice_at: Option<DateTime<Utc>>) -> Change {
         self.version += 1;
-        self.due_at = self.timer();
+        // A deleted one stays due until it is removed.
+        if !self.deleted {
+            self.due_at = self.timer();
+        }
         Change { service: self, notice_at }
     }
+}
+
+/// When to look again at what maintenance holds that lasts until `end`: windows may be changed meanwhile, which moves no
+/// row.
+pub(crate) fn held_look(end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> DateTime<Utc> {
+    end.map_or(now + HELD_LOOK, |end| end.min(now + HELD_LOOK))
 }
 
 impl Outage {

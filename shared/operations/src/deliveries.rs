@@ -26,7 +26,7 @@ impl Medic {
         webhooks: Vec<Webhook>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Delivery>, Error> {
-        let Some(event_type) = kind.event_type() else { return Ok(Vec::new()) };
+        let Some(event_type) = alert.event_type(kind) else { return Ok(Vec::new()) };
         let data = if webhooks.is_empty() { String::new() } else { event_data(alert).to_string() };
         let delivery = |webhook: Webhook| {
             Ok(Delivery {
@@ -298,7 +298,7 @@ impl Medic {
 /// What an event says of its alert.
 pub(crate) fn event_data(alert: &Alert) -> Value {
     let service = &alert.service;
-    json!({
+    let mut data = json!({
         "alert_id": alert.id.get(),
         "alert_name": alert.name(),
         "alert_cycle": alert.cycle,
@@ -313,5 +313,9 @@ pub(crate) fn event_data(alert: &Alert) -> Value {
         "team": service.team,
         "priority": service.priority.as_str(),
         "runbook": service.runbook,
-    })
+    });
+    if let Some(job) = alert.job() {
+        data["run_id"] = job.run_id.as_str().into();
+    }
+    data
 }

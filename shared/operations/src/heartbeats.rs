@@ -108,7 +108,7 @@ impl Medic {
         self.table.ping_body(service, id, now).await?.ok_or_else(not_found)
     }
 
-    async fn resolve(&self, service: &Named, remembered: bool) -> Result<ServiceId, Error> {
+    pub(crate) async fn resolve(&self, service: &Named, remembered: bool) -> Result<ServiceId, Error> {
         let name = match service {
             Named::Id(id) => return Ok(*id),
             Named::Name(name) => name,

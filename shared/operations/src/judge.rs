@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertCopy, AlertId, Close, Decision, Expectation, Notice, NoticeKind, Opening, Outcome, Pending, Profile,
-    Rule, Service, ServiceId, Timetable, Transition,
+    Alert, AlertCopy, AlertId, AlertKind, Close, Decision, Expectation, Notice, NoticeKind, Opening, Outcome, Pending,
+    Profile, Rule, Service, ServiceId, Timetable, Transition,
 };
 use outbound::Wake;
 use store::{Commit, Lane, Watched, Writes};
@@ -32,6 +32,12 @@ impl Medic {
                 Decision::Act(Transition::Remove) => {
                     self.table.remove_service(id, now).await?;
                     return Ok(None);
+                }
+                Decision::Act(transition @ Transition::LookAtRuns) => {
+                    self.look_at_runs(id, now).await?;
+                    let looked = seen.service.clone().apply(transition, now).service;
+                    // Refused, it is looked at again.
+                    let _looked: Commit = self.table.save_heard(&seen, &looked).await?;
                 }
                 Decision::Act(Transition::Open(opening)) => {
                     let Some(end) = self.held_until(id, now).await? else {
@@ -193,7 +199,11 @@ const fn kind(transition: Transition) -> NoticeKind {
     match transition {
         Transition::Close(_) => NoticeKind::Resolved,
         Transition::Remind { .. } => NoticeKind::Reminder,
-        Transition::Open(_) | Transition::TellOpen | Transition::Unmute | Transition::Remove => NoticeKind::Opened,
+        Transition::Open(_)
+        | Transition::TellOpen
+        | Transition::Unmute
+        | Transition::LookAtRuns
+        | Transition::Remove => NoticeKind::Opened,
     }
 }
 
@@ -209,6 +219,7 @@ fn new_alert(id: AlertId, service: &Service, profile: &Profile, opening: Opening
         id,
         service_id: service.id,
         service: AlertCopy::of(profile),
+        kind: AlertKind::Heartbeat,
         cycle: 1,
         reason,
         created_at: now,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::ServiceId;
+use domain::{HeartbeatName, ServiceId};
 use outbound::{Guard, Outgoing, PagerDuty, Slack, Wake, Wakes};
 use store::Table;
 
@@ -113,6 +113,7 @@ impl Medic {
 pub(crate) struct Names {
     by_name: Mutex<HashMap<String, ServiceId>>,
     thresholds: Mutex<HashMap<ServiceId, u32>>,
+    by_id: Mutex<HashMap<ServiceId, HeartbeatName>>,
 }
 
 /// Past this many, a map starts anew: some 10 MB.
@@ -129,6 +130,15 @@ impl Names {
 
     pub(crate) fn forget(&self, folded: &str) {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner).remove(folded);
+    }
+
+    /// A service's name, which never changes.
+    pub(crate) fn name(&self, id: ServiceId) -> Option<HeartbeatName> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    pub(crate) fn remember_name(&self, id: ServiceId, name: HeartbeatName) {
+        insert_bounded(&self.by_id, id, name);
     }
 
     pub(crate) fn threshold(&self, id: ServiceId) -> u32 {

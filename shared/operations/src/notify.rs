@@ -294,7 +294,7 @@ impl Medic {
                 match destination {
                     Some(Destination::Webhook(endpoint)) => {
                         let id = notices.first().map(|notice| notice.id.to_string()).unwrap_or_default();
-                        let event = (kind.event_type().unwrap_or_default(), event_data(alert));
+                        let event = (alert.event_type(kind).unwrap_or_default(), event_data(alert));
                         Ok(self.post_to(&endpoint, &id, event, alert.created_at, now).await)
                     }
                     // Its kind may have been changed.
@@ -457,7 +457,7 @@ impl Medic {
             let seen = self.table.notice(notice.owner(), notice.id).await?;
             if seen.is_some_and(|seen| is_unanswered(&seen, &failed.receiver)) {
                 return match notice.owner() {
-                    NoticeOwner::Alert(id) if !self.table.alert(id).await?.is_some_and(|alert| alert.is_open()) => {
+                    NoticeOwner::Alert(id) if !self.table.alert(id).await?.is_some_and(|alert| alert.is_news()) => {
                         Ok(false)
                     }
                     // Others kept writing to the notice or to the alert.

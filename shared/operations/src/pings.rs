@@ -1,10 +1,13 @@
 //! Takes pings: heartbeats as clients of Healthchecks send them.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Entry, Expectation, HeartbeatName, Label, NotificationMode, PingKind, Priority, Profile, Rule, Status};
+use domain::{
+    Entry, Expectation, HeartbeatId, HeartbeatName, NotificationMode, PingKind, Priority, Profile, Rule, RunId,
+    ServiceId, SignalKind,
+};
 use store::Heartbeat;
 
-use crate::{Error, Medic, Named, Registered, Registration, Report, TeamChoice};
+use crate::{Error, Medic, Named, Registered, Registration, Report, Signal, TeamChoice};
 
 /// One ping as it was sent.
 #[derive(Debug, Clone)]
@@ -12,7 +15,7 @@ pub struct Ping {
     pub slug: HeartbeatName,
     pub kind: PingKind,
     /// The run that it belongs to.
-    pub run_id: Option<Label>,
+    pub run_id: Option<RunId>,
     /// Whether a service that is not there is registered.
     pub create: bool,
     /// What came with it, already cut.
@@ -30,6 +33,9 @@ pub enum Pinged {
 /// How often a service reports that a ping registers, and how late it may be.
 const INTERVAL: TimeDelta = TimeDelta::days(1);
 const GRACE: TimeDelta = TimeDelta::hours(1);
+
+/// More than a run has, logs among them, before its repetition looks no further.
+const SIGNALS_OF_A_RUN: usize = 100;
 
 impl Medic {
     /// Takes a ping. That of a service that is not watched is acknowledged, and nothing is kept of it.
@@ -52,27 +58,59 @@ impl Medic {
         Ok(pinged)
     }
 
+    /// What a ping leaves among its service's heartbeats.
     async fn take(&self, ping: &Ping, now: DateTime<Utc>) -> Result<Heartbeat, Error> {
-        let named = Named::Name(ping.slug.clone());
-        match ping.kind.status() {
-            Some(status) => self.take_heartbeat(ping, named, status, now).await,
-            None => self.keep_log(&named, ping.run_id.as_ref(), now).await,
-        }
+        let Ping { slug, kind, run_id, .. } = ping;
+        let service = Named::Name(slug.clone());
+        let Some(kind) = kind.signal() else {
+            return self.keep_log(&service, run_id.as_ref(), now).await;
+        };
+        let run = match run_id {
+            Some(run) => Some(run.clone()),
+            None if kind.is_end() => {
+                let service_id = self.active_service(&service).await?;
+                self.newest_open_run(service_id, now).await?
+            }
+            // A run that nobody named.
+            None => Some(RunId::parse(self.heartbeat_ids.next(now)?.to_string())?),
+        };
+        let Some(run) = run else {
+            let report = Report { service, status: kind.status(), run_id: None, idempotency_key: None };
+            return self.report_and_keep(report, now).await;
+        };
+        let signal = Signal { service, kind, run: Some(run.clone()), idempotency_key: None };
+        let taken = self.signal(signal, now).await?;
+        let id = match taken.heartbeat {
+            Some(id) => Some(id),
+            None => self.heartbeat_of(taken.service_id, &run, kind, now).await?,
+        };
+        let id = id.map_or_else(|| self.heartbeat_ids.next(now), Ok)?;
+        let (service_id, at) = (taken.service_id, id.time());
+        Ok(Heartbeat {
+            id,
+            service_id,
+            at,
+            status: Entry::Said(kind.status()),
+            run_id: Some(run.to_string()),
+            expires_at: at + self.settings.heartbeat_retention,
+        })
     }
 
-    async fn take_heartbeat(
+    /// The heartbeat that a signal was when it came first.
+    async fn heartbeat_of(
         &self,
-        ping: &Ping,
-        service: Named,
-        status: Status,
+        service: ServiceId,
+        run: &RunId,
+        kind: SignalKind,
         now: DateTime<Utc>,
-    ) -> Result<Heartbeat, Error> {
-        let report = Report { service, status, run_id: ping.run_id.clone(), idempotency_key: None };
-        self.report_and_keep(report, now).await
+    ) -> Result<Option<HeartbeatId>, Error> {
+        let page = self.table.heartbeats(service, Some(run.as_str()), None, SIGNALS_OF_A_RUN, now).await?;
+        let said = Entry::Said(kind.status());
+        Ok(page.items.iter().find(|heartbeat| heartbeat.status == said).map(|heartbeat| heartbeat.id))
     }
 
     /// Keeps a note among a service's heartbeats, which changes nothing else.
-    async fn keep_log(&self, service: &Named, run_id: Option<&Label>, now: DateTime<Utc>) -> Result<Heartbeat, Error> {
+    async fn keep_log(&self, service: &Named, run_id: Option<&RunId>, now: DateTime<Utc>) -> Result<Heartbeat, Error> {
         let service_id = self.active_service(service).await?;
         let id = self.heartbeat_ids.next(now)?;
         let at = id.time();

@@ -234,6 +234,7 @@ impl Changes {
             active: active.filter(|active| *active != service.active),
             mute: mute(service.mute, *muted, *muted_until, now)?,
             down: *down,
+            has_new_maximum: max_duration_ms.is_some_and(|max| max != profile.max_duration_ms),
         };
         if patch != ServicePatch::default() {
             service.edit(&patch, now);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{NoticeId, NoticeOwner, to_millis};
+use domain::{NoticeId, NoticeOwner, RunId, ServiceId, to_millis};
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use outbound::Wake;
@@ -120,6 +120,7 @@ impl Medic {
     async fn handle_kind(&self, key: &Key, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
         match key.row_kind() {
             Some(RowKind::Service(id)) => self.judge(id, now).await,
+            Some(RowKind::Run(service, id)) => self.judge_run(service, &id, now).await,
             Some(RowKind::Notice(owner, id)) => self.hand_over_again(owner, id, now).await,
             Some(RowKind::Window(id)) => self.look_at_window(id, now).await,
             Some(RowKind::Delivery(webhook, id)) => self.hand_over_delivery_again(webhook, id, now).await,
@@ -163,12 +164,21 @@ impl Medic {
         }
     }
 
-    /// Brings the number of open alerts in the table up to date, and answers all that is counted there.
-    pub async fn refresh_stats(&self) -> Result<Stats, Error> {
-        let (stats, open) = futures::try_join!(self.table.stats(), self.table.count_open_alerts())?;
-        if stats.alerts_active != open {
-            self.table.save_open_alerts(open).await?;
+    /// Sends a wake-up for a run's timer, if the next tick would be late for it.
+    pub(crate) async fn aim_at_run(&self, service: ServiceId, id: &RunId, due_at: DateTime<Utc>, now: DateTime<Utc>) {
+        if due_at - now <= LOOK_AHEAD {
+            let row = DueRow { key: Key::run(service, id), due_at };
+            self.aim_at(row.shard(), &[row], now).await;
         }
-        Ok(Stats { alerts_active: open, ..stats })
+    }
+
+    /// Brings the number of open alerts and of stale jobs in the table up to date, and answers all that is counted there.
+    pub async fn refresh_stats(&self) -> Result<Stats, Error> {
+        let (stats, open, stale) =
+            futures::try_join!(self.table.stats(), self.table.count_open_alerts(), self.table.count_stale_runs())?;
+        if (stats.alerts_active, stats.stale_jobs_current) != (open, stale) {
+            self.table.save_open_alerts(open, stale).await?;
+        }
+        Ok(Stats { alerts_active: open, stale_jobs_current: stale, ..stats })
     }
 }

@@ -63,7 +63,7 @@ impl PagerDuty {
 fn event(routing_key: &str, kind: NoticeKind, alert: &Alert, base_url: Option<&str>) -> Value {
     let dedup_key = alert.dedup_key();
     let action = match kind {
-        NoticeKind::Opened | NoticeKind::Reminder => "trigger",
+        NoticeKind::Opened | NoticeKind::Exceeded | NoticeKind::Reminder => "trigger",
         NoticeKind::Acknowledged => "acknowledge",
         NoticeKind::Resolved => "resolve",
     };
@@ -99,7 +99,7 @@ fn payload(alert: &Alert) -> Value {
         "timestamp": domain::format_time(alert.created_at),
         "component": service.service_name,
         "group": service.team,
-        "class": "heartbeat",
+        "class": if alert.job().is_some() { "job" } else { "heartbeat" },
         "custom_details": {
             "alert_id": alert.id.get(),
             "heartbeat_name": service.heartbeat_name,

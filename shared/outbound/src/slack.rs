@@ -1,7 +1,7 @@
 //! Slack: what a notice says there, and `chat.postMessage`.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Alert, Announcement, Notice, NoticeKind, Stage, Subject};
+use chrono::{DateTime, Utc};
+use domain::{Alert, Announcement, JobAlert, Notice, NoticeKind, Stage, Subject, elapsed};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -104,26 +104,34 @@ impl Slack {
 
 fn alert_line(kind: NoticeKind, alert: &Alert, at: DateTime<Utc>) -> String {
     let service = &alert.service;
-    match kind {
-        NoticeKind::Opened => {
+    match (kind, alert.job()) {
+        (NoticeKind::Opened | NoticeKind::Exceeded | NoticeKind::Reminder, Some(_)) => {
+            format!(":hourglass: [{}] {} {}: {}", service.priority, alert.title(), service.heartbeat_name, alert.reason)
+        }
+        (NoticeKind::Resolved, Some(JobAlert { run_id, started_at, .. })) => format!(
+            ":white_check_mark: {} has recovered: run {run_id} ended after {}",
+            service.heartbeat_name,
+            elapsed(alert.closed_at.unwrap_or(at) - *started_at)
+        ),
+        (NoticeKind::Opened | NoticeKind::Exceeded, None) => {
             format!(":rotating_light: [{}] {} is down: {}", service.priority, service.heartbeat_name, alert.reason)
         }
-        NoticeKind::Reminder => format!(
+        (NoticeKind::Reminder, None) => format!(
             ":bell: [{}] {} is still down after {} (reminder {})",
             service.priority,
             service.heartbeat_name,
-            duration(at - alert.created_at),
+            elapsed(at - alert.created_at),
             alert.cycle.saturating_sub(1),
         ),
-        NoticeKind::Acknowledged => format!(
+        (NoticeKind::Acknowledged, _) => format!(
             ":eyes: {} was acknowledged by {}",
             service.heartbeat_name,
             alert.acknowledged_by.as_deref().unwrap_or("somebody")
         ),
-        NoticeKind::Resolved => format!(
+        (NoticeKind::Resolved, None) => format!(
             ":white_check_mark: {} has recovered after {}",
             service.heartbeat_name,
-            duration(alert.closed_at.unwrap_or(at) - alert.created_at)
+            elapsed(alert.closed_at.unwrap_or(at) - alert.created_at)
         ),
     }
 }
@@ -155,17 +163,15 @@ fn text(notices: &[Notice]) -> String {
 
 /// A line for each sort of news: how many there are, and the first names of them.
 fn summary(notices: &[Notice]) -> Vec<String> {
-    let sorts: [(&str, &str, Option<NoticeKind>); 4] = [
-        (":rotating_light:", "services are down", Some(NoticeKind::Opened)),
-        (":bell:", "services are still down", Some(NoticeKind::Reminder)),
-        (":white_check_mark:", "services have recovered", Some(NoticeKind::Resolved)),
-        (":information_source:", "other notices", None),
+    let sorts = [
+        (":rotating_light:", "services are down"),
+        (":bell:", "services are still down"),
+        (":white_check_mark:", "services have recovered"),
+        (":hourglass:", "jobs took too long"),
+        (":information_source:", "other notices"),
     ];
-    let line = |(mark, what, kind): (&str, &str, Option<NoticeKind>)| {
-        let is_such = |notice: &&Notice| match notice.alert() {
-            Some((NoticeKind::Acknowledged, _)) | None => kind.is_none(),
-            Some((known, _)) => Some(known) == kind,
-        };
+    let line = |(mark, what): (&str, &str)| {
+        let is_such = |notice: &&Notice| mark_of(notice) == mark;
         let such: Vec<_> = notices.iter().filter(is_such).collect();
         let names: Vec<_> = such
             .iter()
@@ -179,6 +185,19 @@ fn summary(notices: &[Notice]) -> Vec<String> {
         (!such.is_empty()).then(|| format!("{mark} {} {what}{colon}{}{more}", such.len(), names.join(", ")))
     };
     sorts.into_iter().filter_map(line).collect()
+}
+
+/// Which sort of news a notice is, by the mark of its line.
+fn mark_of(notice: &Notice) -> &'static str {
+    let Some((kind, alert)) = notice.alert() else { return ":information_source:" };
+    match kind {
+        NoticeKind::Exceeded => ":hourglass:",
+        NoticeKind::Opened if alert.job().is_some() => ":hourglass:",
+        NoticeKind::Opened => ":rotating_light:",
+        NoticeKind::Reminder => ":bell:",
+        NoticeKind::Resolved => ":white_check_mark:",
+        NoticeKind::Acknowledged => ":information_source:",
+    }
 }
 
 /// Notices that are told one by one in a message; of more, their number is.
@@ -253,16 +272,4 @@ fn escape(text: &str) -> String {
 /// An instant that Slack shows in the reader's own zone.
 fn slack_time(at: DateTime<Utc>) -> String {
     format!("<!date^{}^{{date_short_pretty}} {{time_secs}}|{}>", at.timestamp(), domain::format_time(at))
-}
-
-/// Hours, minutes and seconds; tenths below ten seconds.
-fn duration(span: TimeDelta) -> String {
-    let seconds = span.num_seconds().max(0);
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) if seconds < 10 => format!("{seconds}.{} s", span.subsec_millis().max(0) / 100),
-        (0, 0) => format!("{rest} s"),
-        (0, _) => format!("{minutes} min {rest} s"),
-        _ => format!("{hours} h {minutes} min {rest} s"),
-    }
 }

@@ -1,6 +1,6 @@
 //! Alerts: one item each, in a collection of the open or of the closed ones.
 
-use domain::{Alert, AlertCopy, AlertId, ServiceId, from_millis, to_millis};
+use domain::{Alert, AlertCopy, AlertId, AlertKind, JobAlert, JobProblem, RunId, ServiceId, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Diff, Item, corrupt, number};
@@ -26,6 +26,13 @@ pub(crate) struct AlertItem {
     priority: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     runbook: Option<String>,
+    /// `exceeded` or `stale`, of a run's alert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    job: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run_started_at: Option<i64>,
     cycle: u32,
     reason: String,
     created_at: i64,
@@ -45,6 +52,7 @@ impl AlertItem {
             id: _,
             service_id,
             service,
+            kind: _,
             cycle,
             reason,
             created_at,
@@ -61,6 +69,9 @@ impl AlertItem {
             team: team.clone(),
             priority: priority.as_str().to_owned(),
             runbook: runbook.clone(),
+            job: alert.job().map(|job| job.problem.as_str().to_owned()),
+            run_id: alert.job().map(|job| job.run_id.to_string()),
+            run_started_at: alert.job().map(|job| to_millis(job.started_at)),
             cycle: *cycle,
             reason: reason.clone(),
             created_at: to_millis(*created_at),
@@ -79,6 +90,9 @@ impl AlertItem {
             team,
             priority,
             runbook,
+            job,
+            run_id,
+            run_started_at,
             cycle,
             reason,
             created_at,
@@ -88,10 +102,20 @@ impl AlertItem {
             passed_on,
         } = self;
         let service = AlertCopy { heartbeat_name, service_name, team, priority: priority.parse()?, runbook };
+        let problem = job.and_then(|job| JobProblem::ALL.into_iter().find(|problem| problem.as_str() == job));
+        let kind = match (problem, run_id) {
+            (Some(problem), Some(run_id)) => AlertKind::Job(JobAlert {
+                problem,
+                run_id: RunId::parse(run_id)?,
+                started_at: from_millis(run_started_at.unwrap_or(created_at)),
+            }),
+            (Some(_), None) | (None, _) => AlertKind::Heartbeat,
+        };
         Ok(Alert {
             id,
             service_id: ServiceId::new(service_id),
             service,
+            kind,
             cycle,
             reason,
             created_at: from_millis(created_at),
@@ -184,14 +208,17 @@ impl Writes {
         self.table_update(table, &key, diff, "passed_on = :passed_on", [(":passed_on", number(old.passed_on))])
     }
 
-    /// Counts that the news of an alert, which must be open, goes on to a next target.
+    /// Counts that the news of an alert goes on to a next target. It must be open, unless it closed as it opened.
     pub(crate) fn pass_on_alert(&mut self, table: &Table, id: AlertId) -> Result<(), Error> {
         let diff = Diff {
             expression: "ADD passed_on :one".to_owned(),
-            values: Item::from([(":one".to_owned(), number(1))]),
+            values: Item::from([
+                (":one".to_owned(), number(1)),
+                (":exceeded".to_owned(), item::text(JobProblem::Exceeded.as_str())),
+            ]),
             ..Diff::default()
         };
-        let is_open = "attribute_exists(pk) AND attribute_not_exists(closed_at)";
+        let is_open = "attribute_exists(pk) AND (attribute_not_exists(closed_at) OR job = :exceeded)";
         self.table_update(table, &Key::alert(id), diff, is_open, [])
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     AlertId, ApiKeyId, DeliveryId, HeartbeatId, HeartbeatName, KeyId, NoticeId, NoticeOwner, PingKeyId, Receiver,
-    RequestClass, ScheduleId, ServiceId, TargetId, TargetKind, TeamId, WebhookId, WindowId,
+    RequestClass, RunId, ScheduleId, ServiceId, TargetId, TargetKind, TeamId, WebhookId, WindowId,
 };
 use sha2::{Digest, Sha256};
 
@@ -38,9 +38,10 @@ impl fmt::Display for Key {
 }
 
 /// The rows that can come due, told apart by their keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowKind {
     Service(ServiceId),
+    Run(ServiceId, RunId),
     Notice(NoticeOwner, NoticeId),
     Window(WindowId),
     Delivery(WebhookId, DeliveryId),
@@ -73,6 +74,11 @@ impl Key {
     /// What came with a ping, beside its heartbeat.
     pub(crate) fn ping_body(service: ServiceId, id: HeartbeatId) -> Self {
         Self::new(heartbeats_pk(service), format!("ping-body#{id}"))
+    }
+
+    /// What the signals of a run and the sweep write of it.
+    pub fn run(service: ServiceId, id: &RunId) -> Self {
+        Self::new(format!("run#{service}"), id.as_str())
     }
 
     pub(crate) fn alert(id: AlertId) -> Self {
@@ -195,6 +201,7 @@ impl Key {
         let notice = |owner| Some(RowKind::Notice(owner, self.sk.strip_prefix(NOTICE_PREFIX)?.parse().ok()?));
         match (entity, self.sk.as_str()) {
             ("service", "state") => Some(RowKind::Service(id.parse().ok()?)),
+            ("run", sk) => Some(RowKind::Run(id.parse().ok()?, RunId::parse(sk).ok()?)),
             ("alert", _) => notice(NoticeOwner::Alert(id.parse().ok()?)),
             ("announcement", _) => notice(NoticeOwner::Window(id.parse().ok()?)),
             ("window", sk) => Some(RowKind::Window(id_in(sk)?)),
@@ -338,6 +345,14 @@ pub(crate) enum Collection<'a> {
     /// Webhooks of one service, or those of every service.
     WebhooksFor(Option<ServiceId>),
     Deliveries,
+    /// Runs that go on and whose service has heard of no delay.
+    OpenRuns(ServiceId),
+    /// Runs of every service whose stale alert is open, by service.
+    StaleRuns,
+    /// Runs that count in statistics.
+    CompletedRuns(ServiceId),
+    /// Failed runs, and those of which only the end is known.
+    OtherRuns(ServiceId),
 }
 
 impl Collection<'_> {
@@ -352,6 +367,10 @@ impl Collection<'_> {
             Self::WebhooksFor(None) => "webhook#all".to_owned(),
             Self::WebhooksFor(Some(service)) => format!("webhook#{service}"),
             Self::Deliveries => "delivery".to_owned(),
+            Self::OpenRuns(service) => format!("run#open#{service}"),
+            Self::StaleRuns => "run#stale".to_owned(),
+            Self::CompletedRuns(service) => format!("run#completed#{service}"),
+            Self::OtherRuns(service) => format!("run#other#{service}"),
         }
     }
 
@@ -401,6 +420,7 @@ mod tests {
             ("heartbeat", Key::heartbeat(service, heartbeat)),
             ("idempotency key", Key::repeat(service, "8f14e45f")),
             ("body of a ping", Key::ping_body(service, heartbeat)),
+            ("run", Key::run(service, &RunId::parse("2026-01-31T08").unwrap())),
             ("alert", Key::alert(alert)),
             ("notice", Key::notice(NoticeOwner::Alert(alert), notice)),
             ("announcement", Key::notice(NoticeOwner::Window(WindowId::new(5)), notice)),

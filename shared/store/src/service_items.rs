@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use domain::{
     AlertId, Expectation, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile, Pulse,
-    Rule, ScheduleId, Service, ServiceId, Stamp, Status, TeamId, Timetable, from_millis, to_millis,
+    Rule, RunsLook, ScheduleId, Service, ServiceId, Stamp, Status, TeamId, Timetable, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,10 @@ pub(crate) struct StateItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_notice_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    runs_look_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    runs_look_last: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     outage: Option<OutageItem>,
     #[serde(default, skip_serializing)]
     due_at: Option<i64>,
@@ -78,6 +82,8 @@ impl StateItem {
             muted_since,
             muted_until,
             last_notice_at,
+            runs_look_at,
+            runs_look_last,
             outage,
             due_at,
         } = self;
@@ -100,6 +106,7 @@ impl StateItem {
                 .zip(muted_until)
                 .map(|(since, until)| Mute { since: from_millis(since), until: from_millis(until) }),
             last_notice_at: last_notice_at.map(from_millis),
+            runs_look: runs_look_at.map(|at| RunsLook { at: from_millis(at), last: runs_look_last }),
             due_at: due_at.map(from_millis),
             version,
         })
@@ -177,6 +184,7 @@ pub(crate) fn state_attributes(service: &Service) -> Result<Item, Error> {
         outage,
         mute,
         last_notice_at,
+        runs_look,
         due_at,
         version,
     } = service;
@@ -201,6 +209,8 @@ pub(crate) fn state_attributes(service: &Service) -> Result<Item, Error> {
         muted_since: mute.map(|mute| to_millis(mute.since)),
         muted_until: mute.map(|mute| to_millis(mute.until)),
         last_notice_at: last_notice_at.map(to_millis),
+        runs_look_at: runs_look.map(|look| to_millis(look.at)),
+        runs_look_last: runs_look.is_some_and(|look| look.last),
         outage: outage.as_ref().map(OutageItem::of),
         due_at: None,
     };
@@ -339,6 +349,7 @@ mod tests {
         service.pending = Some(Pending::SwitchedOff);
         service.mute = Some(Mute { since: far, until: far });
         service.last_notice_at = Some(far);
+        service.runs_look = Some(RunsLook { at: far, last: true });
         (service.heard, service.version, service.deleted) = (u64::MAX, u64::MAX, true);
         service.outage = Some(Outage {
             alert_id: AlertId::new(most),

@@ -249,7 +249,7 @@ impl Writes {
 }
 
 impl Watched {
-    fn read(item: Item) -> Result<Self, Error> {
+    pub(crate) fn read(item: Item) -> Result<Self, Error> {
         let key = Key::of(&item);
         let id = key.as_ref().and_then(|key| service_id_of(&key.pk));
         let id = id.ok_or_else(|| corrupt(key.as_ref(), "not a service's key"))?;

@@ -28,12 +28,13 @@ impl Table {
         self.count(&Collection::OpenAlerts).await
     }
 
-    pub async fn save_open_alerts(&self, count: i64) -> Result<(), Error> {
+    pub async fn save_open_alerts(&self, count: i64, stale_jobs: i64) -> Result<(), Error> {
         self.client
             .update_item()
             .table_name(&self.name)
             .set_key(Some(Key::stats().attributes()))
-            .update_expression("SET alerts_active = :n")
+            .update_expression("SET alerts_active = :n, stale_jobs_current = :s")
+            .expression_attribute_values(":s", number(stale_jobs))
             .expression_attribute_values(":n", number(count))
             .send()
             .await?;

@@ -69,18 +69,19 @@ impl Table {
     pub(crate) async fn get_many(&self, keys: Vec<Key>) -> Result<Vec<Item>, Error> {
         let batches: Vec<Vec<Key>> = keys.chunks(BATCH).map(<[Key]>::to_vec).collect();
         let found: Vec<Vec<Item>> =
-            stream::iter(batches).map(|batch| self.get_batch(batch)).buffer_unordered(8).try_collect().await?;
+            stream::iter(batches).map(|batch| self.get_batch(batch, true)).buffer_unordered(8).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    async fn get_batch(&self, keys: Vec<Key>) -> Result<Vec<Item>, Error> {
+    /// Reads at most a batch of items, in no order.
+    pub(crate) async fn get_batch(&self, keys: Vec<Key>, consistent: bool) -> Result<Vec<Item>, Error> {
         let mut found = Vec::with_capacity(keys.len());
         let mut wanted: Vec<Item> = keys.iter().map(Key::attributes).collect();
         let mut empty_answers = 0;
         while !wanted.is_empty() {
             let request = KeysAndAttributes::builder()
                 .set_keys(Some(wanted))
-                .consistent_read(true)
+                .consistent_read(consistent)
                 .build()
                 .map_err(|source| Error::Refused(Box::new(source)))?;
             let answer = self.client.batch_get_item().request_items(&self.name, request).send().await?;
@@ -336,6 +337,26 @@ impl Writes {
         Ok(())
     }
 
+    /// Puts an item if `condition` holds (its values are in `values`).
+    pub(crate) fn table_put_seen(
+        &mut self,
+        table: &Table,
+        item: Item,
+        condition: &str,
+        values: impl IntoIterator<Item = (&'static str, AttributeValue)>,
+    ) -> Result<(), Error> {
+        let values: Item = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let put = Put::builder()
+            .table_name(&table.name)
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(values))
+            .build()
+            .map_err(|source| Error::Refused(Box::new(source)))?;
+        self.0.push(TransactWriteItem::builder().put(put).build());
+        Ok(())
+    }
+
     pub(crate) fn table_delete(&mut self, table: &Table, key: &Key, condition: &str) -> Result<(), Error> {
         self.table_delete_seen(table, key, condition, [])
     }
@@ -362,10 +383,23 @@ impl Writes {
 
     /// Makes the other writes only if `condition` holds for an item.
     pub(crate) fn table_check(&mut self, table: &Table, key: &Key, condition: &str) -> Result<(), Error> {
+        self.table_check_seen(table, key, condition, [])
+    }
+
+    /// Makes the other writes only if `condition` holds for an item (its values are in `values`).
+    pub(crate) fn table_check_seen(
+        &mut self,
+        table: &Table,
+        key: &Key,
+        condition: &str,
+        values: impl IntoIterator<Item = (&'static str, AttributeValue)>,
+    ) -> Result<(), Error> {
+        let values: Item = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let check = ConditionCheck::builder()
             .table_name(&table.name)
             .set_key(Some(key.attributes()))
             .condition_expression(condition)
+            .set_expression_attribute_values(Some(values).filter(|values| !values.is_empty()))
             .build()
             .map_err(|source| Error::Refused(Box::new(source)))?;
         self.0.push(TransactWriteItem::builder().condition_check(check).build());

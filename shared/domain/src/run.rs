@@ -1,0 +1,267 @@
+//! A run of a job: what its signals say of it, in whatever order and however often they come. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::{AlertId, Invalid, Label, ServiceId, Status};
+
+/// The name that a client gives to one run of a job; unique within its service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RunId(Label);
+
+impl RunId {
+    pub const MAX_CHARS: usize = 128;
+
+    pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
+        Label::parse("run_id", text, Self::MAX_CHARS).map(Self)
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    pub fn into_label(self) -> Label {
+        self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a job says of its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SignalKind {
+    Start,
+    Complete,
+    Fail,
+}
+
+impl SignalKind {
+    /// The heartbeat that the signal also is.
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Start => Status::Started,
+            Self::Complete => Status::Completed,
+            Self::Fail => Status::Failed,
+        }
+    }
+
+    pub const fn is_end(self) -> bool {
+        match self {
+            Self::Start => false,
+            Self::Complete | Self::Fail => true,
+        }
+    }
+}
+
+/// How a run stands, as users see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunStatus {
+    Started,
+    /// It has not ended by its maximum, and that was told or would have been.
+    StaleAlerted,
+    Completed,
+    Failed,
+}
+
+impl RunStatus {
+    pub const ALL: [Self; 4] = [Self::Started, Self::StaleAlerted, Self::Completed, Self::Failed];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "STARTED",
+            Self::StaleAlerted => "STALE_ALERTED",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+impl FromStr for RunStatus {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| Invalid::new("status", "must be one of STARTED, STALE_ALERTED, COMPLETED, FAILED"))
+    }
+}
+
+/// How a run ended. Of two ends the earlier one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunEnd {
+    pub at: DateTime<Utc>,
+    pub failed: bool,
+}
+
+/// That a run ended over the maximum of its service, as that was then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overrun {
+    pub max_duration_ms: u64,
+    /// Nothing is to be told of it any more.
+    pub settled: bool,
+}
+
+/// The one alert of a run that did not end in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stale {
+    pub alert_id: AlertId,
+    /// Whether anybody was told. That of a muted service opens untold.
+    pub told: bool,
+    pub closed: bool,
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub service_id: ServiceId,
+    pub id: RunId,
+    /// The first start; never after the end.
+    pub started_at: Option<DateTime<Utc>>,
+    pub end: Option<RunEnd>,
+    pub overrun: Option<Overrun>,
+    pub stale: Option<Stale>,
+    /// Its service was switched off meanwhile: nothing is told of it.
+    pub let_go: bool,
+    /// When the last notice of this run was made; the next is later.
+    pub last_notice_at: Option<DateTime<Utc>>,
+    /// When the row comes due in the index.
+    pub due_at: Option<DateTime<Utc>>,
+    /// Moves with each change; 0 for a run that is not kept yet.
+    pub version: u64,
+}
+
+impl Run {
+    /// One of which nothing is known yet.
+    pub const fn new(service_id: ServiceId, id: RunId) -> Self {
+        Self {
+            service_id,
+            id,
+            started_at: None,
+            end: None,
+            overrun: None,
+            stale: None,
+            let_go: false,
+            last_notice_at: None,
+            due_at: None,
+            version: 0,
+        }
+    }
+
+    pub const fn status(&self) -> RunStatus {
+        match (&self.end, &self.stale) {
+            (Some(end), _) if end.failed => RunStatus::Failed,
+            (Some(_), _) => RunStatus::Completed,
+            (None, Some(_)) => RunStatus::StaleAlerted,
+            (None, None) => RunStatus::Started,
+        }
+    }
+
+    /// How long it took, in whole milliseconds; 0 when only its end is known, nothing while it goes on.
+    pub fn duration_ms(&self) -> Option<u64> {
+        let end = self.end?;
+        Some(self.started_at.map_or(0, |start| millis(end.at - start)))
+    }
+
+    /// Whether it counts in statistics: it was completed, and its start is known.
+    pub fn is_measured(&self) -> bool {
+        self.status() == RunStatus::Completed && self.started_at.is_some()
+    }
+
+    /// The time of its newest signal.
+    pub fn newest_at(&self) -> Option<DateTime<Utc>> {
+        self.end.map(|end| end.at).or(self.started_at)
+    }
+
+    /// When it is stale, should it not have ended by then.
+    pub fn stale_at(&self, max_duration_ms: Option<u64>) -> Option<DateTime<Utc>> {
+        let max = TimeDelta::milliseconds(i64::try_from(max_duration_ms?).ok()?);
+        self.started_at?.checked_add_signed(max)
+    }
+
+    /// By how much it ended over its maximum, and that maximum.
+    pub fn exceeded(&self) -> Option<(u64, u64)> {
+        let max = self.overrun?.max_duration_ms;
+        Some((self.duration_ms()?.saturating_sub(max), max))
+    }
+
+    /// Whether its end is that of a run that was reported as stale.
+    pub const fn has_recovered(&self) -> bool {
+        self.end.is_some() && self.stale.is_some()
+    }
+
+    /// When a signal of this kind was taken before.
+    pub fn heard(&self, kind: SignalKind) -> Option<DateTime<Utc>> {
+        match kind {
+            SignalKind::Start => self.started_at,
+            SignalKind::Complete => self.end.filter(|end| !end.failed).map(|end| end.at),
+            SignalKind::Fail => self.end.filter(|end| end.failed).map(|end| end.at),
+        }
+    }
+
+    /// Records a signal that was taken at `at`. One that is known, or that comes too late to matter, changes nothing.
+    pub fn hear(&mut self, kind: SignalKind, at: DateTime<Utc>, max_duration_ms: Option<u64>, now: DateTime<Utc>) {
+        let before = (self.started_at, self.end);
+        match kind {
+            SignalKind::Start => self.started_at = Some(self.started_at.map_or(at, |start| start.min(at))),
+            SignalKind::Complete | SignalKind::Fail => {
+                let end = RunEnd { at, failed: kind == SignalKind::Fail };
+                self.end = Some(self.end.map_or(end, |known| known.min(end)));
+            }
+        }
+        if let Some(end) = self.end {
+            self.started_at = self.started_at.filter(|start| *start <= end.at);
+        }
+        if before == (self.started_at, self.end) {
+            return;
+        }
+        if self.overrun.is_none()
+            && let (Some(duration), Some(max)) = (self.duration_ms(), max_duration_ms)
+            && duration > max
+        {
+            // Of one that was stale people have heard.
+            let settled = self.let_go || self.stale.is_some();
+            self.overrun = Some(Overrun { max_duration_ms: max, settled });
+        }
+        self.due_at = match (self.end, self.stale) {
+            (Some(_), _) => self.is_pending().then_some(now),
+            (None, Some(_)) => self.due_at,
+            (None, None) if self.let_go => None,
+            (None, None) => self.stale_at(max_duration_ms),
+        };
+        self.version += 1;
+    }
+
+    /// Whether something of its end is still to be told.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.is_stale_open() || self.overrun.is_some_and(|overrun| !overrun.settled)
+    }
+
+    /// Whether its alert is open.
+    pub const fn is_stale_open(&self) -> bool {
+        match self.stale {
+            Some(stale) => !stale.closed,
+            None => false,
+        }
+    }
+
+    /// An instant for the next notice: now, but after the one before it.
+    pub fn next_notice_at(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let at = self.last_notice_at.map_or(now, |last| now.max(last + TimeDelta::milliseconds(1)));
+        self.last_notice_at = Some(at);
+        at
+    }
+}
+
+fn millis(span: TimeDelta) -> u64 {
+    u64::try_from(span.num_milliseconds()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{RunDecision, RunTransition, RunWatch, from_millis};
+
+const BEGIN: i64 = 1_790_000_000_000;
+const MAX: u64 = 500;
+
+fn at(millis: i64) -> DateTime<Utc> {
+    from_millis(BEGIN + millis)
+}
+
+fn new(n: usize) -> Run {
+    Run::new(ServiceId::new(1), RunId::parse(format!("run-{n}")).unwrap())
+}
+
+/// One signal of one of four runs, taken at its own time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Sent {
+    at: i64,
+    kind: SignalKind,
+    run: usize,
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let kind = prop_oneof![Just(SignalKind::Start), Just(SignalKind::Complete), Just(SignalKind::Fail)];
+    (0_i64..2_000, kind, 0_usize..4).prop_map(|(at, kind, run)| Sent { at, kind, run })
+}
+
+/// What users see of a run.
+fn seen(run: &Run) -> (Option<DateTime<Utc>>, Option<RunEnd>, Option<u64>, RunStatus, Option<(u64, u64)>) {
+    (run.started_at, run.end, run.duration_ms(), run.status(), run.exceeded())
+}
+
+fn watch() -> RunWatch {
+    RunWatch { is_watched: true, max_duration_ms: Some(MAX), mute: None }
+}
+
+/// The contract's rule, read naively over signals in order: the first start that comes before the first end.
+fn naive(signals: &[Sent], run: usize) -> (Option<i64>, Option<i64>) {
+    let (mut start, mut end) = (None, None);
+    for signal in signals.iter().filter(|signal| signal.run == run) {
+        if end.is_none() {
+            if signal.kind.is_end() { end = Some(signal.at) } else { start = start.or(Some(signal.at)) }
+        }
+    }
+    (start, end)
+}
+
+proptest! {
+    /// However signals are interleaved, repeated and reordered, and whenever the sweep looks, each run comes to what its
+    /// signals say in order and once each; no duration is negative, and a run is stale once at most.
+    #[test]
+    fn runs_come_to_the_same_in_any_order(
+        (ordered, arriving) in prop::collection::vec(sent(), 1..24).prop_flat_map(|mut signals| {
+            signals.sort_unstable();
+            let repeated: Vec<_> = signals.iter().chain(&signals).copied().collect();
+            (Just(signals.clone()), prop::sample::subsequence(repeated.clone(), 0..=repeated.len()).prop_map(
+                move |more| signals.iter().chain(&more).copied().collect::<Vec<_>>(),
+            ).prop_shuffle())
+        }),
+        looks in prop::collection::vec(0_i64..4_000, 64),
+    ) {
+        let mut in_order: Vec<Run> = (0..4).map(new).collect();
+        for Sent { at: sent_at, kind, run } in &ordered {
+            in_order[*run].hear(*kind, at(*sent_at), Some(MAX), at(*sent_at));
+        }
+        let mut runs: Vec<Run> = (0..4).map(new).collect();
+        let mut stale = [0; 4];
+        for (n, Sent { at: sent_at, kind, run }) in arriving.iter().enumerate() {
+            let now = at(looks[n % looks.len()]);
+            runs[*run].hear(*kind, at(*sent_at), Some(MAX), now);
+            let run_now = &mut runs[*run];
+            while let RunDecision::Act(transition) = run_now.judge(&watch(), now) {
+                *run_now = if transition == RunTransition::GoStale {
+                    stale[*run] += 1;
+                    run_now.clone().gone_stale(AlertId::new(1), &watch(), now)
+                } else {
+                    run_now.clone().apply(transition, &watch(), now)
+                };
+            }
+        }
+        for n in 0..4 {
+            let (run, wanted) = (&runs[n], &in_order[n]);
+            prop_assert_eq!((run.started_at, run.end), (wanted.started_at, wanted.end));
+            prop_assert_eq!(run.duration_ms(), wanted.duration_ms());
+            prop_assert!(run.duration_ms().is_none_or(|duration| duration < 2_000));
+            prop_assert!(stale[n] <= 1);
+            if run.end.is_some() {
+                prop_assert_eq!(run.status(), wanted.status());
+                prop_assert!(!run.is_stale_open() && !run.is_pending());
+            }
+            let (start, end) = naive(&ordered, n);
+            prop_assert_eq!((run.started_at, run.end.map(|end| end.at)), (start.map(at), end.map(at)));
+        }
+    }
+}
+
+#[test]
+fn a_run_lasts_from_its_first_start_to_its_first_end() {
+    let mut run = new(1);
+    run.hear(SignalKind::Start, at(10), Some(MAX), at(10));
+    assert_eq!((run.status(), run.duration_ms(), run.due_at), (RunStatus::Started, None, Some(at(510))));
+    run.hear(SignalKind::Complete, at(510), Some(MAX), at(510));
+    assert_eq!(
+        (run.status(), run.duration_ms(), run.due_at, run.exceeded()),
+        (RunStatus::Completed, Some(500), None, None)
+    );
+    let ended = run.clone();
+    for kind in [SignalKind::Start, SignalKind::Complete, SignalKind::Fail] {
+        run.hear(kind, at(600), Some(MAX), at(600));
+    }
+    assert_eq!(run, ended, "signals after its end change nothing");
+}
+
+#[test]
+fn an_end_alone_is_a_record_of_no_duration_that_is_not_measured() {
+    let mut run = new(1);
+    run.hear(SignalKind::Complete, at(10), Some(MAX), at(10));
+    run.hear(SignalKind::Start, at(20), Some(MAX), at(20));
+    assert_eq!((run.status(), run.started_at, run.duration_ms()), (RunStatus::Completed, None, Some(0)));
+    assert!(!run.is_measured() && run.due_at.is_none());
+}
+
+#[test]
+fn a_run_that_ends_over_its_maximum_is_told_once() {
+    let mut run = new(1);
+    run.hear(SignalKind::Start, at(0), Some(MAX), at(0));
+    run.hear(SignalKind::Fail, at(501), Some(MAX), at(501));
+    assert_eq!((seen(&run).4, run.due_at), (Some((1, MAX)), Some(at(501))));
+    assert_eq!(run.judge(&watch(), at(501)), RunDecision::Act(RunTransition::Exceed));
+    let run = run.apply(RunTransition::Exceed, &watch(), at(501));
+    assert_eq!(run.judge(&watch(), at(900)), RunDecision::Rest { due_at: None });
+}
+
+#[test]
+fn a_stale_run_that_ends_has_recovered_and_is_not_told_to_have_taken_too_long() {
+    let mut run = new(1);
+    run.hear(SignalKind::Start, at(0), Some(MAX), at(0));
+    assert_eq!(run.judge(&watch(), at(499)), RunDecision::Rest { due_at: Some(at(500)) });
+    assert_eq!(run.judge(&watch(), at(500)), RunDecision::Act(RunTransition::GoStale));
+    let mut run = run.gone_stale(AlertId::new(3), &watch(), at(500));
+    assert_eq!((run.status(), run.due_at), (RunStatus::StaleAlerted, None));
+    run.hear(SignalKind::Complete, at(700), Some(MAX), at(700));
+    assert!(run.has_recovered());
+    assert_eq!((run.status(), run.exceeded(), run.due_at), (RunStatus::Completed, Some((200, MAX)), Some(at(700))));
+    assert_eq!(run.judge(&watch(), at(700)), RunDecision::Act(RunTransition::Recover));
+    let run = run.apply(RunTransition::Recover, &watch(), at(700));
+    assert_eq!(run.judge(&watch(), at(700)), RunDecision::Rest { due_at: None });
+}
+
+#[test]
+fn a_muted_service_hears_of_a_stale_run_when_the_mute_ends() {
+    let mut run = new(1);
+    run.hear(SignalKind::Start, at(0), Some(MAX), at(0));
+    let muted = RunWatch { mute: Some(crate::Mute { since: at(0), until: at(900) }), ..watch() };
+    let run = run.gone_stale(AlertId::new(3), &muted, at(500));
+    assert_eq!((run.due_at, run.stale.map(|stale| stale.told)), (Some(at(900)), Some(false)));
+    assert_eq!(run.judge(&muted, at(900)), RunDecision::Act(RunTransition::Tell));
+    let told = run.apply(RunTransition::Tell, &muted, at(900));
+    assert_eq!((told.due_at, told.stale.map(|stale| stale.told)), (None, Some(true)));
+}
+
+#[test]
+fn a_service_that_is_switched_off_lets_its_runs_go() {
+    let mut run = new(1);
+    run.hear(SignalKind::Start, at(0), Some(MAX), at(0));
+    let off = RunWatch { is_watched: false, ..watch() };
+    assert_eq!(run.judge(&off, at(1)), RunDecision::Act(RunTransition::LetGo));
+    let mut run = run.apply(RunTransition::LetGo, &off, at(1));
+    assert_eq!((run.due_at, run.judge(&watch(), at(900))), (None, RunDecision::Rest { due_at: None }));
+    run.hear(SignalKind::Complete, at(900), Some(MAX), at(900));
+    assert_eq!((run.duration_ms(), run.due_at), (Some(900), None));
+}
+
+#[test]
+fn another_maximum_moves_the_timer_of_a_run_that_goes_on() {
+    let mut run = new(1);
+    run.hear(SignalKind::Start, at(0), None, at(0));
+    assert_eq!(run.due_at, None);
+    for (max, due_at) in [(Some(700), Some(at(700))), (Some(300), Some(at(300))), (None, None)] {
+        let watch = RunWatch { max_duration_ms: max, ..watch() };
+        assert_eq!(run.judge(&watch, at(200)), RunDecision::Rest { due_at });
+    }
+}

@@ -1,0 +1,84 @@
+//! What the durations of past runs come to. Pure.
+
+/// Over the last completed runs; all of it nothing when they are too few to say anything.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RunStatistics {
+    pub run_count: usize,
+    pub average: Option<f64>,
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+    pub least: Option<f64>,
+    pub most: Option<f64>,
+}
+
+impl RunStatistics {
+    /// The most runs that they rest on: the last ones.
+    pub const MOST_RUNS: usize = 100;
+    /// Fewer say nothing.
+    pub const FEWEST_RUNS: usize = 5;
+
+    /// Of durations in milliseconds, in any order.
+    pub fn of(durations_ms: &[u64]) -> Self {
+        let run_count = durations_ms.len();
+        if run_count < Self::FEWEST_RUNS {
+            return Self { run_count, ..Self::default() };
+        }
+        let mut sorted = durations_ms.to_vec();
+        sorted.sort_unstable();
+        let percentile = |percent| percentile(&sorted, percent);
+        Self {
+            run_count,
+            average: Some(sorted.iter().copied().map(float).sum::<f64>() / float(run_count as u64)),
+            p50: percentile(50),
+            p95: percentile(95),
+            p99: percentile(99),
+            least: sorted.first().copied().map(float),
+            most: sorted.last().copied().map(float),
+        }
+    }
+}
+
+/// By linear interpolation between the closest ranks: numpy's default.
+/// <https://numpy.org/doc/stable/reference/generated/numpy.percentile.html>
+fn percentile(sorted: &[u64], percent: usize) -> Option<f64> {
+    let rank = percent * sorted.len().checked_sub(1)?;
+    let (low, rest) = (rank / 100, rank % 100);
+    let below = float(*sorted.get(low)?);
+    let above = float(*sorted.get(low + 1).or(sorted.last())?);
+    Some(below + (above - below) * float(rest as u64) / 100.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a year of milliseconds is far below 2^53")]
+const fn float(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_than_five_runs_say_nothing() {
+        for few in [&[][..], &[7, 7, 7, 7]] {
+            assert_eq!(RunStatistics::of(few), RunStatistics { run_count: few.len(), ..RunStatistics::default() });
+        }
+    }
+
+    /// The figures are numpy's: `numpy.percentile([15, 20, 35, 40, 50], [50, 95, 99])`, and of 1 to 100.
+    #[test]
+    fn percentiles_are_those_of_numpy() {
+        let close = |found: Option<f64>, wanted: f64| assert!((found.unwrap() - wanted).abs() < 1e-9, "{found:?}");
+        let five = RunStatistics::of(&[50, 15, 40, 20, 35]);
+        for (found, wanted) in [(five.average, 32.0), (five.p50, 35.0), (five.p95, 48.0), (five.p99, 49.6)] {
+            close(found, wanted);
+        }
+        assert_eq!((five.least, five.most, five.run_count), (Some(15.0), Some(50.0), 5));
+        let hundred = RunStatistics::of(&(1..=100).collect::<Vec<_>>());
+        for (found, wanted) in
+            [(hundred.average, 50.5), (hundred.p50, 50.5), (hundred.p95, 95.05), (hundred.p99, 99.01)]
+        {
+            close(found, wanted);
+        }
+    }
+}

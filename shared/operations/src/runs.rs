@@ -1,0 +1,137 @@
+//! Takes the signals of jobs, and shows how long their runs took. A signal is a heartbeat and one conditional write.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{HeartbeatId, HeartbeatName, Run, RunId, RunStatistics, RunStatus, ServiceId, SignalKind};
+use outbound::Wake;
+use store::{Commit, Key, Page};
+
+use crate::{Error, Medic, Named, Report};
+
+/// What a job says.
+#[derive(Debug, Clone)]
+pub struct Signal {
+    pub service: Named,
+    pub kind: SignalKind,
+    /// Without one it is a heartbeat only.
+    pub run: Option<RunId>,
+    /// The client's own mark of this request, by which a repetition is known.
+    pub idempotency_key: Option<String>,
+}
+
+/// A signal that was taken.
+#[derive(Debug, Clone)]
+pub struct SignalTaken {
+    /// None for a repetition, which is no heartbeat.
+    pub heartbeat: Option<HeartbeatId>,
+    pub service_id: ServiceId,
+    pub heartbeat_name: HeartbeatName,
+    pub kind: SignalKind,
+    /// As it stands after the signal.
+    pub run: Option<Run>,
+}
+
+/// A signal that comes again within this is a repetition; later the run stays as it is, but its job is alive.
+const REPEATS_KNOWN_FOR: TimeDelta = TimeDelta::hours(1);
+const TRIES: usize = 24;
+/// Pages that a list with a filter reads before it answers what it has.
+const MOST_PAGES: usize = 10;
+
+impl Medic {
+    /// Takes a signal. The heartbeat goes first: a crash before the run's write is a signal that was not answered.
+    pub async fn signal(&self, signal: Signal, now: DateTime<Utc>) -> Result<SignalTaken, Error> {
+        let Signal { service, kind, run, idempotency_key } = signal;
+        let report = |run_id| Report { service: service.clone(), status: kind.status(), run_id, idempotency_key };
+        let Some(run_id) = run else {
+            let taken = self.report(report(None), now).await?;
+            let heartbeat_name = self.heartbeat_name(taken.service_id).await?;
+            let (heartbeat, service_id) = (Some(taken.id), taken.service_id);
+            return Ok(SignalTaken { heartbeat, service_id, heartbeat_name, kind, run: None });
+        };
+        let service_id = self.resolve(&service, true).await?;
+        let mut record = self.table.run_heard(service_id, &run_id, false, now).await?;
+        if record.profile.is_none() {
+            // Registered a moment ago, or gone.
+            record = self.table.run_heard(service_id, &run_id, true, now).await?;
+        }
+        if record.run.heard(kind).is_some_and(|at| now - at < REPEATS_KNOWN_FOR)
+            && let Some(profile) = record.profile
+        {
+            self.wake_pending_run(&record.run, now).await;
+            let heartbeat_name = profile.heartbeat_name;
+            return Ok(SignalTaken { heartbeat: None, service_id, heartbeat_name, kind, run: Some(record.run) });
+        }
+        let taken = self.report(report(Some(run_id.clone().into_label())), now).await?;
+        if taken.service_id != service_id {
+            // Its name has moved to another service.
+            record = self.table.run_heard(taken.service_id, &run_id, true, now).await?;
+        }
+        let service_id = taken.service_id;
+        let at = taken.id.time();
+        for _ in 0..TRIES {
+            let Some(profile) = &record.profile else {
+                return Err(Error::NotFound(format!("Heartbeat is not registered: {service}")));
+            };
+            let mut run = record.run.clone();
+            run.hear(kind, at, profile.max_duration_ms, now);
+            if run == record.run || self.table.save_run(&record.run, &run).await? == Commit::Done {
+                self.wake_pending_run(&run, now).await;
+                let heartbeat_name = profile.heartbeat_name.clone();
+                return Ok(SignalTaken { heartbeat: Some(taken.id), service_id, heartbeat_name, kind, run: Some(run) });
+            }
+            record = self.table.run_heard(service_id, &run_id, true, now).await?;
+        }
+        Err(Error::contended(format!("run {run_id}")))
+    }
+
+    /// Wakes the sweep for a run whose time comes before the next tick could see it.
+    async fn wake_pending_run(&self, run: &Run, now: DateTime<Utc>) {
+        if let Some(due_at) = run.due_at.filter(|due_at| *due_at - now <= crate::sweep::LOOK_AHEAD) {
+            let Key { pk, sk } = Key::run(run.service_id, &run.id);
+            self.wake(Wake::Row { pk, sk }, due_at.max(now)).await;
+        }
+    }
+
+    async fn heartbeat_name(&self, id: ServiceId) -> Result<HeartbeatName, Error> {
+        if let Some(name) = self.names.name(id) {
+            return Ok(name);
+        }
+        let record = self.table.service(id).await?;
+        let record = record.ok_or_else(|| Error::NotFound(format!("There is no service {id}")))?;
+        self.names.remember_name(id, record.profile.heartbeat_name.clone());
+        Ok(record.profile.heartbeat_name)
+    }
+
+    /// The open run that began last, as far as the list of runs shows it by now.
+    pub async fn newest_open_run(&self, service: ServiceId, now: DateTime<Utc>) -> Result<Option<RunId>, Error> {
+        Ok(self.table.open_runs(service, 1, None, now).await?.items.into_iter().next())
+    }
+
+    /// A service's runs by their newest signal, newest first.
+    pub async fn runs(
+        &self,
+        service: ServiceId,
+        status: Option<RunStatus>,
+        after: Option<String>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Page<Run>, Error> {
+        self.require_service(service).await?;
+        let mut found = Page { items: Vec::new(), next: after };
+        for _ in 0..MOST_PAGES {
+            // A page is filled from pages no longer than what it lacks, so that none of its runs is passed over.
+            let page = self.table.runs(service, status, found.next.as_deref(), limit - found.items.len(), now).await?;
+            found.items.extend(page.items);
+            found.next = page.next;
+            if found.next.is_none() || found.items.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// How long a service's last completed runs took.
+    pub async fn run_statistics(&self, service: ServiceId, now: DateTime<Utc>) -> Result<RunStatistics, Error> {
+        self.require_service(service).await?;
+        Ok(RunStatistics::of(&self.table.durations(service, RunStatistics::MOST_RUNS, now).await?))
+    }
+}

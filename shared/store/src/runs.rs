@@ -1,0 +1,386 @@
+//! Runs of jobs: one row each, found by its id, and listed by the time of its newest signal. A completed run's place in
+//! its list tells how long it took, so that statistics are one query.
+
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{AlertId, Overrun, Profile, Run, RunEnd, RunId, RunStatus, ServiceId, Stale, from_millis, to_millis};
+use serde::{Deserialize, Serialize};
+
+use crate::item::{self, Item, corrupt, number, text};
+use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, RowKind, digest};
+use crate::service_items::ProfileItem;
+use crate::table::{Commit, IS_NEW, Page, Writes};
+use crate::{Error, Table, Watched};
+
+/// How long a run is shown after its newest signal.
+const KEPT: TimeDelta = TimeDelta::days(90);
+const AS_SEEN: &str = "version = :seen_version";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RunItem {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    failed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    overrun_max_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    overrun_settled: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stale_alert_id: Option<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stale_told: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stale_closed: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    let_go: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_notice_at: Option<i64>,
+    #[serde(default, skip_serializing)]
+    due_at: Option<i64>,
+    version: u64,
+    expires_at: i64,
+}
+
+/// A run with what of its service decides on it.
+#[derive(Debug)]
+pub struct RunRecord {
+    /// As it is kept, or new.
+    pub run: Run,
+    /// None if the service is gone.
+    pub watched: Option<Watched>,
+    pub profile: Option<Profile>,
+}
+
+/// What a run's place in its list begins with.
+fn place(at: DateTime<Utc>, id: &RunId) -> String {
+    format!("{:013}#{}", to_millis(at), digest(id.as_str()))
+}
+
+fn list_entry(run: &Run, newest_at: DateTime<Utc>) -> (String, String) {
+    let service = run.service_id;
+    let place = place(newest_at, &run.id);
+    let (collection, sk) = match (run.end, run.duration_ms().filter(|_| run.is_measured())) {
+        (Some(_), Some(duration)) => (Collection::CompletedRuns(service), format!("{place}#{duration}")),
+        (Some(_), None) => (Collection::OtherRuns(service), place),
+        (None, _) if run.is_stale_open() => (Collection::StaleRuns, format!("{}{place}", stale_prefix(service))),
+        (None, _) => (Collection::OpenRuns(service), place),
+    };
+    (collection.pk(), sk)
+}
+
+fn stale_prefix(service: ServiceId) -> String {
+    format!("{}#", Collection::sk(service.get()))
+}
+
+fn run_item(run: &Run) -> Result<Item, Error> {
+    let Run { service_id, id, started_at, end, overrun, stale, let_go, last_notice_at, due_at, version } = run;
+    let key = Key::run(*service_id, id);
+    let newest_at = run.newest_at().unwrap_or_default();
+    let body = RunItem {
+        started_at: started_at.map(to_millis),
+        ended_at: end.map(|end| to_millis(end.at)),
+        failed: end.is_some_and(|end| end.failed),
+        overrun_max_ms: overrun.map(|overrun| overrun.max_duration_ms),
+        overrun_settled: overrun.is_some_and(|overrun| overrun.settled),
+        stale_alert_id: stale.map(|stale| stale.alert_id.get()),
+        stale_told: stale.is_some_and(|stale| stale.told),
+        stale_closed: stale.is_some_and(|stale| stale.closed),
+        let_go: *let_go,
+        last_notice_at: last_notice_at.map(to_millis),
+        due_at: None,
+        version: *version,
+        expires_at: (newest_at + KEPT).timestamp(),
+    };
+    let mut item = item::write(&key, &body)?;
+    let (list_pk, list_sk) = list_entry(run, newest_at);
+    item.insert(LIST_PK.to_owned(), text(list_pk));
+    item.insert(LIST_SK.to_owned(), text(list_sk));
+    item::set_due(&mut item, &key, due_at.map(to_millis));
+    Ok(item)
+}
+
+fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
+    let key = Key::of(&item);
+    let Some(RowKind::Run(service_id, id)) = key.as_ref().and_then(Key::row_kind) else {
+        return Err(corrupt(key.as_ref(), "not a run's key"));
+    };
+    let RunItem {
+        started_at,
+        ended_at,
+        failed,
+        overrun_max_ms,
+        overrun_settled,
+        stale_alert_id,
+        stale_told,
+        stale_closed,
+        let_go,
+        last_notice_at,
+        due_at,
+        version,
+        expires_at,
+    } = item::read(item)?;
+    if expires_at <= now.timestamp() {
+        // Another run of this id takes the row.
+        return Ok(Run { version, ..Run::new(service_id, id) });
+    }
+    Ok(Run {
+        service_id,
+        id,
+        started_at: started_at.map(from_millis),
+        end: ended_at.map(|at| RunEnd { at: from_millis(at), failed }),
+        overrun: overrun_max_ms.map(|max_duration_ms| Overrun { max_duration_ms, settled: overrun_settled }),
+        stale: stale_alert_id.map(|id| Stale { alert_id: AlertId::new(id), told: stale_told, closed: stale_closed }),
+        let_go,
+        last_notice_at: last_notice_at.map(from_millis),
+        due_at: due_at.map(from_millis),
+        version,
+    })
+}
+
+impl Writes {
+    /// Turns the run that was seen into `run`.
+    pub fn change_run(&mut self, table: &Table, seen: &Run, run: &Run) -> Result<(), Error> {
+        self.table_put_seen(table, run_item(run)?, AS_SEEN, [(":seen_version", number(seen.version))])
+    }
+
+    /// Makes the other writes only if a service is watched as it was when it was seen.
+    pub fn check_watched(&mut self, table: &Table, seen: &Watched) -> Result<(), Error> {
+        let version = [(":seen_version", number(seen.service.version))];
+        self.table_check_seen(table, &Key::service(seen.service.id), AS_SEEN, version)
+    }
+}
+
+impl Table {
+    /// A run and its service's profile: one read unit. It may lag behind, as what is written on it would show.
+    pub async fn run_heard(
+        &self,
+        service: ServiceId,
+        id: &RunId,
+        consistent: bool,
+        now: DateTime<Utc>,
+    ) -> Result<RunRecord, Error> {
+        self.run_record(service, id, &[Key::profile(service)], consistent, now).await
+    }
+
+    /// A run and both rows of its service. Consistent.
+    pub async fn run_judged(&self, service: ServiceId, id: &RunId, now: DateTime<Utc>) -> Result<RunRecord, Error> {
+        self.run_record(service, id, &[Key::service(service), Key::profile(service)], true, now).await
+    }
+
+    async fn run_record(
+        &self,
+        service: ServiceId,
+        id: &RunId,
+        more: &[Key],
+        consistent: bool,
+        now: DateTime<Utc>,
+    ) -> Result<RunRecord, Error> {
+        let run_key = Key::run(service, id);
+        let keys = more.iter().chain([&run_key]).cloned().collect();
+        let mut record = RunRecord { run: Run::new(service, id.clone()), watched: None, profile: None };
+        for item in self.get_batch(keys, consistent).await? {
+            let key = Key::of(&item);
+            if key.as_ref() == Some(&run_key) {
+                record.run = read(item, now)?;
+            } else if key == Some(Key::profile(service)) {
+                let profile = item::read::<ProfileItem>(item)?.into_profile();
+                record.profile = Some(profile.map_err(|source| corrupt(key.as_ref(), source))?);
+            } else {
+                record.watched = Some(Watched::read(item)?);
+            }
+        }
+        Ok(record)
+    }
+
+    /// Saves a run, if it is as it was seen.
+    pub async fn save_run(&self, seen: &Run, run: &Run) -> Result<Commit, Error> {
+        let mut put = self.client.put_item().table_name(&self.name).set_item(Some(run_item(run)?));
+        put = if seen.version == 0 {
+            put.condition_expression(IS_NEW)
+        } else {
+            put.condition_expression(AS_SEEN).expression_attribute_values(":seen_version", number(seen.version))
+        };
+        let Err(error) = put.send().await else { return Ok(Commit::Done) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(_) | PutItemError::TransactionConflictException(_)) => {
+                Ok(Commit::Refused)
+            }
+            _ => Err(error.into()),
+        }
+    }
+
+    /// A service's runs by their newest signal, newest first: those of a status, or all. `after` is where the page before
+    /// ended. A page of one status may hold less than there is.
+    pub async fn runs(
+        &self,
+        service: ServiceId,
+        status: Option<RunStatus>,
+        after: Option<&str>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Page<Run>, Error> {
+        let collections: &[Collection<'_>] = match status {
+            None => &[
+                Collection::OpenRuns(service),
+                Collection::StaleRuns,
+                Collection::CompletedRuns(service),
+                Collection::OtherRuns(service),
+            ],
+            Some(RunStatus::Started) => &[Collection::OpenRuns(service)],
+            Some(RunStatus::StaleAlerted) => &[Collection::StaleRuns, Collection::OpenRuns(service)],
+            Some(RunStatus::Completed) => &[Collection::CompletedRuns(service), Collection::OtherRuns(service)],
+            Some(RunStatus::Failed) => &[Collection::OtherRuns(service)],
+        };
+        let mut found = Vec::new();
+        for collection in collections {
+            found.extend(self.run_places(collection, service, after, limit + 1, now).await?);
+        }
+        found.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = if more { found.last().map(|(place, _)| place.clone()) } else { None };
+        let keys: Vec<_> = found.into_iter().map(|(_, key)| key).collect();
+        let mut keys = keys;
+        // One that ends between two queries is in both.
+        keys.sort_unstable_by(|one, other| one.sk.cmp(&other.sk));
+        keys.dedup();
+        let items = self.get_many(keys).await?.into_iter().map(|item| read(item, now));
+        let mut items = items.collect::<Result<Vec<_>, _>>()?;
+        items.retain(|run| run.newest_at().is_some() && status.is_none_or(|status| run.status() == status));
+        items.sort_by_key(|run| std::cmp::Reverse((run.started_at.or(run.newest_at()), run.newest_at())));
+        Ok(Page { items, next })
+    }
+
+    /// The newest open runs, by their ids alone.
+    pub async fn open_runs(
+        &self,
+        service: ServiceId,
+        limit: usize,
+        after: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Page<RunId>, Error> {
+        let mut found = self.run_places(&Collection::OpenRuns(service), service, after, limit, now).await?;
+        found.extend(self.run_places(&Collection::StaleRuns, service, after, limit, now).await?);
+        found.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+        let more = found.len() >= limit;
+        found.truncate(limit);
+        let next = if more { found.last().map(|(place, _)| place.clone()) } else { None };
+        let id = |(_, key): (String, Key)| match key.row_kind() {
+            Some(RowKind::Run(_, id)) => Some(id),
+            Some(RowKind::Service(_) | RowKind::Notice(..) | RowKind::Window(_) | RowKind::Delivery(..)) | None => None,
+        };
+        Ok(Page { items: found.into_iter().filter_map(id).collect(), next })
+    }
+
+    /// How long the last completed runs took, in milliseconds: one query, and no run is read.
+    pub async fn durations(&self, service: ServiceId, limit: usize, now: DateTime<Utc>) -> Result<Vec<u64>, Error> {
+        let found = self.query_runs(&Collection::CompletedRuns(service), service, None, limit, now).await?;
+        let duration = |item: &Item| item.get(LIST_SK)?.as_s().ok()?.rsplit('#').next()?.parse().ok();
+        Ok(found.iter().filter_map(duration).collect())
+    }
+
+    /// Counts the runs whose stale alert is open.
+    pub async fn count_stale_runs(&self) -> Result<i64, Error> {
+        self.count(&Collection::StaleRuns).await
+    }
+
+    async fn run_places(
+        &self,
+        collection: &Collection<'_>,
+        service: ServiceId,
+        after: Option<&str>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<(String, Key)>, Error> {
+        let found = self.query_runs(collection, service, after, limit, now).await?;
+        let entry = |item: &Item| {
+            let sk = item.get(LIST_SK)?.as_s().ok()?;
+            let sk = sk.strip_prefix(&stale_prefix(service)).unwrap_or(sk);
+            let mut parts = sk.splitn(3, '#');
+            let place = format!("{}#{}", parts.next()?, parts.next()?);
+            Some((place, Key::of(item)?))
+        };
+        Ok(found.iter().filter_map(entry).collect())
+    }
+
+    /// Entries of a list that have not expired, newest first.
+    async fn query_runs(
+        &self,
+        collection: &Collection<'_>,
+        service: ServiceId,
+        after: Option<&str>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Item>, Error> {
+        let prefix = if *collection == Collection::StaleRuns { stale_prefix(service) } else { String::new() };
+        let low = format!("{prefix}{:013}", to_millis(now - KEPT));
+        // `~` sorts after every digit; the upper end is not part of the range, as a place is longer than what it begins.
+        let high = format!("{prefix}{}", after.unwrap_or("~"));
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(LIST_INDEX)
+            .key_condition_expression("#p = :p AND #s BETWEEN :low AND :high")
+            .expression_attribute_names("#p", LIST_PK)
+            .expression_attribute_names("#s", LIST_SK)
+            .expression_attribute_values(":p", text(collection.pk()))
+            .expression_attribute_values(":low", text(low))
+            .expression_attribute_values(":high", text(&high))
+            .scan_index_forward(false)
+            .limit(i32::try_from(limit + 1).unwrap_or(i32::MAX))
+            .send()
+            .await?;
+        let mut items = answer.items.unwrap_or_default();
+        items.retain(|item| item.get(LIST_SK).and_then(|sk| sk.as_s().ok()) != Some(&high));
+        items.truncate(limit);
+        Ok(items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_run_costs_one_unit() {
+        let id = RunId::parse("\u{1f600}".repeat(RunId::MAX_CHARS)).unwrap();
+        let far = from_millis(9_999_999_999_999);
+        let run = Run {
+            started_at: Some(far),
+            end: Some(RunEnd { at: far, failed: true }),
+            overrun: Some(Overrun { max_duration_ms: 31_622_400_000, settled: true }),
+            stale: Some(Stale { alert_id: AlertId::new(i64::MAX), told: true, closed: true }),
+            let_go: true,
+            last_notice_at: Some(far),
+            due_at: Some(far),
+            version: u64::MAX,
+            ..Run::new(ServiceId::new(i64::MAX), id)
+        };
+        let item = run_item(&run).unwrap();
+        let size = |value: &aws_sdk_dynamodb::types::AttributeValue| value.as_s().map_or(21, String::len);
+        let bytes: usize = item.iter().map(|(name, value)| name.len() + size(value)).sum();
+        assert!(bytes <= 1_024, "{bytes} bytes");
+        assert!(item.contains_key(crate::keys::EXPIRES_AT));
+    }
+
+    #[test]
+    fn a_run_reads_back_as_it_was_kept_until_it_expires() {
+        let at = from_millis(1_790_000_000_123);
+        let run = Run {
+            started_at: Some(at),
+            stale: Some(Stale { alert_id: AlertId::new(3), told: true, closed: false }),
+            last_notice_at: Some(at),
+            due_at: Some(at),
+            version: 4,
+            ..Run::new(ServiceId::new(7), RunId::parse("a#b run").unwrap())
+        };
+        let item = run_item(&run).unwrap();
+        assert_eq!(read(item.clone(), at).unwrap(), run);
+        let new = Run { version: 4, ..Run::new(run.service_id, run.id.clone()) };
+        assert_eq!(read(item, at + KEPT).unwrap(), new);
+    }
+}

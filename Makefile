@@ -4,6 +4,9 @@ CARGO ?= cargo
 TOOLS := target/tools
 VENV := $(TOOLS)/venv
 MACHETE := $(TOOLS)/bin/cargo-machete
+# Clients of Healthchecks, which tests/clients runs.
+CLIENTS := $(TOOLS)/clients
+TASK_MON := $(TOOLS)/bin/task-mon
 CDK := infra/cdk
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
@@ -24,9 +27,10 @@ run: ## Builds and starts the whole system on http://127.0.0.1:8080, state in .m
 
 test: test-fast test-deployed ## Runs every test
 
-test-fast: ## Runs the tests that need nothing deployed
+test-fast: $(CLIENTS)/ready $(TASK_MON) ## Runs the tests that need nothing deployed
 	$(CARGO) build --locked --package local
 	$(CARGO) test --locked --workspace
+	$(CLIENTS)/bin/python -m pytest tests/clients
 
 test-deployed: build-lambda $(CDK)/node_modules ## Runs the tests of the template on an AWS emulator
 	$(VENV)/bin/python -m pytest tests/deployed
@@ -75,9 +79,17 @@ $(VENV)/ready: infra/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement infra/requirements.txt
 	touch $@
 
+$(CLIENTS)/ready: tests/clients/requirements.txt
+	python3 -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+	touch $@
+
 $(CDK)/node_modules: $(CDK)/package-lock.json
 	cd $(CDK) && npm ci --no-audit --no-fund
 	touch $@
 
 $(MACHETE):
 	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-machete@0.9.2
+
+$(TASK_MON):
+	$(CARGO) install --quiet --locked --root $(TOOLS) task-mon@0.3.2

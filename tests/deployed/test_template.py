@@ -77,7 +77,9 @@ def test_what_a_function_writes_stays_within_its_trust():
             if action in ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"):
                 keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
                 written.setdefault(name, set()).update(keys)
-    assert written["ingest"] == {"service#*", "heartbeat#*", "limit#heartbeats#*"}
+    # A ping may register its service: then the counter of services, its name and the gauges are written too.
+    registers = {"counter#service", "name#service#*", "stats"}
+    assert written["ingest"] == {"service#*", "heartbeat#*", "run#*", "limit#heartbeats#*"} | registers
     # A notice is in its alert's partition, or in its window's; a webhook that is gone is disabled.
     assert written["notify"] == {"lane#*", "alert#*", "announcement#*", "delivery#*", "webhook#*"}
 

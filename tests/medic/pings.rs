@@ -282,5 +282,58 @@ async fn a_ping_costs_what_a_heartbeat_costs_and_its_body_a_unit_for_each_kiloby
         costs.push((units.write.to_string(), units.read.to_string()));
     }
     let cost = |write: &str, read: &str| (write.to_owned(), read.to_owned());
-    assert_eq!(costs, [cost("3", "0"), cost("4", "0"), cost("2", "1")]);
+    // A success without a run looks for the newest open one.
+    assert_eq!(costs, [cost("3", "2"), cost("4", "2"), cost("2", "1")]);
+}
+
+async fn runs(system: &System, id: i64) -> Vec<(Value, Value)> {
+    let answer = system.get(&format!("/v2/services/{id}/runs")).await;
+    let items = answer.results()["items"].as_array().unwrap().clone();
+    items.iter().map(|run| (run["status"].clone(), run["duration_ms"].clone())).collect()
+}
+
+#[tokio::test]
+async fn an_end_closes_the_run_of_its_rid_or_else_the_newest_open_one() {
+    let system = System::start().await;
+    let id = system.register("w", 3_600.0, json!({})).await;
+    let key = ping_key(&system).await;
+    for end in ["/start", "/start", &format!("/start?rid={RID}"), "/start"] {
+        assert_eq!(ping(&system, &format!("/ping/{key}/w{end}")).await, "200 OK");
+        system.seconds(1).await;
+    }
+    let open = (json!("STARTED"), Value::Null);
+    assert_eq!(runs(&system, id).await, [open.clone(), open.clone(), open.clone(), open.clone()]);
+    ping(&system, &format!("/ping/{key}/w/0?rid={}", RID.to_uppercase())).await;
+    let named = (json!("COMPLETED"), json!(2_000));
+    assert_eq!(runs(&system, id).await, [open.clone(), named.clone(), open.clone(), open.clone()]);
+    ping(&system, &format!("/ping/{key}/w/3")).await;
+    assert_eq!(runs(&system, id).await[0], (json!("FAILED"), json!(1_000)));
+    system.seconds(1).await;
+    ping(&system, &format!("/ping/{key}/w")).await;
+    ping(&system, &format!("/ping/{key}/w")).await;
+    let ends = [json!("FAILED"), json!("COMPLETED"), json!("COMPLETED"), json!("COMPLETED")];
+    assert_eq!(runs(&system, id).await.into_iter().map(|(status, _)| status).collect::<Vec<_>>(), ends);
+    // With none open, it is a heartbeat and no run.
+    let before = history(&system, id).await.len();
+    assert_eq!(ping(&system, &format!("/ping/{key}/w")).await, "200 OK");
+    assert_eq!(runs(&system, id).await.len(), 4);
+    assert_eq!(history(&system, id).await.len(), before + 1);
+    assert_eq!(history(&system, id).await[0], ("COMPLETED".to_owned(), Value::Null));
+}
+
+#[tokio::test]
+async fn a_repeated_ping_of_a_run_changes_nothing_and_its_body_is_kept_once() {
+    let system = System::start().await;
+    let id = system.register("w", 3_600.0, json!({})).await;
+    let key = ping_key(&system).await;
+    let path = format!("/ping/{key}/w?rid={RID}");
+    for _ in 0..3 {
+        assert_eq!(send(&system, Method::POST, &path, Some(b"done".to_vec())).await.status, 200);
+    }
+    let heartbeats = system.get(&format!("/v2/services/{id}/heartbeats")).await.results()["items"].clone();
+    assert_eq!(heartbeats.as_array().unwrap().len(), 1);
+    let heartbeat = heartbeats[0]["heartbeat_id"].as_str().unwrap();
+    let body = system.get(&format!("/v2/services/{id}/heartbeats/{heartbeat}/body")).await;
+    assert_eq!(body.results()["body"], "done");
+    assert_eq!(runs(&system, id).await, [(json!("COMPLETED"), json!(0))]);
 }

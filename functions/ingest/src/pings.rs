@@ -73,6 +73,7 @@ impl Address {
         (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
         (status = 404, description = "not found", body = String, content_type = "text/plain"),
     ),
+    security(())
 )]
 pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await
@@ -96,6 +97,7 @@ pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Bod
         (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
         (status = 404, description = "not found", body = String, content_type = "text/plain"),
     ),
+    security(())
 )]
 pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await
@@ -120,6 +122,7 @@ pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Bo
         (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
         (status = 404, description = "not found", body = String, content_type = "text/plain"),
     ),
+    security(())
 )]
 pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await
@@ -144,6 +147,7 @@ pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, bo
         (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
         (status = 404, description = "not found", body = String, content_type = "text/plain"),
     ),
+    security(())
 )]
 pub(crate) async fn post_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await

@@ -7,6 +7,7 @@ mod costs;
 mod deliveries;
 mod faults;
 mod held;
+mod jobs;
 mod maintenance;
 mod monitoring;
 mod notices;

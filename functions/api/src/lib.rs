@@ -11,6 +11,7 @@ mod masks;
 mod metrics;
 mod notices;
 mod pages;
+mod runs;
 mod schedules;
 mod services;
 mod targets;
@@ -36,6 +37,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(services::create, services::list))
         .routes(routes!(services::get, services::update, services::delete))
         .routes(routes!(heartbeats::list))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::statistics))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::get))
         .routes(routes!(alerts::acknowledge))

@@ -1,6 +1,7 @@
-//! Takes heartbeats. It writes services and heartbeats, and makes no transition.
+//! Takes heartbeats and the signals of jobs. It writes services, heartbeats and runs, and makes no transition.
 
 mod heartbeats;
+mod signals;
 
 use axum::Router;
 use runtime::App;
@@ -10,7 +11,13 @@ use utoipa_axum::routes;
 /// The routes of this function.
 pub fn router() -> OpenApiRouter<App> {
     let version_1 = || OpenApiRouter::new().routes(routes!(heartbeats::post_heartbeat));
-    OpenApiRouter::new().merge(version_1()).nest("/v1", version_1()).routes(routes!(heartbeats::post_heartbeats))
+    OpenApiRouter::new()
+        .merge(version_1())
+        .nest("/v1", version_1())
+        .routes(routes!(heartbeats::post_heartbeats))
+        .routes(routes!(signals::start))
+        .routes(routes!(signals::complete))
+        .routes(routes!(signals::fail))
 }
 
 /// The function as Lambda runs it.

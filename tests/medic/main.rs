@@ -8,6 +8,7 @@ mod deliveries;
 mod expectations;
 mod faults;
 mod held;
+mod jobs;
 mod maintenance;
 mod monitoring;
 mod notices;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::header::RETRY_AFTER;
 use chrono::TimeDelta;
-use domain::{ApiKeyId, RequestClass};
+use domain::{ApiKeyId, KeyId, RequestClass};
 use futures::stream::{self, StreamExt as _};
 use harness::{Answer, System};
 use local::Fault;
@@ -166,7 +166,7 @@ async fn the_count_is_shared_by_all_instances() {
     let now = system.time.now();
     let asks = (0..100).map(async |n| {
         let instance = if n % 2 == 0 { here } else { &there };
-        usize::from(instance.admit(&ci, RequestClass::Heartbeats, now).await.is_let_in())
+        usize::from(instance.admit(KeyId::Api(ci.id), ci.limits, RequestClass::Heartbeats, now).await.is_let_in())
     });
     let let_in = stream::iter(asks).buffer_unordered(32).fold(0, async |sum, one| sum + one).await;
     assert_eq!(let_in, 50);

@@ -13,6 +13,7 @@ mod metrics;
 mod notices;
 mod pages;
 mod ping_keys;
+mod runs;
 mod schedules;
 mod services;
 mod targets;
@@ -40,6 +41,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(heartbeats::list))
         .routes(routes!(heartbeats::body))
         .routes(routes!(expectations::list))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::statistics))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::get))
         .routes(routes!(alerts::acknowledge))

@@ -168,7 +168,7 @@ fn parse_run_id(text: String) -> Result<Label, Invalid> {
 
 /// The draft standard's header, as Stripe and others read it.
 /// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Invalid> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Invalid> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(None);
     };

@@ -1,7 +1,8 @@
-//! Takes heartbeats and pings. It writes services and heartbeats, and makes no transition.
+//! Takes heartbeats, the signals of jobs, and pings. It writes services, heartbeats and runs, and makes no transition.
 
 mod heartbeats;
 mod pings;
+mod signals;
 
 use axum::Router;
 use axum::routing::options;
@@ -20,6 +21,9 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(pings::get_ping_action, pings::post_ping_action))
         .route("/ping/{ping_key}/{slug}", options(pings::preflight))
         .route("/ping/{ping_key}/{slug}/{action}", options(pings::preflight))
+        .routes(routes!(signals::start))
+        .routes(routes!(signals::complete))
+        .routes(routes!(signals::fail))
 }
 
 /// The function as Lambda runs it.

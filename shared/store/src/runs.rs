@@ -56,7 +56,7 @@ pub struct RunRecord {
 
 /// What a run's place in its list begins with.
 fn place(at: DateTime<Utc>, id: &RunId) -> String {
-    format!("{:013}#{}", to_millis(at), digest(id.as_str()))
+    format!("{:013}.{}", to_millis(at), digest(id.as_str()))
 }
 
 fn list_entry(run: &Run, newest_at: DateTime<Utc>) -> (String, String) {
@@ -299,8 +299,7 @@ impl Table {
         let entry = |item: &Item| {
             let sk = item.get(LIST_SK)?.as_s().ok()?;
             let sk = sk.strip_prefix(&stale_prefix(service)).unwrap_or(sk);
-            let mut parts = sk.splitn(3, '#');
-            let place = format!("{}#{}", parts.next()?, parts.next()?);
+            let place = sk.split('#').next()?.to_owned();
             Some((place, Key::of(item)?))
         };
         Ok(found.iter().filter_map(entry).collect())

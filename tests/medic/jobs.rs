@@ -1,0 +1,323 @@
+//! Jobs: how long they ran, and which never ended.
+
+use harness::{Answer, System};
+use reqwest::Method;
+use runtime::Clock as _;
+use serde_json::{Value, json};
+
+const HOUR: f64 = 3_600.0;
+
+async fn signal(system: &System, service: i64, what: &str, run: &str) -> Answer {
+    let answer = system.post(&format!("/v2/heartbeat/{service}/{what}"), json!({"run_id": run})).await;
+    assert_eq!(answer.status, 201, "{answer}");
+    answer
+}
+
+async fn runs(system: &System, service: i64, query: &str) -> Vec<Value> {
+    let answer = system.get(&format!("/v2/services/{service}/runs{query}")).await;
+    answer.results()["items"].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
+}
+
+async fn states(system: &System, service: i64, query: &str) -> Vec<String> {
+    let state = |run: Value| {
+        format!("{} {} {}", run["run_id"].as_str().unwrap(), run["status"].as_str().unwrap(), run["duration_ms"])
+    };
+    runs(system, service, query).await.into_iter().map(state).collect()
+}
+
+async fn heartbeats(system: &System, service: i64) -> usize {
+    let answer = system.get(&format!("/v2/services/{service}/heartbeats")).await;
+    answer.results()["items"].as_array().unwrap().len()
+}
+
+async fn series(system: &System, name: &str) -> u64 {
+    let text = system.get("/metrics").await.body.as_str().unwrap().to_owned();
+    let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
+    values.filter_map(|value| value.parse::<u64>().ok()).sum()
+}
+
+#[tokio::test]
+async fn a_run_is_told_from_its_start_to_its_end_and_a_repetition_changes_nothing() {
+    let system = System::start().await;
+    let id = system.register("nightly", HOUR, json!({})).await;
+    insta::assert_snapshot!(signal(&system, id, "start", "a").await, @r#"
+    201
+    {
+      "message": "Run started.",
+      "results": {
+        "heartbeat_name": "nightly",
+        "run_id": "a",
+        "service_id": 1,
+        "status": "STARTED"
+      },
+      "success": true
+    }
+    "#);
+    system.seconds(90).await;
+    let ended = signal(&system, id, "complete", "a").await;
+    insta::assert_snapshot!(ended, @r#"
+    201
+    {
+      "message": "Run completed.",
+      "results": {
+        "duration_ms": 90000,
+        "heartbeat_name": "nightly",
+        "run_id": "a",
+        "service_id": 1,
+        "status": "COMPLETED"
+      },
+      "success": true
+    }
+    "#);
+    system.seconds(10).await;
+    assert_eq!(signal(&system, id, "complete", "a").await.body, ended.body);
+    signal(&system, id, "start", "a").await;
+    assert_eq!(heartbeats(&system, id).await, 2, "a repetition is no heartbeat");
+    assert_eq!(
+        runs(&system, id, "").await,
+        [json!({
+            "run_id": "a", "status": "COMPLETED", "duration_ms": 90_000,
+            "started_at": "2026-01-05T12:00:00.000Z", "completed_at": "2026-01-05T12:01:30.000Z",
+        })]
+    );
+    let bare = system.post(&format!("/v2/heartbeat/{id}/complete"), json!({})).await;
+    assert_eq!((bare.status.as_u16(), &bare.results()["run_id"]), (201, &Value::Null));
+    assert_eq!(runs(&system, id, "").await.len(), 1, "without a run_id it is a heartbeat only");
+    let unreadable =
+        system.raw(Method::POST, &format!("/v2/heartbeat/{id}/start"), Some(&system.key), &[], Some(b"{".to_vec()));
+    assert_eq!(unreadable.await.status, 201);
+}
+
+#[tokio::test]
+async fn runs_overlap_and_an_end_may_come_before_its_start() {
+    let system = System::start().await;
+    let id = system.register("nightly", HOUR, json!({})).await;
+    for (what, run) in
+        [("start", "a"), ("start", "b"), ("fail", "b"), ("complete", "a"), ("complete", "c"), ("start", "c")]
+    {
+        signal(&system, id, what, run).await;
+        system.seconds(1).await;
+    }
+    let all = ["c COMPLETED 0", "b FAILED 1000", "a COMPLETED 3000"];
+    assert_eq!(states(&system, id, "").await, all);
+    assert_eq!(states(&system, id, "?status=failed").await, all[1..2]);
+    assert_eq!(states(&system, id, "?status=COMPLETED").await, ["c COMPLETED 0", "a COMPLETED 3000"]);
+    let first = system.get(&format!("/v2/services/{id}/runs?limit=2")).await;
+    let cursor = first.results()["next_cursor"].as_str().unwrap().to_owned();
+    assert_eq!(first.results()["items"].as_array().unwrap().len(), 2);
+    let rest = system.get(&format!("/v2/services/{id}/runs?limit=2&cursor={cursor}")).await;
+    assert_eq!((rest.results()["items"].as_array().unwrap().len(), &rest.results()["next_cursor"]), (1, &Value::Null));
+    system.advance(chrono::TimeDelta::days(91)).await;
+    assert_eq!(states(&system, id, "").await, [""; 0], "what has expired is not shown");
+}
+
+#[tokio::test]
+async fn statistics_are_of_the_last_hundred_completed_runs_in_one_query() {
+    let system = System::start().await;
+    let id = system.register("nightly", 100.0 * HOUR, json!({})).await;
+    let stats = format!("/v2/services/{id}/stats");
+    for n in 1..=104 {
+        signal(&system, id, "start", &n.to_string()).await;
+        system.seconds(n).await;
+        signal(&system, id, "complete", &n.to_string()).await;
+        if n == 4 {
+            signal(&system, id, "complete", "only an end").await;
+            signal(&system, id, "fail", "a failure").await;
+            let few = system.get(&stats).await;
+            assert_eq!((&few.results()["run_count"], &few.results()["p50_duration_ms"]), (&json!(4), &Value::Null));
+        }
+    }
+    system.service.dynamodb().measure();
+    let answer = system.get(&stats).await;
+    assert_eq!(system.service.dynamodb().units().requests, 3, "the limit, whether it is there, and one query");
+    // The runs of 5 to 104 s.
+    assert_eq!(
+        answer.results(),
+        &json!({
+            "run_count": 100, "avg_duration_ms": 54_500.0, "p50_duration_ms": 54_500.0, "p95_duration_ms": 99_050.0,
+            "p99_duration_ms": 103_010.0, "min_duration_ms": 5_000.0, "max_duration_ms": 104_000.0,
+        })
+    );
+}
+
+/// Ends a run over its maximum before the sweep can see that it is stale.
+async fn exceed(system: &System, service: i64, run: &str) -> Answer {
+    signal(system, service, "start", run).await;
+    system.service.settle().await;
+    system.patch(&format!("/v2/services/{service}"), json!({"max_duration_ms": null})).await;
+    system.seconds(3_723).await;
+    // The new maximum is there before the sweep has looked at the runs that it is for.
+    let edit = system.raw(
+        Method::PATCH,
+        &format!("/v2/services/{service}"),
+        Some(&system.key),
+        &[],
+        Some(br#"{"max_duration_ms": 3723001}"#.to_vec()),
+    );
+    assert_eq!(edit.await.status, 200);
+    system.service.settle().await;
+    system.time.set(system.time.now() + chrono::TimeDelta::milliseconds(1_500));
+    let body = serde_json::to_vec(&json!({"run_id": run})).unwrap();
+    let path = format!("/v2/heartbeat/{service}/complete");
+    let answer = system.raw(Method::POST, &path, Some(&system.key), &[], Some(body)).await;
+    system.service.settle().await;
+    answer
+}
+
+#[tokio::test]
+async fn a_stale_run_is_told_once_to_the_second_and_its_end_is_a_recovery() {
+    let system = System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await;
+    let id = system.register("nightly", 10.0 * HOUR, json!({"max_duration_ms": 3_723_000})).await;
+    system.post("/v2/webhooks", json!({"url": system.receivers.hook()})).await;
+    signal(&system, id, "start", "a").await;
+    system.seconds(3_722).await;
+    assert_eq!((system.slack().len(), states(&system, id, "").await), (0, vec!["a STARTED null".to_owned()]));
+    system.seconds(1).await;
+    assert_eq!(states(&system, id, "?status=STALE_ALERTED").await, ["a STALE_ALERTED null"]);
+    let told = ":hourglass: [p3] Stale job detected for nightly: run a has not ended after 1 h 2 min 3 s, and its maximum is \
+                1 h 2 min 3 s";
+    assert_eq!(system.slack(), [told]);
+    assert_eq!(system.pagerduty(), ["trigger medic-nightly-a"]);
+    let alert = &system.get("/v2/alerts/1").await;
+    assert_eq!(alert.results()["alert_name"], "Medic - Stale job detected for nightly");
+    assert_eq!(alert.results()["external_reference_id"], "medic-nightly-a");
+    assert_eq!(series(&system, "medic_stale_jobs_current").await, 1);
+    let service = system.get(&format!("/v2/services/{id}")).await;
+    assert_eq!(service.results()["down"], false, "a job's alert never sets it");
+    system.seconds(7_200).await;
+    assert_eq!(system.slack().len(), 1, "no reminder, and no second alert");
+    let ended = signal(&system, id, "complete", "a").await;
+    assert_eq!(ended.message(), "Run ended. It was reported as stale, and has recovered.");
+    let over = json!({"alert_type": "exceeded", "max_duration_ms": 3_723_000, "exceeded_by_ms": 7_200_000});
+    assert_eq!(ended.results()["duration_alert"], over);
+    assert_eq!(system.slack()[1..], [":white_check_mark: nightly has recovered: run a ended after 3 h 2 min 3 s"]);
+    assert_eq!(system.pagerduty()[1..], ["resolve medic-nightly-a"]);
+    assert_eq!(system.receivers.accepted("webhook"), ["job.stale", "alert.resolved"]);
+    assert_eq!((system.open_alerts().await, system.alerts().await.len()), (0, 1));
+    assert_eq!(series(&system, "medic_stale_jobs_current").await, 0);
+}
+
+#[tokio::test]
+async fn a_run_over_its_maximum_is_told_to_slack_and_webhooks_alone_and_closes_as_it_opens() {
+    let system = System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await;
+    let id = system.register("nightly", 10.0 * HOUR, json!({"max_duration_ms": 60_000})).await;
+    system.post("/v2/webhooks", json!({"url": system.receivers.hook()})).await;
+    let counted = series(&system, "medic_duration_alerts_total{alert_type=\"exceeded\"}").await;
+    let ended = exceed(&system, id, "a").await;
+    let by = ended.results()["duration_alert"]["exceeded_by_ms"].as_u64().unwrap_or_else(|| panic!("{ended}"));
+    assert_eq!(by, 1_499);
+    let told = ":hourglass: [p3] Job exceeded max duration for nightly: run a took 1 h 2 min 4 s, and its maximum is \
+                1 h 2 min 3 s";
+    assert_eq!(system.slack(), [told]);
+    assert_eq!((system.pagerduty().len(), system.receivers.accepted("webhook")), (0, vec!["job.exceeded".to_owned()]));
+    let alert = &system.alerts().await[0];
+    assert_eq!((&alert["active"], &alert["created_date"]), (&json!(0), &alert["closed_date"]));
+    assert_eq!(alert["alert_name"], "Medic - Job exceeded max duration for nightly");
+    assert_eq!(series(&system, "medic_duration_alerts_total{alert_type=\"exceeded\"}").await > counted, true);
+}
+
+#[tokio::test]
+async fn a_new_maximum_is_for_runs_that_go_on() {
+    let system = System::start().await;
+    let id = system.register("nightly", 100.0 * HOUR, json!({})).await;
+    let set = async |max: Value| system.patch(&format!("/v2/services/{id}"), json!({"max_duration_ms": max})).await;
+    signal(&system, id, "start", "a").await;
+    system.seconds(60).await;
+    set(json!(100_000)).await;
+    set(json!(200_000)).await;
+    system.seconds(139).await;
+    assert_eq!(system.slack().len(), 0);
+    system.seconds(1).await;
+    assert_eq!(system.slack().len(), 1);
+    signal(&system, id, "start", "b").await;
+    set(json!(null)).await;
+    system.seconds(900).await;
+    assert_eq!(system.slack().len(), 1, "there is no maximum any more");
+    set(json!(1_000)).await;
+    assert_eq!(system.slack().len(), 2, "it is over the new one already: {:?}", system.slack());
+}
+
+#[tokio::test]
+async fn runs_are_muted_held_in_maintenance_and_let_go() {
+    let system = System::start().await;
+    let quiet = system.register("quiet", 100.0 * HOUR, json!({"max_duration_ms": 60_000})).await;
+    let held = system.register("held", 100.0 * HOUR, json!({"max_duration_ms": 60_000})).await;
+    let off = system.register("off", 100.0 * HOUR, json!({"max_duration_ms": 60_000})).await;
+    let gone = system.register("gone", 100.0 * HOUR, json!({"max_duration_ms": 60_000})).await;
+    system.patch(&format!("/v2/services/{quiet}"), json!({"muted": true, "muted_until": "2026-01-05T12:10:00Z"})).await;
+    let window = json!({"name": "w", "start_time": "2026-01-05T12:00:00Z", "end_time": "2026-01-05T12:05:00Z",
+        "timezone": "UTC", "service_ids": [held]});
+    assert_eq!(system.post("/v2/maintenance-windows", window).await.status, 201);
+    for service in [quiet, held, off, gone] {
+        signal(&system, service, "start", "a").await;
+    }
+    system.patch(&format!("/v2/services/{off}"), json!({"active": false})).await;
+    system.delete(&format!("/v2/services/{gone}")).await;
+    let jobs = |system: &System| -> Vec<String> {
+        let lines = system.slack();
+        let named = lines.iter().filter(|line| line.contains("Stale job")).cloned();
+        named.map(|line| line.split(": ").nth(1).unwrap().replace(":hourglass: ", "")).collect()
+    };
+    system.seconds(120).await;
+    assert_eq!((jobs(&system).len(), system.open_alerts().await), (0, 1), "the muted one is open, and nobody told");
+    system.seconds(180).await;
+    assert_eq!(jobs(&system).len(), 1, "maintenance is over: {:?}", system.slack());
+    system.seconds(300).await;
+    assert_eq!(jobs(&system).len(), 2, "the mute is over: {:?}", system.slack());
+    system.seconds(3_600).await;
+    assert_eq!((jobs(&system).len(), system.open_alerts().await), (2, 2));
+    // Switched off, a service that has told of a run resolves its incident, and tells nobody else.
+    let told = system.slack().len();
+    system.patch(&format!("/v2/services/{held}"), json!({"active": false})).await;
+    assert_eq!((system.open_alerts().await, system.slack().len()), (1, told));
+    assert!(system.pagerduty().contains(&"resolve medic-held-a".to_owned()), "{:?}", system.pagerduty());
+    let refused = system.post(&format!("/v2/heartbeat/{off}/complete"), json!({"run_id": "a"})).await;
+    assert_eq!(refused.status, 400, "{refused}");
+    let unknown = system.post(&format!("/v2/heartbeat/{gone}/complete"), json!({"run_id": "a"})).await;
+    assert_eq!(unknown.status, 404, "{unknown}");
+}
+
+#[tokio::test]
+async fn bad_signals_are_refused_and_nothing_is_kept() {
+    let system = System::start().await;
+    let id = system.register("nightly", HOUR, json!({})).await;
+    let path = format!("/v2/heartbeat/{id}/start");
+    for bad in [json!(""), json!("r".repeat(129)), json!("a\nb"), json!("a\u{0}b"), json!(7), json!(["a"])] {
+        let answer = system.post(&path, json!({"run_id": bad})).await;
+        assert_eq!(answer.status, 400, "{bad}: {answer}");
+        assert!(answer.message().contains("run_id"), "{answer}");
+    }
+    let extra = system.post(&path, json!({"run": "a"})).await;
+    assert!(extra.status == 400 && extra.message().contains("run"), "{extra}");
+    let large = system.raw(Method::POST, &path, Some(&system.key), &[], Some(vec![b'x'; 4 << 20])).await;
+    assert_eq!(large.status, 413, "{large}");
+    assert_eq!(system.post("/v2/heartbeat/99/start", json!({"run_id": "a"})).await.status, 404);
+    assert_eq!(system.post("/v2/heartbeat/0/start", json!({"run_id": "a"})).await.status, 400);
+    assert_eq!((heartbeats(&system, id).await, runs(&system, id, "").await.len()), (0, 0));
+    for bad in ["?status=x", "?cursor=x", "?limit=0"] {
+        assert_eq!(system.get(&format!("/v2/services/{id}/runs{bad}")).await.status, 400, "{bad}");
+    }
+    for path in ["/v2/services/99/runs", "/v2/services/99/stats"] {
+        assert_eq!(system.get(path).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_signal_costs_its_heartbeat_a_write_of_its_run_and_the_entries_of_its_indexes() {
+    let system = System::start().await;
+    let id = system.register("nightly", HOUR, json!({"max_duration_ms": 600_000})).await;
+    system.beat("nightly", "UP").await;
+    let mut seen = Vec::new();
+    for what in ["start", "complete"] {
+        let body = serde_json::to_vec(&json!({"run_id": "a"})).unwrap();
+        system.service.dynamodb().measure();
+        let path = format!("/v2/heartbeat/{id}/{what}");
+        system.raw(Method::POST, &path, Some(&system.key), &[], Some(body)).await;
+        let units = system.service.dynamodb().units();
+        seen.push((units.read.to_string(), units.write.to_string()));
+        system.seconds(1).await;
+    }
+    // 1 of the limit; 2 of the heartbeat, 1 of the run; then of `list` and `due` an entry each, and at the end one moved
+    // and one gone.
+    assert_eq!(seen, [("1".to_owned(), "6".to_owned()), ("1".to_owned(), "7".to_owned())]);
+}

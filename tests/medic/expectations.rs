@@ -74,8 +74,8 @@ async fn the_deadline_is_moved_lazily_and_a_heartbeat_reads_nothing() {
     system.service.dynamodb().measure();
     system.raw(Method::POST, "/heartbeat", Some(&system.key), &[], Some(body)).await;
     let units = system.service.dynamodb().units();
-    // Two for the heartbeat, one for the limit, and the read of the minute before it.
-    assert_eq!((units.write.to_string(), units.read.to_string()), ("3".into(), "0.5".into()));
+    // Two for the heartbeat and one for the limit; read are the key's record and the minute before.
+    assert_eq!((units.write.to_string(), units.read.to_string()), ("3".into(), "1".into()));
     system.service.dynamodb().measure();
     system.advance(TimeDelta::minutes(5)).await;
     assert_eq!(system.service.dynamodb().units().write.to_string(), "3");
@@ -92,7 +92,7 @@ async fn a_failure_is_told_at_once_and_recovers_with_a_heartbeat() {
     assert_eq!(system.open_alerts().await, 1);
     system.beat("w", "UP").await;
     assert_eq!(system.open_alerts().await, 0);
-    system.advance(TimeDelta::hours(24)).await;
+    system.leap(TimeDelta::hours(24)).await;
     assert_eq!(system.open_alerts().await, 0);
 }
 
@@ -108,7 +108,7 @@ async fn a_new_schedule_counts_from_its_edit() {
     assert_eq!(edited["schedule_cron"], "0 6 * * *");
     assert_eq!(edited["timezone"], "America/New_York");
     // 06:00 in New York is 11:00 in UTC, a day on.
-    system.advance(TimeDelta::hours(22)).await;
+    system.leap(TimeDelta::hours(22)).await;
     assert_eq!(system.open_alerts().await, 0);
     system.advance(TimeDelta::minutes(31)).await;
     assert_eq!(system.open_alerts().await, 1);
@@ -217,6 +217,27 @@ async fn what_is_no_schedule_is_refused_and_the_field_is_named() {
         let answer = system.get(&path).await;
         refused += &format!("{} {}\n", answer.status.as_u16(), answer.message());
     }
-    insta::assert_snapshot!(refused, @"");
+    insta::assert_snapshot!(refused, @r"
+    400 alert_interval or schedule_cron must be given
+    400 schedule_cron goes instead of alert_interval, not beside it
+    400 timezone goes with schedule_cron
+    400 schedule_cron must be a cron expression of five fields: minute, hour, day of month, month, day of week
+    400 schedule_cron never occurs: none of its months has such a day
+    400 schedule_cron: invalid type: integer `5`, expected a string
+    400 timezone must be UTC or a full IANA name with a '/', such as Europe/Berlin; abbreviations and offsets are not accepted
+    400 threshold must be 1 with schedule_cron: each expected time needs one heartbeat
+    400 schedule_cron has as its minute 61, but it goes from 0 to 59
+    400 timezone must not be empty
+    400 schedule_cron goes instead of alert_interval, not beside it
+    400 threshold must be 1 with schedule_cron: each expected time needs one heartbeat
+    400 timezone goes with schedule_cron
+    409 service 2 has an alert_interval and no schedule_cron
+    404 There is no service 9
+    400 from must be an RFC 3339 time, such as 2026-01-31T08:00:00.000Z
+    400 to must be after from
+    400 to must be at most 366 days after from
+    400 limit must be a whole number from 1 to 250
+    400 cursor must be the next_cursor of an answer
+    ");
     assert_eq!(system.get("/v2/services").await.results()["items"].as_array().unwrap().len(), 2);
 }

@@ -83,9 +83,8 @@ async fn a_run_is_told_from_its_start_to_its_end_and_a_repetition_changes_nothin
     let bare = system.post(&format!("/v2/heartbeat/{id}/complete"), json!({})).await;
     assert_eq!((bare.status.as_u16(), &bare.results()["run_id"]), (201, &Value::Null));
     assert_eq!(runs(&system, id, "").await.len(), 1, "without a run_id it is a heartbeat only");
-    let unreadable = system
-        .raw(Method::POST, &format!("/v2/heartbeat/{id}/start"), Some(&system.key), &[], Some(b"{".to_vec()))
-        .await;
+    let path = format!("/v2/heartbeat/{id}/start");
+    let unreadable = system.raw(Method::POST, &path, Some(&system.key), &[], Some(b"{".to_vec())).await;
     assert_eq!(unreadable.status, 201);
 }
 
@@ -148,15 +147,9 @@ async fn exceed(system: &System, service: i64, run: &str) -> Answer {
     system.patch(&format!("/v2/services/{service}"), json!({"max_duration_ms": null})).await;
     system.seconds(3_723).await;
     // The new maximum is there before the sweep has looked at the runs that it is for.
-    let edit = system
-        .raw(
-            Method::PATCH,
-            &format!("/v2/services/{service}"),
-            Some(&system.key),
-            &[],
-            Some(br#"{"max_duration_ms": 3723001}"#.to_vec()),
-        )
-        .await;
+    let path = format!("/v2/services/{service}");
+    let edit = Some(br#"{"max_duration_ms": 3723001}"#.to_vec());
+    let edit = system.raw(Method::PATCH, &path, Some(&system.key), &[], edit).await;
     assert_eq!(edit.status, 200);
     system.service.settle().await;
     system.time.set(system.time.now() + chrono::TimeDelta::milliseconds(1_500));

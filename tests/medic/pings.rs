@@ -229,9 +229,10 @@ async fn a_ping_key_is_good_for_pings_alone_until_it_is_revoked() {
     assert_eq!(system.post("/v2/ping-keys", json!({"scopes": []})).await.status, 400);
     let other = ping_key(&system).await;
     let listed = system.get("/v2/ping-keys").await;
+    // The refused name took an id, which is a gap.
     let created_at = "2026-01-05T12:00:00.000Z";
     let keys = json!([
-        {"ping_key_id": 2, "name": "ping-key-2", "created_at": created_at},
+        {"ping_key_id": 3, "name": "ping-key-3", "created_at": created_at},
         {"ping_key_id": 1, "name": "Cron", "created_at": created_at},
     ]);
     assert_eq!(listed.results(), &json!({"items": keys, "next_cursor": null}));

@@ -512,10 +512,11 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         if self.table.pass_on(notice, failed, next).await? == Commit::Refused {
-            let seen = self.table.notice(notice.owner(), notice.id).await?;
+            let seen =
+                self.table.notices_by_id(&[(notice.owner(), notice.id)]).await?.remove(&notice.id).transpose()?;
             if seen.is_some_and(|seen| is_unanswered(&seen, &failed.receiver)) {
                 return match notice.owner() {
-                    NoticeOwner::Alert(id) if !self.table.alert(id).await?.is_some_and(|alert| alert.is_open()) => {
+                    NoticeOwner::Alert(id) if !self.table.alerts_by_id([id]).await?.iter().any(Alert::is_open) => {
                         Ok(false)
                     }
                     // Others kept writing to the notice or to the alert.

@@ -69,7 +69,7 @@ async fn send(process: &Process, connections: usize, each: usize) -> Vec<f64> {
 }
 
 /// The time that a process has spent on a processor, in its own code and in the kernel. See proc(5).
-fn cpu_time(pid: u32) -> Duration {
+pub(crate) fn cpu_time(pid: u32) -> Duration {
     /// Linux counts in hundredths of a second, whatever the kernel's own rate.
     const TICK: Duration = Duration::from_millis(10);
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");

@@ -83,6 +83,10 @@ def items(name, asked):
             for table in asked["RequestItems"].values():
                 for key in table["Keys"]:
                     yield name, "Table", key["pk"]["S"]
+        case "BatchWriteItem":
+            for writes in asked["RequestItems"].values():
+                for write in writes:
+                    yield name, "Table", write["DeleteRequest"]["Key"]["pk"]["S"]
         case "Query" if "IndexName" in asked:
             yield name, f"Table/index/{asked['IndexName']}", None
         case "Query":

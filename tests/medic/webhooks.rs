@@ -22,7 +22,8 @@ fn hook(more: &Value) -> Value {
 
 /// The webhooks that are told of what happens to a service.
 async fn told_of(system: &System, service: i64) -> Vec<i64> {
-    let found = system.service.medic().table.webhooks_for(domain::ServiceId::new(service)).await.unwrap();
+    let found =
+        system.service.medic().webhooks_for(domain::ServiceId::new(service), harness::start_of_time()).await.unwrap();
     found.iter().map(|webhook| webhook.id.get()).collect()
 }
 

@@ -194,6 +194,7 @@ impl DynamoDb {
         }
         serve!(
             "BatchGetItem" => batch_get_item,
+            "BatchWriteItem" => batch_write_item,
             "CreateTable" => create_table,
             "DeleteItem" => delete_item,
             "GetItem" => get_item,
@@ -210,7 +211,7 @@ impl DynamoDb {
 const NAMESPACE: &str = "com.amazonaws.dynamodb.v20120810#";
 
 fn is_write(operation: &str) -> bool {
-    matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems")
+    matches!(operation, "BatchWriteItem" | "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems")
 }
 
 /// Whether a write is one to an item that counts requests.

@@ -18,6 +18,7 @@ impl Medic {
         for _ in 0..TRIES {
             let seen: T = self.find(id).await?;
             if self.table.remove(&seen, Writes::new()).await? == Commit::Done {
+                self.webhooks_of_all.forget();
                 return Ok(());
             }
         }

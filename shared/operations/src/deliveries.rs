@@ -46,13 +46,6 @@ impl Medic {
         webhooks.into_iter().map(delivery).collect()
     }
 
-    /// Wakes the senders of deliveries that were committed.
-    pub(crate) async fn hand_over_deliveries(&self, deliveries: &[Delivery], now: DateTime<Utc>) {
-        for delivery in deliveries {
-            self.wake_webhook(delivery.webhook_id, now).await;
-        }
-    }
-
     async fn wake_webhook(&self, webhook_id: WebhookId, at: DateTime<Utc>) {
         let lane = Lane::of(&Receiver::Webhook { webhook_id }).to_string();
         self.wake(Wake::Lane { lane }, at).await;

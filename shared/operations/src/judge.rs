@@ -5,9 +5,9 @@ use domain::{
     Alert, AlertCopy, AlertId, AlertKind, Close, Decision, Expectation, Notice, NoticeKind, Opening, Outcome, Pending,
     Profile, Rule, Service, ServiceId, Timetable, Transition,
 };
-use outbound::Wake;
-use store::{Commit, Lane, Watched, Writes};
+use store::{Commit, Watched, Writes};
 
+use crate::batch::Batch;
 use crate::routing::incidents_only;
 use crate::{Error, Medic};
 
@@ -16,57 +16,76 @@ const ROUNDS: usize = 16;
 
 impl Medic {
     /// Judges a service until nothing is to be done. Answers when it is next due.
-    pub(crate) async fn judge(&self, id: ServiceId, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
+    pub(crate) async fn judge(
+        &self,
+        id: ServiceId,
+        batch: &Batch,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
         metrics::counter!("medic_worker_services_checked_total").increment(1);
         let mut alert_id = None;
         for _ in 0..ROUNDS {
             let Some(seen) = self.table.watched(id).await? else {
                 return Ok(None);
             };
-            match seen.service.judge(now) {
+            let made = match seen.service.judge(now) {
                 Decision::Rest { due_at } => {
                     if due_at == seen.service.due_at || self.table.rearm(&seen, due_at).await? == Commit::Done {
                         return Ok(due_at);
                     }
+                    None
                 }
                 Decision::Act(Transition::Remove) => {
                     self.table.remove_service(id, now).await?;
                     return Ok(None);
                 }
                 Decision::Act(transition @ Transition::LookAtRuns) => {
-                    self.look_at_runs(id, now).await?;
+                    self.look_at_runs(id, batch, now).await?;
                     let looked = seen.service.clone().apply(transition, now).service;
                     // Refused, it is looked at again.
                     let _looked: Commit = self.table.save_heard(&seen, &looked).await?;
+                    None
                 }
                 Decision::Act(Transition::Open(opening)) => {
-                    let Some(end) = self.held_until(id, now).await? else {
-                        self.open(&seen, opening, &mut alert_id, now).await?;
-                        continue;
-                    };
-                    let held = seen.service.clone().held(end, now);
-                    if self.table.save_heard(&seen, &held).await? == Commit::Done {
-                        return Ok(held.due_at);
+                    if let Some(end) = self.held_until(id, now).await? {
+                        let held = seen.service.clone().held(end, now);
+                        if self.table.save_heard(&seen, &held).await? == Commit::Done {
+                            return Ok(held.due_at);
+                        }
+                        None
+                    } else {
+                        self.open(&seen, opening, (&mut alert_id, batch), now).await?
                     }
                 }
-                Decision::Act(transition) => self.make(&seen, transition, now).await?,
+                Decision::Act(transition) => self.make(&seen, transition, batch, now).await?,
+            };
+            // What was just written needs no other look, if nothing more is to be done about it.
+            if let Some(service) = made
+                && let Decision::Rest { due_at } = service.judge(now)
+                && due_at == service.due_at
+            {
+                return Ok(due_at);
             }
         }
         Err(Error::contended(id))
     }
 
-    /// Opens an alert. `alert_id` keeps an id that a lost race did not use.
+    /// Opens an alert. `alert_id` keeps an id that a lost race did not use. Answers the service as it was written, if it was.
     async fn open(
         &self,
         seen: &Watched,
         opening: Opening,
-        alert_id: &mut Option<AlertId>,
+        (alert_id, batch): (&mut Option<AlertId>, &Batch),
         now: DateTime<Utc>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Service>, Error> {
         let service_id = seen.service.id;
-        let Some(record) = self.table.service(service_id).await? else {
-            return Ok(());
+        let Some((record, targets)) = self.table.service_and_targets(service_id).await? else {
+            return Ok(None);
         };
+        // Whoever is late would waste an id and a refused transaction.
+        if record.watched.service != seen.service {
+            return Ok(None);
+        }
         let mut profile = record.profile;
         let team = self.team_of(&profile).await?;
         if let Some(team) = &team {
@@ -74,18 +93,14 @@ impl Medic {
         }
         let is_told = seen.service.mute.is_none();
         let outcomes = if is_told {
-            self.route(service_id, &profile, team.as_ref(), NoticeKind::Opened, now).await?
+            self.route(service_id, &profile, team.as_ref(), targets, NoticeKind::Opened, now).await?
         } else {
             Vec::new()
         };
-        let webhooks = if is_told { self.table.webhooks_for(service_id).await? } else { Vec::new() };
-        // A tick and a wake-up look at once: whoever is late here would waste an id and a refused transaction.
-        if self.table.watched(service_id).await?.is_none_or(|again| again.service != seen.service) {
-            return Ok(());
-        }
+        let webhooks = if is_told { self.webhooks_for(service_id, now).await? } else { Vec::new() };
         let id = match *alert_id {
             Some(id) => id,
-            None => *alert_id.insert(self.table.next_alert_id().await?),
+            None => *alert_id.insert(self.next_alert_id(batch).await?),
         };
         let change = seen.service.clone().opened(id, now);
         let alert = new_alert(id, &seen.service, &profile, opening, now);
@@ -114,14 +129,22 @@ impl Medic {
                 metrics::histogram!("medic_detection_lag_seconds").record(seconds(now - since));
             }
             tracing::info!(service.id = %alert.service_id, alert.id = %id, reason = %alert.reason, "an alert opened");
-            self.hand_over(notice.as_ref(), now).await;
-            self.hand_over_deliveries(&deliveries, now).await;
+            batch.hand_over(notice.as_ref());
+            batch.hand_over_deliveries(&deliveries);
+            return Ok(Some(change.service));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Makes a transition of a service that keeps or closes its alert, or has none.
-    async fn make(&self, seen: &Watched, transition: Transition, now: DateTime<Utc>) -> Result<(), Error> {
+    /// Answers the service as it was written, if it was.
+    async fn make(
+        &self,
+        seen: &Watched,
+        transition: Transition,
+        batch: &Batch,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Service>, Error> {
         let change = seen.service.clone().apply(transition, now);
         let mut writes = Writes::new();
         writes.transition(&self.table, seen, &change.service)?;
@@ -144,7 +167,7 @@ impl Medic {
                 let outcomes = self.who_is_told(transition, kind, &new, now).await?;
                 notice = Self::notice_of(kind, &new, outcomes, at)?;
                 if transition != Transition::Close(Close::Unwatched) {
-                    let webhooks = self.table.webhooks_for(new.service_id).await?;
+                    let webhooks = self.webhooks_for(new.service_id, now).await?;
                     deliveries = Self::deliveries_of(kind, &new, webhooks, now)?;
                 }
             }
@@ -160,10 +183,11 @@ impl Medic {
                 metrics::counter!("medic_alerts_resolved_total").increment(1);
                 tracing::info!(service.id = %alert.service_id, alert.id = %alert.id, ?close, "an alert closed");
             }
-            self.hand_over(notice.as_ref(), now).await;
-            self.hand_over_deliveries(&deliveries, now).await;
+            batch.hand_over(notice.as_ref());
+            batch.hand_over_deliveries(&deliveries);
+            return Ok(Some(change.service));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Who is told of a transition of an open alert: of news whoever it is for now, of its end whoever heard of it.
@@ -178,10 +202,10 @@ impl Medic {
             let heard = self.who_heard(alert.id, kind).await?;
             return Ok(if transition == Transition::Close(Close::Unwatched) { incidents_only(heard) } else { heard });
         }
-        match self.table.service(alert.service_id).await? {
-            Some(record) => {
+        match self.table.service_and_targets(alert.service_id).await? {
+            Some((record, targets)) => {
                 let team = self.team_of(&record.profile).await?;
-                self.route(alert.service_id, &record.profile, team.as_ref(), kind, now).await
+                self.route(alert.service_id, &record.profile, team.as_ref(), targets, kind, now).await
             }
             None => Ok(Vec::new()),
         }
@@ -189,9 +213,9 @@ impl Medic {
 
     /// Wakes the senders of a notice that was committed.
     pub(crate) async fn hand_over(&self, notice: Option<&Notice>, now: DateTime<Utc>) {
-        for outcome in notice.into_iter().flat_map(|notice| &notice.outcomes).filter(|outcome| outcome.is_owed()) {
-            self.wake(Wake::Lane { lane: Lane::of(&outcome.receiver).to_string() }, now).await;
-        }
+        let batch = Batch::default();
+        batch.hand_over(notice);
+        self.wake_lanes(&batch, now).await;
     }
 }
 

@@ -47,7 +47,7 @@ impl Medic {
                 RunDecision::Act(transition @ (RunTransition::GoStale | RunTransition::Exceed)) => {
                     let held = self.held_until(service, now).await?;
                     let Some(end) = held else {
-                        self.open_run_alert(&record, transition, &watch, &mut alert_id, now).await?;
+                        self.open_run_alert(&record, transition, &watch, (&mut alert_id, batch), now).await?;
                         continue;
                     };
                     // A run that has ended by then is no news.
@@ -60,19 +60,19 @@ impl Medic {
                         return Ok(waits.due_at);
                     }
                 }
-                RunDecision::Act(transition) => self.move_run(&record, transition, &watch, now).await?,
+                RunDecision::Act(transition) => self.move_run(&record, transition, &watch, batch, now).await?,
             }
         }
         Err(Error::contended(format!("run {id}")))
     }
 
     /// Judges every run of a service that goes on: its maximum, its mute or whether it is watched has changed.
-    pub(crate) async fn look_at_runs(&self, service: ServiceId, now: DateTime<Utc>) -> Result<(), Error> {
+    pub(crate) async fn look_at_runs(&self, service: ServiceId, batch: &Batch, now: DateTime<Utc>) -> Result<(), Error> {
         let mut after = None;
         loop {
             let page = self.table.open_runs(service, PAGE, after.as_deref(), now).await?;
             for id in &page.items {
-                let due_at = self.judge_run(service, id, now).await?;
+                let due_at = self.judge_run(service, id, batch, now).await?;
                 if let Some(due_at) = due_at {
                     self.aim_at_run(service, id, due_at, now).await;
                 }
@@ -91,13 +91,13 @@ impl Medic {
         record: &RunRecord,
         transition: RunTransition,
         watch: &RunWatch,
-        alert_id: &mut Option<AlertId>,
+        (alert_id, batch): (&mut Option<AlertId>, &Batch),
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let RunRecord { run: seen, watched: Some(watched), profile: Some(profile) } = record else { return Ok(()) };
         let id = match *alert_id {
             Some(id) => id,
-            None => *alert_id.insert(self.table.next_alert_id().await?),
+            None => *alert_id.insert(self.next_alert_id(batch).await?),
         };
         let (problem, kind) = if transition == RunTransition::Exceed {
             (JobProblem::Exceeded, NoticeKind::Exceeded)
@@ -111,10 +111,11 @@ impl Medic {
         }
         let is_told = watch.mute.is_none_or(|mute| now >= mute.until);
         let telling = if is_told {
+            let targets = self.table.targets(seen.service_id).await?;
             Telling {
                 kind,
-                outcomes: self.route(seen.service_id, &profile, team.as_ref(), kind, now).await?,
-                webhooks: self.table.webhooks_for(seen.service_id).await?,
+                outcomes: self.route(seen.service_id, &profile, team.as_ref(), targets, kind, now).await?,
+                webhooks: self.webhooks_for(seen.service_id, now).await?,
             }
         } else {
             Telling { kind, outcomes: Vec::new(), webhooks: Vec::new() }
@@ -127,7 +128,7 @@ impl Medic {
         };
         let mut writes = Writes::new();
         writes.open_alert(&self.table, &alert)?;
-        if self.commit_run(writes, (seen, run), watched, &alert, telling, now).await? == Commit::Done {
+        if self.commit_run(writes, (seen, run), watched, &alert, telling, (batch, now)).await? == Commit::Done {
             *alert_id = None;
             let (priority, team) = (alert.service.priority.as_str(), alert.service.team.clone());
             metrics::counter!("medic_alerts_total", "priority" => priority, "team" => team).increment(1);
@@ -149,6 +150,7 @@ impl Medic {
         record: &RunRecord,
         transition: RunTransition,
         watch: &RunWatch,
+        batch: &Batch,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let seen = &record.run;
@@ -170,10 +172,13 @@ impl Medic {
                 None => None,
             };
             let outcomes = match &record.profile {
-                Some(profile) => self.route(seen.service_id, profile, team.as_ref(), NoticeKind::Opened, now).await?,
+                Some(profile) => {
+                    let targets = self.table.targets(seen.service_id).await?;
+                    self.route(seen.service_id, profile, team.as_ref(), targets, NoticeKind::Opened, now).await?
+                }
                 None => Vec::new(),
             };
-            let webhooks = self.table.webhooks_for(seen.service_id).await?;
+            let webhooks = self.webhooks_for(seen.service_id, now).await?;
             Telling { kind: NoticeKind::Opened, outcomes, webhooks }
         } else {
             let is_silent = transition == RunTransition::LetGo;
@@ -181,12 +186,12 @@ impl Medic {
             let heard = if was_told { self.who_heard(new.id, NoticeKind::Resolved).await? } else { Vec::new() };
             let outcomes = if is_silent { incidents_only(heard) } else { heard };
             let webhooks =
-                if was_told && !is_silent { self.table.webhooks_for(seen.service_id).await? } else { Vec::new() };
+                if was_told && !is_silent { self.webhooks_for(seen.service_id, now).await? } else { Vec::new() };
             Telling { kind: NoticeKind::Resolved, outcomes, webhooks }
         };
         let mut writes = Writes::new();
         writes.change_alert(&self.table, &old, &new)?;
-        if self.commit_run(writes, (seen, run), watched, &new, telling, now).await? == Commit::Done && !new.is_open() {
+        if self.commit_run(writes, (seen, run), watched, &new, telling, (batch, now)).await? == Commit::Done && !new.is_open() {
             metrics::counter!("medic_alerts_resolved_total").increment(1);
             tracing::info!(service.id = %new.service_id, alert.id = %new.id, ?transition, "a run's alert closed");
         }
@@ -201,7 +206,7 @@ impl Medic {
         watched: &Watched,
         alert: &Alert,
         telling: Telling,
-        now: DateTime<Utc>,
+        (batch, now): (&Batch, DateTime<Utc>),
     ) -> Result<Commit, Error> {
         let Telling { kind, outcomes, webhooks } = telling;
         let notice = if outcomes.is_empty() {
@@ -221,8 +226,8 @@ impl Medic {
         }
         let commit = self.table.commit(writes).await?;
         if commit == Commit::Done {
-            self.hand_over(notice.as_ref(), now).await;
-            self.hand_over_deliveries(&deliveries, now).await;
+            batch.hand_over(notice.as_ref());
+            batch.hand_over_deliveries(&deliveries);
         }
         Ok(commit)
     }

@@ -3,6 +3,7 @@
 mod alerts;
 mod announcements;
 mod api_keys;
+mod batch;
 mod configuration;
 mod deliveries;
 mod endpoints;

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{HeartbeatName, ServiceId};
+use domain::{HeartbeatName, MaintenanceWindow, ServiceId, Webhook};
 use outbound::{Guard, Outgoing, PagerDuty, Slack, Wake, Wakes};
-use store::Table;
+use store::{SHARDS, Table};
 
 use crate::Error;
 use crate::Keyring;
+use crate::batch::RowTurns;
 use crate::entropy::{HeartbeatIds, random};
 use crate::error::error_chain;
 use crate::limits::{DefaultLimits, Limits};
 use crate::ping_keys::PingKeyring;
-use crate::routing::Windows;
+use crate::routing::Fresh;
 
 /// What configuration decides.
 #[derive(Debug, Clone)]
@@ -60,7 +61,11 @@ pub struct Medic {
     pub(crate) limits: Limits,
     pub(crate) shards_aimed_at: Aimed<u8>,
     pub(crate) lanes_watched: Aimed<String>,
-    pub(crate) windows: Windows,
+    /// The sweep's turns, one for each shard of the due index.
+    pub(crate) shard_turns: [tokio::sync::Mutex<()>; SHARDS as usize],
+    pub(crate) row_turns: RowTurns,
+    pub(crate) windows: Fresh<MaintenanceWindow>,
+    pub(crate) webhooks_of_all: Fresh<Webhook>,
 }
 
 impl Medic {
@@ -89,7 +94,10 @@ impl Medic {
             limits: Limits::default(),
             shards_aimed_at: Aimed::default(),
             lanes_watched: Aimed::default(),
-            windows: Windows::default(),
+            shard_turns: Default::default(),
+            row_turns: RowTurns::default(),
+            windows: Fresh::default(),
+            webhooks_of_all: Fresh::default(),
         })
     }
 

@@ -1,8 +1,11 @@
 //! Drains a lane: sends what one receiver is owed, in order, one sender at a time.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Destination, Endpoint, GIVE_UP_AFTER, Notice, NoticeKind, NoticeOwner, Outcome, Receiver, TargetKind, retry_delay,
+    Alert, Destination, Endpoint, GIVE_UP_AFTER, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, Receiver,
+    TargetKind, retry_delay,
 };
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use outbound::{Delivery, Slack, UserHeaders, WEBHOOK_HEADERS, Wake, WebhookAttempt, WebhookEvent, WebhookOutcome};
@@ -35,6 +38,15 @@ struct Leased {
 /// An entry that is owed, with what it is to say.
 type Told = (LaneEntry, Notice);
 
+/// An entry with what it stands for.
+struct Read {
+    entry: LaneEntry,
+    owner: NoticeOwner,
+    id: NoticeId,
+    notice: Result<Option<Notice>, store::Error>,
+    moot: Option<&'static str>,
+}
+
 /// A sender that dies frees its lane after this; longer than the two sends of one step can take.
 pub(crate) const LEASE: TimeDelta = TimeDelta::seconds(25);
 /// Entries read at a time; a lease among them is seen.
@@ -48,6 +60,8 @@ const LONGEST_SEND: TimeDelta = TimeDelta::seconds(20);
 const GROUP: usize = 1_000;
 /// Reads and writes of a group that are under way at once: a thousand notices take some seconds, and a lease is longer.
 const AT_ONCE: usize = 16;
+/// Notices that are read by one request.
+const READ_AHEAD: usize = 100;
 /// Slack takes about one message a second for each channel. <https://docs.slack.dev/apis/web-api/rate-limits>
 const SLACK_PACE: TimeDelta = TimeDelta::seconds(1);
 /// Reads of two items may see one of them before the other, though they were written together.
@@ -108,11 +122,12 @@ impl Medic {
         };
         // The entry that holds the lane goes last: with it gone, another sender would take what is sent and not recorded.
         let (holds, others): (Vec<_>, Vec<_>) = owed.iter().take(sent.len()).partition(|(entry, _)| mine(entry));
-        let finish = |(entry, notice)| self.finish(lane, &receiver, (entry, notice), error.clone(), now());
-        let others: Vec<_> = others.into_iter().map(|(entry, notice)| finish((entry, notice))).collect();
-        stream::iter(others).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-        for (entry, notice) in holds {
-            finish((entry, notice)).await?;
+        for told in [others, holds] {
+            let entries: Vec<_> = told.iter().map(|(entry, _)| entry).collect();
+            let settled: Vec<_> =
+                told.iter().map(|(_, notice)| self.end(lane, &receiver, notice, error.clone(), now())).collect();
+            stream::iter(settled).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+            self.table.leave_lane_all(lane, &entries).await?;
         }
         if sent.iter().all(|notice| notice.id.to_string() != first.place) {
             self.release(lane, &first, until, now()).await?;
@@ -137,7 +152,12 @@ impl Medic {
         receiver: &Receiver,
         now: DateTime<Utc>,
     ) -> Result<Result<Leased, Drained>, Error> {
-        let entries = self.table.lane(lane, PAGE).await?;
+        // A lane with much in it is held by its first entry more often than not.
+        let (mut entries, has_more) = self.table.lane_and_more(lane, 1).await?;
+        let is_sending = entries.first().is_some_and(|entry| self.is_leased(entry, now));
+        if has_more && !is_sending {
+            entries = self.table.lane(lane, PAGE).await?;
+        }
         let held_until =
             entries.iter().filter(|entry| self.is_held(entry, now)).filter_map(|entry| entry.held_until).max();
         if let Some(until) = held_until {
@@ -208,24 +228,19 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Vec<Told>, Error> {
         let mut owed = Vec::new();
-        let read = |entry: LaneEntry| async move {
-            let Owed::Notice(owner, id) = entry.owed else {
-                return Err(Error::NotFound(format!("There is no notice {} in {lane}", entry.place)));
-            };
-            let notice = self.table.notice(owner, id).await;
-            let moot = match &notice {
-                Ok(Some(notice)) if is_unanswered(notice, receiver) => self.is_moot(notice, receiver).await?,
-                Ok(_) | Err(_) => None,
-            };
-            Ok((notice, moot, owner, id, entry))
-        };
         // No more is read ahead than can be sent.
-        let reads: Vec<_> = entries.into_iter().map(read).collect();
-        let mut entries = stream::iter(reads).buffered(most.min(AT_ONCE));
-        while owed.len() < most
-            && let Some(entry) = entries.next().await
-        {
-            let (notice, moot, owner, id, entry) = entry?;
+        let reads: Vec<_> =
+            entries.chunks(most.min(READ_AHEAD)).map(|some| self.read_notices(lane, receiver, some)).collect();
+        let mut reads = stream::iter(reads).buffered(if most > READ_AHEAD { AT_ONCE } else { 1 });
+        let mut ready = VecDeque::new();
+        while owed.len() < most {
+            let Some(Read { entry, owner, id, notice, moot }) = ready.pop_front() else {
+                match reads.next().await {
+                    Some(more) => ready.extend(more?),
+                    None => break,
+                }
+                continue;
+            };
             let notice = match notice {
                 // It would hold up the lane for good.
                 Err(error @ store::Error::Corrupt { .. }) => {
@@ -249,7 +264,8 @@ impl Medic {
             if !is_unanswered(&notice, receiver) {
                 self.table.leave_lane(lane, &entry).await?;
             } else if let Some(why) = moot {
-                self.record(lane, receiver, &entry, &notice, Some(why.to_owned()), now).await?;
+                self.record(receiver, &notice, Some(why.to_owned()), now).await?;
+                self.table.leave_lane(lane, &entry).await?;
             } else {
                 owed.push((entry, notice));
             }
@@ -257,13 +273,43 @@ impl Medic {
         Ok(owed)
     }
 
+    /// Reads the notices of entries, and whether they are still to be sent.
+    async fn read_notices(&self, lane: &Lane, receiver: &Receiver, entries: &[LaneEntry]) -> Result<Vec<Read>, Error> {
+        let mut ids = Vec::new();
+        for entry in entries {
+            let Owed::Notice(owner, id) = entry.owed else {
+                return Err(Error::NotFound(format!("There is no notice {} in {lane}", entry.place)));
+            };
+            ids.push((owner, id));
+        }
+        let mut notices = self.table.notices_by_id(&ids).await?;
+        let passing = notices.values().flatten().filter_map(Notice::alert).filter(|(kind, _)| kind.is_passing());
+        let alert_ids: BTreeSet<_> = passing.map(|(_, alert)| alert.id).collect();
+        let alerts = self.table.alerts_by_id(alert_ids).await?;
+        let mut read = Vec::with_capacity(entries.len());
+        for (entry, (owner, id)) in entries.iter().zip(ids) {
+            let notice = notices.remove(&id).transpose();
+            let moot = match &notice {
+                Ok(Some(notice)) if is_unanswered(notice, receiver) => self.is_moot(notice, &alerts, receiver).await?,
+                Ok(_) | Err(_) => None,
+            };
+            read.push(Read { entry: entry.clone(), owner, id, notice, moot });
+        }
+        Ok(read)
+    }
+
     /// Why a notice need not be sent any more, or never: what it says has passed, or its receiver did not hear of the
     /// alert that it ends.
-    async fn is_moot(&self, notice: &Notice, receiver: &Receiver) -> Result<Option<&'static str>, Error> {
+    async fn is_moot(
+        &self,
+        notice: &Notice,
+        alerts: &[Alert],
+        receiver: &Receiver,
+    ) -> Result<Option<&'static str>, Error> {
         let Some((kind, told)) = notice.alert() else { return Ok(None) };
         if kind.is_passing() {
             let overtaken = Some("overtaken by what came after it");
-            let Some(alert) = self.table.alert(told.id).await? else { return Ok(overtaken) };
+            let Some(alert) = alerts.iter().find(|alert| alert.id == told.id) else { return Ok(overtaken) };
             let newer = kind == NoticeKind::Reminder && (alert.cycle > told.cycle || alert.acknowledged_at.is_some());
             if !alert.is_open() || newer {
                 return Ok(overtaken);
@@ -406,7 +452,8 @@ impl Medic {
         Ok(())
     }
 
-    /// Ends a notice at one receiver: taken, or with an error for good.
+    /// Ends a notice at one receiver, taken or with an error for good, and then takes the entry out of its lane: a crash
+    /// between the two is seen by the next sender.
     async fn finish(
         &self,
         lane: &Lane,
@@ -415,24 +462,35 @@ impl Medic {
         error: Option<String>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        if let Some(error) = &error {
-            metrics::counter!("medic_notices_failed_total").increment(1);
-            tracing::error!(%lane, owner = %notice.owner(), error, "a notice was not delivered");
-        }
-        self.record(lane, receiver, entry, notice, error, now).await
+        self.end(lane, receiver, notice, error, now).await?;
+        Ok(self.table.leave_lane(lane, entry).await?)
     }
 
-    /// Records an outcome, and then takes the entry out of its lane: a crash between the two is seen by the next sender.
-    async fn record(
+    /// Ends a notice at one receiver.
+    async fn end(
         &self,
         lane: &Lane,
         receiver: &Receiver,
-        entry: &LaneEntry,
         notice: &Notice,
         error: Option<String>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let Some(owed) = notice.outcome(receiver) else { return Ok(self.table.leave_lane(lane, entry).await?) };
+        if let Some(error) = &error {
+            metrics::counter!("medic_notices_failed_total").increment(1);
+            tracing::error!(%lane, owner = %notice.owner(), error, "a notice was not delivered");
+        }
+        self.record(receiver, notice, error, now).await
+    }
+
+    /// Records what became of a notice at one receiver; where it failed for good, the next one has its turn.
+    async fn record(
+        &self,
+        receiver: &Receiver,
+        notice: &Notice,
+        error: Option<String>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let Some(owed) = notice.outcome(receiver) else { return Ok(()) };
         let outcome = Outcome { at: Some(now), error, ..owed.anew() };
         let next = if outcome.error.is_some() { notice.next_after(receiver) } else { None };
         let passed_on = match next {
@@ -442,7 +500,7 @@ impl Medic {
         if !passed_on && self.table.settle(notice, &outcome).await? {
             self.table.end_notice(notice).await?;
         }
-        Ok(self.table.leave_lane(lane, entry).await?)
+        Ok(())
     }
 
     /// Gives the next target its turn. Answers whether it has it: that an alert closed is no news.
@@ -454,10 +512,11 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         if self.table.pass_on(notice, failed, next).await? == Commit::Refused {
-            let seen = self.table.notice(notice.owner(), notice.id).await?;
+            let seen =
+                self.table.notices_by_id(&[(notice.owner(), notice.id)]).await?.remove(&notice.id).transpose()?;
             if seen.is_some_and(|seen| is_unanswered(&seen, &failed.receiver)) {
                 return match notice.owner() {
-                    NoticeOwner::Alert(id) if !self.table.alert(id).await?.is_some_and(|alert| alert.is_news()) => {
+                    NoticeOwner::Alert(id) if !self.table.alerts_by_id([id]).await?.iter().any(Alert::is_news) => {
                         Ok(false)
                     }
                     // Others kept writing to the notice or to the alert.

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertId, MaintenanceWindow, Notice, NoticeId, NoticeKind, Outcome, Period, Profile, Receiver, Routing,
-    ServiceId, Subject, TargetKind, Team, in_maintenance,
+    Alert, AlertId, Notice, NoticeId, NoticeKind, Outcome, Period, Profile, Receiver, Routing, ServiceId, Subject,
+    Target, TargetKind, Team, Webhook, in_maintenance,
 };
 
 use crate::entropy::random;
@@ -18,10 +18,10 @@ impl Medic {
         service_id: ServiceId,
         profile: &Profile,
         team: Option<&Team>,
+        targets: Vec<Target>,
         kind: NoticeKind,
         now: DateTime<Utc>,
     ) -> Result<Vec<Outcome>, Error> {
-        let targets = self.table.targets(service_id).await?;
         // Only what the targets ask for is read.
         let period = match profile.schedule_id.filter(|_| !targets.is_empty()) {
             Some(id) => self.table.schedule(id).await?.map_or(Period::DuringHours, |schedule| schedule.period(now)),
@@ -96,6 +96,20 @@ impl Medic {
         };
         Ok(in_maintenance(&windows, service, now).map(|(_, occurrence)| occurrence.end))
     }
+
+    /// The webhooks that are to be told of what happens to a service: its own and those of every service, oldest first.
+    /// Their lists lag behind the table by moments.
+    pub async fn webhooks_for(&self, service: ServiceId, now: DateTime<Utc>) -> Result<Vec<Webhook>, Error> {
+        let of_all = match self.webhooks_of_all.fresh(now) {
+            Some(webhooks) => webhooks,
+            None => self.webhooks_of_all.keep(self.table.webhooks_of(None).await?, now),
+        };
+        let mut webhooks = self.table.webhooks_of(Some(service)).await?;
+        webhooks.extend(of_all.iter().cloned());
+        webhooks.retain(|webhook| webhook.hears_of(service));
+        webhooks.sort_unstable_by_key(|webhook| webhook.id);
+        Ok(webhooks)
+    }
 }
 
 fn is_news(notice: &Notice) -> bool {
@@ -107,29 +121,33 @@ pub(crate) fn incidents_only(outcomes: Vec<Outcome>) -> Vec<Outcome> {
     outcomes.into_iter().filter(|outcome| outcome.receiver.kind() == TargetKind::PagerDuty).collect()
 }
 
-/// The maintenance windows as this process last read them, for a second: many services may fall silent in one.
-#[derive(Debug, Default)]
-pub(crate) struct Windows(Mutex<Option<(DateTime<Utc>, AllWindows)>>);
+/// What concerns every service, as this process last read it, for a second: many services may fall silent in one.
+#[derive(Debug)]
+pub(crate) struct Fresh<T>(Mutex<Option<Kept<T>>>);
 
-type AllWindows = Arc<Vec<MaintenanceWindow>>;
+type Kept<T> = (DateTime<Utc>, Arc<Vec<T>>);
 
-impl Windows {
-    const FRESH: TimeDelta = TimeDelta::seconds(1);
+impl<T> Default for Fresh<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
-    fn fresh(&self, now: DateTime<Utc>) -> Option<AllWindows> {
+impl<T> Fresh<T> {
+    fn fresh(&self, now: DateTime<Utc>) -> Option<Arc<Vec<T>>> {
         let read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         read.as_ref()
-            .filter(|(at, _)| (TimeDelta::zero()..Self::FRESH).contains(&(now - *at)))
-            .map(|(_, windows)| Arc::clone(windows))
+            .filter(|(at, _)| (TimeDelta::zero()..TimeDelta::seconds(1)).contains(&(now - *at)))
+            .map(|(_, read)| Arc::clone(read))
     }
 
-    fn keep(&self, windows: Vec<MaintenanceWindow>, now: DateTime<Utc>) -> AllWindows {
-        let windows = Arc::new(windows);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&windows)));
-        windows
+    fn keep(&self, read: Vec<T>, now: DateTime<Utc>) -> Arc<Vec<T>> {
+        let read = Arc::new(read);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&read)));
+        read
     }
 
-    /// Somebody changes a window.
+    /// Somebody changes one of them.
     pub(crate) fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

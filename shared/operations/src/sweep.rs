@@ -10,6 +10,7 @@ use futures::stream::{self, StreamExt as _};
 use outbound::Wake;
 use store::{DueRow, Key, RowKind, SHARDS, Stats};
 
+use crate::batch::Batch;
 use crate::error::error_chain;
 use crate::{Error, Medic};
 
@@ -17,6 +18,8 @@ use crate::{Error, Medic};
 pub(crate) const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
 /// Rows read at a time from one shard.
 const PAGE: i32 = 100;
+/// Rows after which the senders of what they gave are woken.
+const HANDED_OVER: usize = 16;
 /// Pages of due rows handled in one go; the rest waits for the wake-up that this sends.
 const MOST_PAGES: usize = 20;
 
@@ -59,16 +62,22 @@ impl Medic {
 
     /// Handles what is due in one shard, and aims at what comes due by `horizon`.
     async fn look(&self, shard: u8, horizon: DateTime<Utc>, now: DateTime<Utc>) -> Result<Swept, Error> {
+        let Some(turn) = self.shard_turns.get(usize::from(shard)) else {
+            return Err(Error::NotFound(format!("There is no shard {shard}")));
+        };
+        // A tick and a wake-up come at once: whoever is second sees what the first left.
+        let _turn = turn.lock().await;
         let mut swept = Swept::default();
         for _ in 0..MOST_PAGES {
             let page = self.table.due(shard, horizon, PAGE).await?;
             let (due, soon): (Vec<_>, Vec<_>) = page.rows.into_iter().partition(|row| row.due_at <= now);
-            let handled: Swept = stream::iter(due)
-                .map(|row| self.handle(row.key, now))
-                .buffer_unordered(8)
-                .fold(Swept::default(), |all, one| async move { all.and(one) })
-                .await;
-            swept = swept.and(handled);
+            let batch = &Batch::default();
+            let rows: Vec<_> = due.into_iter().map(|row| self.handle(row.key, batch, now)).collect();
+            let mut handled = stream::iter(rows).buffer_unordered(8).chunks(HANDED_OVER);
+            while let Some(some) = handled.next().await {
+                swept = some.into_iter().fold(swept, Swept::and);
+                self.wake_lanes(batch, now).await;
+            }
             let Some(first) = soon.first() else {
                 if page.next.is_some() {
                     continue;
@@ -91,12 +100,16 @@ impl Medic {
 
     /// Handles one row that a wake-up names, whether it is due or not.
     pub async fn handle_row(&self, key: Key, now: DateTime<Utc>) -> Swept {
-        self.handle(key, now).await
+        let batch = Batch::default();
+        let swept = self.handle(key, &batch, now).await;
+        self.wake_lanes(&batch, now).await;
+        swept
     }
 
-    async fn handle(&self, key: Key, now: DateTime<Utc>) -> Swept {
+    async fn handle(&self, key: Key, batch: &Batch, now: DateTime<Utc>) -> Swept {
+        let _turn = self.row_turns.of(&key).lock().await;
         // One row that makes its handler panic is put off like one that fails.
-        let handled = AssertUnwindSafe(self.handle_kind(&key, now)).catch_unwind().await;
+        let handled = AssertUnwindSafe(self.handle_kind(&key, batch, now)).catch_unwind().await;
         let handled = handled.unwrap_or_else(|_| Err(Error::Panicked));
         let (failed, next_due) = match handled {
             Ok(next_due) => (0, next_due),
@@ -117,11 +130,11 @@ impl Medic {
         Swept { handled: 1 - failed, failed, next_due }
     }
 
-    async fn handle_kind(&self, key: &Key, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
+    async fn handle_kind(&self, key: &Key, batch: &Batch, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
         match key.row_kind() {
-            Some(RowKind::Service(id)) => self.judge(id, now).await,
-            Some(RowKind::Run(service, id)) => self.judge_run(service, &id, now).await,
-            Some(RowKind::Notice(owner, id)) => self.hand_over_again(owner, id, now).await,
+            Some(RowKind::Service(id)) => self.judge(id, batch, now).await,
+            Some(RowKind::Run(service, id)) => self.judge_run(service, &id, batch, now).await,
+            Some(RowKind::Notice(owner, id)) => self.hand_over_again(owner, id, batch, now).await,
             Some(RowKind::Window(id)) => self.look_at_window(id, now).await,
             Some(RowKind::Delivery(webhook, id)) => self.hand_over_delivery_again(webhook, id, now).await,
             None => Err(Error::NotFound(format!("No handler knows the row {key}"))),
@@ -133,6 +146,7 @@ impl Medic {
         &self,
         owner: NoticeOwner,
         id: NoticeId,
+        batch: &Batch,
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
         let Some(notice) = self.table.notice(owner, id).await? else {
@@ -145,7 +159,7 @@ impl Medic {
         let age = (now - notice.at).clamp(TimeDelta::seconds(30), TimeDelta::minutes(10));
         let next = now + age;
         self.table.postpone_notice(&notice, next).await?;
-        self.hand_over(Some(&notice), now).await;
+        batch.hand_over(Some(&notice));
         Ok(Some(next))
     }
 

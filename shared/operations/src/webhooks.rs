@@ -37,7 +37,9 @@ impl Medic {
         let id = self.table.next_webhook_id().await?;
         let secrets = WebhookSecrets::first(new_secret()?);
         let history = History::beginning(now);
-        self.add(Webhook { id, endpoint, enabled, service_id, attempts, secrets, history }).await
+        let made = self.add(Webhook { id, endpoint, enabled, service_id, attempts, secrets, history }).await?;
+        self.webhooks_of_all.forget();
+        Ok(made)
     }
 
     /// Webhooks, newest first.
@@ -70,14 +72,18 @@ impl Medic {
                 ..webhook
             })
         };
-        self.change(id, now, decide).await
+        let changed = self.change(id, now, decide).await?;
+        self.webhooks_of_all.forget();
+        Ok(changed)
     }
 
     /// Gives a webhook a new secret; the one before it stays valid for a day.
     pub async fn rotate_webhook_secret(&self, id: WebhookId, now: DateTime<Utc>) -> Result<Webhook, Error> {
         let secret = new_secret()?;
         let decide = |webhook: Webhook| Ok(Webhook { secrets: webhook.secrets.rotate(secret.clone(), now), ..webhook });
-        self.change(id, now, decide).await
+        let changed = self.change(id, now, decide).await?;
+        self.webhooks_of_all.forget();
+        Ok(changed)
     }
 
     async fn check_service_id(&self, id: Option<ServiceId>) -> Result<(), Error> {

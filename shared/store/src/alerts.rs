@@ -147,6 +147,12 @@ impl Table {
         self.get(&Key::alert(id), true).await?.map(read).transpose()
     }
 
+    /// The alerts of these ids that are there, in no order. Consistent.
+    pub async fn alerts_by_id(&self, ids: impl IntoIterator<Item = AlertId>) -> Result<Vec<Alert>, Error> {
+        let items = self.get_many(ids.into_iter().map(Key::alert).collect()).await?;
+        items.into_iter().map(read).collect()
+    }
+
     /// Alerts, newest first.
     pub async fn alerts(
         &self,
@@ -172,8 +178,7 @@ impl Table {
         ids.dedup();
         more |= ids.len() > limit;
         ids.truncate(limit);
-        let keys = ids.iter().map(|id| Key::alert(*id)).collect();
-        let mut items = self.get_many(keys).await?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut items = self.alerts_by_id(ids.iter().copied()).await?;
         // The index may lag behind.
         items.retain(|alert| match filter {
             AlertFilter::All => true,

@@ -12,8 +12,10 @@ impl Table {
         self.next("service").await.map(ServiceId::new)
     }
 
-    pub async fn next_alert_id(&self) -> Result<AlertId, Error> {
-        self.next("alert").await.map(AlertId::new)
+    /// Takes `count` ids of alerts. Answers the first.
+    pub async fn next_alert_ids(&self, count: i64) -> Result<AlertId, Error> {
+        let last = self.add(&Key::counter("alert"), "next", count).await?;
+        Ok(AlertId::new(last - count + 1))
     }
 
     pub async fn next_api_key_id(&self) -> Result<ApiKeyId, Error> {

@@ -94,6 +94,11 @@ impl Writes {
 impl Table {
     /// The first entries of a lane, oldest first. Consistent.
     pub async fn lane(&self, lane: &Lane, limit: i32) -> Result<Vec<LaneEntry>, Error> {
+        Ok(self.lane_and_more(lane, limit).await?.0)
+    }
+
+    /// The first entries of a lane, and whether there may be more.
+    pub async fn lane_and_more(&self, lane: &Lane, limit: i32) -> Result<(Vec<LaneEntry>, bool), Error> {
         let answer = self
             .client
             .query()
@@ -104,7 +109,9 @@ impl Table {
             .limit(limit)
             .send()
             .await?;
-        answer.items.unwrap_or_default().into_iter().map(read).collect()
+        let more = answer.last_evaluated_key.is_some();
+        let entries = answer.items.unwrap_or_default().into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok((entries, more))
     }
 
     /// Takes the lane for `holder` by an entry, until `until`, if it stands as it was read.
@@ -164,6 +171,11 @@ impl Table {
     /// Takes an entry out of its lane: it was sent, or given up.
     pub async fn leave_lane(&self, lane: &Lane, entry: &LaneEntry) -> Result<(), Error> {
         self.delete(&entry.key(lane)).await
+    }
+
+    /// Takes entries out of their lane.
+    pub async fn leave_lane_all(&self, lane: &Lane, entries: &[&LaneEntry]) -> Result<(), Error> {
+        self.delete_many(entries.iter().map(|entry| entry.key(lane)).collect()).await
     }
 
     /// Takes an entry out of its lane if it is still held by this `lease`: it may have been queued anew.

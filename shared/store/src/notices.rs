@@ -1,7 +1,7 @@
 //! Notices, which are the outbox: written with their transition, due until every receiver has been told or given up,
 //! and then kept beside their alert as the record of who was told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -119,6 +119,18 @@ impl Writes {
 impl Table {
     pub async fn notice(&self, owner: NoticeOwner, id: NoticeId) -> Result<Option<Notice>, Error> {
         self.get(&Key::notice(owner, id), true).await?.map(read).transpose()
+    }
+
+    /// The notices of these keys that are there, by id: each as it reads, or why it does not. Consistent.
+    pub async fn notices_by_id(
+        &self,
+        ids: &[(NoticeOwner, NoticeId)],
+    ) -> Result<HashMap<NoticeId, Result<Notice, Error>>, Error> {
+        let items = self.get_many(ids.iter().map(|(owner, id)| Key::notice(*owner, *id)).collect()).await?;
+        let mut items: HashMap<Key, Item> =
+            items.into_iter().filter_map(|item| Some((Key::of(&item)?, item))).collect();
+        let found = ids.iter().filter_map(|(owner, id)| Some((*id, read(items.remove(&Key::notice(*owner, *id))?))));
+        Ok(found.collect())
     }
 
     /// An alert's notices, in their order.

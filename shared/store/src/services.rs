@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use chrono::{DateTime, Utc};
-use domain::{GIVE_UP_AFTER, Profile, Service, ServiceId, Stamp, Status, to_millis};
+use domain::{GIVE_UP_AFTER, Profile, Service, ServiceId, Stamp, Status, Target, to_millis};
 
+use crate::entity::read_all;
 use crate::item::{self, Diff, Item, corrupt, number};
 use crate::keys::{Collection, DUE_AT, DUE_SHARD, Key, LIST_PK, LIST_SK, service_id_of};
 use crate::names::NameItem;
@@ -97,6 +98,21 @@ impl Table {
     /// Both rows of a service that is not deleted. Consistent.
     pub async fn service(&self, id: ServiceId) -> Result<Option<ServiceRecord>, Error> {
         Ok(self.services_by_id(&[id]).await?.pop())
+    }
+
+    /// Both rows of a service that is not deleted, and its targets in the order in which they are told: one query of its
+    /// partition. Consistent.
+    pub async fn service_and_targets(&self, id: ServiceId) -> Result<Option<(ServiceRecord, Vec<Target>)>, Error> {
+        let mut items = self.partition(&Key::service(id).pk).await?;
+        let mut take = |key: Key| {
+            let place = items.iter().position(|item| Key::of(item).as_ref() == Some(&key))?;
+            Some(items.swap_remove(place))
+        };
+        let (Some(state), Some(profile)) = (take(Key::service(id)), take(Key::profile(id))) else { return Ok(None) };
+        let record = ServiceRecord::read(state, profile)?;
+        let mut targets: Vec<Target> = read_all(items)?;
+        targets.sort_unstable_by_key(Target::order);
+        Ok(Some((record, targets)).filter(|(record, _)| !record.watched.service.deleted))
     }
 
     /// The services of these ids that are there, in the order of the ids.

@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, KeysAndAttributes, Put, TransactWriteItem, Update,
+    AttributeValue, ConditionCheck, Delete, DeleteRequest, KeysAndAttributes, Put, TransactWriteItem, Update,
+    WriteRequest,
 };
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -46,6 +47,8 @@ pub struct Writes(Vec<TransactWriteItem>);
 const CONFLICT_RETRIES: usize = 3;
 /// The most keys that one `BatchGetItem` takes.
 const BATCH: usize = 100;
+/// The most writes that one `BatchWriteItem` takes.
+const WRITE_BATCH: usize = 25;
 
 impl Table {
     /// The table `name`, reached as `config` says but for what `retries` sets.
@@ -98,6 +101,48 @@ impl Table {
             }
         }
         Ok(found)
+    }
+
+    /// All rows of one partition, consistently.
+    pub(crate) async fn partition(&self, pk: &str) -> Result<Vec<Item>, Error> {
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :p")
+            .expression_attribute_values(":p", AttributeValue::S(pk.to_owned()))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let mut found = Vec::new();
+        while let Some(item) = items.next().await {
+            found.push(item?);
+        }
+        Ok(found)
+    }
+
+    /// Removes many items, in no order. What DynamoDB leaves is answered by the error, and may be removed again.
+    pub(crate) async fn delete_many(&self, keys: Vec<Key>) -> Result<(), Error> {
+        let batches: Vec<Vec<Key>> = keys.chunks(WRITE_BATCH).map(<[Key]>::to_vec).collect();
+        stream::iter(batches).map(|batch| self.delete_batch(batch)).buffer_unordered(8).try_collect().await
+    }
+
+    async fn delete_batch(&self, keys: Vec<Key>) -> Result<(), Error> {
+        let delete = |key: &Key| {
+            let delete = DeleteRequest::builder().set_key(Some(key.attributes())).build();
+            delete.map(|delete| WriteRequest::builder().delete_request(delete).build())
+        };
+        let wanted: Result<Vec<_>, _> = keys.iter().map(delete).collect();
+        let mut wanted = wanted.map_err(|source| Error::Refused(Box::new(source)))?;
+        for _ in 0..CONFLICT_RETRIES {
+            let answer = self.client.batch_write_item().request_items(&self.name, wanted).send().await?;
+            wanted = answer.unprocessed_items.and_then(|mut tables| tables.remove(&self.name)).unwrap_or_default();
+            if wanted.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(Error::Unavailable("DynamoDB leaves deletions of a batch undone".into()))
     }
 
     pub(crate) async fn put(&self, item: Item) -> Result<(), Error> {

@@ -145,18 +145,12 @@ impl Table {
         Ok(Page { items, next: page.next.and(last).map(|id| id.to_string()) })
     }
 
-    /// The webhooks that are to be told of what happens to a service: its own and those of every service, oldest first.
-    /// Their lists lag behind the table by moments; whether each is enabled, and for which service, is consistent.
-    pub async fn webhooks_for(&self, service: ServiceId) -> Result<Vec<Webhook>, Error> {
+    /// The webhooks of one service, or those of every service, in no order. The list lags behind the table by moments;
+    /// what each webhook is now, is consistent.
+    pub async fn webhooks_of(&self, scope: Option<ServiceId>) -> Result<Vec<Webhook>, Error> {
         const ALL: usize = (Webhook::MOST_FOR_ALL + Webhook::MOST_FOR_ONE) as usize;
-        let mut ids: Vec<WebhookId> = Vec::new();
-        for scope in [None, Some(service)] {
-            let page = self.list(&Collection::WebhooksFor(scope), None, ALL).await?;
-            ids.extend(page.items.iter().filter_map(|key| id_in::<WebhookId>(&key.pk)));
-        }
-        let mut webhooks: Vec<Webhook> = self.find_many(ids).await?;
-        webhooks.retain(|webhook| webhook.hears_of(service));
-        webhooks.sort_unstable_by_key(|webhook| webhook.id);
-        Ok(webhooks)
+        let page = self.list(&Collection::WebhooksFor(scope), None, ALL).await?;
+        let ids: Vec<WebhookId> = page.items.iter().filter_map(|key| id_in(&key.pk)).collect();
+        self.find_many(ids).await
     }
 }

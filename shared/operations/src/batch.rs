@@ -1,0 +1,105 @@
+//! What the handling of many due rows shares: many services may fall silent in the same second.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use domain::{AlertId, Delivery, Notice, Receiver};
+use outbound::Wake;
+use store::{Key, Lane};
+
+use crate::{Error, Medic};
+
+/// Rows that are handled together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// In the order in which they were owed.
+    lanes: Mutex<Vec<String>>,
+    alert_ids: tokio::sync::Mutex<AlertIds>,
+}
+
+/// Ids that were taken and not used yet. Each time twice as many are taken as the time before: what is left over at the
+/// end is a gap.
+#[derive(Debug, Default)]
+struct AlertIds {
+    next: i64,
+    left: i64,
+    taken: i64,
+}
+
+impl AlertIds {
+    const MOST: i64 = 64;
+}
+
+impl Batch {
+    /// Remembers to wake the senders of a notice that was committed.
+    pub(crate) fn hand_over(&self, notice: Option<&Notice>) {
+        let outcomes = notice.into_iter().flat_map(|notice| &notice.outcomes).filter(|outcome| outcome.is_owed());
+        self.owe(outcomes.map(|outcome| Lane::of(&outcome.receiver)));
+    }
+
+    /// Remembers to wake the senders of deliveries that were committed.
+    pub(crate) fn hand_over_deliveries(&self, deliveries: &[Delivery]) {
+        self.owe(deliveries.iter().map(|delivery| Lane::of(&Receiver::Webhook { webhook_id: delivery.webhook_id })));
+    }
+
+    fn owe(&self, lanes: impl Iterator<Item = Lane>) {
+        let mut owed = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        for lane in lanes.map(|lane| lane.to_string()) {
+            if !owed.contains(&lane) {
+                owed.push(lane);
+            }
+        }
+    }
+
+    fn take_lanes(&self) -> Vec<String> {
+        std::mem::take(&mut self.lanes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Medic {
+    /// Wakes the senders of what was committed so far, each lane's once.
+    pub(crate) async fn wake_lanes(&self, batch: &Batch, now: DateTime<Utc>) {
+        for lane in batch.take_lanes() {
+            self.wake(Wake::Lane { lane }, now).await;
+        }
+    }
+
+    /// An id for an alert.
+    pub(crate) async fn next_alert_id(&self, batch: &Batch) -> Result<AlertId, Error> {
+        let mut ids = batch.alert_ids.lock().await;
+        if ids.left == 0 {
+            let count = (ids.taken * 2).clamp(1, AlertIds::MOST);
+            let first = self.table.next_alert_ids(count).await?.get();
+            *ids = AlertIds { next: first, left: count, taken: count };
+        }
+        let id = ids.next;
+        ids.next += 1;
+        ids.left -= 1;
+        Ok(AlertId::new(id))
+    }
+}
+
+/// The turns of rows: a tick and a wake-up may come to a row at once, and whoever is second sees what the first left. Rows
+/// share turns by the hash of their keys.
+#[derive(Debug)]
+pub(crate) struct RowTurns(Vec<tokio::sync::Mutex<()>>);
+
+impl RowTurns {
+    const MANY: usize = 256;
+
+    pub(crate) fn of(&self, key: &Key) -> &tokio::sync::Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
+        let place = hasher.finish() as usize % Self::MANY;
+        #[expect(clippy::indexing_slicing, reason = "there are as many")]
+        &self.0[place]
+    }
+}
+
+impl Default for RowTurns {
+    fn default() -> Self {
+        Self(std::iter::repeat_with(tokio::sync::Mutex::default).take(Self::MANY).collect())
+    }
+}

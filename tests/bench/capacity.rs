@@ -1,10 +1,12 @@
-//! Capacity units of heartbeats, re-arms and alerts, as the database's own answers count them. The clock is a test's:
+//! Capacity units of heartbeats, signals, re-arms and alerts, as the database's own answers count them. The clock is a test's:
 //! nothing here is timed.
 
 use chrono::TimeDelta;
-use domain::{HeartbeatName, ServiceId, Status};
+use domain::{HeartbeatName, RunId, ServiceId, SignalKind, Status};
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
 use harness::System;
-use operations::{Named, Report};
+use operations::{Named, Report, Signal};
 use runtime::Clock as _;
 use serde_json::json;
 use store::Key;
@@ -17,6 +19,9 @@ const READS: &str = "read units";
 pub(crate) async fn figures() -> Vec<Figure> {
     let mut figures = Box::pin(heartbeats()).await;
     figures.extend(Box::pin(rearm()).await);
+    for max_duration_ms in [None, Some(600_000)] {
+        figures.extend(Box::pin(signals(max_duration_ms)).await);
+    }
     for heartbeats in [1, 2, 5] {
         figures.push(Box::pin(interval(heartbeats)).await);
     }
@@ -26,12 +31,15 @@ pub(crate) async fn figures() -> Vec<Figure> {
 }
 
 /// Read and write units of some work.
-async fn cost(system: &System, work: impl Future<Output = ()>) -> (f64, f64) {
-    system.seconds(1).await;
-    system.service.dynamodb().measure();
-    work.await;
-    let units = system.service.dynamodb().units();
-    (units.read, units.write)
+fn cost<'a>(system: &'a System, work: impl Future<Output = ()> + 'a) -> LocalBoxFuture<'a, (f64, f64)> {
+    let measured = async move {
+        system.seconds(1).await;
+        system.service.dynamodb().measure();
+        work.await;
+        let units = system.service.dynamodb().units();
+        (units.read, units.write)
+    };
+    measured.boxed_local()
 }
 
 /// A heartbeat that is taken without a request: no key is checked, and no limit.
@@ -69,6 +77,31 @@ async fn heartbeats() -> Vec<Figure> {
         Figure::new("heartbeat, name not cached", name_read, READS).at_most(0.5),
         Figure::new("heartbeat, key record not cached", key_read, READS).at_most(0.5),
         Figure::new("heartbeat, neither cached", both_read, READS).at_most(1.0),
+    ]
+}
+
+/// A run's start and end, without the limiter, on a service with or without a maximum.
+async fn signals(max_duration_ms: Option<u64>) -> Vec<Figure> {
+    let system = System::start().await;
+    let id = system.register("job", 3_600.0, json!({"max_duration_ms": max_duration_ms})).await;
+    report(&system, "job").await;
+    let take = async |kind| {
+        let service = Named::Id(ServiceId::new(id));
+        let run = Some(RunId::parse("nightly-2026-01-05").expect("a run's id"));
+        let signal = Signal { service, kind, run, idempotency_key: None };
+        system.service.medic().signal(signal, system.time.now()).await.expect("a signal");
+    };
+    let (start_read, start) = cost(&system, take(SignalKind::Start)).await;
+    let (_, again) = cost(&system, take(SignalKind::Start)).await;
+    let (end_read, end) = cost(&system, take(SignalKind::Complete)).await;
+    // The budget is 2 for the heartbeat and 1 for the run; each entry of an index that comes or goes is 1 more.
+    let (with, entries) =
+        if max_duration_ms.is_some() { ("a maximum", (2.0, 3.0)) } else { ("no maximum", (1.0, 2.0)) };
+    vec![
+        Figure::new(format!("start of a run, {with}, without the limiter"), start, WRITES).at_most(3.0 + entries.0),
+        Figure::new(format!("end of a run, {with}, without the limiter"), end, WRITES).at_most(3.0 + entries.1),
+        Figure::new(format!("signal of a run again, {with}"), again, WRITES).at_most(0.0),
+        Figure::new(format!("signal of a run, {with}"), start_read.max(end_read), READS).at_most(1.0),
     ]
 }
 

@@ -1,5 +1,7 @@
 //! Services that must report at the times of a cron expression.
 
+use std::fmt::Write as _;
+
 use chrono::TimeDelta;
 use harness::System;
 use reqwest::Method;
@@ -191,7 +193,7 @@ async fn what_is_no_schedule_is_refused_and_the_field_is_named() {
         let mut body = bare.clone();
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let answer = system.post("/v2/services", body).await;
-        refused += &format!("{} {}\n", answer.status.as_u16(), answer.message());
+        writeln!(refused, "{} {}", answer.status.as_u16(), answer.message()).unwrap();
     }
     for patch in [
         json!({"schedule_cron": "61 * * * *"}),
@@ -200,11 +202,11 @@ async fn what_is_no_schedule_is_refused_and_the_field_is_named() {
         json!({"threshold": 3}),
     ] {
         let answer = system.patch(&format!("/v2/services/{id}"), patch).await;
-        refused += &format!("{} {}\n", answer.status.as_u16(), answer.message());
+        writeln!(refused, "{} {}", answer.status.as_u16(), answer.message()).unwrap();
     }
     let plain = system.register("plain", 60.0, json!({})).await;
     let answer = system.patch(&format!("/v2/services/{plain}"), json!({"timezone": "UTC"})).await;
-    refused += &format!("{} {}\n", answer.status.as_u16(), answer.message());
+    writeln!(refused, "{} {}", answer.status.as_u16(), answer.message()).unwrap();
     for path in [
         format!("/v2/services/{plain}/expectations"),
         "/v2/services/9/expectations".to_owned(),
@@ -215,7 +217,7 @@ async fn what_is_no_schedule_is_refused_and_the_field_is_named() {
         format!("/v2/services/{id}/expectations?cursor=x"),
     ] {
         let answer = system.get(&path).await;
-        refused += &format!("{} {}\n", answer.status.as_u16(), answer.message());
+        writeln!(refused, "{} {}", answer.status.as_u16(), answer.message()).unwrap();
     }
     insta::assert_snapshot!(refused, @r"
     400 alert_interval or schedule_cron must be given

@@ -54,3 +54,77 @@ async fn a_transition_that_cannot_be_made_is_made_later() {
         assert_eq!(system.slack().len(), 1, "{fault:?}");
     }
 }
+
+/// The runs of service 1, how many heartbeats it has, and what Slack was told.
+async fn told_of_runs(system: &System) -> (Vec<String>, usize, usize) {
+    let runs = system.get("/v2/services/1/runs").await;
+    let runs = runs.results()["items"].as_array().unwrap().iter();
+    let runs = runs.map(|run| format!("{} {}", run["status"].as_str().unwrap(), run["duration_ms"])).collect();
+    let heartbeats = system.get("/v2/services/1/heartbeats").await;
+    (runs, heartbeats.results()["items"].as_array().unwrap().len(), system.slack().len())
+}
+
+#[tokio::test]
+async fn a_signal_whose_answers_are_lost_and_that_comes_again_is_taken_once() {
+    // Of the heartbeat's two writes and the run's.
+    for lost in 1..=4 {
+        let system = System::start().await;
+        system.register("nightly", 3_600.0, json!({})).await;
+        for what in ["start", "complete"] {
+            for _ in 0..3 {
+                system.service.dynamodb().lose_answers(lost);
+                let answer = system.post(&format!("/v2/heartbeat/1/{what}"), json!({"run_id": "a"})).await;
+                assert_eq!(answer.status, 201, "{lost}: {answer}");
+            }
+            system.service.dynamodb().lose_answers(0);
+            system.seconds(5).await;
+        }
+        let completed = "COMPLETED 5000".to_owned();
+        assert_eq!(told_of_runs(&system).await, (vec![completed], 2, 0), "{lost}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_that_is_refused_half_done_is_done_when_it_comes_again() {
+    for fault in FAULTS {
+        // The first writes of all may fail, or any of those after them.
+        for made in 0..4 {
+            let system = System::start().await;
+            system.register("nightly", 3_600.0, json!({"max_duration_ms": 60_000})).await;
+            for (what, after) in [("start", 5), ("complete", 120)] {
+                let path = format!("/v2/heartbeat/1/{what}");
+                system.service.dynamodb().fail_writes_after(made, fault, FOR_GOOD);
+                let first = system.post(&path, json!({"run_id": "a"})).await;
+                assert!([201, 503].contains(&first.status.as_u16()), "{fault:?} {made}: {first}");
+                system.service.dynamodb().fail_writes(fault, 0);
+                let again = system.post(&path, json!({"run_id": "a"})).await;
+                assert_eq!(again.status, 201, "{fault:?} {made}: {again}");
+                system.seconds(after).await;
+            }
+            let (runs, _, told) = told_of_runs(&system).await;
+            assert_eq!((runs, told), (vec!["COMPLETED 5000".to_owned()], 0), "{fault:?} {made}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_goes_stale_and_ends_while_writes_fail_is_told_once_each() {
+    for fault in FAULTS {
+        for lost in 0..=3 {
+            let system = System::start().await;
+            system.register("nightly", 36_000.0, json!({"max_duration_ms": 60_000})).await;
+            system.post("/v2/heartbeat/1/start", json!({"run_id": "a"})).await;
+            system.seconds(59).await;
+            system.service.dynamodb().lose_answers(lost);
+            system.service.dynamodb().fail_writes(fault, 11);
+            system.seconds(120).await;
+            assert_eq!((system.alerts().await.len(), system.slack().len()), (1, 1), "{fault:?} {lost}");
+            system.service.dynamodb().lose_answers(lost);
+            system.service.dynamodb().fail_writes(fault, 2);
+            system.post("/v2/heartbeat/1/complete", json!({"run_id": "a"})).await;
+            system.seconds(120).await;
+            assert_eq!((system.open_alerts().await, system.slack().len()), (0, 2), "{fault:?} {lost}");
+            assert_eq!(system.pagerduty(), ["trigger medic-nightly-a", "resolve medic-nightly-a"]);
+        }
+    }
+}

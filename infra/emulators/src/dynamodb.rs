@@ -51,8 +51,8 @@ struct Meter {
     on: AtomicBool,
     out_of_reach: AtomicBool,
     answers_to_lose: AtomicU32,
-    faults: Mutex<Vec<Fault>>,
-    faults_of_limits: Mutex<Vec<Fault>>,
+    faults: Mutex<Vec<Option<Fault>>>,
+    faults_of_limits: Mutex<Vec<Option<Fault>>>,
     units: Mutex<Units>,
 }
 
@@ -116,12 +116,19 @@ impl DynamoDb {
 
     /// Makes the next `count` writes fail, but those that count a request for its limit.
     pub fn fail_writes(&self, fault: Fault, count: usize) {
-        *self.meter.faults.lock().unwrap_or_else(PoisonError::into_inner) = vec![fault; count];
+        self.fail_writes_after(0, fault, count);
+    }
+
+    /// Lets the next `made` writes be made, and makes the `count` after them fail.
+    pub fn fail_writes_after(&self, made: usize, fault: Fault, count: usize) {
+        let mut faults = vec![Some(fault); count];
+        faults.resize(count + made, None);
+        *self.meter.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
     /// Makes the next `count` writes fail that count a request for its limit.
     pub fn fail_limits(&self, fault: Fault, count: usize) {
-        *self.meter.faults_of_limits.lock().unwrap_or_else(PoisonError::into_inner) = vec![fault; count];
+        *self.meter.faults_of_limits.lock().unwrap_or_else(PoisonError::into_inner) = vec![Some(fault); count];
     }
 
     /// The answer of a write that is to fail: status and body, as DynamoDB gives them.
@@ -130,7 +137,7 @@ impl DynamoDb {
             return None;
         }
         let faults = if counts_a_request(body) { &self.meter.faults_of_limits } else { &self.meter.faults };
-        let fault = faults.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        let fault = faults.lock().unwrap_or_else(PoisonError::into_inner).pop().flatten()?;
         let (status, body) = match (fault, operation) {
             (Fault::Internal, _) => (500, json!({"__type": format!("{NAMESPACE}InternalServerError")})),
             (Fault::Throttled, "TransactWriteItems") => {

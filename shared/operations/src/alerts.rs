@@ -1,7 +1,7 @@
 //! Shows alerts, and lets somebody take one.
 
 use chrono::{DateTime, Utc};
-use domain::{Alert, AlertId, Notice, NoticeId, NoticeKind, ServiceId};
+use domain::{Alert, AlertId, Notice, NoticeId, NoticeKind, RunId, ServiceId};
 use store::{AlertFilter, Commit, Page, Writes};
 
 use crate::{Error, Medic};
@@ -52,6 +52,12 @@ impl Medic {
             if alert.acknowledged_at.is_some() && alert.is_open() {
                 return Ok(alert);
             }
+            if let Some(job) = alert.job() {
+                if let Some(acknowledged) = self.acknowledge_run(&alert, &job.run_id, actor, now).await? {
+                    return Ok(acknowledged);
+                }
+                continue;
+            }
             let seen = self.table.watched(alert.service_id).await?;
             let seen = seen.filter(|seen| seen.service.outage.as_ref().is_some_and(|outage| outage.alert_id == id));
             let Some(seen) = seen.filter(|_| alert.is_open()) else {
@@ -80,5 +86,37 @@ impl Medic {
             }
         }
         Err(Error::contended(id))
+    }
+
+    /// Takes the open alert of a run. None if the run has moved meanwhile.
+    async fn acknowledge_run(
+        &self,
+        alert: &Alert,
+        run: &RunId,
+        actor: &Actor,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Alert>, Error> {
+        let seen = self.table.run_heard(alert.service_id, run, true, now).await?.run;
+        let stale = seen.stale.filter(|stale| stale.alert_id == alert.id && !stale.closed);
+        let Some(stale) = stale.filter(|_| alert.is_open()) else {
+            return Err(Error::Conflict(format!("Alert {} is closed", alert.id)));
+        };
+        let mut run = seen.clone().rested(seen.due_at);
+        let notice_at = run.next_notice_at(now);
+        let acknowledged = Alert { acknowledged_at: Some(now), acknowledged_by: Some(actor.clone()), ..alert.clone() };
+        let mut writes = Writes::new();
+        writes.change_run(&self.table, &seen, &run)?;
+        writes.change_alert(&self.table, alert, &acknowledged)?;
+        let kind = NoticeKind::Acknowledged;
+        let outcomes = if stale.told { self.who_heard(alert.id, kind).await? } else { Vec::new() };
+        let notice = Self::notice_of(kind, &acknowledged, outcomes, notice_at)?;
+        if let Some(notice) = &notice {
+            writes.add_notice(&self.table, notice)?;
+        }
+        if self.table.commit(writes).await? == Commit::Refused {
+            return Ok(None);
+        }
+        self.hand_over(notice.as_ref(), now).await;
+        Ok(Some(acknowledged))
     }
 }

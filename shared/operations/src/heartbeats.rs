@@ -95,7 +95,7 @@ impl Medic {
             match self.read(id).await? {
                 Some(watched) if !watched.service.active => return Err(Error::Inactive(named.to_string())),
                 Some(_) => return Ok(id),
-                None => continue,
+                None => {}
             }
         }
         Err(unregistered(named))

@@ -7,6 +7,7 @@ use domain::{
 };
 use store::{Commit, RunRecord, Watched, Writes};
 
+use crate::batch::Batch;
 use crate::routing::incidents_only;
 use crate::{Error, Medic};
 
@@ -28,6 +29,7 @@ impl Medic {
         &self,
         service: ServiceId,
         id: &RunId,
+        batch: &Batch,
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
         let mut alert_id = None;
@@ -67,7 +69,12 @@ impl Medic {
     }
 
     /// Judges every run of a service that goes on: its maximum, its mute or whether it is watched has changed.
-    pub(crate) async fn look_at_runs(&self, service: ServiceId, batch: &Batch, now: DateTime<Utc>) -> Result<(), Error> {
+    pub(crate) async fn look_at_runs(
+        &self,
+        service: ServiceId,
+        batch: &Batch,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
         let mut after = None;
         loop {
             let page = self.table.open_runs(service, PAGE, after.as_deref(), now).await?;
@@ -191,7 +198,9 @@ impl Medic {
         };
         let mut writes = Writes::new();
         writes.change_alert(&self.table, &old, &new)?;
-        if self.commit_run(writes, (seen, run), watched, &new, telling, (batch, now)).await? == Commit::Done && !new.is_open() {
+        if self.commit_run(writes, (seen, run), watched, &new, telling, (batch, now)).await? == Commit::Done
+            && !new.is_open()
+        {
             metrics::counter!("medic_alerts_resolved_total").increment(1);
             tracing::info!(service.id = %new.service_id, alert.id = %new.id, ?transition, "a run's alert closed");
         }

@@ -15,13 +15,16 @@ use crate::{Error, Medic};
 /// What this process knows of the ping keys that were shown to it, by the SHA-256 of each. Only right ones are in it.
 #[derive(Debug, Default)]
 pub(crate) struct PingKeyring {
-    keys: Mutex<HashMap<[u8; 32], (FoundPingKey, DateTime<Utc>)>>,
+    keys: Mutex<HashMap<[u8; 32], KnownKey>>,
     /// One verification at a time, so that a burst of first pings costs one.
     verifying: tokio::sync::Mutex<()>,
 }
 
+/// A key, and when it was verified.
+type KnownKey = (FoundPingKey, DateTime<Utc>);
+
 impl PingKeyring {
-    fn known(&self, sha: &[u8; 32]) -> Option<(FoundPingKey, DateTime<Utc>)> {
+    fn known(&self, sha: &[u8; 32]) -> Option<KnownKey> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(sha).cloned()
     }
 

@@ -12,11 +12,12 @@ use crate::service_items::ProfileItem;
 use crate::table::{Commit, IS_NEW, Page, Writes};
 use crate::{Error, Table, Watched};
 
-/// How long a run is shown after its newest signal.
+/// How long a run is kept after its newest signal; one whose alert is open stays.
 const KEPT: TimeDelta = TimeDelta::days(90);
 const AS_SEEN: &str = "version = :seen_version";
 
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute")]
 struct RunItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     started_at: Option<i64>,
@@ -41,7 +42,9 @@ struct RunItem {
     #[serde(default, skip_serializing)]
     due_at: Option<i64>,
     version: u64,
-    expires_at: i64,
+    /// None while its alert is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
 }
 
 /// A run with what of its service decides on it.
@@ -92,7 +95,7 @@ fn run_item(run: &Run) -> Result<Item, Error> {
         last_notice_at: last_notice_at.map(to_millis),
         due_at: None,
         version: *version,
-        expires_at: (newest_at + KEPT).timestamp(),
+        expires_at: (!run.is_stale_open()).then_some((newest_at + KEPT).timestamp()),
     };
     let mut item = item::write(&key, &body)?;
     let (list_pk, list_sk) = list_entry(run, newest_at);
@@ -122,7 +125,7 @@ fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
         version,
         expires_at,
     } = item::read(item)?;
-    if expires_at <= now.timestamp() {
+    if expires_at.is_some_and(|at| at <= now.timestamp()) {
         // Another run of this id takes the row.
         return Ok(Run { version, ..Run::new(service_id, id) });
     }
@@ -250,7 +253,7 @@ impl Table {
         let items = self.get_many(keys).await?.into_iter().map(|item| read(item, now));
         let mut items = items.collect::<Result<Vec<_>, _>>()?;
         items.retain(|run| run.newest_at().is_some() && status.is_none_or(|status| run.status() == status));
-        items.sort_by_key(|run| std::cmp::Reverse((run.started_at.or(run.newest_at()), run.newest_at())));
+        items.sort_by_key(|run| std::cmp::Reverse((run.started_at.or_else(|| run.newest_at()), run.newest_at())));
         Ok(Page { items, next })
     }
 
@@ -314,8 +317,12 @@ impl Table {
         limit: usize,
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, Error> {
-        let prefix = if *collection == Collection::StaleRuns { stale_prefix(service) } else { String::new() };
-        let low = format!("{prefix}{:013}", to_millis(now - KEPT));
+        let (prefix, oldest) = if *collection == Collection::StaleRuns {
+            (stale_prefix(service), 0)
+        } else {
+            (String::new(), to_millis(now - KEPT))
+        };
+        let low = format!("{prefix}{oldest:013}");
         // `~` sorts after every digit; the upper end is not part of the range, as a place is longer than what it begins.
         let high = format!("{prefix}{}", after.unwrap_or("~"));
         let answer = self

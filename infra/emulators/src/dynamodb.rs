@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_runtime_api::client::http::{
@@ -13,6 +14,8 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use chrono::{DateTime, Utc};
+use dynoxide::storage_backend::Clock;
 use dynoxide::{Database, DynoxideError};
 use serde_json::{Value, json};
 
@@ -56,6 +59,25 @@ struct Meter {
     units: Mutex<Units>,
 }
 
+/// A clock as the engine reads it.
+struct EngineClock<F>(F);
+
+impl<F: Fn() -> DateTime<Utc> + Send + Sync> EngineClock<F> {
+    fn since_1970(&self) -> Duration {
+        Duration::from_millis(u64::try_from((self.0)().timestamp_millis()).unwrap_or_default())
+    }
+}
+
+impl<F: Fn() -> DateTime<Utc> + Send + Sync> Clock for EngineClock<F> {
+    fn now_unix_secs(&self) -> u64 {
+        self.since_1970().as_secs()
+    }
+
+    fn now_unix_secs_f64(&self) -> f64 {
+        self.since_1970().as_secs_f64()
+    }
+}
+
 impl DynamoDb {
     /// Tables kept in a file.
     pub fn open(file: &Path) -> Result<Self, String> {
@@ -69,9 +91,9 @@ impl DynamoDb {
         open().map_err(|error: DynoxideError| error.to_string())
     }
 
-    /// Tables that are gone with the process.
-    pub fn in_memory() -> Result<Self, String> {
-        Database::memory().map(Self::of).map_err(|error| error.to_string())
+    /// Tables that are gone with the process. What expires does so by `now`.
+    pub fn in_memory(now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Result<Self, String> {
+        Database::memory_with_clock(Arc::new(EngineClock(now))).map(Self::of).map_err(|error| error.to_string())
     }
 
     fn of(engine: Database) -> Self {

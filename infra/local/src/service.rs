@@ -89,7 +89,10 @@ impl Service {
         tracing::info!(folder = %folder.map_or_else(|| "memory".into(), Path::to_string_lossy), "opening the database");
         let dynamodb = match folder {
             Some(folder) => DynamoDb::open(&folder.join("table.db")),
-            None => DynamoDb::in_memory(),
+            None => {
+                let time = Arc::clone(&time);
+                DynamoDb::in_memory(move || time.now())
+            }
         }
         .map_err(StartError::Database)?;
         let queues = match folder {

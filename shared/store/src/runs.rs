@@ -386,7 +386,7 @@ mod tests {
         };
         let item = run_item(&run).unwrap();
         assert_eq!(read(item.clone(), at).unwrap(), run);
-        let new = Run { version: 4, ..Run::new(run.service_id, run.id.clone()) };
+        let new = Run { version: 4, ..Run::new(run.service_id, run.id) };
         assert_eq!(read(item, at + KEPT).unwrap(), new);
     }
 }

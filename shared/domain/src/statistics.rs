@@ -45,7 +45,7 @@ fn percentile(sorted: &[u64], percent: usize) -> Option<f64> {
     let rank = percent * sorted.len().checked_sub(1)?;
     let (low, rest) = (rank / 100, rank % 100);
     let below = float(*sorted.get(low)?);
-    let above = float(*sorted.get(low + 1).or(sorted.last())?);
+    let above = float(*sorted.get(low + 1).or_else(|| sorted.last())?);
     Some(below + (above - below) * float(rest as u64) / 100.0)
 }
 

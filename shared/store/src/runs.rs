@@ -17,6 +17,7 @@ const KEPT: TimeDelta = TimeDelta::days(90);
 const AS_SEEN: &str = "version = :seen_version";
 
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute")]
 struct RunItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     started_at: Option<i64>,
@@ -252,7 +253,7 @@ impl Table {
         let items = self.get_many(keys).await?.into_iter().map(|item| read(item, now));
         let mut items = items.collect::<Result<Vec<_>, _>>()?;
         items.retain(|run| run.newest_at().is_some() && status.is_none_or(|status| run.status() == status));
-        items.sort_by_key(|run| std::cmp::Reverse((run.started_at.or(run.newest_at()), run.newest_at())));
+        items.sort_by_key(|run| std::cmp::Reverse((run.started_at.or_else(|| run.newest_at()), run.newest_at())));
         Ok(Page { items, next })
     }
 
@@ -392,7 +393,7 @@ mod tests {
         let ended = Run { stale: run.stale.map(|stale| Stale { closed: true, ..stale }), ..run };
         let item = run_item(&ended).unwrap();
         assert_eq!(read(item.clone(), at).unwrap(), ended);
-        let new = Run { version: 4, ..Run::new(ended.service_id, ended.id.clone()) };
+        let new = Run { version: 4, ..Run::new(ended.service_id, ended.id) };
         assert_eq!(read(item, at + KEPT).unwrap(), new);
     }
 }

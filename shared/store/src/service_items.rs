@@ -13,6 +13,7 @@ use crate::keys::{Collection, Key, LIST_PK, LIST_SK};
 
 /// The `state` row but for its beats (`h1` … `h20`), its key and the due index.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute")]
 pub(crate) struct StateItem {
     active: bool,
     down: bool,

@@ -27,8 +27,10 @@ fn sent() -> impl Strategy<Value = Sent> {
     (0_i64..2_000, kind, 0_usize..4).prop_map(|(at, kind, run)| Sent { at, kind, run })
 }
 
+type Seen = (Option<DateTime<Utc>>, Option<RunEnd>, Option<u64>, RunStatus, Option<(u64, u64)>);
+
 /// What users see of a run.
-fn seen(run: &Run) -> (Option<DateTime<Utc>>, Option<RunEnd>, Option<u64>, RunStatus, Option<(u64, u64)>) {
+fn seen(run: &Run) -> Seen {
     (run.started_at, run.end, run.duration_ms(), run.status(), run.exceeded())
 }
 

@@ -87,12 +87,10 @@ impl Service {
         let folder = data_dir.as_deref();
         let lock = folder.map(lock).transpose()?;
         tracing::info!(folder = %folder.map_or_else(|| "memory".into(), Path::to_string_lossy), "opening the database");
+        let expiry = Arc::clone(&time);
         let dynamodb = match folder {
             Some(folder) => DynamoDb::open(&folder.join("table.db")),
-            None => {
-                let time = Arc::clone(&time);
-                DynamoDb::in_memory(move || time.now())
-            }
+            None => DynamoDb::in_memory(move || expiry.now()),
         }
         .map_err(StartError::Database)?;
         let queues = match folder {

@@ -91,9 +91,9 @@ async fn signals(max_duration_ms: Option<u64>) -> Vec<Figure> {
         let signal = Signal { service, kind, run, idempotency_key: None };
         system.service.medic().signal(signal, system.time.now()).await.expect("a signal");
     };
-    let (start_read, start) = cost(&system, take(SignalKind::Start)).await;
-    let (_, again) = cost(&system, take(SignalKind::Start)).await;
-    let (end_read, end) = cost(&system, take(SignalKind::Complete)).await;
+    let (start_read, start) = cost(&system, Box::pin(take(SignalKind::Start))).await;
+    let (_, again) = cost(&system, Box::pin(take(SignalKind::Start))).await;
+    let (end_read, end) = cost(&system, Box::pin(take(SignalKind::Complete))).await;
     // The budget is 2 for the heartbeat and 1 for the run; each entry of an index that comes or goes is 1 more.
     let (with, entries) =
         if max_duration_ms.is_some() { ("a maximum", (2.0, 3.0)) } else { ("no maximum", (1.0, 2.0)) };

@@ -18,7 +18,8 @@ async fn signal(system: &System, service: i64, what: &str, run: &str) -> Answer 
 
 async fn runs(system: &System, service: i64, query: &str) -> Vec<Value> {
     let answer = system.get(&format!("/v2/services/{service}/runs{query}")).await;
-    answer.results()["items"].as_array().expect("a page").clone()
+    assert_eq!(answer.status, 200, "{answer}");
+    answer.results()["items"].as_array().unwrap().clone()
 }
 
 async fn states(system: &System, service: i64, query: &str) -> Vec<String> {

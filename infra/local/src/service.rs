@@ -87,13 +87,12 @@ impl Service {
         let folder = data_dir.as_deref();
         let lock = folder.map(lock).transpose()?;
         tracing::info!(folder = %folder.map_or_else(|| "memory".into(), Path::to_string_lossy), "opening the database");
-        let opened = if let Some(folder) = folder {
-            DynamoDb::open(&folder.join("table.db"))
-        } else {
-            let time = Arc::clone(&time);
-            DynamoDb::in_memory(move || time.now())
-        };
-        let dynamodb = opened.map_err(StartError::Database)?;
+        let expiry = Arc::clone(&time);
+        let dynamodb = match folder {
+            Some(folder) => DynamoDb::open(&folder.join("table.db")),
+            None => DynamoDb::in_memory(move || expiry.now()),
+        }
+        .map_err(StartError::Database)?;
         let queues = match folder {
             Some(folder) => Queues::open(&folder.join("queues.db"), QUEUE_SETTINGS),
             None => Queues::in_memory(QUEUE_SETTINGS),

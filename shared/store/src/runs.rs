@@ -367,7 +367,10 @@ mod tests {
             ..Run::new(ServiceId::new(i64::MAX), id)
         };
         let item = run_item(&run).unwrap();
-        let size = |value: &aws_sdk_dynamodb::types::AttributeValue| value.as_s().map_or(21, String::len);
+        let size = |value: &aws_sdk_dynamodb::types::AttributeValue| {
+            let number = if value.is_bool() { 1 } else { 21 };
+            value.as_s().map_or(number, String::len)
+        };
         let bytes: usize = item.iter().map(|(name, value)| name.len() + size(value)).sum();
         assert!(bytes <= 1_024, "{bytes} bytes");
         assert!(item.contains_key(crate::keys::EXPIRES_AT));
@@ -386,7 +389,11 @@ mod tests {
         };
         let item = run_item(&run).unwrap();
         assert_eq!(read(item.clone(), at).unwrap(), run);
-        let new = Run { version: 4, ..Run::new(run.service_id, run.id) };
+        assert_eq!(read(item, at + KEPT).unwrap(), run, "its alert is open");
+        let ended = Run { stale: run.stale.map(|stale| Stale { closed: true, ..stale }), ..run };
+        let item = run_item(&ended).unwrap();
+        assert_eq!(read(item.clone(), at).unwrap(), ended);
+        let new = Run { version: 4, ..Run::new(ended.service_id, ended.id) };
         assert_eq!(read(item, at + KEPT).unwrap(), new);
     }
 }

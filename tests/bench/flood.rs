@@ -12,10 +12,10 @@ use serde_json::json;
 use crate::figure::{Figure, percentile};
 use crate::speed::cpu_time;
 
-const SERVICES: usize = 2_000;
+const SERVICES: usize = 10_000;
 const CONNECTIONS: usize = 16;
 /// What registering one of them may take, at most.
-const REGISTERING: Duration = Duration::from_millis(10);
+const REGISTERING: Duration = Duration::from_millis(12);
 /// The shortest interval: reminders begin when one has passed after the deadline.
 const SHORTEST: Duration = Duration::from_mins(1);
 /// Notices may take so long, or they do not come.

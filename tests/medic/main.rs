@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod bad_receivers;
 mod costs;
 mod deliveries;
 mod expectations;

@@ -289,7 +289,7 @@ async fn a_ping_costs_what_a_heartbeat_costs_and_its_body_a_unit_for_each_kiloby
     }
     let cost = |write: &str, read: &str| (write.to_owned(), read.to_owned());
     // A success without a run looks for the newest open one.
-    assert_eq!(costs, [cost("3", "2"), cost("4", "2"), cost("2", "1")]);
+    assert_eq!(costs, [cost("3", "3"), cost("4", "3"), cost("2", "1")]);
 }
 
 async fn runs(system: &System, id: i64) -> Vec<(Value, Value)> {
@@ -325,6 +325,22 @@ async fn an_end_closes_the_run_of_its_rid_or_else_the_newest_open_one() {
     assert_eq!(runs(&system, id).await.len(), 4);
     assert_eq!(history(&system, id).await.len(), before + 1);
     assert_eq!(history(&system, id).await[0], ("COMPLETED".to_owned(), Value::Null));
+}
+
+#[tokio::test]
+async fn an_end_finds_the_start_that_no_list_shows_yet() {
+    let system = System::start().await;
+    let id = system.register("w", 3_600.0, json!({})).await;
+    let key = ping_key(&system).await;
+    system.service.dynamodb().set_list_lagging(true);
+    assert_eq!(ping(&system, &format!("/ping/{key}/w/start")).await, "200 OK");
+    system.seconds(2).await;
+    assert_eq!(ping(&system, &format!("/ping/{key}/w")).await, "200 OK");
+    system.seconds(1).await;
+    assert_eq!(ping(&system, &format!("/ping/{key}/w")).await, "200 OK", "a heartbeat of its own");
+    system.service.dynamodb().set_list_lagging(false);
+    assert_eq!(runs(&system, id).await, [(json!("COMPLETED"), json!(2_000))]);
+    assert_eq!(history(&system, id).await.len(), 3);
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ struct Meter {
     on: AtomicBool,
     out_of_reach: AtomicBool,
     answers_to_lose: AtomicU32,
+    list_lags: AtomicBool,
     faults: Mutex<Vec<Option<Fault>>>,
     faults_of_limits: Mutex<Vec<Option<Fault>>>,
     units: Mutex<Units>,
@@ -128,6 +129,11 @@ impl DynamoDb {
     /// Makes every call time out, or none.
     pub fn set_out_of_reach(&self, out_of_reach: bool) {
         self.meter.out_of_reach.store(out_of_reach, Ordering::Relaxed);
+    }
+
+    /// Lets the index `list` show nothing, as it does of what was just written, or all.
+    pub fn set_list_lagging(&self, lagging: bool) {
+        self.meter.list_lags.store(lagging, Ordering::Relaxed);
     }
 
     /// Lets the next `count` writes be made, and their answers be lost: the caller sees a timeout. Requests that are
@@ -208,6 +214,9 @@ impl DynamoDb {
     }
 
     fn serve(&self, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
+        if self.meter.list_lags.load(Ordering::Relaxed) && asks_the_list(body) {
+            return Ok(br#"{"Items":[],"Count":0,"ScannedCount":0}"#.to_vec());
+        }
         macro_rules! serve {
             ($($name:literal => $method:ident),+ $(,)?) => {
                 match operation {
@@ -241,6 +250,12 @@ const NAMESPACE: &str = "com.amazonaws.dynamodb.v20120810#";
 
 fn is_write(operation: &str) -> bool {
     matches!(operation, "BatchWriteItem" | "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems")
+}
+
+/// Whether it is a query of the index `list`.
+fn asks_the_list(body: &[u8]) -> bool {
+    const LIST: &[u8] = b"\"IndexName\":\"list\"";
+    body.windows(LIST.len()).any(|part| part == LIST)
 }
 
 /// Whether a write is one to an item that counts requests.

@@ -69,7 +69,7 @@ impl Medic {
             Some(run) => Some(run.clone()),
             None if kind.is_end() => {
                 let service_id = self.active_service(&service).await?;
-                self.newest_open_run(service_id, now).await?
+                self.table.newest_open_run(service_id, now).await?
             }
             // A run that nobody named.
             None => Some(RunId::parse(self.heartbeat_ids.next(now)?.to_string())?),
@@ -80,6 +80,9 @@ impl Medic {
         };
         let signal = Signal { service, kind, run: Some(run.clone()), idempotency_key: None };
         let taken = self.signal(signal, now).await?;
+        if run_id.is_none() && !kind.is_end() {
+            self.table.keep_unnamed_run(taken.service_id, &run, now).await?;
+        }
         let id = match taken.heartbeat {
             Some(id) => Some(id),
             None => self.heartbeat_of(taken.service_id, &run, kind, now).await?,

@@ -101,11 +101,6 @@ impl Medic {
         Ok(record.profile.heartbeat_name)
     }
 
-    /// The open run that began last, as far as the list of runs shows it by now.
-    pub async fn newest_open_run(&self, service: ServiceId, now: DateTime<Utc>) -> Result<Option<RunId>, Error> {
-        Ok(self.table.open_runs(service, 1, None, now).await?.items.into_iter().next())
-    }
-
     /// A service's runs by their newest signal, newest first.
     pub async fn runs(
         &self,

@@ -81,6 +81,11 @@ impl Key {
         Self::new(format!("run#{service}"), id.as_str())
     }
 
+    /// The run of a service that began last of those that nobody named.
+    pub(crate) fn unnamed_run(service: ServiceId) -> Self {
+        Self::new(format!("run#{service}#unnamed"), "unnamed")
+    }
+
     pub(crate) fn alert(id: AlertId) -> Self {
         Self::new(alert_pk(id), "alert")
     }
@@ -421,6 +426,7 @@ mod tests {
             ("idempotency key", Key::repeat(service, "8f14e45f")),
             ("body of a ping", Key::ping_body(service, heartbeat)),
             ("run", Key::run(service, &RunId::parse("2026-01-31T08").unwrap())),
+            ("newest unnamed run", Key::unnamed_run(service)),
             ("alert", Key::alert(alert)),
             ("notice", Key::notice(NoticeOwner::Alert(alert), notice)),
             ("announcement", Key::notice(NoticeOwner::Window(WindowId::new(5)), notice)),

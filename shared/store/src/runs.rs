@@ -14,7 +14,15 @@ use crate::{Error, Table, Watched};
 
 /// How long a run is kept after its newest signal; one whose alert is open stays.
 const KEPT: TimeDelta = TimeDelta::days(90);
+/// Runs that are looked at for one that is open: the lists may still show some that have ended.
+const CANDIDATES: usize = 10;
 const AS_SEEN: &str = "version = :seen_version";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct UnnamedItem {
+    run_id: String,
+    expires_at: i64,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an attribute")]
@@ -283,6 +291,34 @@ impl Table {
         let found = self.query_runs(&Collection::CompletedRuns(service), service, None, limit, now).await?;
         let duration = |item: &Item| item.get(LIST_SK)?.as_s().ok()?.rsplit('#').next()?.parse().ok();
         Ok(found.iter().filter_map(duration).collect())
+    }
+
+    /// Keeps which of the runs that nobody named began last: the lists lag behind the table, and its end may come at once.
+    pub async fn keep_unnamed_run(&self, service: ServiceId, id: &RunId, now: DateTime<Utc>) -> Result<(), Error> {
+        let item = UnnamedItem { run_id: id.to_string(), expires_at: (now + KEPT).timestamp() };
+        self.put(item::write(&Key::unnamed_run(service), &item)?).await
+    }
+
+    /// The open run of a service that began last.
+    pub async fn newest_open_run(&self, service: ServiceId, now: DateTime<Utc>) -> Result<Option<RunId>, Error> {
+        let listed = self.open_runs(service, CANDIDATES, None, now).await?.items;
+        let keys = listed.iter().map(|id| Key::run(service, id)).chain([Key::unnamed_run(service)]).collect();
+        let (mut runs, mut unlisted) = (Vec::new(), None);
+        for item in self.get_many(keys).await? {
+            if Key::of(&item) == Some(Key::unnamed_run(service)) {
+                let UnnamedItem { run_id, expires_at: _ } = item::read(item)?;
+                let id = RunId::parse(run_id).map_err(|source| corrupt(None, source))?;
+                unlisted = Some(id).filter(|id| !listed.contains(id));
+            } else {
+                runs.push(read(item, now)?);
+            }
+        }
+        if let Some(id) = unlisted {
+            let items = self.get_many(vec![Key::run(service, &id)]).await?;
+            runs.extend(items.into_iter().map(|item| read(item, now)).collect::<Result<Vec<_>, _>>()?);
+        }
+        let open = runs.into_iter().filter(|run| run.end.is_none() && run.started_at.is_some());
+        Ok(open.max_by_key(|run| run.started_at).map(|run| run.id))
     }
 
     /// Counts the runs whose stale alert is open.

@@ -12,6 +12,7 @@ METRICS = {
     "medic_heartbeats_total": ["status"],
     "medic_alerts_total": ["priority", "team"],
     "medic_alerts_resolved_total": [],
+    "medic_duration_alerts_total": ["alert_type"],
     "medic_worker_services_checked_total": [],
     "medic_worker_failures_total": [],
     "medic_notices_failed_total": [],

@@ -14,12 +14,11 @@ def test_a_service_that_falls_silent_is_told_of_and_so_is_its_recovery(stack, sl
     assert alert["alert_name"] == "Medic - Heartbeat failure for worker"
 
     stack.json("POST", f"/v2/alerts/{alert['alert_id']}/acknowledge")
-    pagerduty.received(lambda body: body["event_action"] == "acknowledge")
+    pagerduty.received(lambda body: body["event_action"] == "acknowledge" and body["dedup_key"] == event["dedup_key"])
 
     stack.beat("worker")
     slack.received(lambda body: "worker has recovered" in body["text"])
-    resolved = pagerduty.received(lambda body: body["event_action"] == "resolve")
-    assert resolved["dedup_key"] == event["dedup_key"]
+    pagerduty.received(lambda body: body["event_action"] == "resolve" and body["dedup_key"] == event["dedup_key"])
 
     path = f"/v2/alerts/{alert['alert_id']}"
     closed = wait_for("the alert's end", lambda: stack.json("GET", path)["results"]["closed_date"])

@@ -22,6 +22,7 @@ mod pings;
 mod routing;
 mod runs;
 mod schedules;
+mod sends;
 mod services;
 mod sweep;
 mod targets;

@@ -71,8 +71,12 @@ impl Medic {
                 let service_id = self.active_service(&service).await?;
                 self.table.newest_open_run(service_id, now).await?
             }
-            // A run that nobody named.
-            None => Some(RunId::parse(self.heartbeat_ids.next(now)?.to_string())?),
+            // A run that nobody named. Where a crash leaves it without its start, nothing is found by it.
+            None => {
+                let run = RunId::parse(self.heartbeat_ids.next(now)?.to_string())?;
+                self.table.keep_unnamed_run(self.resolve(&service, true).await?, &run, now).await?;
+                Some(run)
+            }
         };
         let Some(run) = run else {
             let report = Report { service, status: kind.status(), run_id: None, idempotency_key: None };
@@ -80,9 +84,6 @@ impl Medic {
         };
         let signal = Signal { service, kind, run: Some(run.clone()), idempotency_key: None };
         let taken = self.signal(signal, now).await?;
-        if run_id.is_none() && !kind.is_end() {
-            self.table.keep_unnamed_run(taken.service_id, &run, now).await?;
-        }
         let id = match taken.heartbeat {
             Some(id) => Some(id),
             None => self.heartbeat_of(taken.service_id, &run, kind, now).await?,

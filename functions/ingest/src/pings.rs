@@ -12,6 +12,7 @@ use domain::{HeartbeatName, Invalid, PingKind, RunId};
 use futures::StreamExt as _;
 use operations::{Ping, Pinged};
 use runtime::{ApiError, App, ping_answer, ping_refusal};
+use utoipa::{IntoParams, IntoResponses};
 use uuid::Uuid;
 
 /// Bytes that are kept of a body.
@@ -52,6 +53,40 @@ impl Address {
     }
 }
 
+/// What the document says of a ping's address, and of what is answered.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "read by `Address`")]
+struct PingPath {
+    /// 22 letters and digits
+    ping_key: String,
+    /// The service's `heartbeat_name` in lower case
+    slug: String,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by `Address`")]
+struct PingQuery {
+    /// The run: a UUID
+    rid: Option<String>,
+    /// 1 registers a service that is not there
+    create: Option<u8>,
+}
+
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "made by `ping_answer`")]
+enum PingAnswers {
+    #[response(status = 200, description = "OK", content_type = "text/plain")]
+    Ok(String),
+    #[response(status = 201, description = "Created", content_type = "text/plain")]
+    Created(String),
+    #[response(status = 400, description = "invalid url format, or invalid uuid format", content_type = "text/plain")]
+    Bad(String),
+    #[response(status = 404, description = "not found", content_type = "text/plain")]
+    NotFound(String),
+}
+
 /// Sends a ping: success.
 ///
 /// With `rid` it ends that run, and without it the newest one that is open. What is sent as the body is kept, up to its
@@ -61,18 +96,8 @@ impl Address {
     path = "/ping/{ping_key}/{slug}",
     operation_id = "get_ping",
     tag = "pings",
-    params(
-        ("ping_key" = String, Path, description = "22 letters and digits"),
-        ("slug" = String, Path, description = "The service's heartbeat_name in lower case"),
-        ("rid" = Option<String>, Query, description = "The run: a UUID"),
-        ("create" = Option<u8>, Query, description = "1 registers a service that is not there"),
-    ),
-    responses(
-        (status = 200, description = "OK", body = String, content_type = "text/plain"),
-        (status = 201, description = "Created", body = String, content_type = "text/plain"),
-        (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
-        (status = 404, description = "not found", body = String, content_type = "text/plain"),
-    ),
+    params(PingPath, PingQuery),
+    responses(PingAnswers),
     security(())
 )]
 pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Body) -> Response {
@@ -85,18 +110,8 @@ pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Bod
     path = "/ping/{ping_key}/{slug}",
     operation_id = "post_ping",
     tag = "pings",
-    params(
-        ("ping_key" = String, Path, description = "22 letters and digits"),
-        ("slug" = String, Path, description = "The service's heartbeat_name in lower case"),
-        ("rid" = Option<String>, Query, description = "The run: a UUID"),
-        ("create" = Option<u8>, Query, description = "1 registers a service that is not there"),
-    ),
-    responses(
-        (status = 200, description = "OK", body = String, content_type = "text/plain"),
-        (status = 201, description = "Created", body = String, content_type = "text/plain"),
-        (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
-        (status = 404, description = "not found", body = String, content_type = "text/plain"),
-    ),
+    params(PingPath, PingQuery),
+    responses(PingAnswers),
     security(())
 )]
 pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Body) -> Response {
@@ -110,18 +125,11 @@ pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Bo
     operation_id = "get_ping_action",
     tag = "pings",
     params(
-        ("ping_key" = String, Path, description = "22 letters and digits"),
-        ("slug" = String, Path, description = "The service's heartbeat_name in lower case"),
+        PingPath,
         ("action" = String, Path, description = "start, fail, log, or a number from 0 to 255"),
-        ("rid" = Option<String>, Query, description = "The run: a UUID"),
-        ("create" = Option<u8>, Query, description = "1 registers a service that is not there"),
+        PingQuery,
     ),
-    responses(
-        (status = 200, description = "OK", body = String, content_type = "text/plain"),
-        (status = 201, description = "Created", body = String, content_type = "text/plain"),
-        (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
-        (status = 404, description = "not found", body = String, content_type = "text/plain"),
-    ),
+    responses(PingAnswers),
     security(())
 )]
 pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
@@ -135,18 +143,11 @@ pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, bo
     operation_id = "post_ping_action",
     tag = "pings",
     params(
-        ("ping_key" = String, Path, description = "22 letters and digits"),
-        ("slug" = String, Path, description = "The service's heartbeat_name in lower case"),
+        PingPath,
         ("action" = String, Path, description = "start, fail, log, or a number from 0 to 255"),
-        ("rid" = Option<String>, Query, description = "The run: a UUID"),
-        ("create" = Option<u8>, Query, description = "1 registers a service that is not there"),
+        PingQuery,
     ),
-    responses(
-        (status = 200, description = "OK", body = String, content_type = "text/plain"),
-        (status = 201, description = "Created", body = String, content_type = "text/plain"),
-        (status = 400, description = "invalid url format, or invalid uuid format", body = String, content_type = "text/plain"),
-        (status = 404, description = "not found", body = String, content_type = "text/plain"),
-    ),
+    responses(PingAnswers),
     security(())
 )]
 pub(crate) async fn post_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {

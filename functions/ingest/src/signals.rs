@@ -9,7 +9,7 @@ use operations::{Named, Signal, SignalTaken};
 use runtime::{ApiError, App, Envelope, IdPath, WholeBody, created};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::heartbeats::idempotency_key;
 
@@ -66,6 +66,24 @@ impl SignalView {
     }
 }
 
+/// What the document says of a signal's address and headers.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "read by `IdPath`")]
+struct SignalPath {
+    #[param(minimum = 1)]
+    service_id: i64,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by `idempotency_key`")]
+struct SignalHeaders {
+    /// The client's mark of this request
+    #[param(rename = "Idempotency-Key")]
+    idempotency_key: Option<String>,
+}
+
 /// Says that a run of a job has started.
 ///
 /// It is a heartbeat as well. With a `run_id`, the same signal again changes nothing.
@@ -75,10 +93,7 @@ impl SignalView {
     operation_id = "v2_start_run",
     tag = "runs",
     request_body(content = Option<SignalBody>),
-    params(
-        ("service_id" = i64, Path, minimum = 1),
-        ("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request"),
-    ),
+    params(SignalPath, SignalHeaders),
     responses(
         (status = 201, description = "Taken", body = Envelope<SignalView>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
@@ -104,10 +119,7 @@ pub(crate) async fn start(
     operation_id = "v2_complete_run",
     tag = "runs",
     request_body(content = Option<SignalBody>),
-    params(
-        ("service_id" = i64, Path, minimum = 1),
-        ("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request"),
-    ),
+    params(SignalPath, SignalHeaders),
     responses(
         (status = 201, description = "Taken", body = Envelope<SignalView>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
@@ -131,10 +143,7 @@ pub(crate) async fn complete(
     operation_id = "v2_fail_run",
     tag = "runs",
     request_body(content = Option<SignalBody>),
-    params(
-        ("service_id" = i64, Path, minimum = 1),
-        ("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request"),
-    ),
+    params(SignalPath, SignalHeaders),
     responses(
         (status = 201, description = "Taken", body = Envelope<SignalView>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),

@@ -20,13 +20,8 @@ def test_of_a_batch_only_the_poisoned_message_comes_again_and_is_dead_lettered(s
     lines = [json.loads(line) for line in stack.logs("sweep") if "a message was not handled" in line]
     # Twice, as the parameter MaxReceives says; and no other message.
     assert [line["message.id"] for line in lines] == [poisoned["Id"]] * 2
-    attributes = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    left = stack.emulator.client("sqs").get_queue_attributes(
-        QueueUrl=stack.outputs["SweepQueueUrl"], AttributeNames=attributes
-    )["Attributes"]
-    assert left == dict.fromkeys(attributes, "0")
     handled = [line for line in stack.logs("sweep") if "service#9999999" in line]
-    assert len(handled) == len(good), "the rows that the good messages name were looked for"
+    assert len(handled) == len(good), "the rows that the good messages name were looked for, once each"
 
 
 def test_with_every_message_lost_the_next_tick_finds_it(stack, slack):

@@ -1,0 +1,8 @@
+//! Scripts that behave, and scripts that do not. Each runs in the real sandbox, under its own limits: it may start 64
+//! processes, take 256 MB for each, and is ended after some seconds, so none of them can harm the machine.
+
+mod environment;
+mod escapes;
+mod limits;
+mod outcomes;
+mod sandboxes;

@@ -3,6 +3,7 @@
 
 mod environment;
 mod escapes;
+mod function;
 mod limits;
 mod outcomes;
 mod sandboxes;

@@ -115,7 +115,9 @@ fn follow(mut script: Child, order: &Order) -> io::Result<Option<Ended>> {
     }
     if status.is_none() {
         // One that ended meanwhile has no group.
-        group.map(|group| kill_process_group(group, Signal::KILL).unwrap_or_default()).unwrap_or_default();
+        if let Some(group) = group {
+            kill_process_group(group, Signal::KILL).unwrap_or_default();
+        }
         script.kill()?;
         script.wait()?;
     }

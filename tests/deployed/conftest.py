@@ -64,6 +64,8 @@ def stack(emulator, slack, pagerduty):
         "WorkerTimeoutSeconds": "10",
         "VisibilityTimeoutSeconds": "60",
         "MaxReceives": "2",
+        # The emulator knows no wrapper; it starts the bootstrap itself.
+        "ScriptRuntime": "provided.al2023",
     }
     stack = Stack(emulator, SECRETS, parameters)
     yield stack

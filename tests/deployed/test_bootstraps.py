@@ -18,6 +18,7 @@ SETTINGS = {
     "MEDIC_NOTIFY_QUEUE_ARN": "arn",
     "MEDIC_SCHEDULER_ROLE_ARN": "arn",
 }
+OF_SCRIPT = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1", "MEDIC_SCRIPT_RESULTS_QUEUE_URL": "url"}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -36,8 +37,9 @@ def test_a_setting_that_is_missing_or_unreadable_ends_the_start_with_a_line_that
         assert (ended.returncode, ended.stdout) == (1, "")
         return ended.stderr
 
-    for missing in SETTINGS:
-        others = {name: value for name, value in SETTINGS.items() if name != missing}
+    settings = OF_SCRIPT if function == "script" else SETTINGS
+    for missing in settings:
+        others = {name: value for name, value in settings.items() if name != missing}
         assert start(others) == f"{function}: {missing} is not set\n"
-    unreadable = {**SETTINGS, "MEDIC_RATE_LIMIT_HEARTBEATS": "many"}
+    unreadable = {**settings, "MEDIC_RATE_LIMIT_HEARTBEATS": "many"}
     assert start(unreadable) == f"{function}: MEDIC_RATE_LIMIT_HEARTBEATS must be a whole number from 1 to 1000000\n"

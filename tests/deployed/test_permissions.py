@@ -58,7 +58,7 @@ def made(stack, function):
     """Every call of a function that the emulator recorded, told as permissions are."""
     client = stack.emulator.client("lambda")
     arns = client.get_function_configuration(FunctionName=f"{NAME}-{function}")
-    queues = {stack.outputs[f"{queue}Url"]: queue for queue in ("SweepQueue", "NotifyQueue")}
+    queues = {stack.outputs[f"{queue}Url"]: queue for queue in ("SweepQueue", "NotifyQueue", "ScriptResultsQueue")}
     found = set()
     for event in stack.emulator.calls(stack.emulator.access_key_of(arns["FunctionArn"], arns["Role"])):
         name, asked = event["eventName"], event["requestParameters"]

@@ -14,6 +14,13 @@ SECRETS = {
 }
 
 
+# What the script function is told beside settings.
+OF_SCRIPT = {"AWS_LAMBDA_EXEC_WRAPPER", "MEDIC_SCRIPT_RESULTS_QUEUE_URL"}
+
+# Nothing waits for what becomes of scripts before playbooks do.
+NOT_FED = {"ScriptResultsQueue"}
+
+
 def functions():
     return template.resources("AWS::Serverless::Function")
 
@@ -34,27 +41,39 @@ def test_every_setting_has_its_variable():
 def test_secrets_come_from_secrets_manager_and_are_no_parameter():
     for function in functions().values():
         for name, value in function.get("Environment", {}).get("Variables", {}).items():
+            if name in OF_SCRIPT:
+                assert function["CodeUri"] == "functions/script"
+                continue
             assert value == {"Fn::Sub": "{{resolve:secretsmanager:${Secrets}:SecretString:" + name + "}}"}
     assert "Environment" not in functions()["IngestFunction"], "ingest needs no secret"
 
 
+TIMEOUTS = {
+    "VisibilityTimeoutSeconds": "WorkerTimeoutSeconds",
+    "ScriptVisibilityTimeoutSeconds": "ScriptTimeoutSeconds",
+}
+
+
 def test_queues_wait_six_times_as_long_as_their_functions_may_take():
     parameters = template.read()["Parameters"]
-    assert parameters["VisibilityTimeoutSeconds"]["Default"] == 6 * parameters["WorkerTimeoutSeconds"]["Default"]
+    for visibility, timeout in TIMEOUTS.items():
+        assert parameters[visibility]["Default"] == 6 * parameters[timeout]["Default"]
     queues = template.resources("AWS::SQS::Queue")
     fed = {name: queue for name, queue in queues.items() if not name.endswith("DeadLetters")}
     for name, queue in fed.items():
-        assert queue["VisibilityTimeout"] == {"Ref": "VisibilityTimeoutSeconds"}
+        assert queue["VisibilityTimeout"]["Ref"] in TIMEOUTS
         dead_letters = name.replace("Queue", "DeadLetters")
+        assert queues[dead_letters].get("FifoQueue") == queue.get("FifoQueue")
         assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": [dead_letters, "Arn"]}
     mapped = {}
     for function in functions().values():
         for event in function.get("Events", {}).values():
             properties = event["Properties"]
             assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-            assert function["Timeout"] == {"Ref": "WorkerTimeoutSeconds"}
-            mapped[properties["Queue"]["Fn::GetAtt"][0]] = function
-    assert set(mapped) == set(fed)
+            queue = properties["Queue"]["Fn::GetAtt"][0]
+            assert function["Timeout"] == {"Ref": TIMEOUTS[queues[queue]["VisibilityTimeout"]["Ref"]]}
+            mapped[queue] = function
+    assert set(mapped) == set(fed) - NOT_FED
 
 
 def test_no_policy_names_everything():
@@ -77,6 +96,7 @@ def test_what_a_function_writes_stays_within_its_trust():
             if action in ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"):
                 keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
                 written.setdefault(name, set()).update(keys)
+    assert "script" not in written
     # A ping may register its service: then the counter of services, its name and the gauges are written too.
     registers = {"counter#service", "name#service#*", "stats"}
     assert written["ingest"] == {"service#*", "heartbeat#*", "run#*", "limit#heartbeats#*"} | registers
@@ -88,3 +108,20 @@ def test_logs_are_kept_for_thirty_days():
     groups = template.resources("AWS::Logs::LogGroup")
     assert {group["RetentionInDays"] for group in groups.values()} == {30}
     assert len(groups) == len(FUNCTIONS)
+
+
+def test_the_script_function_may_only_answer():
+    role = template.resources("AWS::IAM::Role")["ScriptRole"]
+    statements = role["Policies"][0]["PolicyDocument"]["Statement"]
+    allowed = {one["Sid"]: (one["Action"], one["Resource"]) for one in statements if "Fn::If" not in one}
+    assert allowed == {
+        "Report": ("sqs:SendMessage", {"Fn::GetAtt": ["ScriptResultsQueue", "Arn"]}),
+        "Receive": (
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+            {"Fn::GetAtt": ["ScriptQueue", "Arn"]},
+        ),
+        "Log": (["logs:CreateLogStream", "logs:PutLogEvents"], {"Fn::GetAtt": ["ScriptLogs", "Arn"]}),
+    }
+    [event] = functions()["ScriptFunction"]["Events"].values()
+    assert event["Properties"]["BatchSize"] == 1
+    assert template.resources("AWS::SQS::Queue")["ScriptQueue"]["FifoQueue"] is True

@@ -20,9 +20,13 @@ pub struct Process {
 
 /// The binary, beside the one that runs now.
 fn binary() -> PathBuf {
+    find_binary().expect("medic-local is built: cargo build -p local")
+}
+
+/// The binary, if it is built.
+pub(crate) fn find_binary() -> Option<PathBuf> {
     let here = std::env::current_exe().expect("a path");
-    let profile = here.ancestors().find(|folder| folder.join("medic-local").is_file());
-    profile.expect("medic-local is built: cargo build -p local").join("medic-local")
+    here.ancestors().map(|folder| folder.join("medic-local")).find(|path| path.is_file())
 }
 
 impl Process {

@@ -12,8 +12,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use runtime::{Clock as _, Config};
+use script::Sandbox;
 use serde_json::Value;
 
+use crate::process::find_binary;
 use crate::{Receivers, UNLIMITED};
 
 /// When every test begins.
@@ -96,6 +98,7 @@ impl System {
             data_dir: data_dir.map(Path::to_owned),
             time: Arc::new(time.clone()),
             prometheus: Some(METRICS.clone()),
+            sandbox: find_binary().map(|binary| Arc::new(Sandbox::of([binary.into_os_string()]))),
             ..Options::new("127.0.0.1:0".parse().expect("an address"), config)
         };
         Service::start(options).await.expect("a start")

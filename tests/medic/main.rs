@@ -20,6 +20,7 @@ mod processes;
 mod rate_limits;
 mod routing;
 mod schedules;
+mod scripts;
 mod structure;
 mod targets;
 mod teams;

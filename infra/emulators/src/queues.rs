@@ -1,5 +1,6 @@
 //! A stand-in for SQS and EventBridge Scheduler that keeps its messages on disk. It has the rules that Medic relies on:
-//! batches of up to ten, visibility timeouts, redrive to a dead-letter queue, delays of up to 900 s, one-time schedules.
+//! batches of up to ten, visibility timeouts, redrive to a dead-letter queue, delays of up to 900 s, one-time schedules, and
+//! FIFO queues with their groups and deduplication.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 const MOST_DELAY: TimeDelta = TimeDelta::seconds(900);
 /// Messages in one batch.
 const BATCH: i64 = 10;
+
+/// A FIFO queue knows a repetition for so long.
+const DEDUPLICATION: TimeDelta = TimeDelta::minutes(5);
 
 /// How a queue treats messages that are not deleted.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +73,14 @@ impl Queues {
                  sent_at INTEGER NOT NULL,
                  visible_at INTEGER NOT NULL,
                  receives INTEGER NOT NULL DEFAULT 0,
-                 dead INTEGER NOT NULL DEFAULT 0
+                 dead INTEGER NOT NULL DEFAULT 0,
+                 message_group TEXT
+             );
+             CREATE TABLE IF NOT EXISTS deduplication (
+                 queue TEXT NOT NULL,
+                 id TEXT NOT NULL,
+                 until INTEGER NOT NULL,
+                 PRIMARY KEY (queue, id)
              );
              CREATE INDEX IF NOT EXISTS message_visible ON message (dead, queue, visible_at);
              CREATE TABLE IF NOT EXISTS schedule (
@@ -79,6 +90,11 @@ impl Queues {
                  body TEXT NOT NULL
              );",
         )?;
+        let has_groups = "SELECT count(*) FROM pragma_table_info('message') WHERE name = 'message_group'";
+        if connection.query_row(has_groups, [], |row| row.get::<_, i64>(0))? == 0 {
+            // A file of a time before FIFO queues.
+            connection.execute("ALTER TABLE message ADD COLUMN message_group TEXT", [])?;
+        }
         // Whoever held these is gone.
         connection.execute("UPDATE message SET visible_at = 0 WHERE receives > 0 AND dead = 0", [])?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)), settings })
@@ -100,6 +116,34 @@ impl Queues {
         Ok(())
     }
 
+    /// Sends a message to a FIFO queue. Those of a group are received in their order, one at a time; one whose
+    /// deduplication id was sent within five minutes is taken and forgotten.
+    pub fn send_fifo(
+        &self,
+        queue: &str,
+        group: &str,
+        deduplication_id: &str,
+        body: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let now_ms = now.timestamp_millis();
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        transaction.prepare_cached("DELETE FROM deduplication WHERE until <= ?1")?.execute([now_ms])?;
+        let is_new = transaction
+            .prepare_cached("INSERT OR IGNORE INTO deduplication (queue, id, until) VALUES (?1, ?2, ?3)")?
+            .execute(params![queue, deduplication_id, now_ms + DEDUPLICATION.num_milliseconds()])?;
+        if is_new > 0 {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO message (queue, body, sent_at, visible_at, message_group) VALUES (?1, ?2, ?3, ?3, ?4)",
+                )?
+                .execute(params![queue, body, now_ms, group])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// Makes or replaces a one-time schedule that sends a message and is gone then.
     pub fn schedule(&self, name: &str, at: DateTime<Utc>, queue: &str, body: &str) -> Result<(), Error> {
         self.connection()
@@ -110,6 +154,17 @@ impl Queues {
 
     /// Up to ten visible messages, which then are invisible for the visibility timeout.
     pub fn receive(&self, queue: &str, now: DateTime<Utc>) -> Result<Vec<Received>, Error> {
+        self.receive_for(queue, BATCH, self.settings.visibility_timeout, now)
+    }
+
+    /// Up to `most` visible messages, which then are invisible for `visibility_timeout`.
+    pub fn receive_for(
+        &self,
+        queue: &str,
+        most: i64,
+        visibility_timeout: TimeDelta,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Received>, Error> {
         let now_ms = now.timestamp_millis();
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
@@ -119,15 +174,19 @@ impl Queues {
                 "UPDATE message SET dead = 1 WHERE dead = 0 AND queue = ?1 AND visible_at <= ?2 AND receives >= ?3",
             )?
             .execute(params![queue, now_ms, self.settings.max_receives])?;
-        let invisible_until = now_ms + self.settings.visibility_timeout.num_milliseconds();
+        let invisible_until = now_ms + visibility_timeout.num_milliseconds();
         let received = transaction
             .prepare_cached(
                 "UPDATE message SET receives = receives + 1, visible_at = ?3 WHERE id IN
                      (SELECT id FROM message WHERE dead = 0 AND queue = ?1 AND visible_at <= ?2
+                          AND (message_group IS NULL OR NOT EXISTS
+                               (SELECT 1 FROM message AS earlier
+                                WHERE earlier.dead = 0 AND earlier.queue = ?1
+                                    AND earlier.message_group = message.message_group AND earlier.id < message.id))
                       ORDER BY visible_at, id LIMIT ?4)
                  RETURNING id, body, receives, sent_at",
             )?
-            .query_map(params![queue, now_ms, invisible_until, BATCH], |row| {
+            .query_map(params![queue, now_ms, invisible_until, most], |row| {
                 Ok(Received {
                     id: row.get::<_, i64>(0)?.to_string(),
                     body: row.get(1)?,
@@ -239,6 +298,43 @@ mod tests {
         let [message] = &queues.receive("q", at(3_600)).unwrap()[..] else { panic!("one message") };
         queues.delete([message.id.as_str()]).unwrap();
         assert_eq!(queues.next_at().unwrap(), None);
+    }
+
+    #[test]
+    fn a_fifo_queue_gives_a_group_one_at_a_time_and_a_repetition_once() {
+        let queues = Queues::in_memory(SETTINGS).unwrap();
+        for (group, body) in [("a", "a1"), ("a", "a1"), ("a", "a2"), ("b", "b1")] {
+            queues.send_fifo("q", group, body, body, at(0)).unwrap();
+        }
+        let first = queues.receive("q", at(0)).unwrap();
+        assert_eq!(first.iter().map(|message| message.body.as_str()).collect::<Vec<_>>(), ["a1", "b1"]);
+        assert_eq!(bodies(&queues, 1), [""; 0], "the rest of the group waits for its first");
+        queues.delete([first[0].id.as_str()]).unwrap();
+        assert_eq!(bodies(&queues, 1), ["a2"]);
+        queues.send_fifo("q", "a", "a1", "a1", at(299)).unwrap();
+        queues.send_fifo("q", "c", "c1", "c1", at(299)).unwrap();
+        queues.send_fifo("q", "d", "a1", "again", at(300)).unwrap();
+        let later = queues.receive_for("q", 1, TimeDelta::hours(1), at(300)).unwrap();
+        assert_eq!(later.len(), 1, "as many as were asked for");
+    }
+
+    #[test]
+    fn a_file_of_a_time_before_fifo_queues_opens() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("queues.db");
+        let old = Connection::open(&file).unwrap();
+        old.execute_batch(
+            "CREATE TABLE message (
+                 id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, body TEXT NOT NULL, sent_at INTEGER NOT NULL,
+                 visible_at INTEGER NOT NULL, receives INTEGER NOT NULL DEFAULT 0, dead INTEGER NOT NULL DEFAULT 0
+             );
+             INSERT INTO message (queue, body, sent_at, visible_at) VALUES ('q', 'old', 0, 0);",
+        )
+        .unwrap();
+        drop(old);
+        let queues = Queues::open(&file, SETTINGS).unwrap();
+        queues.send_fifo("q", "a", "a1", "new", at(0)).unwrap();
+        assert_eq!(bodies(&queues, 0), ["old", "new"]);
     }
 
     #[test]

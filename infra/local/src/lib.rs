@@ -1,6 +1,7 @@
 //! The whole of Medic in one process, with an embedded database: what `make run` starts, and what tests drive.
 
 mod runner;
+mod scripts;
 mod service;
 mod time;
 mod wakes;

@@ -4,11 +4,13 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use local::{Options, Service};
 use operations::error_chain;
 use runtime::Config;
+use script::Sandbox;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Watches services by their heartbeats, all in this process.
@@ -23,8 +25,12 @@ struct Arguments {
     data_dir: PathBuf,
 }
 
+fn main() -> ExitCode {
+    script::started_as_part().unwrap_or_else(start)
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn start() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -45,6 +51,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let service = Service::start(Options {
         data_dir: Some(arguments.data_dir.clone()),
         prometheus: Some(runtime::prometheus()?),
+        sandbox: Some(Arc::new(Sandbox::of_this_process()?)),
         ..Options::new(arguments.listen, config)
     })
     .await?;

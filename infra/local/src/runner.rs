@@ -4,29 +4,44 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use emulators::{Queues, Received};
+use emulators::{QueueError, Queues, Received};
 use futures::FutureExt as _;
-use runtime::App;
+use outbound::ScriptJob;
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
+use runtime::{App, each_record};
+use script::Scripts;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 
 use crate::Time;
+use crate::scripts::Reports;
 
 /// The queues between the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Queue {
     Sweep,
     Notify,
+    Script,
+    ScriptResults,
 }
 
 impl Queue {
-    const ALL: [Self; 2] = [Self::Sweep, Self::Notify];
+    pub(crate) const ALL: [Self; 4] = [Self::Sweep, Self::Notify, Self::Script, Self::ScriptResults];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sweep => "sweep",
             Self::Notify => "notify",
+            Self::Script => "script",
+            Self::ScriptResults => "script-results",
+        }
+    }
+
+    /// Batches that are handled at once.
+    const fn concurrency(self) -> usize {
+        match self {
+            Self::Sweep | Self::Notify | Self::ScriptResults => CONCURRENCY,
+            Self::Script => SCRIPTS,
         }
     }
 }
@@ -35,6 +50,10 @@ impl Queue {
 const TICK: TimeDelta = TimeDelta::seconds(60);
 /// Batches of one queue that are handled at once: enough that hundreds of receivers may hang, and others are told.
 const CONCURRENCY: usize = 64;
+/// Scripts that run at once.
+const SCRIPTS: usize = 4;
+/// Six times the script function's timeout of 660 s.
+const SCRIPT_VISIBILITY_TIMEOUT: TimeDelta = TimeDelta::seconds(3_960);
 /// A sweep that failed comes again.
 const AFTER_FAILURE: TimeDelta = TimeDelta::seconds(1);
 /// What expired is removed as often.
@@ -56,14 +75,14 @@ struct State {
     clean_at: DateTime<Utc>,
     sweeping: bool,
     /// Batches in the hands of each queue's function.
-    handling: [usize; 2],
+    handling: [usize; 4],
     stopped: bool,
 }
 
 impl Agenda {
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
         let state =
-            State { sweep_at: now, clean_at: now + CLEANING, sweeping: false, handling: [0; 2], stopped: false };
+            State { sweep_at: now, clean_at: now + CLEANING, sweeping: false, handling: [0; 4], stopped: false };
         Self { state: Mutex::new(state), news: Notify::new(), progress: watch::Sender::new(()) }
     }
 
@@ -94,7 +113,7 @@ impl Agenda {
     /// nobody's hands.
     fn take_hand(&self, queue: Queue) -> bool {
         let handling = &mut self.state().handling[queue as usize];
-        let is_free = *handling < CONCURRENCY;
+        let is_free = *handling < queue.concurrency();
         *handling += usize::from(is_free);
         is_free
     }
@@ -115,6 +134,9 @@ impl Agenda {
 #[derive(Clone)]
 pub(crate) struct Runner {
     pub(crate) app: App,
+    /// None where scripts are not run.
+    pub(crate) scripts: Option<Scripts>,
+    pub(crate) reports: Reports,
     pub(crate) queues: Queues,
     pub(crate) agenda: Arc<Agenda>,
     pub(crate) time: Arc<dyn Time>,
@@ -186,7 +208,7 @@ impl Runner {
         drop(state);
         for queue in Queue::ALL {
             while self.agenda.take_hand(queue) {
-                match self.queues.receive(queue.name(), now) {
+                match self.receive(queue, now) {
                     Ok(messages) if messages.is_empty() => {
                         self.agenda.free_hand(queue);
                         break;
@@ -199,6 +221,13 @@ impl Runner {
                     }
                 }
             }
+        }
+    }
+
+    fn receive(&self, queue: Queue, now: DateTime<Utc>) -> Result<Vec<Received>, QueueError> {
+        match queue {
+            Queue::Sweep | Queue::Notify | Queue::ScriptResults => self.queues.receive(queue.name(), now),
+            Queue::Script => self.queues.receive_for(queue.name(), 1, SCRIPT_VISIBILITY_TIMEOUT, now),
         }
     }
 
@@ -231,6 +260,8 @@ impl Runner {
             match queue {
                 Queue::Sweep => sweep::wake_ups(&self.app, event).await,
                 Queue::Notify => notify::wake_ups(&self.app, event).await,
+                Queue::Script => self.run_scripts(event).await,
+                Queue::ScriptResults => self.reports.take(event).await,
             }
         })
         .catch_unwind()
@@ -243,6 +274,13 @@ impl Runner {
             }
         }
         self.handled(queue);
+    }
+
+    async fn run_scripts(&self, event: SqsEvent) -> SqsBatchResponse {
+        match &self.scripts {
+            Some(scripts) => script::jobs(scripts, event).await,
+            None => each_record(event, |_: ScriptJob| async { Err("scripts are not run here") }).await,
+        }
     }
 
     fn handled(&self, queue: Queue) {

@@ -10,13 +10,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use emulators::{DynamoDb, QueueError, QueueSettings, Queues};
 use metrics_exporter_prometheus::PrometheusHandle;
 use operations::bootstrap_key;
+use outbound::{ScriptJobs, ScriptReport, Seal};
 use runtime::{App, Clock, Config};
+use script::{Sandbox, Scripts};
 use store::Table;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::runner::{Agenda, Runner};
+use crate::runner::{Agenda, Queue, Runner};
+use crate::scripts::{LocalScripts, Reports};
 use crate::wakes::LocalWakes;
 use crate::{SystemTime, Time};
 
@@ -29,12 +32,14 @@ pub struct Options {
     pub config: Config,
     pub time: Arc<dyn Time>,
     pub prometheus: Option<PrometheusHandle>,
+    /// Where scripts are run; nowhere, if there is none.
+    pub sandbox: Option<Arc<Sandbox>>,
 }
 
 impl Options {
     /// A system on the machine's time.
     pub fn new(listen: SocketAddr, config: Config) -> Self {
-        Self { listen, data_dir: None, config, time: Arc::new(SystemTime::default()), prometheus: None }
+        Self { listen, data_dir: None, config, time: Arc::new(SystemTime::default()), prometheus: None, sandbox: None }
     }
 }
 
@@ -66,6 +71,7 @@ pub struct Service {
     address: SocketAddr,
     new_admin_key: Option<String>,
     runner: Runner,
+    jobs: LocalScripts,
     dynamodb: DynamoDb,
     stop: watch::Sender<bool>,
     tasks: [JoinHandle<()>; 2],
@@ -83,7 +89,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Service {
     /// Starts: the table, the queues, the functions, and the address they answer at.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { listen, data_dir, config, time, prometheus } = options;
+        let Options { listen, data_dir, config, time, prometheus, sandbox } = options;
         let folder = data_dir.as_deref();
         let lock = folder.map(lock).transpose()?;
         tracing::info!(folder = %folder.map_or_else(|| "memory".into(), Path::to_string_lossy), "opening the database");
@@ -110,6 +116,11 @@ impl Service {
         let wakes = LocalWakes { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };
         let medic = runtime::medic(&config, table, Arc::new(wakes), true).map_err(StartError::Clients)?;
         let clock: Arc<dyn Clock> = Arc::new(TimeClock(Arc::clone(&time)));
+        let local = LocalScripts { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };
+        let seal = config.secrets_key.map(Seal::new).transpose().map_err(|error| StartError::Clients(error.into()))?;
+        let seal = seal.map(Arc::new);
+        let reports = Arc::new(local.clone());
+        let scripts = sandbox.map(|sandbox| Scripts { sandbox, seal, reports, clock: Arc::clone(&clock) });
         let app = App { medic: Arc::new(medic), clock, prometheus };
         let cleaner = dynamodb.clone();
         let clean = Arc::new(move || {
@@ -117,7 +128,7 @@ impl Service {
                 tracing::error!(%error, "what expired cannot be removed");
             }
         });
-        let runner = Runner { app: app.clone(), queues, agenda, time, clean };
+        let runner = Runner { app: app.clone(), scripts, reports: Reports::default(), queues, agenda, time, clean };
 
         let (stop, stopped) = watch::channel(false);
         let router = router(&app)?;
@@ -128,7 +139,7 @@ impl Service {
             }
         };
         let tasks = [spawn(server), spawn(runner.clone().run())];
-        Ok(Self { address, new_admin_key, runner, dynamodb, stop, tasks, _lock: lock })
+        Ok(Self { address, new_admin_key, runner, jobs: local, dynamodb, stop, tasks, _lock: lock })
     }
 
     /// Where it answers.
@@ -151,6 +162,16 @@ impl Service {
         &self.runner.app.medic
     }
 
+    /// Where jobs for scripts go.
+    pub fn script_jobs(&self) -> &dyn ScriptJobs {
+        &self.jobs
+    }
+
+    /// What became of scripts: the newest hundred.
+    pub fn script_reports(&self) -> Vec<ScriptReport> {
+        self.runner.reports.all()
+    }
+
     /// Ends when nothing is being done and nothing is due.
     pub async fn settle(&self) {
         self.runner.settle().await;
@@ -163,9 +184,8 @@ impl Service {
 
     /// The messages that no function could handle.
     pub fn dead_letters(&self) -> Result<Vec<String>, QueueError> {
-        let mut letters = self.runner.queues.dead_letters("sweep")?;
-        letters.extend(self.runner.queues.dead_letters("notify")?);
-        Ok(letters)
+        let letters = Queue::ALL.into_iter().map(|queue| self.runner.queues.dead_letters(queue.name()));
+        Ok(letters.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     /// Stops: what is under way has three seconds; the rest goes on at the next start.

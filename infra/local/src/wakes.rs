@@ -34,9 +34,9 @@ impl Wakes for LocalWakes {
             Route::Schedule => self.queues.schedule(&body, at, queue.name(), &body),
         };
         sent.map_err(|error| WakeError(Box::new(error)))?;
-        match queue {
-            Queue::Sweep => self.agenda.sweep_by(at.max(now)),
-            Queue::Notify => self.agenda.changed(),
+        match wake {
+            Wake::Row { .. } | Wake::Shard { .. } => self.agenda.sweep_by(at.max(now)),
+            Wake::Lane { .. } => self.agenda.changed(),
         }
         Ok(())
     }

@@ -9,6 +9,11 @@ pub const EXCERPT_BYTES: usize = 4_096;
 /// At most `max` bytes of `bytes` as text, cut between characters; what is not UTF-8 shows as U+FFFD. `[truncated]`
 /// follows when it was cut, or when `is_cut` says that these bytes are already less than the whole.
 pub fn excerpt(bytes: &[u8], is_cut: bool, max: usize) -> String {
+    cut(bytes, is_cut, max, TRUNCATED)
+}
+
+/// As `excerpt`, with a mark of the caller's where the text was cut.
+pub fn cut(bytes: &[u8], is_cut: bool, max: usize, mark: &str) -> String {
     let mut text = String::new();
     let mut chunks = bytes.utf8_chunks().peekable();
     while let Some(chunk) = chunks.next() {
@@ -20,10 +25,10 @@ pub fn excerpt(bytes: &[u8], is_cut: bool, max: usize) -> String {
         }
         if text.len() > max {
             text.truncate(text.floor_char_boundary(max));
-            return text + TRUNCATED;
+            return text + mark;
         }
     }
-    if is_cut { text + TRUNCATED } else { text }
+    if is_cut { text + mark } else { text }
 }
 
 #[cfg(test)]

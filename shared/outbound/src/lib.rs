@@ -12,6 +12,8 @@ mod pagerduty;
 mod refusal;
 mod response;
 mod retry_after;
+mod script;
+mod seal;
 mod signing;
 mod slack;
 mod user_headers;
@@ -20,7 +22,7 @@ mod webhook;
 
 pub use allowed_hosts::AllowedHosts;
 pub use aws::{AwsAddresses, AwsWakes, QueueAddress};
-pub use excerpt::{EXCERPT_BYTES, excerpt};
+pub use excerpt::{EXCERPT_BYTES, cut, excerpt};
 pub use guard::Guard;
 pub use lookup::{Lookup, SystemLookup};
 pub use outgoing::{Answer, Call, Outgoing, SendError};
@@ -28,6 +30,10 @@ pub use pagerduty::PagerDuty;
 pub use refusal::Refusal;
 pub use response::{Delivery, http_client};
 pub use retry_after::RetryAfter;
+pub use script::{
+    AwsScriptQueue, QueueError, ScriptInterpreter, ScriptJob, ScriptJobs, ScriptReport, ScriptReports, SealedVariables,
+};
+pub use seal::{Seal, SealError};
 pub use signing::WebhookSecret;
 pub use slack::{Slack, SlackAccess};
 pub use user_headers::UserHeaders;

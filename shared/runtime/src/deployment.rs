@@ -34,6 +34,20 @@ impl Deployment {
     }
 }
 
+/// Where things are for the function that runs scripts.
+#[derive(Debug, Clone)]
+pub(crate) struct ScriptDeployment {
+    pub(crate) results_queue_url: String,
+}
+
+impl ScriptDeployment {
+    pub(crate) fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        // The runtime's client panics without it.
+        env.required("AWS_LAMBDA_RUNTIME_API")?;
+        Ok(Self { results_queue_url: env.required("MEDIC_SCRIPT_RESULTS_QUEUE_URL")? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

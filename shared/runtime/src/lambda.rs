@@ -14,7 +14,7 @@ use lambda_http::lambda_runtime::{Context, LambdaEvent, Runtime, service_fn};
 use lambda_http::request::LambdaRequest;
 use lambda_http::tower::ServiceExt as _;
 use operations::error_chain;
-use outbound::AwsWakes;
+use outbound::{AwsScriptQueue, AwsWakes, Seal};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use store::Table;
 
 use crate::config::{Config, Environment, from_env};
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, ScriptDeployment};
 use crate::{ApiError, App, Clock as _, EmbeddedMetrics, SystemClock, medic, telemetry};
 
 /// Why a function could not start or go on.
@@ -86,6 +86,35 @@ impl Function {
         });
         Runtime::new(service).run().await
     }
+}
+
+/// The function that runs scripts, which has started. It has no table.
+pub struct ScriptFunction {
+    pub seal: Option<Arc<Seal>>,
+    /// The results queue.
+    pub reports: AwsScriptQueue,
+}
+
+impl ScriptFunction {
+    /// Reads the environment and makes the client. Nothing is asked of AWS yet.
+    pub async fn start() -> Result<Self, Error> {
+        let read = |env: &Environment<'_>| Ok((Config::read_from(env)?, ScriptDeployment::read(env)?));
+        let (config, deployment) = from_env(read)?;
+        telemetry::init_json_logging(&config.log_filter);
+        let seal = config.secrets_key.map(Seal::new).transpose()?.map(Arc::new);
+        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        Ok(Self { seal, reports: AwsScriptQueue::new(&aws, deployment.results_queue_url) })
+    }
+}
+
+/// Hands events to `handle`, for as long as the instance lives, in a function that counts nothing.
+pub async fn handle_events<F>(handle: impl Fn(Value) -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<Value, Error>>,
+{
+    let handle = &handle;
+    let service = service_fn(|event: LambdaEvent<Value>| async move { logged(handle(event.payload).await) });
+    Runtime::new(service).run().await
 }
 
 /// What a function answers: to API Gateway, or to whoever invoked it directly.

@@ -1,0 +1,63 @@
+//! What a script's process may take, and as whom it runs.
+
+use std::time::Duration;
+
+use rustix::io;
+use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, getpid, getuid, setrlimit};
+use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::descendants::threads_of;
+
+/// Of address space, for each process.
+const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
+/// Of one file.
+const FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Processes and threads beside those that run already.
+const PROCESSES: u64 = 64;
+/// CPU time beyond the timeout.
+const CPU_SLACK: Duration = Duration::from_secs(5);
+/// The users that no distribution and no systemd gives to anyone (systemd's UIDS-GIDS: 60578 to 61183 are unused).
+const FIRST_USER: u32 = 60_578;
+const USERS: u32 = 606;
+
+/// The user that scripts of this runner run as, if Medic runs as root: a user of its own, so that no script can reach
+/// another one, nor anything of Medic's, and the bound on processes holds.
+pub(crate) fn own_user() -> Option<u32> {
+    let runner = u32::try_from(getpid().as_raw_nonzero().get()).unwrap_or_default();
+    getuid().is_root().then_some(FIRST_USER + runner % USERS)
+}
+
+/// Binds this process, and whatever it becomes.
+pub(crate) fn bind(user: Option<u32>, timeout: Duration) -> io::Result<()> {
+    if let Some(user) = user {
+        let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+        set_thread_groups(&[])?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+    }
+    set_no_new_privs(true)?;
+    // Whoever becomes another user loses this, so it comes after.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let seconds = (timeout + CPU_SLACK).as_secs();
+    limit(Resource::Cpu, seconds, seconds + 1)?;
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::Fsize, FILE_BYTES, FILE_BYTES)?;
+    let processes = threads_of(getuid()) + PROCESSES;
+    limit(Resource::Nproc, processes, processes)?;
+    limit(Resource::As, MEMORY_BYTES, MEMORY_BYTES)
+}
+
+/// Lets a process make no other any more.
+pub(crate) fn bar_from_forking(pid: Pid) {
+    // One that is gone makes none either.
+    rustix::process::prlimit(Some(pid), Resource::Nproc, Rlimit { current: Some(0), maximum: Some(0) })
+        .map(|_| ())
+        .unwrap_or_default();
+}
+
+/// A limit that is lower already stays.
+fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let now = rustix::process::getrlimit(resource);
+    let lower = |now: Option<u64>, wanted: u64| Some(now.map_or(wanted, |now| now.min(wanted)));
+    setrlimit(resource, Rlimit { current: lower(now.maximum, soft), maximum: lower(now.maximum, hard) })
+}

@@ -1,0 +1,34 @@
+//! What a function and its runner tell each other, a line of JSON each.
+
+use std::collections::BTreeMap;
+
+use outbound::ScriptInterpreter;
+use serde::{Deserialize, Serialize};
+
+/// What is to be run.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Order {
+    pub interpreter: ScriptInterpreter,
+    pub content: String,
+    /// All that the script's environment holds beside what every script is given.
+    pub environment: BTreeMap<String, String>,
+    /// What the output must not show.
+    pub secrets: Vec<String>,
+    pub timeout_seconds: u32,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The exit status, if the script ended by itself.
+    pub exit: Option<i32>,
+    pub output: String,
+    /// Why it counts as failed; none on success.
+    pub error: Option<String>,
+}
+
+impl Ended {
+    pub(crate) fn failed(error: impl Into<String>) -> Self {
+        Self { exit: None, output: String::new(), error: Some(error.into()) }
+    }
+}

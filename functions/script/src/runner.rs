@@ -1,0 +1,209 @@
+//! The process around one script: it starts the script, reads what it writes, ends it in time with all that it started,
+//! and tells how it ended. It has one thread, no secrets but those of the script, and none of Medic's environment.
+
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead as _, Read, Write as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use outbound::ScriptInterpreter;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{DumpableBehavior, Pid, Signal, getpid, kill_process_group, set_child_subreaper};
+use rustix::process::{set_dumpable_behavior, setsid};
+
+use crate::descendants::end_all;
+use crate::launcher;
+use crate::limits::own_user;
+use crate::order::{Ended, Order};
+use crate::output::{Captured, shown};
+
+/// What a binary is started with to be a runner.
+pub(crate) const ARGUMENT: &str = "--run-script";
+
+/// Where programs are found. Lambda's Python is under `/var/lang`.
+const PATH: &str = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+/// Where Lambda's Python has its libraries.
+const LAMBDA_LIBRARIES: &str = "/var/lang/lib";
+/// How often it is looked whether the script has ended, if it does not say so by closing its output.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long the last of the output may take once every process is gone.
+const LAST_OUTPUT: Duration = Duration::from_millis(500);
+
+/// Runs the script that stdin orders, and answers on stdout. Whoever ordered it keeps stdin open for as long as they wait.
+pub(crate) fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "whoever started it finds this in its log")]
+            {
+                eprintln!("the script's runner failed: {error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> io::Result<()> {
+    // Whatever else was inherited must not reach the script.
+    close_fds::set_fds_cloexec(3, &[]);
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    set_child_subreaper(Some(getpid()))?;
+    setsid()?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    let order: Order = serde_json::from_str(&line)?;
+    drop(line);
+    let folder = tempfile::Builder::new().prefix("medic-script-").tempdir()?;
+    let ended = start(&order, folder.path()).and_then(|script| follow(script, &order));
+    let ended = match ended {
+        Ok(Some(ended)) => ended,
+        // Nobody waits for it any more.
+        Ok(None) => return Ok(()),
+        Err(error) => Ended::failed(format!("The script could not be run: {error}")),
+    };
+    // What a script leaves there may bar the way; the next start of the machine removes it.
+    folder.close().unwrap_or_default();
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer(&mut stdout, &ended)?;
+    stdout.flush()
+}
+
+/// Starts the script in its folder: as a user of its own if that can be, in a process group of its own.
+fn start(order: &Order, folder: &Path) -> io::Result<Child> {
+    let user = own_user();
+    let (file, work) = (folder.join("script"), folder.join("work"));
+    fs::write(&file, &order.content)?;
+    fs::create_dir(&work)?;
+    fs::set_permissions(&file, Permissions::from_mode(0o400))?;
+    fs::set_permissions(&work, Permissions::from_mode(0o700))?;
+    for path in [folder, &file, &work] {
+        chown(path, user, user)?;
+    }
+    let (program, flag) = match order.interpreter {
+        ScriptInterpreter::Bash => ("bash", "-e"),
+        ScriptInterpreter::Python => ("python3", "-u"),
+    };
+    let program = find(program).ok_or_else(|| io::Error::other(format!("there is no {program}")))?;
+    let mut command = launcher::command(user, Duration::from_secs(order.timeout_seconds.into()), &program);
+    command.arg(flag).arg(&file).current_dir(&work).process_group(0);
+    command.env_clear().envs(&order.environment);
+    command.env("PATH", PATH).env("LANG", "C.UTF-8").env("HOME", &work).env("TMPDIR", &work);
+    if Path::new(LAMBDA_LIBRARIES).is_dir() {
+        command.env("LD_LIBRARY_PATH", LAMBDA_LIBRARIES);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(PATH).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// Follows the script to its end; none, if whoever ordered it is gone.
+fn follow(mut script: Child, order: &Order) -> io::Result<Option<Ended>> {
+    let deadline = Instant::now() + Duration::from_secs(order.timeout_seconds.into());
+    let group = i32::try_from(script.id()).ok().and_then(Pid::from_raw);
+    let mut streams = Streams::of(&mut script, order);
+    let mut status = None;
+    let mut is_waited_for = true;
+    while status.is_none() && is_waited_for && Instant::now() < deadline {
+        is_waited_for = streams.read(deadline.saturating_duration_since(Instant::now()).min(LOOK))?;
+        status = script.try_wait()?;
+    }
+    if status.is_none() {
+        // One that ended meanwhile has no group.
+        if let Some(group) = group {
+            kill_process_group(group, Signal::KILL).unwrap_or_default();
+        }
+        script.kill()?;
+        script.wait()?;
+    }
+    // Also after a good end: what it left behind would go on in nobody's sight.
+    let is_alone = end_all();
+    if !is_waited_for {
+        return Ok(None);
+    }
+    streams.read_last(Instant::now() + LAST_OUTPUT)?;
+    let output = shown(&streams.stdout.captured, &streams.stderr.captured, &order.secrets);
+    let error = match status {
+        _ if !is_alone => Some("Not all that the script started could be ended".to_owned()),
+        None => Some(format!("Script timed out after {} seconds", order.timeout_seconds)),
+        Some(status) => problem(status),
+    };
+    Ok(Some(Ended { exit: status.and_then(|status| status.code()), output, error }))
+}
+
+fn problem(status: ExitStatus) -> Option<String> {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => None,
+        (Some(code), _) => Some(format!("Script exited with code {code}")),
+        (None, Some(signal)) => Some(format!("Script was ended by signal {signal}")),
+        (None, None) => Some("Script ended in an unknown way".to_owned()),
+    }
+}
+
+/// What is read while a script runs.
+struct Streams {
+    stdout: Stream<ChildStdout>,
+    stderr: Stream<ChildStderr>,
+}
+
+struct Stream<T> {
+    /// None once it has ended.
+    pipe: Option<T>,
+    captured: Captured,
+}
+
+impl Streams {
+    fn of(script: &mut Child, order: &Order) -> Self {
+        let captured = || Captured::new(&order.secrets);
+        Self {
+            stdout: Stream { pipe: script.stdout.take(), captured: captured() },
+            stderr: Stream { pipe: script.stderr.take(), captured: captured() },
+        }
+    }
+
+    /// Reads what there is, for at most this time. Answers whether somebody still waits for the script.
+    fn read(&mut self, time: Duration) -> io::Result<bool> {
+        let stdin = io::stdin();
+        let (is_out, is_err, is_in) = {
+            let mut polled = vec![PollFd::new(&stdin, PollFlags::IN)];
+            polled.extend(self.stdout.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+            polled.extend(self.stderr.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+            poll(&mut polled, Timespec::try_from(time).ok().as_ref())?;
+            let is_ready: Vec<_> = polled.iter().map(|one| !one.revents().is_empty()).collect();
+            let is_out = self.stdout.pipe.is_some();
+            (is_out && is_ready[1], self.stderr.pipe.is_some() && is_ready[1 + usize::from(is_out)], is_ready[0])
+        };
+        if is_out {
+            self.stdout.read()?;
+        }
+        if is_err {
+            self.stderr.read()?;
+        }
+        // Nothing more comes on stdin but its end.
+        Ok(!is_in)
+    }
+
+    fn read_last(&mut self, deadline: Instant) -> io::Result<()> {
+        while (self.stdout.pipe.is_some() || self.stderr.pipe.is_some()) && Instant::now() < deadline {
+            self.read(LOOK)?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Read + AsFd> Stream<T> {
+    fn read(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 65_536];
+        let Some(pipe) = &mut self.pipe else { return Ok(()) };
+        match pipe.read(&mut buffer)? {
+            0 => self.pipe = None,
+            read => self.captured.take(&buffer[..read]),
+        }
+        Ok(())
+    }
+}

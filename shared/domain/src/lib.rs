@@ -2,9 +2,11 @@
 //! No async, no AWS, no clock: time is an argument.
 
 mod alert;
+mod circuit;
 mod cron;
 mod delivery;
 mod endpoint;
+mod execution;
 mod heartbeat;
 mod history;
 mod ids;
@@ -13,40 +15,57 @@ mod key;
 mod maintenance;
 mod names;
 mod notice;
+mod playbook;
 mod rate_limit;
 mod retry;
 mod routing;
 mod schedule;
+mod script;
+mod secret;
 mod service;
 mod target;
 mod team;
 mod times;
 mod transition;
+mod trigger;
 mod webhook;
 mod zone;
 
 pub use alert::{Alert, AlertCopy};
+pub use circuit::{Admission, Circuit};
 pub use cron::Recurrence;
 pub use delivery::{Delivery, DeliveryStatus};
 pub use endpoint::Endpoint;
+pub use execution::{
+    Advance, Audited, Decided, Effect, Event, Execution, ExecutionStatus, NewExecution, Origin, Outcome as StepOutcome,
+    Stage as ExecutionStage, StepRecord, StepStatus, Verification,
+};
 pub use heartbeat::{Pulse, Stamp, Status};
 pub use history::History;
 pub use ids::{
-    AlertId, ApiKeyId, DeliveryId, HeartbeatId, NoticeId, ScheduleId, ServiceId, TargetId, TeamId, WebhookId, WindowId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, NoticeId, PlaybookId, ScheduleId, ScriptId, SecretId,
+    ServiceId, TargetId, TeamId, TriggerId, WebhookId, WindowId,
 };
 pub use invalid::Invalid;
 pub use key::{ApiKey, Credential, KeySecret, RateLimits, Scope, Scopes};
 pub use maintenance::{MaintenanceTimes, MaintenanceWindow, Occurrence, in_maintenance};
 pub use names::{HeartbeatName, Label};
 pub use notice::{Announcement, Notice, NoticeKind, NoticeOwner, Outcome, Receiver, Stage, Subject};
+pub use playbook::{
+    Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,
+    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask,
+};
 pub use rate_limit::{RateWindow, RequestClass, Ruling};
 pub use retry::{GIVE_UP_AFTER, delay as retry_delay};
 pub use routing::Routing;
 pub use schedule::{Hours, Period, Schedule};
+pub use script::{Interpreter, Script, is_variable_name, parse_variable};
+pub use secret::{SealedSecret, Secret};
 pub use service::{Mute, NotificationMode, Outage, Pending, Priority, Profile, Rule, Service, ServicePatch, TeamName};
 pub use target::{Destination, ServiceKey, Target, TargetKind, TargetPeriod};
 pub use team::{Team, parse_slack_channel};
 pub use times::{format_time, from_millis, minutes_of, parse_interval, parse_time, to_millis};
 pub use transition::{Change, Close, Decision, Opening, Transition};
+pub use trigger::{Trigger, TriggerTerms, fnmatch, winner};
 pub use webhook::{Attempts, SecretText, Webhook, WebhookSecrets};
 pub use zone::Zone;

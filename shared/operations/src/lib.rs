@@ -5,6 +5,7 @@ mod announcements;
 mod api_keys;
 mod configuration;
 mod deliveries;
+mod document;
 mod endpoints;
 mod entropy;
 mod error;
@@ -25,6 +26,7 @@ mod webhooks;
 
 pub use alerts::Actor;
 pub use api_keys::{NewApiKey, bootstrap_key};
+pub use document::{Document, Problem};
 pub use endpoints::read_headers;
 pub use error::{Error, error_chain};
 pub use heartbeats::{Named, Report, Taken};

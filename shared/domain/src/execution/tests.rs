@@ -92,9 +92,8 @@ fn statuses(execution: &Execution) -> Vec<&'static str> {
 }
 
 fn audited(advance: &Advance) -> Vec<&'static str> {
-    let audited = |effect: &Effect| match effect {
-        Effect::Audit(audited) => Some(audited.action_type()),
-        _ => None,
+    let audited = |effect: &Effect| {
+        if let Effect::Audit(audited) = effect { Some(audited.action_type()) } else { None }
     };
     advance.effects.iter().filter_map(audited).collect()
 }
@@ -332,10 +331,10 @@ proptest! {
         let mut ends = 0;
         let mut count = |advance: &Advance| {
             for effect in &advance.effects {
-                match effect {
-                    Effect::Audit(Audited::StepCompleted { step } | Audited::StepFailed { step }) => recorded[*step] += 1,
-                    Effect::Audit(Audited::Completed | Audited::Failed | Audited::Cancelled(_)) => ends += 1,
-                    _ => {}
+                if let Effect::Audit(Audited::StepCompleted { step } | Audited::StepFailed { step }) = effect {
+                    recorded[*step] += 1;
+                } else if let Effect::Audit(Audited::Completed | Audited::Failed | Audited::Cancelled(_)) = effect {
+                    ends += 1;
                 }
             }
         };

@@ -137,7 +137,7 @@ impl PlannedWork {
         match self {
             Self::Webhook(WebhookCall { method: _, url, headers, body, success_codes: _, timeout: _ }) => {
                 let texts = std::iter::once(url).chain(headers.values()).flat_map(Template::secrets);
-                texts.chain(body.iter().flat_map(|body| body.secrets())).collect()
+                texts.chain(body.iter().flat_map(super::Value::secrets)).collect()
             }
             Self::Script(script) => script.parameters.values().flat_map(Template::secrets).collect(),
             Self::Wait { .. } | Self::Condition(_) => Vec::new(),
@@ -150,10 +150,10 @@ impl PlannedStep {
         let Self { name, work } = self;
         out.push_str("{\"name\":");
         write_json_string(name.as_str(), out);
-        out.push_str(&format!(",\"type\":\"{}\"", work.kind()));
+        write!(out, ",\"type\":\"{}\"", work.kind()).unwrap_or_default();
         match work {
             PlannedWork::Webhook(WebhookCall { method, url, headers, body, success_codes, timeout }) => {
-                out.push_str(&format!(",\"method\":\"{}\",\"url\":", method.as_str()));
+                write!(out, ",\"method\":\"{}\",\"url\":", method.as_str()).unwrap_or_default();
                 url.write_json(out);
                 out.push_str(",\"headers\":");
                 write_map(out, headers, Template::write_json);
@@ -162,14 +162,14 @@ impl PlannedStep {
                     Some(body) => body.write(out, &Template::write_json),
                     None => out.push_str("\"\""),
                 }
-                out.push_str(&format!(",\"has_body\":{},\"success_codes\":{success_codes:?}", body.is_some()));
+                write!(out, ",\"has_body\":{},\"success_codes\":{success_codes:?}", body.is_some()).unwrap_or_default();
                 write_timeout(*timeout, out);
             }
             PlannedWork::Wait { duration } => {
-                out.push_str(&format!(",\"duration_seconds\":{}", duration.num_seconds()));
+                write!(out, ",\"duration_seconds\":{}", duration.num_seconds()).unwrap_or_default();
             }
             PlannedWork::Script(PlannedScript { script_id, name, version, parameters, timeout }) => {
-                out.push_str(&format!(",\"script_id\":{script_id},\"script_version\":{version},\"script\":"));
+                write!(out, ",\"script_id\":{script_id},\"script_version\":{version},\"script\":").unwrap_or_default();
                 write_json_string(name, out);
                 out.push_str(",\"parameters\":");
                 write_map(out, parameters, Template::write_json);
@@ -178,10 +178,12 @@ impl PlannedStep {
             PlannedWork::Condition(Condition { min_count, status, service_id, timeout, on_failure }) => {
                 let status = status.map_or("null".to_owned(), |status| format!("\"{}\"", status.as_str()));
                 let service = service_id.map_or_else(|| "null".to_owned(), |id| id.to_string());
-                out.push_str(&format!(
+                write!(
+                    out,
                     ",\"min_count\":{min_count},\"status\":{status},\"service_id\":{service},\"on_failure\":\"{}\"",
                     on_failure.as_str()
-                ));
+                )
+                .unwrap_or_default();
                 write_timeout(*timeout, out);
             }
         }
@@ -190,7 +192,7 @@ impl PlannedStep {
 }
 
 fn write_timeout(timeout: TimeDelta, out: &mut String) {
-    out.push_str(&format!(",\"timeout_seconds\":{}", timeout.num_seconds()));
+    write!(out, ",\"timeout_seconds\":{}", timeout.num_seconds()).unwrap_or_default();
 }
 
 #[cfg(test)]

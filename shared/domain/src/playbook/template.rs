@@ -216,7 +216,7 @@ pub fn mask(text: &str, secrets: &BTreeMap<String, String>) -> String {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         if let Some((value, name)) = values.iter().find(|(value, _)| rest.starts_with(value.as_str())) {
-            masked.push_str(&format!("[secret {name}]"));
+            write!(masked, "[secret {name}]").unwrap_or_default();
             rest = &rest[value.len()..];
         } else {
             masked.push(first);

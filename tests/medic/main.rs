@@ -12,6 +12,7 @@ mod monitoring;
 mod notices;
 mod openapi;
 mod outage;
+mod playbooks;
 mod processes;
 mod rate_limits;
 mod routing;

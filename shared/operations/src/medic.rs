@@ -16,7 +16,7 @@ use crate::limits::{DefaultLimits, Limits};
 use crate::routing::Windows;
 
 /// What configuration decides.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Where people reach Medic, for links in notices; without a slash at the end.
     pub base_url: Option<String>,
@@ -24,8 +24,16 @@ pub struct Settings {
     pub slack_channel: Option<String>,
     pub heartbeat_retention: TimeDelta,
     pub limits: DefaultLimits,
+    /// What secrets of playbooks are sealed with.
+    pub secrets_key: Option<[u8; 32]>,
     /// Whether no other process works on the table, so that what others hold is free.
     pub only_process: bool,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
 }
 
 /// Where notices for Slack go.

@@ -27,7 +27,7 @@ pub(crate) fn access(method: &Method, path: &str) -> Access {
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
     if path == "/metrics" || begins(&["/health", "/v1/healthcheck/", "/docs"]) {
         Access::Public
-    } else if begins(&["/v2/api-keys"]) {
+    } else if begins(&["/v2/api-keys", "/v2/secrets"]) || (begins(&["/v2/scripts"]) && !is_read) {
         key(&[Scope::Admin], RequestClass::Management)
     } else if is_read {
         key(&[Scope::Read], RequestClass::Management)

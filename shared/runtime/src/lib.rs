@@ -24,7 +24,7 @@ pub use config::{Config, ConfigError};
 use emf::EmbeddedMetrics;
 use envelope::envelope_layers;
 pub use envelope::{ApiError, Envelope, RateLimited, created, ok, reply};
-pub use extract::{Body, IdPath, IdPaths, Listing, NamePath, Params, present};
+pub use extract::{Body, IdPath, IdPaths, Listing, NamePath, Params, TextBody, present, read_body};
 pub use gauges::{gauges, record_gauges};
 use rate_limit::limit;
 pub use telemetry::{init_logging, prometheus};

@@ -16,14 +16,18 @@ mod limits;
 mod names;
 mod notices;
 mod patience;
+mod playbooks;
 mod schedules;
 mod schema;
+mod scripts;
+mod secrets;
 mod service_items;
 mod services;
 mod stats;
 mod table;
 mod targets;
 mod teams;
+mod triggers;
 mod webhooks;
 mod windows;
 

@@ -66,7 +66,20 @@ fn every_bad_document_is_refused_with_field_and_line() {
 fn errors_say_what_is_asked_for_and_come_in_the_order_of_the_lines() {
     let yaml = include_str!("bad_playbooks/everything_at_once.yaml");
     let told: Vec<_> = errors(yaml).iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @"
+    name must be text, not a list (line 1)
+    approval must be none, required, or timeout: and a duration, such as timeout:15m (line 2)
+    trigger.service_pattern must not be empty (line 4)
+    trigger.consecutive_failures must be a whole number from 1 to 1000 (line 5)
+    steps[0].url must not lead to a private, loopback or otherwise internal address (line 9)
+    steps[0].method must be GET, HEAD, POST, PUT, PATCH or DELETE (line 10)
+    steps[0].timeout must be a duration such as 30s, 5m or 1h, or a number of seconds (line 11)
+    steps[1].name must be unique: another step has this name (line 12)
+    steps[1].duration must be a duration such as 30s, 5m or 1h, or a number of seconds (line 14)
+    steps[1].until is not a field that is known here (line 15)
+    steps[2].check must be given (line 16)
+    steps[2].on_failure must be fail, continue or escalate (line 18)
+    ");
 }
 
 #[test]

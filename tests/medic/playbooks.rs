@@ -47,10 +47,12 @@ async fn a_playbook_lives_from_creation_to_deletion() {
     // Each change is a version, and the versions before it are kept.
     let next = RESTART.replace("30s", "31s").replace("restart-worker", "renamed");
     let changed = send_yaml(&system, Method::PATCH, "/v2/playbooks/1", &next).await;
-    assert_eq!((&changed.results()["version"], &changed.results()["name"]), (&json!(2), &json!("renamed")), "{changed}");
-    let version = async |n| {
-        system.service.medic().table.playbook_version(domain::PlaybookId::new(1), n).await.unwrap()
-    };
+    assert_eq!(
+        (&changed.results()["version"], &changed.results()["name"]),
+        (&json!(2), &json!("renamed")),
+        "{changed}"
+    );
+    let version = async |n| system.service.medic().table.playbook_version(domain::PlaybookId::new(1), n).await.unwrap();
     assert_eq!((version(1).await.as_deref(), version(2).await), (Some(RESTART), Some(next)));
     assert_eq!(version(3).await, None);
     assert_eq!(system.delete("/v2/playbooks/1").await.status, 200);

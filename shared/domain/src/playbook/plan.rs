@@ -116,7 +116,7 @@ impl Plan {
         out.push_str("\"variables\":");
         write_map(&mut out, variables, |value, out| write_json_string(value, out));
         out.push_str(",\"steps\":");
-        write_list(&mut out, steps, |step, out| step.write(out));
+        write_list(&mut out, steps, PlannedStep::write);
         out.push('}');
         out
     }

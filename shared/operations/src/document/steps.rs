@@ -63,17 +63,14 @@ fn read_step(reader: &mut Reader<'_>, field: &str, node: &Node, names: &mut Vec<
     Some(Step { name: name?, kind: kind? })
 }
 
-/// A step's timeout: the usual one when none is given, and none when it is wrong.
+/// A step's timeout; the usual one when none is given, or when it is wrong and the reader has noted so.
 fn read_timeout(
     reader: &mut Reader<'_>,
     fields: &mut Fields,
     longest: TimeDelta,
     usual: Option<TimeDelta>,
-) -> Option<Option<TimeDelta>> {
-    let before = reader.problems();
-    let timeout =
-        reader.optional(fields, "timeout", |reader, field, node| reader.duration(field, node, longest)).or(usual);
-    (reader.problems() == before).then_some(timeout)
+) -> Option<TimeDelta> {
+    reader.optional(fields, "timeout", |reader, field, node| reader.duration(field, node, longest)).or(usual)
 }
 
 fn read_webhook(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<WebhookCall> {
@@ -106,7 +103,7 @@ fn read_webhook(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<WebhookC
         headers: headers.unwrap_or_default(),
         body,
         success_codes: success_codes.unwrap_or_else(|| WebhookCall::SUCCESS_CODES.to_vec()),
-        timeout: timeout??,
+        timeout: timeout?,
     })
 }
 
@@ -170,7 +167,7 @@ fn read_script(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<StepKind>
         return None;
     }
     let (script, parameters) = (script?.into_string(), parameters.unwrap_or_default());
-    Some(StepKind::Script { script, parameters, timeout: timeout? })
+    Some(StepKind::Script { script, parameters, timeout })
 }
 
 fn read_condition(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<Condition> {
@@ -196,7 +193,7 @@ fn read_condition(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<Condit
         min_count,
         status,
         service_id,
-        timeout: timeout??,
+        timeout: timeout?,
         on_failure: on_failure.unwrap_or(OnFailure::Fail),
     })
 }

@@ -71,7 +71,7 @@ async fn the_trigger_of_the_document_follows_it_and_others_stay() {
     let system = System::start().await;
     system.post("/v2/playbooks", json!({"yaml": RESTART})).await;
     let declared = (1, json!("worker-*"), json!(3), json!(true));
-    assert_eq!(trigger_shown(&system).await, [declared.clone()]);
+    assert_eq!(trigger_shown(&system).await, std::slice::from_ref(&declared));
     let other = system.post("/v2/playbooks/1/triggers", json!({"service_pattern": "db-[0-9]"})).await;
     assert_eq!((other.status.as_u16(), &other.results()["consecutive_failures"]), (201, &json!(1)), "{other}");
     let other = (2, json!("db-[0-9]"), json!(1), json!(true));
@@ -83,7 +83,7 @@ async fn the_trigger_of_the_document_follows_it_and_others_stay() {
     assert_eq!(trigger_shown(&system).await, [other.clone(), (1, json!("worker-*"), json!(5), json!(true))]);
     let without = RESTART.replace("trigger: { service_pattern: \"worker-*\", consecutive_failures: 3 }", "");
     send_yaml(&system, Method::PATCH, "/v2/playbooks/1", &without).await;
-    assert_eq!(trigger_shown(&system).await, [other.clone()]);
+    assert_eq!(trigger_shown(&system).await, std::slice::from_ref(&other));
     send_yaml(&system, Method::PATCH, "/v2/playbooks/1", RESTART).await;
     assert_eq!(trigger_shown(&system).await, [(3, json!("worker-*"), json!(3), json!(true)), other]);
     // One that was removed by hand hinders nothing.

@@ -82,6 +82,27 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("PATCH", "/v2/services/{service_id}/notification-targets/{target_id}", &["write"]),
     ("DELETE", "/v2/services/{service_id}/notification-targets/{target_id}", &["write"]),
     ("POST", "/v2/services/{service_id}/notification-targets/{target_id}/test", &["write"]),
+    ("GET", "/v2/playbooks", &["read"]),
+    ("POST", "/v2/playbooks", &["write"]),
+    ("GET", "/v2/playbooks/{playbook_id}", &["read"]),
+    ("PATCH", "/v2/playbooks/{playbook_id}", &["write"]),
+    ("DELETE", "/v2/playbooks/{playbook_id}", &["write"]),
+    ("GET", "/v2/playbooks/{playbook_id}/triggers", &["read"]),
+    ("POST", "/v2/playbooks/{playbook_id}/triggers", &["write"]),
+    ("GET", "/v2/playbooks/{playbook_id}/triggers/{trigger_id}", &["read"]),
+    ("PATCH", "/v2/playbooks/{playbook_id}/triggers/{trigger_id}", &["write"]),
+    ("DELETE", "/v2/playbooks/{playbook_id}/triggers/{trigger_id}", &["write"]),
+    ("GET", "/v2/scripts", &["read"]),
+    ("POST", "/v2/scripts", &["admin"]),
+    ("GET", "/v2/scripts/{script_id}", &["read"]),
+    ("PATCH", "/v2/scripts/{script_id}", &["admin"]),
+    ("DELETE", "/v2/scripts/{script_id}", &["admin"]),
+    ("GET", "/v2/secrets", &["admin"]),
+    ("POST", "/v2/secrets", &["admin"]),
+    ("GET", "/v2/secrets/{secret_id}", &["admin"]),
+    ("PATCH", "/v2/secrets/{secret_id}", &["admin"]),
+    ("DELETE", "/v2/secrets/{secret_id}", &["admin"]),
+    ("POST", "/v2/playbooks/validate", &["write"]),
     ("GET", "/v2/webhook-deliveries", &["read"]),
     ("GET", "/v2/webhook-deliveries/{delivery_id}", &["read"]),
     ("POST", "/v2/webhook-deliveries/{delivery_id}/redeliver", &["write"]),
@@ -95,7 +116,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/metrics", &[]),
 ];
 
-const IDS: [&str; 11] = [
+const IDS: [&str; 15] = [
     "heartbeat_id",
     "ping_key_id",
     "service_id",
@@ -107,6 +128,10 @@ const IDS: [&str; 11] = [
     "target_id",
     "webhook_id",
     "delivery_id",
+    "playbook_id",
+    "trigger_id",
+    "script_id",
+    "secret_id",
 ];
 
 const SCOPES: [&str; 4] = ["read", "write", "admin", "heartbeat"];

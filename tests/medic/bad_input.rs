@@ -27,6 +27,10 @@ pub(crate) async fn all(system: &System) -> Vec<Value> {
         "/v2/schedules",
         "/v2/maintenance-windows",
         "/v2/webhooks",
+        "/v2/playbooks",
+        "/v2/playbooks/1/triggers",
+        "/v2/scripts",
+        "/v2/secrets",
         "/v2/services/1/notification-targets",
     ] {
         seen.push(system.get(path).await.body);

@@ -16,6 +16,7 @@ mod notices;
 mod openapi;
 mod outage;
 mod pings;
+mod playbooks;
 mod processes;
 mod rate_limits;
 mod routing;

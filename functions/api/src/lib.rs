@@ -13,11 +13,15 @@ mod metrics;
 mod notices;
 mod pages;
 mod ping_keys;
+mod playbooks;
 mod runs;
 mod schedules;
+mod scripts;
+mod secrets;
 mod services;
 mod targets;
 mod teams;
+mod triggers;
 mod version_1;
 mod webhooks;
 
@@ -67,6 +71,15 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(webhooks::create, webhooks::list))
         .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
         .routes(routes!(webhooks::rotate_secret))
+        .routes(routes!(playbooks::create, playbooks::list))
+        .routes(routes!(playbooks::validate))
+        .routes(routes!(playbooks::get, playbooks::update, playbooks::delete))
+        .routes(routes!(triggers::create, triggers::list))
+        .routes(routes!(triggers::get, triggers::update, triggers::delete))
+        .routes(routes!(scripts::create, scripts::list))
+        .routes(routes!(scripts::get, scripts::update, scripts::delete))
+        .routes(routes!(secrets::create, secrets::list))
+        .routes(routes!(secrets::get, secrets::update, secrets::delete))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::redeliver))

@@ -21,9 +21,13 @@ pub(crate) fn end_all() -> bool {
             return true;
         }
         // First none may make another, so that the next look finds no new ones.
-        left.iter().for_each(|pid| bar_from_forking(*pid));
-        // One that is gone needs no signal.
-        left.iter().for_each(|pid| kill_process(*pid, Signal::KILL).unwrap_or_default());
+        for pid in &left {
+            bar_from_forking(*pid);
+        }
+        for pid in &left {
+            // One that is gone needs no signal.
+            kill_process(*pid, Signal::KILL).unwrap_or_default();
+        }
         while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
         if began.elapsed() > PATIENCE {
             return false;

@@ -9,13 +9,13 @@ mod order;
 mod output;
 mod runner;
 mod sandbox;
-mod variables;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use domain::parse_variable;
 use operations::error_chain;
 use outbound::{QueueError, ScriptJob, ScriptReport, ScriptReports, Seal};
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
@@ -25,7 +25,6 @@ use serde_json::Value;
 pub use order::{Ended, Order};
 pub use output::OUTPUT_BYTES;
 pub use sandbox::{Sandbox, SandboxError};
-pub use variables::refusal;
 
 /// What a handler works with. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -98,8 +97,8 @@ impl Scripts {
             job.open(self.seal.as_deref()).map_err(|error| format!("The script's secrets did not open: {error}"))?;
         let mut environment = job.environment.clone();
         environment.extend(sealed.environment);
-        if let Some(problem) = environment.iter().find_map(|(name, value)| refusal(name, value)) {
-            return Err(problem);
+        for (name, value) in &environment {
+            parse_variable(&format!("The variable {name:?}"), name, value).map_err(|invalid| invalid.to_string())?;
         }
         environment.insert("MEDIC_EXECUTION_ID".to_owned(), job.execution_id.clone());
         environment.insert("MEDIC_PLAYBOOK_ID".to_owned(), job.playbook_id.to_string());

@@ -36,15 +36,12 @@ impl Captured {
         while at < self.bytes.len().min(OUTPUT_BYTES) {
             let rest = &self.bytes[at..];
             let secret = secrets.iter().filter(|secret| !secret.is_empty() && rest.starts_with(secret.as_bytes()));
-            match secret.map(String::len).max() {
-                Some(length) => {
-                    shown.extend_from_slice(MASK);
-                    at += length;
-                }
-                None => {
-                    shown.push(rest[0]);
-                    at += 1;
-                }
+            if let Some(length) = secret.map(String::len).max() {
+                shown.extend_from_slice(MASK);
+                at += length;
+            } else {
+                shown.push(rest[0]);
+                at += 1;
             }
         }
         shown

@@ -198,7 +198,7 @@ impl Streams {
 
 impl<T: Read + AsFd> Stream<T> {
     fn read(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 65_536];
+        let mut buffer = [0; 16_384];
         let Some(pipe) = &mut self.pipe else { return Ok(()) };
         match pipe.read(&mut buffer)? {
             0 => self.pipe = None,

@@ -1,15 +1,18 @@
 //! Starts the whole system, and stops it.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
 use emulators::{DynamoDb, QueueError, QueueSettings, Queues};
 use metrics_exporter_prometheus::PrometheusHandle;
-use operations::bootstrap_key;
+use operations::{bootstrap_key, new_secrets_key};
 use outbound::{ScriptJobs, ScriptReport, Seal};
 use runtime::{App, Clock, Config};
 use script::{Sandbox, Scripts};
@@ -89,7 +92,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Service {
     /// Starts: the table, the queues, the functions, and the address they answer at.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { listen, data_dir, config, time, prometheus, sandbox } = options;
+        let Options { listen, data_dir, mut config, time, prometheus, sandbox } = options;
         let folder = data_dir.as_deref();
         let lock = folder.map(lock).transpose()?;
         tracing::info!(folder = %folder.map_or_else(|| "memory".into(), Path::to_string_lossy), "opening the database");
@@ -109,6 +112,10 @@ impl Service {
         tracing::info!(%listen, "starting the functions");
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
+        if config.seal.is_none() {
+            let seal = Seal::new(secrets_key(folder)?).map_err(|error| StartError::Clients(error.into()))?;
+            config.seal = Some(Arc::new(seal));
+        }
         // Last of what can fail: a key that was made is a key that is shown.
         let new_admin_key = admin_key(&table, folder, time.now()).await?;
 
@@ -117,8 +124,7 @@ impl Service {
         let medic = runtime::medic(&config, table, Arc::new(wakes), true).map_err(StartError::Clients)?;
         let clock: Arc<dyn Clock> = Arc::new(TimeClock(Arc::clone(&time)));
         let local = LocalScripts { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };
-        let seal = config.secrets_key.map(Seal::new).transpose().map_err(|error| StartError::Clients(error.into()))?;
-        let seal = seal.map(Arc::new);
+        let seal = config.seal.clone();
         let reports = Arc::new(local.clone());
         let scripts = sandbox.map(|sandbox| Scripts { sandbox, seal, reports, clock: Arc::clone(&clock) });
         let app = App { medic: Arc::new(medic), clock, prometheus };
@@ -248,6 +254,25 @@ async fn admin_key(table: &Table, folder: Option<&Path>, now: DateTime<Utc>) -> 
         None => Ok(()),
     };
     bootstrap_key(table, kept, keep, now).await
+}
+
+/// The key of playbooks' secrets: made at the first start, and kept in the data folder.
+fn secrets_key(folder: Option<&Path>) -> Result<[u8; 32], StartError> {
+    let Some(file) = folder.map(|folder| folder.join("secrets.key")) else { return Ok(new_secrets_key()?) };
+    let failed = |error| StartError::Folder(file.clone(), error);
+    match std::fs::read_to_string(&file) {
+        Ok(kept) => {
+            let bytes = BASE64_STANDARD.decode(kept.trim()).ok().and_then(|bytes| bytes.try_into().ok());
+            let unreadable = || std::io::Error::new(ErrorKind::InvalidData, "it must hold 32 bytes in base64");
+            bytes.ok_or_else(|| failed(unreadable()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let key = new_secrets_key()?;
+            write_private(&file, &BASE64_STANDARD.encode(key)).map_err(failed)?;
+            Ok(key)
+        }
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

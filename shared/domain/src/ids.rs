@@ -84,6 +84,22 @@ integer_id!(
     /// One receiver of events.
     WebhookId, "webhook_id"
 );
+integer_id!(
+    /// One playbook, whatever its version.
+    PlaybookId, "playbook_id"
+);
+integer_id!(
+    /// One rule that starts a playbook when services fail.
+    TriggerId, "trigger_id"
+);
+integer_id!(
+    /// One registered script.
+    ScriptId, "script_id"
+);
+integer_id!(
+    /// One secret of playbooks.
+    SecretId, "secret_id"
+);
 
 /// Whose requests a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -153,4 +169,8 @@ time_sorted_id!(
 time_sorted_id!(
     /// One event on its way to one webhook; sorts by the time at which it happened.
     DeliveryId, "delivery_id"
+);
+time_sorted_id!(
+    /// One run of a playbook; sorts by the time at which it began.
+    ExecutionId, "execution_id"
 );

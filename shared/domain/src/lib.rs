@@ -2,9 +2,11 @@
 //! No async, no AWS, no clock: time is an argument.
 
 mod alert;
+mod circuit;
 mod cron;
 mod delivery;
 mod endpoint;
+mod execution;
 mod expectation;
 mod heartbeat;
 mod history;
@@ -15,31 +17,40 @@ mod maintenance;
 mod names;
 mod notice;
 mod ping;
+mod playbook;
 mod rate_limit;
 mod retry;
 mod routing;
 mod run;
 mod run_judgement;
 mod schedule;
+mod script;
+mod secret;
 mod service;
 mod statistics;
 mod target;
 mod team;
 mod times;
 mod transition;
+mod trigger;
 mod webhook;
 mod zone;
 
 pub use alert::{Alert, AlertCopy, AlertKind, JobAlert, JobProblem};
+pub use circuit::{Admission, Circuit};
 pub use cron::Recurrence;
 pub use delivery::{Delivery, DeliveryStatus};
 pub use endpoint::Endpoint;
+pub use execution::{
+    Advance, Audited, Decided, Effect, Event, Execution, ExecutionStatus, NewExecution, Origin, Outcome as StepOutcome,
+    Stage as ExecutionStage, StepRecord, StepStatus, Verification,
+};
 pub use expectation::{Expectation, Timetable};
 pub use heartbeat::{Entry, Pulse, Stamp, Status};
 pub use history::History;
 pub use ids::{
-    AlertId, ApiKeyId, DeliveryId, HeartbeatId, KeyId, NoticeId, PingKeyId, ScheduleId, ServiceId, TargetId, TeamId,
-    WebhookId, WindowId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, NoticeId, PingKeyId, PlaybookId, ScheduleId,
+    ScriptId, SecretId, ServiceId, TargetId, TeamId, TriggerId, WebhookId, WindowId,
 };
 pub use invalid::Invalid;
 pub use key::{ApiKey, Credential, KeySecret, RateLimits, Scope, Scopes};
@@ -47,12 +58,18 @@ pub use maintenance::{MaintenanceTimes, MaintenanceWindow, Occurrence, in_mainte
 pub use names::{HeartbeatName, Label};
 pub use notice::{Announcement, Notice, NoticeKind, NoticeOwner, Outcome, Receiver, Stage, Subject};
 pub use ping::{PingKey, PingKeyText, PingKind};
+pub use playbook::{
+    Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,
+    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask,
+};
 pub use rate_limit::{RateWindow, RequestClass, Ruling};
 pub use retry::{GIVE_UP_AFTER, delay as retry_delay};
 pub use routing::Routing;
 pub use run::{Overrun, Run, RunEnd, RunId, RunStatus, SignalKind, Stale};
 pub use run_judgement::{RunDecision, RunTransition, RunWatch};
 pub use schedule::{Hours, Period, Schedule};
+pub use script::{Interpreter, Script, is_variable_name, parse_variable};
+pub use secret::{SealedSecret, Secret};
 pub use service::{
     Mute, NotificationMode, Outage, Pending, Priority, Profile, Rule, RunsLook, Service, ServicePatch, TeamName,
 };
@@ -61,5 +78,6 @@ pub use target::{Destination, ServiceKey, Target, TargetKind, TargetPeriod};
 pub use team::{Team, parse_slack_channel};
 pub use times::{elapsed, format_time, from_millis, minutes_of, parse_interval, parse_time, to_millis};
 pub use transition::{Change, Close, Decision, Opening, Transition};
+pub use trigger::{Trigger, TriggerTerms, fnmatch, winner};
 pub use webhook::{Attempts, SecretText, Webhook, WebhookSecrets};
 pub use zone::Zone;

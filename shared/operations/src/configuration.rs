@@ -66,7 +66,7 @@ fn is_done<T: Entity>(saved: Saved, thing: &T) -> Result<bool, Error> {
             let (most, of) = thing.limit().map(|limit| (limit.most, limit.of)).unwrap_or_default();
             Err(Error::Conflict(format!("There may be at most {most} {}s {of}", T::NOUN)))
         }
-        Saved::OwnerGone => Err(Error::NotFound(format!("The service of the {} is gone", T::NOUN))),
+        Saved::OwnerGone => Err(Error::NotFound(format!("What the {} belongs to is gone", T::NOUN))),
     }
 }
 

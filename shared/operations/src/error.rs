@@ -1,6 +1,6 @@
 //! Why something could not be done. Nothing of HTTP is in it.
 
-use domain::Invalid;
+use domain::{Invalid, SecretId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -19,6 +19,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("a key could not be hashed: {0}")]
     Hash(String),
+    #[error("secret {id} cannot be sealed or opened with this key")]
+    Secret { id: SecretId },
     #[error("the handling panicked")]
     Panicked,
     #[error("the operating system gave no random bytes: {0}")]

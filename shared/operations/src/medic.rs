@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{HeartbeatName, MaintenanceWindow, ServiceId, Webhook};
-use outbound::{Guard, Outgoing, PagerDuty, Slack, Wake, Wakes};
+use outbound::{Guard, Outgoing, PagerDuty, Seal, Slack, Wake, Wakes};
 use store::{SHARDS, Table};
 
 use crate::Error;
@@ -18,7 +18,7 @@ use crate::ping_keys::PingKeyring;
 use crate::routing::Fresh;
 
 /// What configuration decides.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Where people reach Medic, for links in notices; without a slash at the end.
     pub base_url: Option<String>,
@@ -26,8 +26,16 @@ pub struct Settings {
     pub slack_channel: Option<String>,
     pub heartbeat_retention: TimeDelta,
     pub limits: DefaultLimits,
+    /// What secrets of playbooks are sealed with.
+    pub seal: Option<Arc<Seal>>,
     /// Whether no other process works on the table, so that what others hold is free.
     pub only_process: bool,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
 }
 
 /// Where notices for Slack go.

@@ -82,7 +82,7 @@ mod tests {
         }
     }
 
-    /// NIST's test vectors for GCM, as the McGrew and Viega paper has them: case 13, an empty text under a key of zeros.
+    /// NIST's test vectors for GCM, as the paper that proposed it has them: case 13, an empty text under a key of zeros.
     #[test]
     fn is_the_published_algorithm() {
         let seal = Seal::new([0; 32]).unwrap();

@@ -31,7 +31,7 @@ pub(crate) fn access(method: &Method, path: &str) -> Access {
         Access::Public
     } else if begins(&["/ping/"]) {
         if *method == Method::OPTIONS { Access::Public } else { Access::PingKey }
-    } else if begins(&["/v2/api-keys", "/v2/ping-keys"]) {
+    } else if begins(&["/v2/api-keys", "/v2/ping-keys", "/v2/secrets"]) || (begins(&["/v2/scripts"]) && !is_read) {
         key(&[Scope::Admin], RequestClass::Management)
     } else if is_read {
         key(&[Scope::Read], RequestClass::Management)

@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::env::VarError;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chrono::TimeDelta;
-use outbound::AllowedHosts;
+use outbound::{AllowedHosts, Seal};
 
 /// A variable whose value cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +41,8 @@ pub struct Config {
     pub allowed_hosts: AllowedHosts,
     pub heartbeat_retention: TimeDelta,
     pub audit_retention: TimeDelta,
-    pub secrets_key: Option<[u8; 32]>,
+    /// What secrets are sealed with.
+    pub seal: Option<Arc<Seal>>,
     /// A filter as `tracing` reads it.
     pub log_filter: String,
 }
@@ -84,7 +86,7 @@ impl Config {
             allowed_hosts: env.hosts("MEDIC_ALLOWED_HOSTS")?,
             heartbeat_retention: TimeDelta::days(env.number("MEDIC_HEARTBEAT_RETENTION_DAYS", 30)?.into()),
             audit_retention: TimeDelta::days(env.number("MEDIC_AUDIT_RETENTION_DAYS", 90)?.into()),
-            secrets_key: env.key("MEDIC_SECRETS_KEY")?,
+            seal: env.seal("MEDIC_SECRETS_KEY")?,
             log_filter: env.filter("RUST_LOG")?,
         })
     }
@@ -161,10 +163,11 @@ impl<'a> Environment<'a> {
         }
     }
 
-    fn key(&self, name: &'static str) -> Result<Option<[u8; 32]>, ConfigError> {
+    fn seal(&self, name: &'static str) -> Result<Option<Arc<Seal>>, ConfigError> {
         let Some(value) = self.text(name) else { return Ok(None) };
         let bytes = BASE64_STANDARD.decode(value).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Some).ok_or_else(|| error(name, "must be 32 bytes in base64"))
+        let seal = bytes.and_then(|bytes| Seal::new(bytes).ok()).map(Arc::new);
+        seal.map(Some).ok_or_else(|| error(name, "must be 32 bytes in base64"))
     }
 
     fn filter(&self, name: &'static str) -> Result<String, ConfigError> {

@@ -144,6 +144,7 @@ fn failed(error: &Error) -> (StatusCode, String) {
         }
         Error::Store(store::Error::Refused(_) | store::Error::Corrupt { .. })
         | Error::Hash(_)
+        | Error::Secret { .. }
         | Error::Panicked
         | Error::Entropy(_) => {
             log();

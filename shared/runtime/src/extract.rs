@@ -22,7 +22,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| ApiError::unreadable(&rejection))?;
-        parse(&bytes).map(Self)
+        read_body(&bytes).map(Self)
     }
 }
 
@@ -39,7 +39,22 @@ impl<S: Send + Sync> FromRequest<S> for WholeBody {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+/// A body as text, whatever the request's content type.
+#[derive(Debug)]
+pub struct TextBody(pub String);
+
+impl<S: Send + Sync> FromRequest<S> for TextBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| ApiError::unreadable(&rejection))?;
+        let text = String::from_utf8(bytes.to_vec());
+        text.map(Self).map_err(|_| ApiError::BadRequest("The body is not UTF-8".to_owned()))
+    }
+}
+
+/// Reads a JSON body; the error names the field at fault.
+pub fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ApiError::BadRequest("The body is not UTF-8".to_owned()))?;
     // A list would pass for an object whose fields come in order.
     if text.trim_start().starts_with('[') {

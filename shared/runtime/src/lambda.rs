@@ -101,9 +101,8 @@ impl ScriptFunction {
         let read = |env: &Environment<'_>| Ok((Config::read_from(env)?, ScriptDeployment::read(env)?));
         let (config, deployment) = from_env(read)?;
         telemetry::init_json_logging(&config.log_filter);
-        let seal = config.secrets_key.map(Seal::new).transpose()?.map(Arc::new);
         let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        Ok(Self { seal, reports: AwsScriptQueue::new(&aws, deployment.results_queue_url) })
+        Ok(Self { seal: config.seal, reports: AwsScriptQueue::new(&aws, deployment.results_queue_url) })
     }
 }
 

@@ -36,6 +36,7 @@ pub fn medic(
         slack_channel,
         heartbeat_retention: config.heartbeat_retention,
         limits: DefaultLimits { heartbeats: config.rate_limit_heartbeats, management: config.rate_limit_management },
+        seal: config.seal.clone(),
         only_process,
     };
     let guard = Guard::new(config.allow_private_hosts, config.allowed_hosts.clone(), Arc::new(SystemLookup));

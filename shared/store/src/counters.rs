@@ -1,6 +1,9 @@
 //! Integer ids: counter items, outside any transaction, so gaps are allowed.
 
-use domain::{AlertId, ApiKeyId, PingKeyId, ScheduleId, ServiceId, TargetId, TeamId, WebhookId, WindowId};
+use domain::{
+    AlertId, ApiKeyId, PingKeyId, PlaybookId, ScheduleId, ScriptId, SecretId, ServiceId, TargetId, TeamId, TriggerId,
+    WebhookId, WindowId,
+};
 
 use crate::keys::Key;
 use crate::{Error, Table};
@@ -44,6 +47,22 @@ impl Table {
 
     pub async fn next_webhook_id(&self) -> Result<WebhookId, Error> {
         self.next("webhook").await.map(WebhookId::new)
+    }
+
+    pub async fn next_playbook_id(&self) -> Result<PlaybookId, Error> {
+        self.next("playbook").await.map(PlaybookId::new)
+    }
+
+    pub async fn next_trigger_id(&self) -> Result<TriggerId, Error> {
+        self.next("trigger").await.map(TriggerId::new)
+    }
+
+    pub async fn next_script_id(&self) -> Result<ScriptId, Error> {
+        self.next("script").await.map(ScriptId::new)
+    }
+
+    pub async fn next_secret_id(&self) -> Result<SecretId, Error> {
+        self.next("secret").await.map(SecretId::new)
     }
 
     async fn next(&self, of: &str) -> Result<i64, Error> {

@@ -46,6 +46,11 @@ pub trait Entity: Clone + PartialEq + Send + Sync + Sized {
         self.name().map(hold).into_iter().collect()
     }
 
+    /// Adds what else is written with it when it is made, or when it is made of what was `before`.
+    fn write_beside(&self, _before: Option<&Self>, _table: &Table, _writes: &mut Writes) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// The item that must be there when it is made.
     fn needs(&self) -> Option<Key> {
         None
@@ -123,6 +128,7 @@ impl Table {
         for row in new.rows_beside()? {
             writes.table_put(self, row, Some(IS_NEW))?;
         }
+        new.write_beside(None, self, &mut writes)?;
         if let Some(limit) = new.limit() {
             writes.count_up(self, limit)?;
         }
@@ -150,6 +156,7 @@ impl Table {
         for key in before.iter().map(Key::of).filter(|key| !has(&after, key)).flatten() {
             writes.table_delete(self, &key, EXISTS)?;
         }
+        new.write_beside(Some(old), self, &mut writes)?;
         if old.limit() != new.limit() {
             if let Some(limit) = old.limit() {
                 writes.count_down(self, &limit)?;

@@ -4,8 +4,9 @@ use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    AlertId, ApiKeyId, DeliveryId, HeartbeatId, HeartbeatName, KeyId, NoticeId, NoticeOwner, PingKeyId, Receiver,
-    RequestClass, RunId, ScheduleId, ServiceId, TargetId, TargetKind, TeamId, WebhookId, WindowId,
+    AlertId, ApiKeyId, DeliveryId, HeartbeatId, HeartbeatName, KeyId, NoticeId, NoticeOwner, PingKeyId, PlaybookId,
+    Receiver, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId, TargetId, TargetKind, TeamId, TriggerId,
+    WebhookId, WindowId,
 };
 use sha2::{Digest, Sha256};
 
@@ -159,6 +160,27 @@ impl Key {
         Self::new(format!("webhook#{id}"), "scope")
     }
 
+    pub(crate) fn playbook(id: PlaybookId) -> Self {
+        Partition::playbooks().key(id.get())
+    }
+
+    /// One version of a playbook, as it was written.
+    pub(crate) fn playbook_version(id: PlaybookId, version: u64) -> Self {
+        Self::new(format!("playbook#{id}"), format!("version#{version:019}"))
+    }
+
+    pub(crate) fn trigger(playbook: PlaybookId, id: TriggerId) -> Self {
+        Partition::triggers_of(playbook).key(id.get())
+    }
+
+    pub(crate) fn script(id: ScriptId) -> Self {
+        Partition::scripts().key(id.get())
+    }
+
+    pub(crate) fn secret(id: SecretId) -> Self {
+        Partition::secrets().key(id.get())
+    }
+
     pub(crate) fn counter(of: &str) -> Self {
         Self::new(format!("counter#{of}"), "counter")
     }
@@ -220,28 +242,49 @@ impl Key {
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) pk: String,
-    prefix: &'static str,
+    prefix: String,
 }
 
 impl Partition {
     pub(crate) fn teams() -> Self {
-        Self { pk: "team".to_owned(), prefix: "" }
+        Self { pk: "team".to_owned(), prefix: String::new() }
     }
 
     pub(crate) fn ping_keys() -> Self {
-        Self { pk: "ping-key".to_owned(), prefix: "" }
+        Self { pk: "ping-key".to_owned(), prefix: String::new() }
     }
 
     pub(crate) fn schedules() -> Self {
-        Self { pk: "schedule".to_owned(), prefix: "" }
+        Self { pk: "schedule".to_owned(), prefix: String::new() }
     }
 
     pub(crate) fn windows() -> Self {
-        Self { pk: "window".to_owned(), prefix: "" }
+        Self { pk: "window".to_owned(), prefix: String::new() }
     }
 
     pub(crate) fn targets(service: ServiceId) -> Self {
-        Self { pk: format!("service#{service}"), prefix: "target#" }
+        Self { pk: format!("service#{service}"), prefix: "target#".to_owned() }
+    }
+
+    pub(crate) fn playbooks() -> Self {
+        Self { pk: "playbook".to_owned(), prefix: String::new() }
+    }
+
+    /// All triggers, by their playbooks.
+    pub(crate) fn triggers() -> Self {
+        Self { pk: "trigger".to_owned(), prefix: String::new() }
+    }
+
+    pub(crate) fn triggers_of(playbook: PlaybookId) -> Self {
+        Self { prefix: format!("{:019}#", playbook.get()), ..Self::triggers() }
+    }
+
+    pub(crate) fn scripts() -> Self {
+        Self { pk: "script".to_owned(), prefix: String::new() }
+    }
+
+    pub(crate) fn secrets() -> Self {
+        Self { pk: "secret".to_owned(), prefix: String::new() }
     }
 
     fn key(&self, id: i64) -> Key {
@@ -450,6 +493,14 @@ mod tests {
             ("notification target", Key::target(service, TargetId::new(6))),
             ("webhook", Key::webhook(WebhookId::new(8))),
             ("webhook's scope", Key::webhook_scope(WebhookId::new(8))),
+            ("playbook", Key::playbook(PlaybookId::new(9))),
+            ("playbook's name", Key::name("playbook", "Restart")),
+            ("playbook's version", Key::playbook_version(PlaybookId::new(9), 1)),
+            ("trigger", Key::trigger(PlaybookId::new(9), TriggerId::new(10))),
+            ("script", Key::script(ScriptId::new(11))),
+            ("script's name", Key::name("script", "Clear-Cache")),
+            ("secret", Key::secret(SecretId::new(12))),
+            ("secret's name", Key::name("secret", "TOKEN")),
             ("counter: services", Key::counter("service")),
             ("counter: alerts", Key::counter("alert")),
             ("counter: API keys", Key::counter("api-key")),
@@ -459,6 +510,10 @@ mod tests {
             ("counter: windows", Key::counter("window")),
             ("counter: targets", Key::counter("target")),
             ("counter: webhooks", Key::counter("webhook")),
+            ("counter: playbooks", Key::counter("playbook")),
+            ("counter: triggers", Key::counter("trigger")),
+            ("counter: scripts", Key::counter("script")),
+            ("counter: secrets", Key::counter("secret")),
             ("targets of a service", Key::counter("target#7")),
             ("webhooks of a service", Key::counter("webhook#7")),
             ("webhooks of all", Key::counter("webhook#all")),

@@ -1,0 +1,180 @@
+//! `/v2/secrets`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use domain::{History, Invalid, Secret, SecretId, format_time};
+use operations::{NewSecret, SecretChanges};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::pages::PageView;
+
+/// A secret of playbooks. Its value is never shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SecretView {
+    secret_id: i64,
+    /// What stands in `${secrets.NAME}`.
+    name: String,
+    description: Option<String>,
+    date_added: String,
+    date_modified: Option<String>,
+}
+
+impl SecretView {
+    fn of(secret: Secret) -> Self {
+        let Secret { id, name, description, sealed: _, history } = secret;
+        let History { version: _, date_added, date_modified } = history;
+        Self {
+            secret_id: id.get(),
+            name: name.into_string(),
+            description,
+            date_added: format_time(date_added),
+            date_modified: date_modified.map(format_time),
+        }
+    }
+}
+
+/// A secret to be kept.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSecretBody {
+    /// Unique whatever the case: 1 to 128 letters, digits and `_`, with no digit first.
+    name: String,
+    /// 1 to 8192 bytes.
+    value: String,
+    #[serde(default)]
+    description: Option<String>,
+}
+
+impl NewSecretBody {
+    fn parse(self) -> Result<NewSecret, Invalid> {
+        let Self { name, value, description } = self;
+        Ok(NewSecret {
+            name: Secret::parse_name(name)?,
+            value: Secret::parse_value(value)?,
+            description: read_description(description)?,
+        })
+    }
+}
+
+fn read_description(text: Option<String>) -> Result<Option<String>, Invalid> {
+    text.map(Secret::parse_description).transpose().map(Option::flatten)
+}
+
+/// What is to change of a secret; what is left out stays.
+#[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SecretPatchBody {
+    name: Option<String>,
+    value: Option<String>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    description: Option<Option<String>>,
+}
+
+impl SecretPatchBody {
+    fn parse(self) -> Result<SecretChanges, Invalid> {
+        let Self { name, value, description } = self;
+        Ok(SecretChanges {
+            name: name.map(Secret::parse_name).transpose()?,
+            value: value.map(Secret::parse_value).transpose()?,
+            description: description.map(read_description).transpose()?,
+        })
+    }
+}
+
+/// Keeps a secret, sealed. Steps name it as `${secrets.NAME}`.
+#[utoipa::path(
+    post,
+    path = "/v2/secrets",
+    operation_id = "v2_create_secret",
+    tag = "secrets",
+    request_body = NewSecretBody,
+    responses(
+        (status = 201, description = "The secret", body = Envelope<SecretView>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 409, description = "The name is taken", body = Envelope<String>),
+    ),
+    security(("api_key" = ["admin"]))
+)]
+pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewSecretBody>) -> Result<Response, ApiError> {
+    let secret = app.medic.create_secret(body.parse()?, app.now()).await?;
+    Ok(created("Secret created.", SecretView::of(secret)))
+}
+
+/// Lists secrets, newest first.
+#[utoipa::path(
+    get,
+    path = "/v2/secrets",
+    operation_id = "v2_list_secrets",
+    tag = "secrets",
+    params(Listing),
+    responses((status = 200, description = "Secrets", body = Envelope<PageView<SecretView>>)),
+    security(("api_key" = ["admin"]))
+)]
+pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
+    let page = app.medic.secrets(listing.cursor::<SecretId>()?, listing.limit()?).await?;
+    Ok(ok(PageView::of(page, SecretView::of)))
+}
+
+/// Shows a secret.
+#[utoipa::path(
+    get,
+    path = "/v2/secrets/{secret_id}",
+    operation_id = "v2_get_secret",
+    tag = "secrets",
+    params(("secret_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "The secret", body = Envelope<SecretView>),
+        (status = 404, description = "There is no such secret", body = Envelope<String>),
+    ),
+    security(("api_key" = ["admin"]))
+)]
+pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<SecretId>) -> Result<Response, ApiError> {
+    Ok(ok(SecretView::of(app.medic.find(id).await?)))
+}
+
+/// Changes a secret.
+#[utoipa::path(
+    patch,
+    path = "/v2/secrets/{secret_id}",
+    operation_id = "v2_update_secret",
+    tag = "secrets",
+    params(("secret_id" = i64, Path, minimum = 1)),
+    request_body = SecretPatchBody,
+    responses(
+        (status = 200, description = "The secret as it is now", body = Envelope<SecretView>),
+        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 404, description = "There is no such secret", body = Envelope<String>),
+        (status = 409, description = "The name is taken", body = Envelope<String>),
+    ),
+    security(("api_key" = ["admin"]))
+)]
+pub(crate) async fn update(
+    State(app): State<App>,
+    IdPath(id): IdPath<SecretId>,
+    Body(body): Body<SecretPatchBody>,
+) -> Result<Response, ApiError> {
+    Ok(ok(SecretView::of(app.medic.edit_secret(id, &body.parse()?, app.now()).await?)))
+}
+
+/// Removes a secret. Steps that name it fail from then on.
+#[utoipa::path(
+    delete,
+    path = "/v2/secrets/{secret_id}",
+    operation_id = "v2_delete_secret",
+    tag = "secrets",
+    params(("secret_id" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 404, description = "There is no such secret", body = Envelope<String>),
+    ),
+    security(("api_key" = ["admin"]))
+)]
+pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<SecretId>) -> Result<Response, ApiError> {
+    app.medic.remove::<Secret>(id).await?;
+    Ok(reply(StatusCode::OK, "Secret deleted.", ""))
+}

@@ -1,0 +1,88 @@
+//! The circuit of a service: how many executions may start for it in a time, so that a repair that does not help is not
+//! tried for ever. Pure.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// When executions started for one service, however they were started, oldest first. Kept as one item, written as it was
+/// read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Circuit {
+    pub starts: Vec<DateTime<Utc>>,
+    /// Whether it was told that the circuit is open; cleared when it closes.
+    pub is_told: bool,
+}
+
+/// Whether one more execution may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    Start,
+    /// The circuit is open: nothing starts by itself. `is_first` when nobody was told of it yet.
+    Refuse {
+        is_first: bool,
+    },
+}
+
+impl Circuit {
+    pub const MOST: u32 = 5;
+    pub const WINDOW: TimeDelta = TimeDelta::hours(1);
+
+    pub fn is_open(&self, now: DateTime<Utc>, most: u32, window: TimeDelta) -> bool {
+        self.recent(now, window).count() >= usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
+    /// Counts one more start. A person starts one also while the circuit is open.
+    #[must_use]
+    pub fn admit(&self, is_by_person: bool, now: DateTime<Utc>, most: u32, window: TimeDelta) -> (Self, Admission) {
+        let is_open = self.is_open(now, most, window);
+        if is_open && !is_by_person {
+            return (Self { is_told: true, ..self.clone() }, Admission::Refuse { is_first: !self.is_told });
+        }
+        let kept = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(1);
+        let recent: Vec<_> = self.recent(now, window).collect();
+        let newest = recent.into_iter().rev().take(kept).rev();
+        let starts = newest.chain([now]).collect();
+        (Self { starts, is_told: self.is_told && is_open }, Admission::Start)
+    }
+
+    fn recent(&self, now: DateTime<Utc>, window: TimeDelta) -> impl Iterator<Item = DateTime<Utc>> {
+        self.starts.iter().copied().filter(move |start| now - *start < window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admit(circuit: &mut Circuit, is_by_person: bool, minute: i64) -> Admission {
+        let now = crate::from_millis(1_790_000_000_000) + TimeDelta::minutes(minute);
+        let (next, admission) = circuit.admit(is_by_person, now, Circuit::MOST, Circuit::WINDOW);
+        *circuit = next;
+        admission
+    }
+
+    #[test]
+    fn opens_at_the_sixth_start_in_an_hour_and_says_so_once() {
+        let mut circuit = Circuit::default();
+        for minute in 0..5 {
+            assert_eq!(admit(&mut circuit, false, minute), Admission::Start);
+        }
+        assert_eq!(admit(&mut circuit, false, 5), Admission::Refuse { is_first: true });
+        assert_eq!(admit(&mut circuit, false, 59), Admission::Refuse { is_first: false });
+        // The first start is an hour old.
+        assert_eq!(admit(&mut circuit, false, 60), Admission::Start);
+        assert_eq!(admit(&mut circuit, false, 60), Admission::Refuse { is_first: true });
+    }
+
+    #[test]
+    fn a_person_starts_one_all_the_same_and_it_counts() {
+        let mut circuit = Circuit::default();
+        for minute in 0..9 {
+            assert_eq!(admit(&mut circuit, true, minute), Admission::Start);
+        }
+        assert_eq!(circuit.starts.len(), 5);
+        assert_eq!(admit(&mut circuit, false, 63), Admission::Refuse { is_first: true });
+        assert_eq!(admit(&mut circuit, true, 63), Admission::Start);
+        assert_eq!(admit(&mut circuit, false, 64), Admission::Refuse { is_first: false });
+        assert_eq!(admit(&mut circuit, false, 65), Admission::Start);
+    }
+}

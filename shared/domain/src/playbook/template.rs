@@ -1,0 +1,337 @@
+//! Texts with variables. A text is parsed once: what a variable's value holds is never looked at again, so that nobody
+//! reaches a secret by a value that looks like one's name.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::is_variable_name;
+
+/// What stands for `${NAME}`, by name.
+pub type Variables = BTreeMap<String, String>;
+
+/// A text in its pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Template(Vec<Piece>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    Text(String),
+    /// `${NAME}`.
+    Variable(String),
+    /// `${secrets.NAME}`.
+    Secret(String),
+}
+
+impl Template {
+    pub fn parse(text: &str) -> Self {
+        let mut template = Self::default();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            template.push_text(before);
+            let Some(piece) = after.split_once('}').and_then(|(name, rest)| Some((Piece::named(name)?, rest))) else {
+                template.push_text("${");
+                rest = after;
+                continue;
+            };
+            template.0.push(piece.0);
+            rest = piece.1;
+        }
+        template.push_text(rest);
+        template
+    }
+
+    pub const fn new(pieces: Vec<Piece>) -> Self {
+        Self(pieces)
+    }
+
+    pub fn pieces(&self) -> &[Piece] {
+        &self.0
+    }
+
+    /// The text, if there is nothing to fill in.
+    pub fn as_plain(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Secret(name) => Some(name.as_str()),
+            Piece::Text(_) | Piece::Variable(_) => None,
+        })
+    }
+
+    /// Fills in the variables; unknown ones stay as they are written, and secrets stay secrets.
+    #[must_use]
+    pub fn fill(&self, variables: &Variables) -> Self {
+        let mut filled = Self::default();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => filled.push_text(text),
+                Piece::Variable(name) => match variables.get(name) {
+                    Some(value) => filled.push_text(value),
+                    None => filled.push_text(&format!("${{{name}}}")),
+                },
+                Piece::Secret(_) => filled.0.push(piece.clone()),
+            }
+        }
+        filled
+    }
+
+    /// The text for whoever may see it: secrets are masked.
+    pub fn shown(&self) -> String {
+        self.written(|name| format!("[secret {name}]"))
+    }
+
+    /// The text as it was written.
+    pub fn source(&self) -> String {
+        self.written(|name| format!("${{secrets.{name}}}"))
+    }
+
+    /// The text as it is sent, with the values of its secrets; the name of the first that is not among them is the error.
+    pub fn reveal<'a>(&'a self, secrets: &BTreeMap<String, String>) -> Result<String, &'a str> {
+        match self.secrets().find(|name| !secrets.contains_key(*name)) {
+            Some(missing) => Err(missing),
+            None => Ok(self.written(|name| secrets.get(name).cloned().unwrap_or_default())),
+        }
+    }
+
+    fn written(&self, secret: impl Fn(&str) -> String) -> String {
+        let write = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Variable(name) => format!("${{{name}}}"),
+            Piece::Secret(name) => secret(name),
+        };
+        self.0.iter().map(write).collect()
+    }
+
+    fn push_text(&mut self, text: &str) {
+        if let Some(Piece::Text(last)) = self.0.last_mut() {
+            last.push_str(text);
+        } else if !text.is_empty() {
+            self.0.push(Piece::Text(text.to_owned()));
+        }
+    }
+
+    /// Writes the text for the digest: as a JSON string, or as a list if it holds secrets, so that no text of a
+    /// variable's can pass for one.
+    pub(super) fn write_json(&self, out: &mut String) {
+        if let Some(text) = self.as_plain() {
+            write_json_string(text, out);
+            return;
+        }
+        write_list(out, &self.0, |piece, out| match piece {
+            Piece::Text(text) => write_json_string(text, out),
+            Piece::Variable(name) => write_json_string(&format!("${{{name}}}"), out),
+            Piece::Secret(name) => {
+                out.push_str("{\"secret\":");
+                write_json_string(name, out);
+                out.push('}');
+            }
+        });
+    }
+}
+
+impl Piece {
+    fn named(name: &str) -> Option<Self> {
+        match name.strip_prefix("secrets.") {
+            Some(secret) => is_variable_name(secret).then(|| Self::Secret(secret.to_owned())),
+            None => is_variable_name(name).then(|| Self::Variable(name.to_owned())),
+        }
+    }
+}
+
+/// What a webhook step sends: JSON, with texts to fill in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    /// As JSON writes it.
+    Number(String),
+    Text(Template),
+    List(Vec<Self>),
+    /// Keys are taken as they are.
+    Map(BTreeMap<String, Self>),
+}
+
+impl Value {
+    #[must_use]
+    pub fn fill(&self, variables: &Variables) -> Self {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) => self.clone(),
+            Self::Text(text) => Self::Text(text.fill(variables)),
+            Self::List(items) => Self::List(items.iter().map(|item| item.fill(variables)).collect()),
+            Self::Map(fields) => {
+                Self::Map(fields.iter().map(|(name, value)| (name.clone(), value.fill(variables))).collect())
+            }
+        }
+    }
+
+    /// The names of the secrets in it.
+    pub fn secrets(&self) -> Vec<&str> {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) => Vec::new(),
+            Self::Text(text) => text.secrets().collect(),
+            Self::List(items) => items.iter().flat_map(Self::secrets).collect(),
+            Self::Map(fields) => fields.values().flat_map(Self::secrets).collect(),
+        }
+    }
+
+    /// It as JSON, with each text as `text` has it.
+    pub fn to_json(&self, text: &impl Fn(&Template) -> String) -> String {
+        let mut out = String::new();
+        self.write(&mut out, &|template, out| write_json_string(&text(template), out));
+        out
+    }
+
+    pub(super) fn write(&self, out: &mut String, text: &impl Fn(&Template, &mut String)) {
+        match self {
+            Self::Null => out.push_str("null"),
+            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Self::Number(number) => out.push_str(number),
+            Self::Text(template) => text(template, out),
+            Self::List(items) => write_list(out, items, |item, out| item.write(out, text)),
+            Self::Map(fields) => write_map(out, fields, |value, out| value.write(out, text)),
+        }
+    }
+}
+
+/// Replaces each secret's value in a text, the longest first; also as JSON writes it, and as URLs do.
+pub fn mask(text: &str, secrets: &BTreeMap<String, String>) -> String {
+    let mut values: Vec<(String, &str)> = Vec::new();
+    for (name, value) in secrets.iter().filter(|(_, value)| !value.is_empty()) {
+        let mut quoted = String::new();
+        write_json_string(value, &mut quoted);
+        let escaped = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
+        values.push((value.clone(), name));
+        values.push((percent_encoded(value), name));
+        values.push((escaped, name));
+    }
+    values.retain(|(value, _)| !value.is_empty());
+    values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if let Some((value, name)) = values.iter().find(|(value, _)| rest.starts_with(value.as_str())) {
+            write!(masked, "[secret {name}]").unwrap_or_default();
+            rest = &rest[value.len()..];
+        } else {
+            masked.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    masked
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte.into());
+        } else {
+            write!(out, "%{byte:02X}").unwrap_or_default();
+        }
+    }
+    out
+}
+
+pub(super) fn write_json_string(text: &str, out: &mut String) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() && c.is_ascii() => write!(out, "\\u{:04x}", u32::from(c)).unwrap_or_default(),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+pub(super) fn write_list<T>(out: &mut String, items: &[T], mut write: impl FnMut(&T, &mut String)) {
+    out.push('[');
+    for (n, item) in items.iter().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        write(item, out);
+    }
+    out.push(']');
+}
+
+pub(super) fn write_map<T>(out: &mut String, fields: &BTreeMap<String, T>, mut write: impl FnMut(&T, &mut String)) {
+    out.push('{');
+    for (n, (name, value)) in fields.iter().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        write_json_string(name, out);
+        out.push(':');
+        write(value, out);
+    }
+    out.push('}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn variables_are_filled_in_and_unknown_ones_stay() {
+        let variables = map([("NAME", "worker"), ("A", "1")]);
+        for (text, filled) in [
+            ("${NAME}", "worker"),
+            ("x${NAME}y${A}z", "xworkery1z"),
+            ("${OTHER} ${NAME", "${OTHER} ${NAME"),
+            ("${${NAME}}", "${worker}"),
+            ("$NAME $${A} ${} ${a b} ${1}", "$NAME $1 ${} ${a b} ${1}"),
+            ("", ""),
+        ] {
+            assert_eq!(Template::parse(text).fill(&variables).source(), filled, "{text}");
+            assert_eq!(Template::parse(text).source(), text);
+        }
+    }
+
+    #[test]
+    fn a_variable_cannot_reach_a_secret() {
+        let variables = map([("EVIL", "${secrets.KEY}"), ("HALF", "secrets.KEY"), ("A", "${B}"), ("B", "b")]);
+        let secrets = map([("KEY", "s3cr3t")]);
+        for text in ["${EVIL}", "${${HALF}}", "$${EVIL}", "${A}"] {
+            let filled = Template::parse(text).fill(&variables);
+            assert_eq!(filled.secrets().count(), 0, "{text}");
+            assert!(!filled.reveal(&secrets).unwrap().contains("s3cr3t"));
+        }
+        assert_eq!(Template::parse("${A}").fill(&variables).shown(), "${B}");
+        // A variable called `secrets` is none.
+        assert_eq!(Template::parse("${secrets.KEY}").fill(&map([("secrets.KEY", "x")])).shown(), "[secret KEY]");
+    }
+
+    #[test]
+    fn a_secret_is_masked_wherever_it_is_shown_and_filled_in_where_it_is_sent() {
+        let filled = Template::parse("Bearer ${secrets.KEY}.").fill(&Variables::new());
+        assert_eq!(filled.shown(), "Bearer [secret KEY].");
+        assert_eq!(filled.reveal(&map([("KEY", "s3cr3t")])), Ok("Bearer s3cr3t.".to_owned()));
+        assert_eq!(filled.reveal(&map([])), Err("KEY"));
+    }
+
+    #[test]
+    fn masking_finds_a_secret_in_every_spelling_and_the_longest_first() {
+        let secrets = map([("A", "pass"), ("B", "passport \"7\"\n"), ("C", "")]);
+        let text = "pass passport \"7\"\n {\"x\": \"passport \\\"7\\\"\\n\"} ?k=passport%20%227%22%0A";
+        let masked = mask(text, &secrets);
+        assert_eq!(masked, "[secret A] [secret B] {\"x\": \"[secret B]\"} ?k=[secret B]");
+        assert_eq!(mask("nothing", &secrets), "nothing");
+        // What masks one is not searched for another.
+        assert_eq!(mask("pass", &map([("A", "pass"), ("X", "secret")])), "[secret A]");
+    }
+}

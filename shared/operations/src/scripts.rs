@@ -1,0 +1,58 @@
+//! Registered scripts.
+
+use chrono::{DateTime, Utc};
+use domain::{History, Interpreter, Label, Script, ScriptId};
+use store::Page;
+
+use crate::{Error, Medic};
+
+/// What a new script is to be.
+#[derive(Debug, Clone)]
+pub struct NewScript {
+    pub name: Label,
+    pub content: String,
+    pub interpreter: Interpreter,
+    pub timeout_seconds: u32,
+}
+
+/// An edit: what is `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct ScriptChanges {
+    pub name: Option<Label>,
+    pub content: Option<String>,
+    pub interpreter: Option<Interpreter>,
+    pub timeout_seconds: Option<u32>,
+}
+
+impl Medic {
+    pub async fn create_script(&self, new: NewScript, now: DateTime<Utc>) -> Result<Script, Error> {
+        let NewScript { name, content, interpreter, timeout_seconds } = new;
+        let id = self.table.next_script_id().await?;
+        let history = History::beginning(now);
+        self.add(Script { id, name, content, interpreter, timeout_seconds, history }).await
+    }
+
+    /// Scripts, newest first.
+    pub async fn scripts(&self, after: Option<ScriptId>, limit: usize) -> Result<Page<Script>, Error> {
+        Ok(self.table.scripts(after, limit).await?)
+    }
+
+    pub async fn edit_script(
+        &self,
+        id: ScriptId,
+        changes: &ScriptChanges,
+        now: DateTime<Utc>,
+    ) -> Result<Script, Error> {
+        let ScriptChanges { name, content, interpreter, timeout_seconds } = changes;
+        let decide = |script: Script| {
+            Ok(Script {
+                name: name.clone().unwrap_or(script.name),
+                content: content.clone().unwrap_or(script.content),
+                interpreter: interpreter.unwrap_or(script.interpreter),
+                timeout_seconds: timeout_seconds.unwrap_or(script.timeout_seconds),
+                ..script
+            })
+        };
+        self.change(id, now, decide).await
+    }
+}

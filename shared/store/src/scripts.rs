@@ -1,0 +1,92 @@
+//! Registered scripts: one partition, each under its id.
+
+use domain::{History, Invalid, Label, Script, ScriptId};
+use serde::{Deserialize, Serialize};
+
+use crate::entity::HistoryItem;
+use crate::item::{self, Item, corrupt};
+use crate::keys::{Key, Partition, id_in};
+use crate::names::NameItem;
+use crate::table::Page;
+use crate::{Entity, Error, Table};
+
+#[derive(Serialize, Deserialize)]
+struct ScriptItem {
+    name: String,
+    content: String,
+    interpreter: String,
+    timeout_seconds: u32,
+    #[serde(flatten)]
+    history: HistoryItem,
+}
+
+impl Entity for Script {
+    type Id = ScriptId;
+
+    const NOUN: &'static str = "script";
+    const KIND: &'static str = "script";
+
+    fn id(&self) -> ScriptId {
+        self.id
+    }
+
+    fn number(id: ScriptId) -> i64 {
+        id.get()
+    }
+
+    fn key(id: ScriptId) -> Key {
+        Key::script(id)
+    }
+
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    fn name(&self) -> Option<&Label> {
+        Some(&self.name)
+    }
+
+    fn write(&self) -> Result<Item, Error> {
+        let Self { id, name, content, interpreter, timeout_seconds, history } = self;
+        let body = ScriptItem {
+            name: name.as_str().to_owned(),
+            content: content.clone(),
+            interpreter: interpreter.as_str().to_owned(),
+            timeout_seconds: *timeout_seconds,
+            history: HistoryItem::of(history),
+        };
+        item::write(&Key::script(*id), &body)
+    }
+
+    fn read(key: &Key, item: Item) -> Result<Self, Error> {
+        let ScriptItem { name, content, interpreter, timeout_seconds, history } = item::read(item)?;
+        Ok(Self {
+            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a script's key"))?,
+            name: Self::parse_name(name).map_err(|source| corrupt(Some(key), source))?,
+            content,
+            interpreter: interpreter.parse().map_err(|source: Invalid| corrupt(Some(key), source))?,
+            timeout_seconds,
+            history: history.into_history(),
+        })
+    }
+}
+
+impl Table {
+    /// Scripts, newest first.
+    pub async fn scripts(&self, after: Option<ScriptId>, limit: usize) -> Result<Page<Script>, Error> {
+        self.page(&Partition::scripts(), after.map(ScriptId::get), limit).await
+    }
+
+    /// Finds a script by its name, in any case.
+    pub async fn script_named(&self, name: &str) -> Result<Option<Script>, Error> {
+        let Some(found) = self.get(&Key::name(Script::KIND, name), true).await? else {
+            return Ok(None);
+        };
+        let NameItem { id } = item::read(found)?;
+        self.find(ScriptId::new(id)).await
+    }
+}

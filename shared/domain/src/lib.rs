@@ -60,7 +60,7 @@ pub use notice::{Announcement, Notice, NoticeKind, NoticeOwner, Outcome, Receive
 pub use ping::{PingKey, PingKeyText, PingKind};
 pub use playbook::{
     Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,
-    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask,
+    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask, mask_cut,
 };
 pub use rate_limit::{RateWindow, RequestClass, Ruling};
 pub use retry::{GIVE_UP_AFTER, delay as retry_delay};

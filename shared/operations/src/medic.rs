@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{HeartbeatName, MaintenanceWindow, ServiceId, Webhook};
-use outbound::{Guard, Outgoing, PagerDuty, Seal, Slack, Wake, Wakes};
-use store::{SHARDS, Table};
+use domain::{HeartbeatName, MaintenanceWindow, ServiceId, Trigger, Webhook};
+use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, Seal, Slack, Wake, Wakes};
+use store::{CircuitLimit, SHARDS, Table};
 
 use crate::Error;
 use crate::Keyring;
@@ -26,6 +26,8 @@ pub struct Settings {
     pub slack_channel: Option<String>,
     pub heartbeat_retention: TimeDelta,
     pub limits: DefaultLimits,
+    /// How many executions may start for a service within what time.
+    pub circuit: CircuitLimit,
     /// What secrets of playbooks are sealed with.
     pub seal: Option<Arc<Seal>>,
     /// Whether no other process works on the table, so that what others hold is free.
@@ -53,6 +55,8 @@ pub enum SlackDelivery {
 pub struct Medic {
     pub table: Table,
     pub wakes: Arc<dyn Wakes>,
+    /// Where scripts are handed over to be run.
+    pub script_jobs: Arc<dyn ScriptJobs>,
     pub slack: SlackDelivery,
     pub pagerduty: PagerDuty,
     /// Of the addresses that users set.
@@ -74,12 +78,13 @@ pub struct Medic {
     pub(crate) row_turns: RowTurns,
     pub(crate) windows: Fresh<MaintenanceWindow>,
     pub(crate) webhooks_of_all: Fresh<Webhook>,
+    pub(crate) triggers: Fresh<Trigger>,
 }
 
 impl Medic {
     pub fn new(
         table: Table,
-        wakes: Arc<dyn Wakes>,
+        (wakes, script_jobs): (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
         slack: SlackDelivery,
         pagerduty: PagerDuty,
         outgoing: Outgoing,
@@ -90,6 +95,7 @@ impl Medic {
             instance,
             table,
             wakes,
+            script_jobs,
             slack,
             pagerduty,
             guard: outgoing.guard().clone(),
@@ -106,6 +112,7 @@ impl Medic {
             row_turns: RowTurns::default(),
             windows: Fresh::default(),
             webhooks_of_all: Fresh::default(),
+            triggers: Fresh::default(),
         })
     }
 

@@ -16,13 +16,14 @@ mod script;
 mod seal;
 mod signing;
 mod slack;
+mod step_call;
 mod user_headers;
 mod wake;
 mod webhook;
 
 pub use allowed_hosts::AllowedHosts;
 pub use aws::{AwsAddresses, AwsWakes, QueueAddress};
-pub use excerpt::{EXCERPT_BYTES, cut, excerpt};
+pub use excerpt::{EXCERPT_BYTES, TRUNCATED, cut, excerpt};
 pub use guard::Guard;
 pub use lookup::{Lookup, SystemLookup};
 pub use outgoing::{Answer, Call, Outgoing, SendError};
@@ -36,6 +37,7 @@ pub use script::{
 pub use seal::{Seal, SealError};
 pub use signing::WebhookSecret;
 pub use slack::{Slack, SlackAccess};
+pub use step_call::{StepCall, StepCallError};
 pub use user_headers::UserHeaders;
 pub use wake::{Route, Wake, WakeError, Wakes};
 pub use webhook::{WEBHOOK_HEADERS, WebhookAttempt, WebhookEvent, WebhookOutcome, WebhookReport};

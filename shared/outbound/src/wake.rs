@@ -17,6 +17,10 @@ pub enum Wake {
     Shard { shard: u8, until_ms: i64 },
     /// What one receiver is owed. For `notify`.
     Lane { lane: String },
+    /// An execution that has something to do. For `playbook`.
+    Execution { execution_id: String },
+    /// A playbook that an alert starts, or whose alert has closed. For `playbook`.
+    Start { alert_id: i64, trigger_id: i64 },
 }
 
 /// A wake-up that could not be sent; the timer row does its work later.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    AlertId, ApiKeyId, DeliveryId, HeartbeatId, HeartbeatName, KeyId, NoticeId, NoticeOwner, PingKeyId, PlaybookId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, ExecutionStatus, HeartbeatId, HeartbeatName, KeyId, NoticeId, NoticeOwner, PingKeyId, PlaybookId,
     Receiver, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId, TargetId, TargetKind, TeamId, TriggerId,
     WebhookId, WindowId,
 };
@@ -46,6 +46,8 @@ pub enum RowKind {
     Notice(NoticeOwner, NoticeId),
     Window(WindowId),
     Delivery(WebhookId, DeliveryId),
+    Execution(ExecutionId),
+    Start(AlertId, TriggerId),
 }
 
 impl Key {
@@ -181,6 +183,34 @@ impl Key {
         Partition::secrets().key(id.get())
     }
 
+    /// How far an execution is.
+    pub fn execution(id: ExecutionId) -> Self {
+        Self::new(execution_pk(id), "state")
+    }
+
+    pub(crate) fn execution_plan(id: ExecutionId) -> Self {
+        Self::new(execution_pk(id), "plan")
+    }
+
+    /// What came of one step.
+    pub(crate) fn execution_step(id: ExecutionId, step: usize) -> Self {
+        Self::new(execution_pk(id), format!("step#{step:02}"))
+    }
+
+    /// Puts an execution on the list of its playbook's.
+    pub(crate) fn execution_of_playbook(id: ExecutionId) -> Self {
+        Self::new(execution_pk(id), "playbook")
+    }
+
+    /// A playbook that an alert starts.
+    pub fn start(alert: AlertId, trigger: TriggerId) -> Self {
+        Self::new(alert_pk(alert), format!("{START_PREFIX}{trigger}"))
+    }
+
+    pub(crate) fn circuit(service: ServiceId) -> Self {
+        Self::new(format!("circuit#{service}"), "circuit")
+    }
+
     pub(crate) fn counter(of: &str) -> Self {
         Self::new(format!("counter#{of}"), "counter")
     }
@@ -229,6 +259,8 @@ impl Key {
         match (entity, self.sk.as_str()) {
             ("service", "state") => Some(RowKind::Service(id.parse().ok()?)),
             ("run", sk) => Some(RowKind::Run(id.parse().ok()?, RunId::parse(sk).ok()?)),
+            ("alert", sk) if sk.starts_with(START_PREFIX) => Some(RowKind::Start(id.parse().ok()?, id_in(sk)?)),
+            ("execution", "state") => Some(RowKind::Execution(id.parse().ok()?)),
             ("alert", _) => notice(NoticeOwner::Alert(id.parse().ok()?)),
             ("announcement", _) => notice(NoticeOwner::Window(id.parse().ok()?)),
             ("window", sk) => Some(RowKind::Window(id_in(sk)?)),
@@ -304,6 +336,7 @@ pub(crate) fn id_in<T: std::str::FromStr>(part: &str) -> Option<T> {
 }
 
 pub(crate) const NOTICE_PREFIX: &str = "notice#";
+const START_PREFIX: &str = "start#";
 
 pub(crate) fn heartbeats_pk(service: ServiceId) -> String {
     format!("heartbeat#{service}")
@@ -311,6 +344,14 @@ pub(crate) fn heartbeats_pk(service: ServiceId) -> String {
 
 pub(crate) fn alert_pk(id: AlertId) -> String {
     format!("alert#{id}")
+}
+
+pub(crate) fn execution_pk(id: ExecutionId) -> String {
+    format!("execution#{id}")
+}
+
+pub(crate) fn execution_id_of(pk: &str) -> Option<ExecutionId> {
+    pk.strip_prefix("execution#")?.parse().ok()
 }
 
 pub(crate) fn deliveries_pk(webhook: WebhookId) -> String {
@@ -401,6 +442,15 @@ pub(crate) enum Collection<'a> {
     CompletedRuns(ServiceId),
     /// Failed runs, and those of which only the end is known.
     OtherRuns(ServiceId),
+    /// Executions that wait for a yes.
+    PendingExecutions,
+    /// Executions that go on.
+    OpenExecutions,
+    EndedExecutions,
+    ExecutionsOfService(ServiceId),
+    ExecutionsOfPlaybook(PlaybookId),
+    /// Circuits by when they close.
+    OpenCircuits,
 }
 
 impl Collection<'_> {
@@ -419,6 +469,21 @@ impl Collection<'_> {
             Self::StaleRuns => "run#stale".to_owned(),
             Self::CompletedRuns(service) => format!("run#completed#{service}"),
             Self::OtherRuns(service) => format!("run#other#{service}"),
+            Self::PendingExecutions => "execution#pending".to_owned(),
+            Self::OpenExecutions => "execution#open".to_owned(),
+            Self::EndedExecutions => "execution#ended".to_owned(),
+            Self::ExecutionsOfService(service) => format!("execution#service#{service}"),
+            Self::ExecutionsOfPlaybook(playbook) => format!("execution#playbook#{playbook}"),
+            Self::OpenCircuits => "circuit#open".to_owned(),
+        }
+    }
+
+    /// Where executions of this status are.
+    pub(crate) const fn of_status(status: ExecutionStatus) -> Self {
+        match status {
+            ExecutionStatus::PendingApproval => Self::PendingExecutions,
+            ExecutionStatus::Running | ExecutionStatus::Waiting => Self::OpenExecutions,
+            ExecutionStatus::Completed | ExecutionStatus::Failed | ExecutionStatus::Cancelled => Self::EndedExecutions,
         }
     }
 

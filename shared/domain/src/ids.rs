@@ -130,6 +130,18 @@ macro_rules! time_sorted_id {
                 Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
             }
 
+            /// Where the ids of the instant `at` begin: no id of it sorts before this, and each of an earlier one does.
+            pub fn first_of(at: DateTime<Utc>) -> Self {
+                let millis = u128::try_from(at.timestamp_millis()).unwrap_or_default();
+                Self(Uuid::from_u128(millis << 80))
+            }
+
+            /// The greatest that sorts before this.
+            #[must_use]
+            pub fn just_before(self) -> Self {
+                Self(Uuid::from_u128(self.0.as_u128().saturating_sub(1)))
+            }
+
             pub const fn uuid(self) -> Uuid {
                 self.0
             }
@@ -173,4 +185,8 @@ time_sorted_id!(
 time_sorted_id!(
     /// One run of a playbook; sorts by the time at which it began.
     ExecutionId, "execution_id"
+);
+time_sorted_id!(
+    /// One entry of the audit log; sorts by the time of what it tells.
+    LogId, "log_id"
 );

@@ -2,6 +2,7 @@
 //! No async, no AWS, no clock: time is an argument.
 
 mod alert;
+mod audit;
 mod circuit;
 mod cron;
 mod delivery;
@@ -37,6 +38,9 @@ mod webhook;
 mod zone;
 
 pub use alert::{Alert, AlertCopy, AlertKind, JobAlert, JobProblem};
+pub use audit::{
+    AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, AuditedThing, AuditedValue, ThingKind,
+};
 pub use circuit::{Admission, Circuit};
 pub use cron::Recurrence;
 pub use delivery::{Delivery, DeliveryStatus};
@@ -49,7 +53,7 @@ pub use expectation::{Expectation, Timetable};
 pub use heartbeat::{Entry, Pulse, Stamp, Status};
 pub use history::History;
 pub use ids::{
-    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, NoticeId, PingKeyId, PlaybookId, ScheduleId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, LogId, NoticeId, PingKeyId, PlaybookId, ScheduleId,
     ScriptId, SecretId, ServiceId, TargetId, TeamId, TriggerId, WebhookId, WindowId,
 };
 pub use invalid::Invalid;

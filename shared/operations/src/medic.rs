@@ -11,7 +11,7 @@ use store::{SHARDS, Table};
 use crate::Error;
 use crate::Keyring;
 use crate::batch::RowTurns;
-use crate::entropy::{HeartbeatIds, random};
+use crate::entropy::{HeartbeatIds, LogIds, random};
 use crate::error::error_chain;
 use crate::limits::{DefaultLimits, Limits};
 use crate::ping_keys::PingKeyring;
@@ -25,6 +25,7 @@ pub struct Settings {
     /// The channel where notices go.
     pub slack_channel: Option<String>,
     pub heartbeat_retention: TimeDelta,
+    pub audit_retention: TimeDelta,
     pub limits: DefaultLimits,
     /// What secrets of playbooks are sealed with.
     pub seal: Option<Arc<Seal>>,
@@ -65,6 +66,7 @@ pub struct Medic {
     /// Tells this process from others.
     pub(crate) instance: String,
     pub(crate) heartbeat_ids: HeartbeatIds,
+    pub(crate) log_ids: LogIds,
     pub(crate) names: Names,
     pub(crate) limits: Limits,
     pub(crate) shards_aimed_at: Aimed<u8>,
@@ -98,6 +100,7 @@ impl Medic {
             keyring: Keyring::default(),
             ping_keyring: PingKeyring::default(),
             heartbeat_ids: HeartbeatIds::default(),
+            log_ids: LogIds::default(),
             names: Names::default(),
             limits: Limits::default(),
             shards_aimed_at: Aimed::default(),

@@ -35,6 +35,7 @@ pub fn medic(
         base_url: config.base_url.clone(),
         slack_channel,
         heartbeat_retention: config.heartbeat_retention,
+        audit_retention: config.audit_retention,
         limits: DefaultLimits { heartbeats: config.rate_limit_heartbeats, management: config.rate_limit_management },
         seal: config.seal.clone(),
         only_process,

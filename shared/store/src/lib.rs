@@ -3,6 +3,7 @@
 
 mod alerts;
 mod api_keys;
+mod audit;
 mod counters;
 mod deliveries;
 mod due;
@@ -34,6 +35,7 @@ mod webhooks;
 mod windows;
 
 pub use alerts::AlertFilter;
+pub use audit::AuditQuery;
 pub use due::{DuePage, DueRow};
 pub use entity::{Entity, Limit, Saved};
 pub use error::Error;

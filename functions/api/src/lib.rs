@@ -4,6 +4,7 @@ mod alerts;
 mod api_keys;
 mod deliveries;
 mod docs;
+mod executions;
 mod expectations;
 mod health;
 mod heartbeats;
@@ -74,6 +75,14 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(playbooks::create, playbooks::list))
         .routes(routes!(playbooks::validate))
         .routes(routes!(playbooks::get, playbooks::update, playbooks::delete))
+        .routes(routes!(executions::execute))
+        .routes(routes!(executions::trigger))
+        .routes(routes!(executions::effectiveness))
+        .routes(routes!(executions::list))
+        .routes(routes!(executions::get))
+        .routes(routes!(executions::approve))
+        .routes(routes!(executions::reject))
+        .routes(routes!(executions::cancel))
         .routes(routes!(triggers::create, triggers::list))
         .routes(routes!(triggers::get, triggers::update, triggers::delete))
         .routes(routes!(scripts::create, scripts::list))

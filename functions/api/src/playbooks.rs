@@ -1,11 +1,12 @@
 //! `/v2/playbooks`.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{History, Playbook, PlaybookId, format_time};
 use operations::{Document, Problem};
-use runtime::{ApiError, App, Envelope, IdPath, Listing, Params, TextBody, created, ok, reply};
+use runtime::{ApiError, App, Caller, Envelope, IdPath, Listing, Params, TextBody, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -197,7 +198,11 @@ pub(crate) async fn update(
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<PlaybookId>) -> Result<Response, ApiError> {
-    app.medic.delete_playbook(id).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Extension(Caller(key)): Extension<Caller>,
+    IdPath(id): IdPath<PlaybookId>,
+) -> Result<Response, ApiError> {
+    app.medic.delete_playbook(id, Some(key.name.as_str()), app.now()).await?;
     Ok(reply(StatusCode::OK, "Playbook deleted.", ""))
 }

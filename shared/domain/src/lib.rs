@@ -2,9 +2,11 @@
 //! No async, no AWS, no clock: time is an argument.
 
 mod alert;
+mod audit;
 mod circuit;
 mod cron;
 mod delivery;
+mod effectiveness;
 mod endpoint;
 mod execution;
 mod expectation;
@@ -37,9 +39,13 @@ mod webhook;
 mod zone;
 
 pub use alert::{Alert, AlertCopy, AlertKind, JobAlert, JobProblem};
+pub use audit::{
+    AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, AuditedThing, AuditedValue, ThingKind,
+};
 pub use circuit::{Admission, Circuit};
 pub use cron::Recurrence;
 pub use delivery::{Delivery, DeliveryStatus};
+pub use effectiveness::Effectiveness;
 pub use endpoint::Endpoint;
 pub use execution::{
     Advance, Audited, Decided, Effect, Event, Execution, ExecutionStatus, NewExecution, Origin, Outcome as StepOutcome,
@@ -49,7 +55,7 @@ pub use expectation::{Expectation, Timetable};
 pub use heartbeat::{Entry, Pulse, Stamp, Status};
 pub use history::History;
 pub use ids::{
-    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, NoticeId, PingKeyId, PlaybookId, ScheduleId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, LogId, NoticeId, PingKeyId, PlaybookId, ScheduleId,
     ScriptId, SecretId, ServiceId, TargetId, TeamId, TriggerId, WebhookId, WindowId,
 };
 pub use invalid::Invalid;

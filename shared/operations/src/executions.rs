@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Advance, Effect, Event, Execution, ExecutionId, ExecutionStage, ExecutionStatus, Invalid, NewExecution, Origin, Plan,
-    Playbook, PlaybookId, Script, Service, ServiceId, StepKind, Variables, parse_variable,
+    Advance, Effect, Effectiveness, Event, Execution, ExecutionId, ExecutionStage, ExecutionStatus, Invalid, NewExecution, Origin, Plan,
+    Playbook, PlaybookId, Script, ServiceId, StepKind, Variables, parse_variable,
 };
 use outbound::Wake;
+use sha2::{Digest as _, Sha256};
 use store::{Commit, ExecutionFilter, ExecutionRecord, Page, ServiceRecord, Writes};
+
+use subtle::ConstantTimeEq as _;
 
 use crate::batch::Batch;
 use crate::configuration::TRIES;
@@ -33,11 +36,12 @@ pub(crate) struct Applied {
 }
 
 /// A plan and all that comes of its steps must be kept; what variables make of a document has no bound of its own.
-const MOST_PLAN_BYTES: usize = 200_000;
+const MOST_PLAN_BYTES: usize = 100_000;
 /// How many variables a caller may give.
 const MOST_VARIABLES: usize = 50;
 /// How many executions are looked at for those of one playbook that go on.
 const PAGE: usize = 100;
+const EFFECTIVENESS_OF: TimeDelta = TimeDelta::days(30);
 
 impl Medic {
     /// Starts a playbook, or asks for the yes that it needs.
@@ -352,6 +356,31 @@ impl Medic {
         found.ok_or_else(|| Error::NotFound(format!("There is no execution {id}")))
     }
 
+    /// The services of executions that are there.
+    pub async fn services_of_executions(&self, executions: &[Execution]) -> Result<Vec<ServiceId>, Error> {
+        let mut ids: Vec<_> = executions.iter().filter_map(|execution| execution.plan.service_id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(self.table.existing_services(&ids).await?)
+    }
+
+    /// How a playbook's runs of the last 30 days went.
+    pub async fn effectiveness(&self, id: PlaybookId, now: DateTime<Utc>) -> Result<Effectiveness, Error> {
+        let _playbook: Playbook = self.find(id).await?;
+        let filter = ExecutionFilter { playbook: Some(id), ..ExecutionFilter::default() };
+        let (mut runs, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.table.executions(filter, after, PAGE).await?;
+            let recent = |execution: &Execution| now - execution.started_at <= EFFECTIVENESS_OF;
+            let is_over = page.items.iter().any(|execution| !recent(execution));
+            runs.extend(page.items.into_iter().filter(recent));
+            match page.next.map(|next| next.parse()).transpose()? {
+                Some(next) if !is_over => after = Some(next),
+                Some(_) | None => return Ok(Effectiveness::of(&runs)),
+            }
+        }
+    }
+
     /// Counts an execution that ended.
     async fn count_ended(&self, execution: &Execution) -> Result<(), Error> {
         let known = self.table.find::<Playbook>(execution.plan.playbook_id).await?;
@@ -364,6 +393,13 @@ impl Medic {
             .record(took.as_seconds_f64().max(0.0));
         tracing::info!(execution.id = %execution.id, execution.status = status, "an execution ended");
         Ok(())
+    }
+
+    /// Whether this is the secret that starts playbooks without a key; none when none is set. In constant time.
+    pub fn is_webhook_secret(&self, given: &[u8]) -> Option<bool> {
+        let secret = self.settings.webhook_secret.as_ref()?;
+        // Their digests are of one length, so that the comparison tells nothing of the secret's.
+        Some(Sha256::digest(secret).ct_eq(&Sha256::digest(given)).into())
     }
 
     /// 128 random bits in hexadecimal.

@@ -11,7 +11,7 @@ use store::{CircuitLimit, SHARDS, Table};
 use crate::Error;
 use crate::Keyring;
 use crate::batch::RowTurns;
-use crate::entropy::{HeartbeatIds, random};
+use crate::entropy::{HeartbeatIds, LogIds, random};
 use crate::error::error_chain;
 use crate::limits::{DefaultLimits, Limits};
 use crate::ping_keys::PingKeyring;
@@ -25,7 +25,10 @@ pub struct Settings {
     /// The channel where notices go.
     pub slack_channel: Option<String>,
     pub heartbeat_retention: TimeDelta,
+    pub audit_retention: TimeDelta,
     pub limits: DefaultLimits,
+    /// What starts playbooks without a key.
+    pub webhook_secret: Option<String>,
     /// How many executions may start for a service within what time.
     pub circuit: CircuitLimit,
     /// What secrets of playbooks are sealed with.
@@ -69,6 +72,7 @@ pub struct Medic {
     /// Tells this process from others.
     pub(crate) instance: String,
     pub(crate) heartbeat_ids: HeartbeatIds,
+    pub(crate) log_ids: LogIds,
     pub(crate) names: Names,
     pub(crate) limits: Limits,
     pub(crate) shards_aimed_at: Aimed<u8>,
@@ -104,6 +108,7 @@ impl Medic {
             keyring: Keyring::default(),
             ping_keyring: PingKeyring::default(),
             heartbeat_ids: HeartbeatIds::default(),
+            log_ids: LogIds::default(),
             names: Names::default(),
             limits: Limits::default(),
             shards_aimed_at: Aimed::default(),

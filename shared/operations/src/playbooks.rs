@@ -69,11 +69,15 @@ impl Medic {
         self.change(id, now, decide).await
     }
 
-    /// Removes a playbook with its triggers. Its versions stay.
-    pub async fn delete_playbook(&self, id: PlaybookId) -> Result<(), Error> {
+    /// Removes a playbook with its triggers, and ends what goes on of it. Its versions stay.
+    pub async fn delete_playbook(&self, id: PlaybookId, by: Option<&str>, now: DateTime<Utc>) -> Result<(), Error> {
         for _ in 0..TRIES {
             let seen: Playbook = self.find(id).await?;
+            // First, so that who dies here and comes again does the rest; and then what began meanwhile.
+            self.cancel_all_of(id, by, now).await?;
             if self.table.remove_playbook(&seen).await? == Commit::Done {
+                self.triggers.forget();
+                self.cancel_all_of(id, by, now).await?;
                 return Ok(());
             }
         }

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Admission, Alert, AlertId, Circuit, Event, Execution, Origin, Playbook, ServiceId, TriggerId, Variables, winner,
+    Admission, Alert, AlertId, Event, Origin, Playbook, ServiceId, TriggerId, Variables, winner,
 };
 use store::{Commit, ExecutionRecord, Start, Writes};
 
@@ -79,7 +79,7 @@ impl Medic {
         let alert = self.table.alert(start.alert_id).await?;
         let playbook: Option<Playbook> = self.table.find(start.playbook_id).await?;
         let (Some(alert), Some(playbook)) = (alert, playbook) else {
-            return self.refuse_start(start, Writes::new(), now).await;
+            return self.refuse_start(start, Writes::new()).await;
         };
         let service_id = alert.service_id;
         let seen = self.table.circuit(service_id).await?;
@@ -89,10 +89,10 @@ impl Medic {
         if let Admission::Refuse { is_first } = admission {
             tracing::warn!(service.id = %service_id, alert.id = %alert.id, "the circuit is open: no playbook starts");
             if !is_first {
-                return self.refuse_start(start, writes, now).await;
+                return self.refuse_start(start, writes).await;
             }
             writes.change_circuit(&self.table, service_id, &seen, &circuit, limit)?;
-            return self.refuse_and_tell(start, writes, (service_id, &circuit), now).await;
+            return self.refuse_and_tell(start, writes, service_id, now).await;
         }
         writes.change_circuit(&self.table, service_id, &seen, &circuit, limit)?;
         let service = self.table.service(service_id).await?;
@@ -120,7 +120,7 @@ impl Medic {
         Ok(())
     }
 
-    async fn refuse_start(&self, start: Start, mut writes: Writes, _now: DateTime<Utc>) -> Result<(), Error> {
+    async fn refuse_start(&self, start: Start, mut writes: Writes) -> Result<(), Error> {
         writes.settle_start(&self.table, &Start { is_refused: true, ..start })?;
         // Refused, it is looked at again.
         let _settled: Commit = self.table.commit(writes).await?;
@@ -132,7 +132,7 @@ impl Medic {
         &self,
         start: Start,
         mut writes: Writes,
-        (service_id, _circuit): (ServiceId, &Circuit),
+        service_id: ServiceId,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let batch = Batch::default();
@@ -156,7 +156,7 @@ impl Medic {
         tracing::error!(playbook.id = %playbook.id, alert.id = %alert.id, problem, "a playbook cannot be started");
         let mut writes = Writes::new();
         self.audit_unplanned(&mut writes, (playbook, alert), problem, now)?;
-        self.refuse_start(start, writes, now).await
+        self.refuse_start(start, writes).await
     }
 }
 
@@ -172,12 +172,4 @@ fn variables(alert: &Alert, start: &Start) -> Variables {
         variables.insert("RUN_ID".to_owned(), job.run_id.to_string());
     }
     variables
-}
-
-/// Whether an execution began by an alert.
-pub(crate) const fn alert_of(execution: &Execution) -> Option<AlertId> {
-    match execution.origin {
-        Origin::Alert { alert_id, .. } => Some(alert_id),
-        Origin::Key { .. } | Origin::Webhook => None,
-    }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Access {
     Key { any_of: &'static [Scope], class: RequestClass },
     /// A ping key in its path.
     PingKey,
+    /// The secret for it in `X-Webhook-Secret`.
+    WebhookSecret,
 }
 
 /// What the route `path` (as it is declared) asks for under `method`.
@@ -33,10 +35,14 @@ pub(crate) fn access(method: &Method, path: &str) -> Access {
         if *method == Method::OPTIONS { Access::Public } else { Access::PingKey }
     } else if begins(&["/v2/api-keys", "/v2/ping-keys", "/v2/secrets"]) || (begins(&["/v2/scripts"]) && !is_read) {
         key(&[Scope::Admin], RequestClass::Management)
+    } else if begins(&["/v2/webhooks/playbooks/"]) {
+        Access::WebhookSecret
     } else if is_read {
         key(&[Scope::Read], RequestClass::Management)
     } else if matches!(path, "/heartbeat" | "/v1/heartbeat") || begins(&["/v2/heartbeat"]) {
         key(&[Scope::Heartbeat, Scope::Write], RequestClass::Heartbeats)
+    } else if path.ends_with("/execute") {
+        key(&[Scope::Write], RequestClass::Executions)
     } else {
         key(&[Scope::Write], RequestClass::Management)
     }
@@ -64,6 +70,7 @@ pub(crate) async fn authenticate(
             let key = check(&app, header, any_of).await?;
             request.extensions_mut().insert(Caller(key));
         }
+        Access::WebhookSecret => check_secret(&app, request.headers().get("x-webhook-secret"))?,
         Access::PingKey => match check_ping_key(&app, request.uri().path()).await {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
@@ -82,6 +89,18 @@ async fn check_ping_key(app: &App, path: &str) -> Result<PingCaller, ApiError> {
         None => None,
     };
     found.map(PingCaller).ok_or_else(|| refused(AuthFailure::InvalidKey))
+}
+
+fn check_secret(app: &App, given: Option<&HeaderValue>) -> Result<(), ApiError> {
+    let Some(is_right) = app.medic.is_webhook_secret(given.map(HeaderValue::as_bytes).unwrap_or_default()) else {
+        return Err(ApiError::NotSetUp("MEDIC_WEBHOOK_SECRET is not set: nobody can trigger playbooks".to_owned()));
+    };
+    if is_right {
+        return Ok(());
+    }
+    let failure = if given.is_some() { AuthFailure::InvalidKey } else { AuthFailure::MissingKey };
+    metrics::counter!("medic_auth_failures_total", "reason" => failure.reason()).increment(1);
+    Err(ApiError::WrongSecret)
 }
 
 fn refused(failure: AuthFailure) -> ApiError {

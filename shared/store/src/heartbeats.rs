@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Entry, HeartbeatId, ServiceId, to_millis};
+use domain::{Entry, HeartbeatId, ServiceId, Status, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, corrupt, number, text};
@@ -137,7 +137,7 @@ impl Table {
         now: DateTime<Utc>,
     ) -> Result<u32, Error> {
         let counts = |heartbeat: &Heartbeat| {
-            status.map_or_else(|| heartbeat.status.is_life(), |status| heartbeat.status == status)
+            heartbeat.status.said().is_some_and(|said| status.map_or_else(|| said.is_life(), |status| said == status))
         };
         let (mut count, mut after) = (0, None);
         loop {
@@ -170,7 +170,7 @@ impl Table {
                 if heartbeat.at < since {
                     return Ok(first);
                 }
-                if heartbeat.at <= until && heartbeat.status.is_life() {
+                if heartbeat.at <= until && heartbeat.status.said().is_some_and(Status::is_life) {
                     first = Some(heartbeat.at);
                 }
             }

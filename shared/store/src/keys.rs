@@ -3,10 +3,11 @@
 use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::NaiveDate;
 use domain::{
-    AlertId, ApiKeyId, DeliveryId, ExecutionId, ExecutionStatus, HeartbeatId, HeartbeatName, KeyId, NoticeId, NoticeOwner, PingKeyId, PlaybookId,
-    Receiver, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId, TargetId, TargetKind, TeamId, TriggerId,
-    WebhookId, WindowId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, ExecutionStatus, HeartbeatId, HeartbeatName, KeyId, LogId, NoticeId,
+    NoticeOwner, PingKeyId, PlaybookId, Receiver, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId,
+    TargetId, TargetKind, TeamId, TriggerId, WebhookId, WindowId,
 };
 use sha2::{Digest, Sha256};
 
@@ -211,6 +212,16 @@ impl Key {
         Self::new(format!("circuit#{service}"), "circuit")
     }
 
+    /// An entry of the audit log, by the day (UTC) that its id tells.
+    pub(crate) fn audit(id: LogId) -> Self {
+        Self::new(audit_day_pk(id.time().date_naive()), id.to_string())
+    }
+
+    /// Points to an entry, from what it is about.
+    pub(crate) fn audit_pointer(of: AuditedBy, id: LogId) -> Self {
+        Self::new(of.pk(), id.to_string())
+    }
+
     pub(crate) fn counter(of: &str) -> Self {
         Self::new(format!("counter#{of}"), "counter")
     }
@@ -333,6 +344,26 @@ impl Partition {
 /// The id at the end of a part of a key.
 pub(crate) fn id_in<T: std::str::FromStr>(part: &str) -> Option<T> {
     part.rsplit('#').next()?.parse().ok()
+}
+
+/// What entries of the audit log are found by, other than by their day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AuditedBy {
+    Execution(ExecutionId),
+    Service(ServiceId),
+}
+
+impl AuditedBy {
+    pub(crate) fn pk(self) -> String {
+        match self {
+            Self::Execution(id) => format!("audit#execution#{id}"),
+            Self::Service(id) => format!("audit#service#{id}"),
+        }
+    }
+}
+
+pub(crate) fn audit_day_pk(day: NaiveDate) -> String {
+    format!("audit#day#{}", day.format("%Y-%m-%d"))
 }
 
 pub(crate) const NOTICE_PREFIX: &str = "notice#";
@@ -524,7 +555,7 @@ mod tests {
         let target_id = TargetId::new(6);
         let target = Lane::of(&Receiver::Target { kind: TargetKind::Webhook, service_id: service, target_id });
         let webhook = Lane::of(&Receiver::Webhook { webhook_id: WebhookId::new(8) });
-        let delivery = DeliveryId::at(at, [2; 10]);
+        let (delivery, log) = (DeliveryId::at(at, [2; 10]), LogId::at(at, [4; 10]));
         let limit = |key| Key::limit(key, RequestClass::Heartbeats, RateWindow::minute_of(at));
         let items = [
             ("service: state", Key::service(service)),
@@ -566,6 +597,9 @@ mod tests {
             ("script's name", Key::name("script", "Clear-Cache")),
             ("secret", Key::secret(SecretId::new(12))),
             ("secret's name", Key::name("secret", "TOKEN")),
+            ("audit entry", Key::audit(log)),
+            ("audit: execution", Key::audit_pointer(AuditedBy::Execution(ExecutionId::at(at, [3; 10])), log)),
+            ("audit: service", Key::audit_pointer(AuditedBy::Service(service), log)),
             ("counter: services", Key::counter("service")),
             ("counter: alerts", Key::counter("alert")),
             ("counter: API keys", Key::counter("api-key")),

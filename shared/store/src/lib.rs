@@ -3,6 +3,7 @@
 
 mod alerts;
 mod api_keys;
+mod audit;
 mod circuits;
 mod counters;
 mod deliveries;
@@ -37,6 +38,7 @@ mod webhooks;
 mod windows;
 
 pub use alerts::AlertFilter;
+pub use audit::AuditQuery;
 pub use circuits::{CircuitLimit, CircuitRecord};
 pub use due::{DuePage, DueRow};
 pub use entity::{Entity, Limit, Saved};

@@ -100,12 +100,12 @@ impl Medic {
     /// Entries of the audit log, newest first. A page may hold less than there is: its cursor leads on.
     pub async fn audit_log(
         &self,
-        filter: AuditFilter,
+        filter: &AuditFilter,
         before: Option<LogId>,
         AuditBounds { limit, looked_at }: AuditBounds,
         now: DateTime<Utc>,
     ) -> Result<Page<AuditEntry>, Error> {
-        let AuditFilter { execution_id, service_id, action, actor, from, until } = filter;
+        let AuditFilter { execution_id, service_id, action, actor, from, until } = filter.clone();
         // An entry's clock may go before this one.
         let latest = now + TimeDelta::days(1);
         let query = AuditQuery {

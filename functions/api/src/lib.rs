@@ -2,6 +2,8 @@
 
 mod alerts;
 mod api_keys;
+mod audit_logs;
+mod csv;
 mod deliveries;
 mod docs;
 mod executions;
@@ -92,6 +94,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::redeliver))
+        .routes(routes!(audit_logs::list))
         .routes(routes!(health::network))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

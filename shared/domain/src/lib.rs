@@ -4,6 +4,7 @@
 mod alert;
 mod audit;
 mod circuit;
+mod configured;
 mod cron;
 mod delivery;
 mod effectiveness;
@@ -43,6 +44,7 @@ pub use audit::{
     AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, AuditedThing, AuditedValue, ThingKind,
 };
 pub use circuit::{Admission, Circuit};
+pub use configured::{Configurable, Configured};
 pub use cron::Recurrence;
 pub use delivery::{Delivery, DeliveryStatus};
 pub use effectiveness::Effectiveness;

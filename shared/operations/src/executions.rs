@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq as _;
 use crate::batch::Batch;
 use crate::configuration::TRIES;
 use crate::entropy::random;
-use crate::{Document, Error, Medic};
+use crate::{By, Document, Error, Medic};
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -317,18 +317,13 @@ impl Medic {
     }
 
     /// Cancels what goes on of a playbook that is about to be deleted.
-    pub(crate) async fn cancel_all_of(
-        &self,
-        playbook: PlaybookId,
-        by: Option<&str>,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
+    pub(crate) async fn cancel_all_of(&self, playbook: PlaybookId, by: &By) -> Result<(), Error> {
         let mut after = None;
         loop {
             let page = self.table.open_executions(after, PAGE).await?;
             for execution in page.items.iter().filter(|execution| execution.plan.playbook_id == playbook) {
                 let reason = Some("the playbook was deleted".to_owned());
-                match self.cancel(execution.id, by.map(str::to_owned), reason, now).await {
+                match self.cancel(execution.id, by.actor.clone(), reason, by.at).await {
                     Ok(_) | Err(Error::Conflict(_)) => {}
                     Err(error) => return Err(error),
                 }

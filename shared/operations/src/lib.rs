@@ -3,6 +3,7 @@
 mod alerts;
 mod announcements;
 mod api_keys;
+mod audit;
 mod batch;
 mod configuration;
 mod deliveries;
@@ -39,6 +40,7 @@ mod webhooks;
 
 pub use alerts::Actor;
 pub use api_keys::{NewApiKey, bootstrap_key};
+pub use audit::{AuditBounds, AuditFilter, By};
 pub use document::{Document, Problem};
 pub use endpoints::read_headers;
 pub use error::{Error, error_chain};

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::{ApiKey, Credential, PingKeyId, PingKeyText, RequestClass, Scope};
-use operations::AuthFailure;
+use operations::{AuthFailure, By};
 
 use crate::{ApiError, App, ping_refusal};
 
@@ -54,7 +55,21 @@ pub struct Caller(pub Arc<ApiKey>);
 
 /// The ping key that a request came with.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PingCaller(pub(crate) PingKeyId);
+pub struct PingCaller(pub PingKeyId);
+
+/// Who asks for a change, by the name of the key, and when: for the audit log.
+#[derive(Debug, Clone)]
+pub struct Asked(pub By);
+
+impl FromRequestParts<App> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Caller>();
+        let Caller(key) = caller.ok_or(ApiError::Unauthorized(AuthFailure::MissingKey))?;
+        Ok(Self(By { actor: Some(key.name.to_string()), at: app.now() }))
+    }
+}
 
 /// Lets a request through that may pass. For `Router::route_layer`.
 pub(crate) async fn authenticate(

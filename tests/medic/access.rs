@@ -325,7 +325,7 @@ async fn a_key_revoked_elsewhere_is_refused_within_thirty_seconds() {
     // Another process takes it out of the table; this one has it in memory.
     let table = &system.service.medic().table;
     let record = table.api_key(domain::ApiKeyId::new(2), true).await.unwrap().unwrap();
-    assert_eq!(table.revoke_api_key(&record).await.unwrap(), store::Commit::Done);
+    assert_eq!(table.revoke_api_key(&record, store::Writes::new()).await.unwrap(), store::Commit::Done);
     system.advance(TimeDelta::seconds(29)).await;
     assert_eq!(ask().await, 401);
 }

@@ -26,8 +26,7 @@ pub(crate) enum Queue {
 }
 
 impl Queue {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Sweep, Self::Notify, Self::Playbook, Self::Script, Self::ScriptResults];
+    pub(crate) const ALL: [Self; 5] = [Self::Sweep, Self::Notify, Self::Playbook, Self::Script, Self::ScriptResults];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {

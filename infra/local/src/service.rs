@@ -139,7 +139,8 @@ impl Service {
         let (stop, stopped) = watch::channel(false);
         let router = router(&app)?;
         let server = async move {
-            let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(wait_for(stopped));
+            let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+                .with_graceful_shutdown(wait_for(stopped));
             if let Err(error) = served.await {
                 tracing::error!(%error, "the server failed");
             }

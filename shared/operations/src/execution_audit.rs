@@ -96,7 +96,9 @@ const fn action(audited: &Audited) -> AuditAction {
 /// Who did it: whoever decided; and of what began it, whose key that was.
 fn actor(audited: &Audited, execution: &Execution) -> Option<String> {
     match (audited, &execution.origin) {
-        (Audited::Approved(decided) | Audited::Rejected(decided) | Audited::Cancelled(decided), _) => decided.by.clone(),
+        (Audited::Approved(decided) | Audited::Rejected(decided) | Audited::Cancelled(decided), _) => {
+            decided.by.clone()
+        }
         (Audited::Started | Audited::ApprovalRequested, Origin::Key { name }) => Some(name.clone()),
         (
             Audited::Started

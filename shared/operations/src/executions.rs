@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Advance, Effect, Effectiveness, Event, Execution, ExecutionId, ExecutionStage, ExecutionStatus, Invalid, NewExecution, Origin, Plan,
-    Playbook, PlaybookId, Script, ServiceId, StepKind, Variables, parse_variable,
+    Advance, Effect, Effectiveness, Event, Execution, ExecutionId, ExecutionStage, ExecutionStatus, Invalid,
+    NewExecution, Origin, Plan, Playbook, PlaybookId, Script, ServiceId, StepKind, Variables, parse_variable,
 };
 use outbound::Wake;
 use sha2::{Digest as _, Sha256};
@@ -292,7 +292,10 @@ impl Medic {
             if record.execution.awaits_decision() {
                 return Ok(Some(event.clone()));
             }
-            Err(Error::Conflict(format!("The execution does not wait for a yes: it is {}", standing(&record.execution))))
+            Err(Error::Conflict(format!(
+                "The execution does not wait for a yes: it is {}",
+                standing(&record.execution)
+            )))
         };
         let applied = self.apply(id, decide, now).await?;
         self.wake_execution(&applied.record.execution, now).await;
@@ -349,6 +352,11 @@ impl Medic {
     pub async fn execution(&self, id: ExecutionId) -> Result<Execution, Error> {
         let found = self.table.execution_in_full(id).await?;
         found.ok_or_else(|| Error::NotFound(format!("There is no execution {id}")))
+    }
+
+    /// The services for which no alert starts a playbook now.
+    pub async fn open_circuits(&self, now: DateTime<Utc>) -> Result<Vec<ServiceId>, Error> {
+        Ok(self.table.open_circuits(now).await?)
     }
 
     /// The services of executions that are there.

@@ -2,9 +2,7 @@
 //! whoever starts playbooks settles it, once.
 
 use chrono::{DateTime, Utc};
-use domain::{
-    Admission, Alert, AlertId, Event, Origin, Playbook, ServiceId, TriggerId, Variables, winner,
-};
+use domain::{Admission, Alert, AlertId, Event, Origin, Playbook, ServiceId, TriggerId, Variables, winner};
 use store::{Commit, ExecutionRecord, Start, Writes};
 
 use crate::batch::Batch;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::Invalid;
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use crate::{Answer, Call, Outgoing, SendError, UserHeaders};
 

@@ -6,8 +6,8 @@ use axum::extract::{ConnectInfo, Extension, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use lambda_http::request::RequestContext;
 use domain::{KeyId, RateLimits, RequestClass, Ruling};
+use lambda_http::request::RequestContext;
 
 use crate::auth::{Access, Caller, PingCaller, access};
 use crate::{ApiError, App, ping_refusal};

@@ -149,9 +149,7 @@ impl StageItem {
                 Self::Approval { until: to_millis(*until), proceeds: *proceeds }
             }
             ExecutionStage::Ready { since } => Self::Ready { since: to_millis(*since) },
-            ExecutionStage::Claimed { attempt, until } => {
-                Self::Claimed { attempt: *attempt, until: to_millis(*until) }
-            }
+            ExecutionStage::Claimed { attempt, until } => Self::Claimed { attempt: *attempt, until: to_millis(*until) },
             ExecutionStage::Waiting { until } => Self::Waiting { until: to_millis(*until) },
             ExecutionStage::Polling { attempt, next_at } => {
                 Self::Polling { attempt: *attempt, next_at: to_millis(*next_at) }
@@ -409,19 +407,12 @@ impl Table {
         more |= ids.len() > limit;
         ids.truncate(limit);
         let items = self.get_many(ids.iter().copied().map(Key::execution).collect()).await?;
-        let mut items = items
-            .into_iter()
-            .map(|item| read(item).map(|record| record.execution))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut items =
+            items.into_iter().map(|item| read(item).map(|record| record.execution)).collect::<Result<Vec<_>, _>>()?;
         items.retain(|execution| filter.takes(execution));
         items.sort_unstable_by_key(|execution| std::cmp::Reverse(execution.id));
         let next = if more { ids.last().map(ToString::to_string) } else { None };
         Ok(Page { items, next })
-    }
-
-    /// Counts the executions that wait for a yes.
-    pub async fn count_pending_executions(&self) -> Result<i64, Error> {
-        self.count(&Collection::PendingExecutions).await
     }
 
     /// Lets an execution come due again at `at`, unless it moved on.

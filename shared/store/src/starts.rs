@@ -126,7 +126,13 @@ impl Table {
             ..Diff::default()
         };
         let mut writes = Writes::new();
-        writes.table_update(self, &Key::start(start.alert_id, start.trigger_id), diff, "attribute_exists(due_at)", [])?;
+        writes.table_update(
+            self,
+            &Key::start(start.alert_id, start.trigger_id),
+            diff,
+            "attribute_exists(due_at)",
+            [],
+        )?;
         // Refused, it was seen to meanwhile.
         let _postponed: Commit = self.single_update(writes).await?;
         Ok(())

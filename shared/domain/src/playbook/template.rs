@@ -220,7 +220,9 @@ pub fn mask(text: &str, secrets: &BTreeMap<String, String>) -> String {
 pub fn mask_cut(text: &str, secrets: &BTreeMap<String, String>) -> String {
     let values = spellings(secrets);
     let begins_at = |(value, _): &(String, &str)| {
-        text.char_indices().map(|(at, _)| at).find(|at| text.len() - at < value.len() && value.starts_with(&text[*at..]))
+        text.char_indices()
+            .map(|(at, _)| at)
+            .find(|at| text.len() - at < value.len() && value.starts_with(&text[*at..]))
     };
     let end = values.iter().filter_map(begins_at).min().unwrap_or(text.len());
     mask(&text[..end], secrets)

@@ -83,10 +83,10 @@ enum ValueText {
 
 impl PlanItem {
     pub(super) fn of(plan: &Plan) -> Result<Self, Error> {
-        let steps = plan.steps.iter().map(|step| StepText {
-            name: step.name.as_str().to_owned(),
-            work: WorkText::of(&step.work),
-        });
+        let steps = plan
+            .steps
+            .iter()
+            .map(|step| StepText { name: step.name.as_str().to_owned(), work: WorkText::of(&step.work) });
         let text = PlanText { variables: plan.variables.clone(), steps: steps.collect() };
         let plan = serde_json::to_string(&text).map_err(|source| corrupt(None, source))?;
         Ok(Self { plan })

@@ -26,6 +26,11 @@ pub struct Settings {
     pub slack_channel: Option<String>,
     pub heartbeat_retention: TimeDelta,
     pub limits: DefaultLimits,
+    /// How many executions may start for a service within what time, before its circuit is open.
+    pub circuit_most: u32,
+    pub circuit_window: TimeDelta,
+    /// Ids of the Slack users who may decide about executions; anybody who can press a button, when empty.
+    pub slack_approvers: Vec<String>,
     /// What secrets of playbooks are sealed with.
     pub seal: Option<Arc<Seal>>,
     /// Whether no other process works on the table, so that what others hold is free.

@@ -437,7 +437,10 @@ impl Medic {
                         Ok(false)
                     }
                     // Others kept writing to the notice or to the alert.
-                    NoticeOwner::Alert(_) | NoticeOwner::Window(_) => Err(Error::contended(notice.id)),
+                    NoticeOwner::Alert(_)
+                    | NoticeOwner::Window(_)
+                    | NoticeOwner::Execution(_)
+                    | NoticeOwner::Circuit(_) => Err(Error::contended(notice.id)),
                 };
             }
         }

@@ -36,6 +36,9 @@ pub fn medic(
         slack_channel,
         heartbeat_retention: config.heartbeat_retention,
         limits: DefaultLimits { heartbeats: config.rate_limit_heartbeats, management: config.rate_limit_management },
+        circuit_most: config.circuit_max_executions,
+        circuit_window: config.circuit_window,
+        slack_approvers: config.slack_approvers.clone(),
         seal: config.seal.clone(),
         only_process,
     };

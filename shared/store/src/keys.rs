@@ -4,9 +4,9 @@ use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    AlertId, ApiKeyId, DeliveryId, HeartbeatId, HeartbeatName, KeyId, NoticeId, NoticeOwner, PingKeyId, PlaybookId,
-    Receiver, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId, TargetId, TargetKind, TeamId, TriggerId,
-    WebhookId, WindowId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, HeartbeatName, KeyId, NoticeId, NoticeOwner, PingKeyId,
+    PlaybookId, Receiver, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId, TargetId, TargetKind, TeamId,
+    TriggerId, WebhookId, WindowId,
 };
 use sha2::{Digest, Sha256};
 
@@ -92,11 +92,7 @@ impl Key {
     }
 
     pub(crate) fn notice(owner: NoticeOwner, id: NoticeId) -> Self {
-        let pk = match owner {
-            NoticeOwner::Alert(alert) => alert_pk(alert),
-            NoticeOwner::Window(window) => format!("announcement#{window}"),
-        };
-        Self::new(pk, format!("{NOTICE_PREFIX}{id}"))
+        Self::new(notices_pk(owner), format!("{NOTICE_PREFIX}{id}"))
     }
 
     pub(crate) fn lane_entry(lane: &Lane, id: NoticeId) -> Self {
@@ -231,6 +227,8 @@ impl Key {
             ("run", sk) => Some(RowKind::Run(id.parse().ok()?, RunId::parse(sk).ok()?)),
             ("alert", _) => notice(NoticeOwner::Alert(id.parse().ok()?)),
             ("announcement", _) => notice(NoticeOwner::Window(id.parse().ok()?)),
+            ("execution", sk) if sk.starts_with(NOTICE_PREFIX) => notice(NoticeOwner::Execution(id.parse().ok()?)),
+            ("circuit", sk) if sk.starts_with(NOTICE_PREFIX) => notice(NoticeOwner::Circuit(id.parse().ok()?)),
             ("window", sk) => Some(RowKind::Window(id_in(sk)?)),
             ("delivery", sk) => Some(RowKind::Delivery(id.parse().ok()?, sk.parse().ok()?)),
             _ => None,
@@ -311,6 +309,24 @@ pub(crate) fn heartbeats_pk(service: ServiceId) -> String {
 
 pub(crate) fn alert_pk(id: AlertId) -> String {
     format!("alert#{id}")
+}
+
+pub(crate) fn execution_pk(id: ExecutionId) -> String {
+    format!("execution#{id}")
+}
+
+pub(crate) fn circuit_pk(service: ServiceId) -> String {
+    format!("circuit#{service}")
+}
+
+/// Where an owner's notices are.
+pub(crate) fn notices_pk(owner: NoticeOwner) -> String {
+    match owner {
+        NoticeOwner::Alert(id) => alert_pk(id),
+        NoticeOwner::Window(id) => format!("announcement#{id}"),
+        NoticeOwner::Execution(id) => execution_pk(id),
+        NoticeOwner::Circuit(id) => circuit_pk(id),
+    }
 }
 
 pub(crate) fn deliveries_pk(webhook: WebhookId) -> String {
@@ -473,6 +489,8 @@ mod tests {
             ("alert", Key::alert(alert)),
             ("notice", Key::notice(NoticeOwner::Alert(alert), notice)),
             ("announcement", Key::notice(NoticeOwner::Window(WindowId::new(5)), notice)),
+            ("notice of a playbook", Key::notice(NoticeOwner::Execution(ExecutionId::at(at, [3; 10])), notice)),
+            ("notice of a circuit", Key::notice(NoticeOwner::Circuit(service), notice)),
             ("lane entry: Slack", Key::lane_entry(&slack, notice)),
             ("lane entry: PagerDuty", Key::lane_entry(&pagerduty, notice)),
             ("lane entry: target", Key::lane_entry(&target, notice)),
@@ -557,7 +575,9 @@ mod tests {
     fn a_row_that_can_come_due_reads_back_from_its_key() {
         let id = NoticeId::at(from_millis(1_790_000_000_123), [1; 10]);
         assert_eq!(Key::service(ServiceId::new(7)).row_kind(), Some(RowKind::Service(ServiceId::new(7))));
-        for owner in [NoticeOwner::Alert(AlertId::new(3)), NoticeOwner::Window(WindowId::new(5))] {
+        let execution = NoticeOwner::Execution(ExecutionId::at(from_millis(1_790_000_000_123), [3; 10]));
+        let (alert, window) = (NoticeOwner::Alert(AlertId::new(3)), NoticeOwner::Window(WindowId::new(5)));
+        for owner in [alert, window, execution, NoticeOwner::Circuit(ServiceId::new(7))] {
             assert_eq!(Key::notice(owner, id).row_kind(), Some(RowKind::Notice(owner, id)));
         }
         let (window, webhook) = (WindowId::new(5), WebhookId::new(8));

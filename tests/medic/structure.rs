@@ -17,7 +17,7 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
 ];
 
 /// All that the rules may use: no async, no AWS, no serde.
-const DOMAIN_USES: [&str; 4] = ["chrono", "chrono-tz", "thiserror", "uuid"];
+const DOMAIN_USES: [&str; 5] = ["chrono", "chrono-tz", "sha2", "thiserror", "uuid"];
 
 fn metadata() -> Metadata {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");

@@ -48,6 +48,7 @@ impl<Flag: From<bool>> AlertView<Flag> {
             acknowledged_at,
             acknowledged_by,
             passed_on: _,
+            triggered: _,
         } = alert;
         Self {
             alert_id: id.get(),

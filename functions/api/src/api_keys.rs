@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{ApiKey, ApiKeyId, Credential, Invalid, Label, RateLimits, Scope, Scopes, format_time, parse_time};
-use operations::NewApiKey;
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use operations::{By, NewApiKey};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -106,8 +106,12 @@ impl NewKey {
     ),
     security(("api_key" = ["admin"]))
 )]
-pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewKey>) -> Result<Response, ApiError> {
-    let made = app.medic.create_api_key(body.parse()?, app.now()).await?;
+pub(crate) async fn create(
+    State(app): State<App>,
+    Asked(by): Asked,
+    Body(body): Body<NewKey>,
+) -> Result<Response, ApiError> {
+    let made = app.medic.create_api_key(body.parse()?, &by).await?;
     Ok(created("API key created. It is shown this once.", ApiKeyWithSecret::of(&made)))
 }
 
@@ -121,7 +125,7 @@ struct Order {
 /// Makes a key for whoever invokes the function directly.
 pub async fn create_directly(app: App, event: Value) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
     let Order { create_api_key } = serde_json::from_value(event)?;
-    let made = app.medic.create_api_key(create_api_key.parse()?, app.now()).await?;
+    let made = app.medic.create_api_key(create_api_key.parse()?, &By::medic(app.now())).await?;
     Ok(serde_json::to_value(ApiKeyWithSecret::of(&made))?)
 }
 
@@ -170,8 +174,12 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) ->
     ),
     security(("api_key" = ["admin"]))
 )]
-pub(crate) async fn rotate(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) -> Result<Response, ApiError> {
-    let made = app.medic.rotate_api_key(id, app.now()).await?;
+pub(crate) async fn rotate(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<ApiKeyId>,
+) -> Result<Response, ApiError> {
+    let made = app.medic.rotate_api_key(id, &by).await?;
     Ok(reply(StatusCode::OK, "API key rotated. It is shown this once.", ApiKeyWithSecret::of(&made)))
 }
 
@@ -188,7 +196,11 @@ pub(crate) async fn rotate(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>)
     ),
     security(("api_key" = ["admin"]))
 )]
-pub(crate) async fn revoke(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) -> Result<Response, ApiError> {
-    app.medic.revoke_api_key(id).await?;
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<ApiKeyId>,
+) -> Result<Response, ApiError> {
+    app.medic.revoke_api_key(id, &by).await?;
     Ok(reply(StatusCode::OK, "API key revoked.", ""))
 }

@@ -2,8 +2,11 @@
 
 mod alerts;
 mod api_keys;
+mod audit_logs;
+mod csv;
 mod deliveries;
 mod docs;
+mod executions;
 mod expectations;
 mod health;
 mod heartbeats;
@@ -19,6 +22,7 @@ mod schedules;
 mod scripts;
 mod secrets;
 mod services;
+mod slack;
 mod targets;
 mod teams;
 mod triggers;
@@ -74,6 +78,14 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(playbooks::create, playbooks::list))
         .routes(routes!(playbooks::validate))
         .routes(routes!(playbooks::get, playbooks::update, playbooks::delete))
+        .routes(routes!(executions::execute))
+        .routes(routes!(executions::trigger))
+        .routes(routes!(executions::effectiveness))
+        .routes(routes!(executions::list))
+        .routes(routes!(executions::get))
+        .routes(routes!(executions::approve))
+        .routes(routes!(executions::reject))
+        .routes(routes!(executions::cancel))
         .routes(routes!(triggers::create, triggers::list))
         .routes(routes!(triggers::get, triggers::update, triggers::delete))
         .routes(routes!(scripts::create, scripts::list))
@@ -83,6 +95,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::redeliver))
+        .routes(routes!(audit_logs::list))
+        .routes(routes!(slack::interactions))
         .routes(routes!(health::network))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

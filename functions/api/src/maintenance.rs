@@ -8,7 +8,7 @@ use domain::{
     format_time, parse_time,
 };
 use operations::{NewWindow, WindowChanges};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -104,8 +104,12 @@ impl NewWindowBody {
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewWindowBody>) -> Result<Response, ApiError> {
-    let window = app.medic.create_window(body.parse()?, app.now()).await?;
+pub(crate) async fn create(
+    State(app): State<App>,
+    Asked(by): Asked,
+    Body(body): Body<NewWindowBody>,
+) -> Result<Response, ApiError> {
+    let window = app.medic.create_window(body.parse()?, &by).await?;
     Ok(created("Maintenance window created.", WindowView::of(window)))
 }
 
@@ -188,10 +192,11 @@ impl WindowPatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPath(id): IdPath<WindowId>,
     Body(body): Body<WindowPatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(WindowView::of(app.medic.edit_window(id, &body.parse()?, app.now()).await?)))
+    Ok(ok(WindowView::of(app.medic.edit_window(id, &body.parse()?, &by).await?)))
 }
 
 /// Removes a maintenance window.
@@ -207,8 +212,12 @@ pub(crate) async fn update(
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<WindowId>) -> Result<Response, ApiError> {
-    app.medic.delete_window(id, app.now()).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<WindowId>,
+) -> Result<Response, ApiError> {
+    app.medic.delete_window(id, &by).await?;
     Ok(reply(StatusCode::OK, "Maintenance window deleted.", ""))
 }
 

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{ApiKey, Label, PingKey, PingKeyId, format_time};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -57,9 +57,13 @@ pub(crate) struct NewPingKey {
     ),
     security(("api_key" = ["admin"]))
 )]
-pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewPingKey>) -> Result<Response, ApiError> {
+pub(crate) async fn create(
+    State(app): State<App>,
+    Asked(by): Asked,
+    Body(body): Body<NewPingKey>,
+) -> Result<Response, ApiError> {
     let name = body.name.map(|name| Label::parse("name", name, ApiKey::MAX_NAME_CHARS)).transpose()?;
-    let (key, text) = app.medic.create_ping_key(name, app.now()).await?;
+    let (key, text) = app.medic.create_ping_key(name, &by).await?;
     let shown = PingKeyWithSecret { key: text.reveal().to_owned(), record: PingKeyView::of(&key) };
     Ok(created("Ping key created. It is shown this once.", shown))
 }
@@ -109,7 +113,11 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<PingKeyId>) -
     ),
     security(("api_key" = ["admin"]))
 )]
-pub(crate) async fn revoke(State(app): State<App>, IdPath(id): IdPath<PingKeyId>) -> Result<Response, ApiError> {
-    app.medic.revoke_ping_key(id).await?;
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<PingKeyId>,
+) -> Result<Response, ApiError> {
+    app.medic.revoke_ping_key(id, &by).await?;
     Ok(reply(StatusCode::OK, "Ping key revoked.", ""))
 }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{History, Playbook, PlaybookId, format_time};
 use operations::{Document, Problem};
-use runtime::{ApiError, App, Envelope, IdPath, Listing, Params, TextBody, created, ok, reply};
+use runtime::{ApiError, App, Asked, Envelope, IdPath, Listing, Params, TextBody, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -123,8 +123,12 @@ pub(crate) async fn validate(State(app): State<App>, TextBody(body): TextBody) -
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn create(State(app): State<App>, TextBody(body): TextBody) -> Result<Response, ApiError> {
-    let playbook = app.medic.create_playbook(document(body)?, app.now()).await?;
+pub(crate) async fn create(
+    State(app): State<App>,
+    Asked(by): Asked,
+    TextBody(body): TextBody,
+) -> Result<Response, ApiError> {
+    let playbook = app.medic.create_playbook(document(body)?, &by).await?;
     Ok(created("Playbook created.", PlaybookView::of(playbook)))
 }
 
@@ -178,10 +182,11 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<PlaybookId>) 
 )]
 pub(crate) async fn update(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPath(id): IdPath<PlaybookId>,
     TextBody(body): TextBody,
 ) -> Result<Response, ApiError> {
-    Ok(ok(PlaybookView::of(app.medic.edit_playbook(id, &document(body)?, app.now()).await?)))
+    Ok(ok(PlaybookView::of(app.medic.edit_playbook(id, &document(body)?, &by).await?)))
 }
 
 /// Removes a playbook. Its triggers go with it; its versions stay.
@@ -197,7 +202,11 @@ pub(crate) async fn update(
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<PlaybookId>) -> Result<Response, ApiError> {
-    app.medic.delete_playbook(id).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<PlaybookId>,
+) -> Result<Response, ApiError> {
+    app.medic.delete_playbook(id, &by).await?;
     Ok(reply(StatusCode::OK, "Playbook deleted.", ""))
 }

@@ -8,7 +8,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{History, Hours, Invalid, Period, Schedule, ScheduleId, ServiceId, Zone, format_time, parse_time};
 use operations::{NewSchedule, ScheduleChanges};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -98,8 +98,12 @@ impl NewScheduleBody {
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewScheduleBody>) -> Result<Response, ApiError> {
-    let schedule = app.medic.create_schedule(body.parse()?, app.now()).await?;
+pub(crate) async fn create(
+    State(app): State<App>,
+    Asked(by): Asked,
+    Body(body): Body<NewScheduleBody>,
+) -> Result<Response, ApiError> {
+    let schedule = app.medic.create_schedule(body.parse()?, &by).await?;
     Ok(created("Schedule created.", ScheduleView::of(schedule)))
 }
 
@@ -174,10 +178,11 @@ impl SchedulePatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPath(id): IdPath<ScheduleId>,
     Body(body): Body<SchedulePatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(ScheduleView::of(app.medic.edit_schedule(id, &body.parse()?, app.now()).await?)))
+    Ok(ok(ScheduleView::of(app.medic.edit_schedule(id, &body.parse()?, &by).await?)))
 }
 
 /// Removes a schedule. Its services have no `schedule_id` from then on, and are always in hours.
@@ -193,8 +198,12 @@ pub(crate) async fn update(
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<ScheduleId>) -> Result<Response, ApiError> {
-    app.medic.remove::<Schedule>(id).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<ScheduleId>,
+) -> Result<Response, ApiError> {
+    app.medic.remove::<Schedule>(id, &by).await?;
     Ok(reply(StatusCode::OK, "Schedule deleted.", ""))
 }
 

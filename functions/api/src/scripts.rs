@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{History, Invalid, Script, ScriptId, format_time};
 use operations::{NewScript, ScriptChanges};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -110,8 +110,12 @@ impl ScriptPatchBody {
     ),
     security(("api_key" = ["admin"]))
 )]
-pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewScriptBody>) -> Result<Response, ApiError> {
-    let script = app.medic.create_script(body.parse()?, app.now()).await?;
+pub(crate) async fn create(
+    State(app): State<App>,
+    Asked(by): Asked,
+    Body(body): Body<NewScriptBody>,
+) -> Result<Response, ApiError> {
+    let script = app.medic.create_script(body.parse()?, &by).await?;
     Ok(created("Script created.", ScriptView::of(script)))
 }
 
@@ -165,10 +169,11 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ScriptId>) ->
 )]
 pub(crate) async fn update(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPath(id): IdPath<ScriptId>,
     Body(body): Body<ScriptPatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(ScriptView::of(app.medic.edit_script(id, &body.parse()?, app.now()).await?)))
+    Ok(ok(ScriptView::of(app.medic.edit_script(id, &body.parse()?, &by).await?)))
 }
 
 /// Removes a script. Steps that name it fail from then on.
@@ -184,7 +189,11 @@ pub(crate) async fn update(
     ),
     security(("api_key" = ["admin"]))
 )]
-pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<ScriptId>) -> Result<Response, ApiError> {
-    app.medic.remove::<Script>(id).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<ScriptId>,
+) -> Result<Response, ApiError> {
+    app.medic.remove::<Script>(id, &by).await?;
     Ok(reply(StatusCode::OK, "Script deleted.", ""))
 }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{History, Invalid, Secret, SecretId, format_time};
 use operations::{NewSecret, SecretChanges};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -100,8 +100,12 @@ impl SecretPatchBody {
     ),
     security(("api_key" = ["admin"]))
 )]
-pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewSecretBody>) -> Result<Response, ApiError> {
-    let secret = app.medic.create_secret(body.parse()?, app.now()).await?;
+pub(crate) async fn create(
+    State(app): State<App>,
+    Asked(by): Asked,
+    Body(body): Body<NewSecretBody>,
+) -> Result<Response, ApiError> {
+    let secret = app.medic.create_secret(body.parse()?, &by).await?;
     Ok(created("Secret created.", SecretView::of(secret)))
 }
 
@@ -155,10 +159,11 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<SecretId>) ->
 )]
 pub(crate) async fn update(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPath(id): IdPath<SecretId>,
     Body(body): Body<SecretPatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(SecretView::of(app.medic.edit_secret(id, &body.parse()?, app.now()).await?)))
+    Ok(ok(SecretView::of(app.medic.edit_secret(id, &body.parse()?, &by).await?)))
 }
 
 /// Removes a secret. Steps that name it fail from then on.
@@ -174,7 +179,11 @@ pub(crate) async fn update(
     ),
     security(("api_key" = ["admin"]))
 )]
-pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<SecretId>) -> Result<Response, ApiError> {
-    app.medic.remove::<Secret>(id).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<SecretId>,
+) -> Result<Response, ApiError> {
+    app.medic.remove::<Secret>(id, &by).await?;
     Ok(reply(StatusCode::OK, "Secret deleted.", ""))
 }

@@ -8,7 +8,7 @@ use domain::{
     format_time, minutes_of, parse_time,
 };
 use operations::{Changes, Error, Registered, Registration, TeamChoice};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, present};
 use serde::{Deserialize, Serialize};
 use store::ServiceRecord;
 use utoipa::{IntoParams, ToSchema};
@@ -219,8 +219,12 @@ pub(crate) fn team_choice(team: Option<String>, team_id: Option<Option<i64>>) ->
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewService>) -> Result<Response, ApiError> {
-    let now = app.now();
+pub(crate) async fn create(
+    State(app): State<App>,
+    Asked(by): Asked,
+    Body(body): Body<NewService>,
+) -> Result<Response, ApiError> {
+    let now = by.at;
     let NewService {
         heartbeat_name,
         service_name,
@@ -259,7 +263,7 @@ pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewService>)
         muted: Registration::mute(muted, until, now)?,
     };
     let name = registration.profile.heartbeat_name.to_string();
-    match app.medic.register(registration, now).await? {
+    match app.medic.register(registration, &by).await? {
         Registered::Now(record) => Ok(created("Service created.", ServiceView::<bool>::of(&record, now))),
         Registered::Before => {
             Err(Error::Conflict(format!("heartbeat_name is taken: there is a service named {name}")).into())
@@ -416,11 +420,12 @@ impl ServicePatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPath(id): IdPath<ServiceId>,
     Body(body): Body<ServicePatchBody>,
 ) -> Result<Response, ApiError> {
-    let now = app.now();
-    let record = app.medic.edit_service(id, &body.parse()?, now).await?;
+    let now = by.at;
+    let record = app.medic.edit_service(id, &body.parse()?, &by).await?;
     Ok(ok(ServiceView::<bool>::of(&record, now)))
 }
 
@@ -437,7 +442,11 @@ pub(crate) async fn update(
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -> Result<Response, ApiError> {
-    app.medic.delete_service(id, app.now()).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<ServiceId>,
+) -> Result<Response, ApiError> {
+    app.medic.delete_service(id, &by).await?;
     Ok(runtime::reply(axum::http::StatusCode::OK, "Service deleted.", ""))
 }

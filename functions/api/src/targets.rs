@@ -10,7 +10,7 @@ use domain::{
     format_time, parse_slack_channel,
 };
 use operations::{NewTarget, TargetChanges, read_headers};
-use runtime::{ApiError, App, Body, Envelope, IdPath, IdPaths, Listing, Params, created, ok, reply};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, IdPaths, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -177,10 +177,11 @@ impl NewTargetBody {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPath(service): IdPath<ServiceId>,
     Body(body): Body<NewTargetBody>,
 ) -> Result<Response, ApiError> {
-    let target = app.medic.create_target(service, body.parse(&app).await?, app.now()).await?;
+    let target = app.medic.create_target(service, body.parse(&app).await?, &by).await?;
     Ok(created("Notification target created.", TargetView::of(target)))
 }
 
@@ -273,12 +274,13 @@ impl TargetPatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPaths(service, id): IdPaths<ServiceId, TargetId>,
     Body(body): Body<TargetPatchBody>,
 ) -> Result<Response, ApiError> {
     let present = app.medic.target(service, id).await?.destination.kind();
     let changes = body.parse(present, &app).await?;
-    Ok(ok(TargetView::of(app.medic.edit_target(service, id, &changes, app.now()).await?)))
+    Ok(ok(TargetView::of(app.medic.edit_target(service, id, &changes, &by).await?)))
 }
 
 /// Removes a target.
@@ -296,9 +298,10 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPaths(service, id): IdPaths<ServiceId, TargetId>,
 ) -> Result<Response, ApiError> {
-    app.medic.delete_target(service, id).await?;
+    app.medic.delete_target(service, id, &by).await?;
     Ok(reply(StatusCode::OK, "Notification target deleted.", ""))
 }
 

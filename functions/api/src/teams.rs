@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{History, Invalid, Team, TeamId, format_time};
 use operations::{NewTeam, TeamChanges};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -72,8 +72,12 @@ fn channel(text: Option<String>) -> Result<Option<String>, Invalid> {
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewTeamBody>) -> Result<Response, ApiError> {
-    let team = app.medic.create_team(body.parse()?, app.now()).await?;
+pub(crate) async fn create(
+    State(app): State<App>,
+    Asked(by): Asked,
+    Body(body): Body<NewTeamBody>,
+) -> Result<Response, ApiError> {
+    let team = app.medic.create_team(body.parse()?, &by).await?;
     Ok(created("Team created.", TeamView::of(team)))
 }
 
@@ -148,10 +152,11 @@ impl TeamPatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPath(id): IdPath<TeamId>,
     Body(body): Body<TeamPatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(TeamView::of(app.medic.edit_team(id, &body.parse()?, app.now()).await?)))
+    Ok(ok(TeamView::of(app.medic.edit_team(id, &body.parse()?, &by).await?)))
 }
 
 /// Removes a team. Its services have no `team_id` from then on, and keep the name in `team`.
@@ -167,7 +172,11 @@ pub(crate) async fn update(
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<TeamId>) -> Result<Response, ApiError> {
-    app.medic.remove::<Team>(id).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<TeamId>,
+) -> Result<Response, ApiError> {
+    app.medic.remove::<Team>(id, &by).await?;
     Ok(reply(StatusCode::OK, "Team deleted.", ""))
 }

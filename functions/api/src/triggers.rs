@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{History, Invalid, PlaybookId, Trigger, TriggerId, TriggerTerms, format_time};
 use operations::{NewTrigger, TriggerChanges};
-use runtime::{ApiError, App, Body, Envelope, IdPath, IdPaths, Listing, Params, created, ok, reply};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, IdPaths, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -102,10 +102,11 @@ impl TriggerPatchBody {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPath(playbook): IdPath<PlaybookId>,
     Body(body): Body<NewTriggerBody>,
 ) -> Result<Response, ApiError> {
-    let trigger = app.medic.create_trigger(playbook, body.parse()?, app.now()).await?;
+    let trigger = app.medic.create_trigger(playbook, body.parse()?, &by).await?;
     Ok(created("Trigger created.", TriggerView::of(trigger)))
 }
 
@@ -165,10 +166,11 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn update(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPaths(playbook, id): IdPaths<PlaybookId, TriggerId>,
     Body(body): Body<TriggerPatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(TriggerView::of(app.medic.edit_trigger(playbook, id, &body.parse()?, app.now()).await?)))
+    Ok(ok(TriggerView::of(app.medic.edit_trigger(playbook, id, &body.parse()?, &by).await?)))
 }
 
 /// Removes a trigger.
@@ -186,8 +188,9 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPaths(playbook, id): IdPaths<PlaybookId, TriggerId>,
 ) -> Result<Response, ApiError> {
-    app.medic.delete_trigger(playbook, id).await?;
+    app.medic.delete_trigger(playbook, id, &by).await?;
     Ok(reply(StatusCode::OK, "Trigger deleted.", ""))
 }

@@ -6,7 +6,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{Expectation, Invalid, Profile, Rule};
 use operations::{Changes, Error, Registered, Registration};
-use runtime::{ApiError, App, Body, Envelope, NamePath, Params, ok, reply};
+use runtime::{ApiError, App, Asked, Body, Envelope, NamePath, Params, ok, reply};
 use serde::{Deserialize, Deserializer};
 use store::{AlertFilter, ServiceRecord};
 use utoipa::{IntoParams, ToSchema};
@@ -84,8 +84,12 @@ struct RegisterBody {
     ),
     security(("api_key" = ["write"]))
 )]
-async fn register(State(app): State<App>, Body(body): Body<RegisterBody>) -> Result<Response, ApiError> {
-    let now = app.now();
+async fn register(
+    State(app): State<App>,
+    Asked(by): Asked,
+    Body(body): Body<RegisterBody>,
+) -> Result<Response, ApiError> {
+    let now = by.at;
     let RegisterBody {
         heartbeat_name,
         service_name,
@@ -118,7 +122,7 @@ async fn register(State(app): State<App>, Body(body): Body<RegisterBody>) -> Res
         active: true,
         muted: None,
     };
-    Ok(match app.medic.register(registration, now).await? {
+    Ok(match app.medic.register(registration, &by).await? {
         Registered::Now(_) => reply(StatusCode::CREATED, "Heartbeat successfully registered.", ""),
         Registered::Before => reply(StatusCode::OK, "Heartbeat is already registered.", ""),
     })
@@ -246,13 +250,14 @@ impl UpdateBody {
 )]
 async fn update_service(
     State(app): State<App>,
+    Asked(by): Asked,
     NamePath(name): NamePath,
     Body(body): Body<UpdateBody>,
 ) -> Result<Response, ApiError> {
     let changes = body.parse()?;
     let found = app.medic.service_by_name(&name).await?;
     let found = found.ok_or_else(|| Error::NotFound(format!("Heartbeat is not registered: {name}")))?;
-    app.medic.edit_service(found.watched.service.id, &changes, app.now()).await?;
+    app.medic.edit_service(found.watched.service.id, &changes, &by).await?;
     Ok(reply(StatusCode::OK, "Heartbeat successfully updated.", ""))
 }
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{Attempts, Endpoint, History, ServiceId, Webhook, WebhookId, format_time};
 use operations::{NewWebhook, WebhookChanges, read_headers};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -125,9 +125,13 @@ impl NewWebhookBody {
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn create(State(app): State<App>, Body(body): Body<NewWebhookBody>) -> Result<Response, ApiError> {
-    let now = app.now();
-    let webhook = app.medic.create_webhook(body.parse(&app).await?, now).await?;
+pub(crate) async fn create(
+    State(app): State<App>,
+    Asked(by): Asked,
+    Body(body): Body<NewWebhookBody>,
+) -> Result<Response, ApiError> {
+    let now = by.at;
+    let webhook = app.medic.create_webhook(body.parse(&app).await?, &by).await?;
     Ok(created("Webhook created. Its secret is shown this once.", WebhookWithSecret::of(&webhook, now)))
 }
 
@@ -215,11 +219,12 @@ impl WebhookPatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
+    Asked(by): Asked,
     IdPath(id): IdPath<WebhookId>,
     Body(body): Body<WebhookPatchBody>,
 ) -> Result<Response, ApiError> {
-    let now = app.now();
-    let webhook = app.medic.edit_webhook(id, &body.parse(&app).await?, now).await?;
+    let now = by.at;
+    let webhook = app.medic.edit_webhook(id, &body.parse(&app).await?, &by).await?;
     Ok(ok(WebhookView::of(&webhook, now)))
 }
 
@@ -236,9 +241,13 @@ pub(crate) async fn update(
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn rotate_secret(State(app): State<App>, IdPath(id): IdPath<WebhookId>) -> Result<Response, ApiError> {
-    let now = app.now();
-    let webhook = app.medic.rotate_webhook_secret(id, now).await?;
+pub(crate) async fn rotate_secret(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<WebhookId>,
+) -> Result<Response, ApiError> {
+    let now = by.at;
+    let webhook = app.medic.rotate_webhook_secret(id, &by).await?;
     Ok(reply(StatusCode::OK, "Secret rotated. It is shown this once.", WebhookWithSecret::of(&webhook, now)))
 }
 
@@ -255,7 +264,11 @@ pub(crate) async fn rotate_secret(State(app): State<App>, IdPath(id): IdPath<Web
     ),
     security(("api_key" = ["write"]))
 )]
-pub(crate) async fn delete(State(app): State<App>, IdPath(id): IdPath<WebhookId>) -> Result<Response, ApiError> {
-    app.medic.remove::<Webhook>(id).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Asked(by): Asked,
+    IdPath(id): IdPath<WebhookId>,
+) -> Result<Response, ApiError> {
+    app.medic.remove::<Webhook>(id, &by).await?;
     Ok(reply(StatusCode::OK, "Webhook deleted.", ""))
 }

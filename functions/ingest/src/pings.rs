@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::{Extension, FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use domain::{HeartbeatName, Invalid, PingKind, RunId};
+use domain::{HeartbeatName, Invalid, PingKeyId, PingKind, RunId};
 use futures::StreamExt as _;
 use operations::{Ping, Pinged};
-use runtime::{ApiError, App, ping_answer, ping_refusal};
+use runtime::{ApiError, App, PingCaller, ping_answer, ping_refusal};
 use utoipa::{IntoParams, IntoResponses};
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ const MOST_READ: usize = 8 * 1024 * 1024;
 pub(crate) struct Address {
     path: BTreeMap<String, String>,
     query: Vec<(String, String)>,
+    key: PingKeyId,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Address {
@@ -32,8 +33,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Address {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let path = Path::from_request_parts(parts, state).await.map_err(drop);
         let query = Query::from_request_parts(parts, state).await.map_err(drop);
-        match (path, query) {
-            (Ok(Path(path)), Ok(Query(query))) => Ok(Self { path, query }),
+        let key = Extension::from_request_parts(parts, state).await.map_err(drop);
+        match (path, query, key) {
+            (Ok(Path(path)), Ok(Query(query)), Ok(Extension(PingCaller(key)))) => Ok(Self { path, query, key }),
             _ => Err(ping_answer(StatusCode::BAD_REQUEST, BAD_ADDRESS)),
         }
     }
@@ -43,13 +45,13 @@ const BAD_ADDRESS: &str = "invalid url format";
 
 impl Address {
     fn parse(&self, body: Vec<u8>) -> Result<Ping, &'static str> {
-        let Self { path, query } = self;
+        let Self { path, query, key } = self;
         let last = |name: &str| query.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let slug = path.get("slug").and_then(|slug| HeartbeatName::parse(slug).ok());
         let slug = slug.filter(|slug| slug.folded() == slug.as_str()).ok_or(BAD_ADDRESS)?;
         let kind = path.get("action").map_or(Some(PingKind::Success), |action| PingKind::parse(action));
         let run_id = last("rid").map(run_id).transpose().map_err(|_| "invalid uuid format")?;
-        Ok(Ping { slug, kind: kind.ok_or(BAD_ADDRESS)?, run_id, create: last("create") == Some("1"), body })
+        Ok(Ping { slug, kind: kind.ok_or(BAD_ADDRESS)?, run_id, create: last("create") == Some("1"), body, key: *key })
     }
 }
 

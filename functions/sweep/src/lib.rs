@@ -46,7 +46,9 @@ pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {
                 let swept = app.medic.sweep_shard(shard, from_millis(until_ms), app.now()).await;
                 swept.map(|_| ()).map_err(|error| error.to_string())
             }
-            Wake::Lane { lane } => Err(format!("the lane {lane} is for notify")),
+            other @ (Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_)) => {
+                Err(format!("{other:?} is not for sweep"))
+            }
         }
     })
     .await

@@ -14,24 +14,25 @@ use serde_json::json;
 use tokio::sync::{Notify, watch};
 
 use crate::Time;
-use crate::scripts::Reports;
 
 /// The queues between the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Queue {
     Sweep,
     Notify,
+    Playbook,
     Script,
     ScriptResults,
 }
 
 impl Queue {
-    pub(crate) const ALL: [Self; 4] = [Self::Sweep, Self::Notify, Self::Script, Self::ScriptResults];
+    pub(crate) const ALL: [Self; 5] = [Self::Sweep, Self::Notify, Self::Playbook, Self::Script, Self::ScriptResults];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sweep => "sweep",
             Self::Notify => "notify",
+            Self::Playbook => "playbook",
             Self::Script => "script",
             Self::ScriptResults => "script-results",
         }
@@ -40,7 +41,7 @@ impl Queue {
     /// Batches that are handled at once.
     const fn concurrency(self) -> usize {
         match self {
-            Self::Sweep | Self::Notify | Self::ScriptResults => CONCURRENCY,
+            Self::Sweep | Self::Notify | Self::Playbook | Self::ScriptResults => CONCURRENCY,
             Self::Script => SCRIPTS,
         }
     }
@@ -54,6 +55,8 @@ const CONCURRENCY: usize = 64;
 const SCRIPTS: usize = 4;
 /// Six times the script function's timeout of 660 s.
 const SCRIPT_VISIBILITY_TIMEOUT: TimeDelta = TimeDelta::seconds(3_960);
+/// Six times the playbook function's timeout of 330 s.
+const PLAYBOOK_VISIBILITY_TIMEOUT: TimeDelta = TimeDelta::seconds(1_980);
 /// A sweep that failed comes again.
 const AFTER_FAILURE: TimeDelta = TimeDelta::seconds(1);
 /// What expired is removed as often.
@@ -75,14 +78,14 @@ struct State {
     clean_at: DateTime<Utc>,
     sweeping: bool,
     /// Batches in the hands of each queue's function.
-    handling: [usize; 4],
+    handling: [usize; 5],
     stopped: bool,
 }
 
 impl Agenda {
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
         let state =
-            State { sweep_at: now, clean_at: now + CLEANING, sweeping: false, handling: [0; 4], stopped: false };
+            State { sweep_at: now, clean_at: now + CLEANING, sweeping: false, handling: [0; 5], stopped: false };
         Self { state: Mutex::new(state), news: Notify::new(), progress: watch::Sender::new(()) }
     }
 
@@ -136,7 +139,6 @@ pub(crate) struct Runner {
     pub(crate) app: App,
     /// None where scripts are not run.
     pub(crate) scripts: Option<Scripts>,
-    pub(crate) reports: Reports,
     pub(crate) queues: Queues,
     pub(crate) agenda: Arc<Agenda>,
     pub(crate) time: Arc<dyn Time>,
@@ -227,6 +229,7 @@ impl Runner {
     fn receive(&self, queue: Queue, now: DateTime<Utc>) -> Result<Vec<Received>, QueueError> {
         match queue {
             Queue::Sweep | Queue::Notify | Queue::ScriptResults => self.queues.receive(queue.name(), now),
+            Queue::Playbook => self.queues.receive_for(queue.name(), 1, PLAYBOOK_VISIBILITY_TIMEOUT, now),
             Queue::Script => self.queues.receive_for(queue.name(), 1, SCRIPT_VISIBILITY_TIMEOUT, now),
         }
     }
@@ -261,7 +264,7 @@ impl Runner {
                 Queue::Sweep => sweep::wake_ups(&self.app, event).await,
                 Queue::Notify => notify::wake_ups(&self.app, event).await,
                 Queue::Script => self.run_scripts(event).await,
-                Queue::ScriptResults => self.reports.take(event).await,
+                Queue::Playbook | Queue::ScriptResults => playbook::messages(&self.app, event).await,
             }
         })
         .catch_unwind()

@@ -1,13 +1,11 @@
 //! The queues of scripts, on the stand-in: jobs by attempt, and reports of what became of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use emulators::Queues;
 use outbound::{QueueError, ScriptJob, ScriptJobs, ScriptReport, ScriptReports};
-use runtime::each_record;
-use runtime::sqs::{SqsBatchResponse, SqsEvent};
 
 use crate::Time;
 use crate::runner::{Agenda, Queue};
@@ -44,29 +42,4 @@ impl ScriptReports for LocalScripts {
 
 fn failed<E: std::error::Error + Send + Sync + 'static>(error: E) -> QueueError {
     QueueError(Box::new(error))
-}
-
-/// What came on the results queue. No function waits for it yet.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Reports(Arc<Mutex<Vec<ScriptReport>>>);
-
-impl Reports {
-    /// More than these are forgotten, the oldest first.
-    const MOST: usize = 100;
-
-    pub(crate) async fn take(&self, event: SqsEvent) -> SqsBatchResponse {
-        each_record(event, |report: ScriptReport| async {
-            let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if reports.len() == Self::MOST {
-                reports.remove(0);
-            }
-            reports.push(report);
-            Ok::<_, QueueError>(())
-        })
-        .await
-    }
-
-    pub(crate) fn all(&self) -> Vec<ScriptReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }

@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use emulators::{DynamoDb, QueueError, QueueSettings, Queues};
 use metrics_exporter_prometheus::PrometheusHandle;
 use operations::{bootstrap_key, new_secrets_key};
-use outbound::{ScriptJobs, ScriptReport, Seal};
+use outbound::{ScriptJobs, Seal, Wakes};
 use runtime::{App, Clock, Config};
 use script::{Sandbox, Scripts};
 use store::Table;
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::runner::{Agenda, Queue, Runner};
-use crate::scripts::{LocalScripts, Reports};
+use crate::scripts::LocalScripts;
 use crate::wakes::LocalWakes;
 use crate::{SystemTime, Time};
 
@@ -74,7 +74,6 @@ pub struct Service {
     address: SocketAddr,
     new_admin_key: Option<String>,
     runner: Runner,
-    jobs: LocalScripts,
     dynamodb: DynamoDb,
     stop: watch::Sender<bool>,
     tasks: [JoinHandle<()>; 2],
@@ -121,11 +120,12 @@ impl Service {
 
         let agenda = Arc::new(Agenda::new(time.now()));
         let wakes = LocalWakes { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };
-        let medic = runtime::medic(&config, table, Arc::new(wakes), true).map_err(StartError::Clients)?;
         let clock: Arc<dyn Clock> = Arc::new(TimeClock(Arc::clone(&time)));
         let local = LocalScripts { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };
+        let ports: (Arc<dyn Wakes>, Arc<dyn ScriptJobs>) = (Arc::new(wakes), Arc::new(local.clone()));
+        let medic = runtime::medic(&config, table, ports, true).map_err(StartError::Clients)?;
         let seal = config.seal.clone();
-        let reports = Arc::new(local.clone());
+        let reports = Arc::new(local);
         let scripts = sandbox.map(|sandbox| Scripts { sandbox, seal, reports, clock: Arc::clone(&clock) });
         let app = App { medic: Arc::new(medic), clock, prometheus };
         let cleaner = dynamodb.clone();
@@ -134,18 +134,19 @@ impl Service {
                 tracing::error!(%error, "what expired cannot be removed");
             }
         });
-        let runner = Runner { app: app.clone(), scripts, reports: Reports::default(), queues, agenda, time, clean };
+        let runner = Runner { app: app.clone(), scripts, queues, agenda, time, clean };
 
         let (stop, stopped) = watch::channel(false);
         let router = router(&app)?;
         let server = async move {
-            let served = axum::serve(listener, router).with_graceful_shutdown(wait_for(stopped));
+            let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+                .with_graceful_shutdown(wait_for(stopped));
             if let Err(error) = served.await {
                 tracing::error!(%error, "the server failed");
             }
         };
         let tasks = [spawn(server), spawn(runner.clone().run())];
-        Ok(Self { address, new_admin_key, runner, jobs: local, dynamodb, stop, tasks, _lock: lock })
+        Ok(Self { address, new_admin_key, runner, dynamodb, stop, tasks, _lock: lock })
     }
 
     /// Where it answers.
@@ -166,16 +167,6 @@ impl Service {
     /// The operations themselves, for what no request reaches.
     pub fn medic(&self) -> &operations::Medic {
         &self.runner.app.medic
-    }
-
-    /// Where jobs for scripts go.
-    pub fn script_jobs(&self) -> &dyn ScriptJobs {
-        &self.jobs
-    }
-
-    /// What became of scripts: the newest hundred.
-    pub fn script_reports(&self) -> Vec<ScriptReport> {
-        self.runner.reports.all()
     }
 
     /// Ends when nothing is being done and nothing is due.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{AlertId, NoticeKind, Priority, Profile, RunId, ServiceId};
+use crate::{AlertId, NoticeKind, Priority, Profile, RunId, ServiceId, TriggerId};
 
 /// What an alert keeps of its service, so that it reads the same when the service is renamed or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub struct Alert {
     pub acknowledged_by: Option<String>,
     /// How often its news went on to a next target, because one before could not be told.
     pub passed_on: u32,
+    /// The triggers that started a playbook for it, each once.
+    pub triggered: Vec<TriggerId>,
 }
 
 impl Alert {

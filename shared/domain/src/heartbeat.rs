@@ -80,6 +80,14 @@ impl Entry {
             Self::Log => "LOG",
         }
     }
+
+    /// The status that was reported; none of a note.
+    pub const fn said(self) -> Option<Status> {
+        match self {
+            Self::Said(status) => Some(status),
+            Self::Log => None,
+        }
+    }
 }
 
 impl FromStr for Entry {

@@ -1,6 +1,7 @@
 //! A type per id, so that one kind cannot be passed for another.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -106,6 +107,8 @@ integer_id!(
 pub enum KeyId {
     Api(ApiKeyId),
     Ping(PingKeyId),
+    /// Whoever asks from this address.
+    Address(IpAddr),
 }
 
 impl fmt::Display for KeyId {
@@ -113,6 +116,7 @@ impl fmt::Display for KeyId {
         match self {
             Self::Api(id) => id.fmt(f),
             Self::Ping(id) => write!(f, "ping-{id}"),
+            Self::Address(address) => write!(f, "address-{address}"),
         }
     }
 }
@@ -128,6 +132,18 @@ macro_rules! time_sorted_id {
             pub fn at(at: DateTime<Utc>, random: [u8; 10]) -> Self {
                 let millis = u64::try_from(at.timestamp_millis()).unwrap_or_default();
                 Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+            }
+
+            /// Where the ids of the instant `at` begin: no id of it sorts before this, and each of an earlier one does.
+            pub fn first_of(at: DateTime<Utc>) -> Self {
+                let millis = u128::try_from(at.timestamp_millis()).unwrap_or_default();
+                Self(Uuid::from_u128(millis << 80))
+            }
+
+            /// The greatest that sorts before this.
+            #[must_use]
+            pub fn just_before(self) -> Self {
+                Self(Uuid::from_u128(self.0.as_u128().saturating_sub(1)))
             }
 
             pub const fn uuid(self) -> Uuid {
@@ -173,4 +189,8 @@ time_sorted_id!(
 time_sorted_id!(
     /// One run of a playbook; sorts by the time at which it began.
     ExecutionId, "execution_id"
+);
+time_sorted_id!(
+    /// One entry of the audit log; sorts by the time of what it tells.
+    LogId, "log_id"
 );

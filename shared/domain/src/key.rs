@@ -82,6 +82,7 @@ impl RateLimits {
         match class {
             RequestClass::Heartbeats => self.heartbeats,
             RequestClass::Management => self.management,
+            RequestClass::Executions | RequestClass::Triggers => None,
         }
     }
 }

@@ -2,9 +2,12 @@
 //! No async, no AWS, no clock: time is an argument.
 
 mod alert;
+mod audit;
 mod circuit;
+mod configured;
 mod cron;
 mod delivery;
+mod effectiveness;
 mod endpoint;
 mod execution;
 mod expectation;
@@ -39,9 +42,14 @@ mod webhook;
 mod zone;
 
 pub use alert::{Alert, AlertCopy, AlertKind, JobAlert, JobProblem};
+pub use audit::{
+    AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, AuditedThing, AuditedValue, ThingKind,
+};
 pub use circuit::{Admission, Circuit};
+pub use configured::{Configurable, Configured};
 pub use cron::Recurrence;
 pub use delivery::{Delivery, DeliveryStatus};
+pub use effectiveness::Effectiveness;
 pub use endpoint::Endpoint;
 pub use execution::{
     Advance, Audited, Decided, Effect, Event, Execution, ExecutionStatus, NewExecution, Origin, Outcome as StepOutcome,
@@ -51,7 +59,7 @@ pub use expectation::{Expectation, Timetable};
 pub use heartbeat::{Entry, Pulse, Stamp, Status};
 pub use history::History;
 pub use ids::{
-    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, NoticeId, PingKeyId, PlaybookId, ScheduleId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, LogId, NoticeId, PingKeyId, PlaybookId, ScheduleId,
     ScriptId, SecretId, ServiceId, TargetId, TeamId, TriggerId, WebhookId, WindowId,
 };
 pub use invalid::Invalid;
@@ -62,7 +70,7 @@ pub use notice::{Announcement, Notice, NoticeKind, NoticeOwner, Outcome, Receive
 pub use ping::{PingKey, PingKeyText, PingKind};
 pub use playbook::{
     Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,
-    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask,
+    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask, mask_cut,
 };
 pub use playbook_notice::{OpenCircuit, PlaybookEvent, PlaybookNotice, Question, Verdict, VerdictKind, shorten};
 pub use rate_limit::{RateWindow, RequestClass, Ruling};

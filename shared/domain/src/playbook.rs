@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use crate::{History, Invalid, Label, PlaybookId, ServiceId, Status, TriggerId, TriggerTerms};
 
 pub use plan::{Plan, PlannedScript, PlannedStep, PlannedWork};
-pub use template::{Piece, Template, Value, Variables, mask};
+pub use template::{Piece, Template, Value, Variables, mask, mask_cut};
 
 /// A playbook as people wrote it, at one version.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,15 +10,21 @@ pub enum RequestClass {
     Heartbeats,
     /// All else that asks for a key.
     Management,
+    /// Starts of playbooks with a key.
+    Executions,
+    /// Starts of playbooks with the secret for it, by the caller's address.
+    Triggers,
 }
 
 impl RequestClass {
-    pub const ALL: [Self; 2] = [Self::Heartbeats, Self::Management];
+    pub const ALL: [Self; 4] = [Self::Heartbeats, Self::Management, Self::Executions, Self::Triggers];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Heartbeats => "heartbeats",
             Self::Management => "management",
+            Self::Executions => "executions",
+            Self::Triggers => "triggers",
         }
     }
 }

@@ -11,7 +11,7 @@ use store::{Commit, Entity as _, Key, Writes};
 
 use crate::configuration::{TRIES, contended};
 use crate::entropy::random;
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// A notice and its places in lanes are one transaction, which DynamoDB bounds.
 const MOST_CHANNELS: usize = 50;
@@ -45,16 +45,17 @@ impl Medic {
     }
 
     /// Removes a window. What was announced as begun is announced as ended.
-    pub async fn delete_window(&self, id: WindowId, now: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn delete_window(&self, id: WindowId, by: &By) -> Result<(), Error> {
+        let now = by.at;
         for _ in 0..TRIES {
             let seen: MaintenanceWindow = self.find(id).await?;
-            let mut writes = Writes::new();
+            let mut writes = self.noted_removal(by, &seen)?;
             let notice = if seen.is_announced { self.announcement(&seen, Stage::Ended, now).await? } else { None };
             if let Some(notice) = &notice {
                 writes.add_notice(&self.table, notice)?;
             }
             if self.table.remove(&seen, writes).await? == Commit::Done {
-                self.windows.forget();
+                self.forget_configured();
                 self.hand_over(notice.as_ref(), now).await;
                 return Ok(());
             }
@@ -80,7 +81,7 @@ impl Medic {
 
     /// Wakes the sweep for a window that was made or changed.
     pub(crate) async fn window_changed(&self, window: &MaintenanceWindow, now: DateTime<Utc>) {
-        self.windows.forget();
+        self.forget_configured();
         let Key { pk, sk } = MaintenanceWindow::key(window.id);
         self.wake(Wake::Row { pk, sk }, now).await;
     }

@@ -4,11 +4,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use domain::{ApiKey, ApiKeyId, Credential, Invalid, KeySecret, Label, RateLimits, Scope, Scopes};
-use store::{Claim, Commit, Page, Table};
+use store::{Claim, Commit, Page, Table, Writes};
 
 use crate::entropy::random;
 use crate::keyring::hash;
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// What a new key is to be.
 #[derive(Debug, Clone)]
@@ -20,7 +20,8 @@ pub struct NewApiKey {
 }
 
 impl Medic {
-    pub async fn create_api_key(&self, new: NewApiKey, now: DateTime<Utc>) -> Result<(ApiKey, Credential), Error> {
+    pub async fn create_api_key(&self, new: NewApiKey, by: &By) -> Result<(ApiKey, Credential), Error> {
+        let now = by.at;
         let NewApiKey { name, scopes, limits, expires_at } = new;
         if expires_at.is_some_and(|at| at <= now) {
             return Err(Invalid::new("expires_at", "must be in the future").into());
@@ -36,7 +37,7 @@ impl Medic {
             rotated_at: None,
             hash: hash(credential.reveal()).await?,
         };
-        match self.table.create_api_key(&key).await? {
+        match self.table.create_api_key(&key, self.noted_new(by, &key)?).await? {
             Claim::Made => Ok((key, credential)),
             Claim::Taken => Err(Error::Conflict(format!("name is taken: there is an API key named {}", key.name))),
         }
@@ -51,11 +52,11 @@ impl Medic {
     }
 
     /// Gives a key a new secret; the old one is refused from now on.
-    pub async fn rotate_api_key(&self, id: ApiKeyId, now: DateTime<Utc>) -> Result<(ApiKey, Credential), Error> {
+    pub async fn rotate_api_key(&self, id: ApiKeyId, by: &By) -> Result<(ApiKey, Credential), Error> {
         let old = self.api_key(id).await?;
         let credential = new_credential(id)?;
-        let key = ApiKey { hash: hash(credential.reveal()).await?, rotated_at: Some(now), ..old.clone() };
-        match self.table.change_api_key(&old, &key).await? {
+        let key = ApiKey { hash: hash(credential.reveal()).await?, rotated_at: Some(by.at), ..old.clone() };
+        match self.table.change_api_key(&old, &key, self.noted_change(by, &old, &key)?).await? {
             Commit::Done => {}
             // The SDK may have repeated a write that was made.
             Commit::Refused if self.api_key(id).await?.hash == key.hash => {}
@@ -65,9 +66,9 @@ impl Medic {
         Ok((key, credential))
     }
 
-    pub async fn revoke_api_key(&self, id: ApiKeyId) -> Result<(), Error> {
+    pub async fn revoke_api_key(&self, id: ApiKeyId, by: &By) -> Result<(), Error> {
         let key = self.api_key(id).await?;
-        match self.table.revoke_api_key(&key).await? {
+        match self.table.revoke_api_key(&key, self.noted_removal(by, &key)?).await? {
             Commit::Done => {}
             Commit::Refused if self.table.api_key(id, true).await?.is_none() => {}
             Commit::Refused => return Err(Error::contended(id)),
@@ -109,7 +110,7 @@ pub async fn bootstrap_key<E: From<Error>>(
         hash: hash(credential.reveal()).await?,
     };
     // Taken, an earlier start died right after this.
-    let _claim: Claim = table.create_api_key(&key).await.map_err(Error::from)?;
+    let _claim: Claim = table.create_api_key(&key, Writes::new()).await.map_err(Error::from)?;
     table.next_api_key_id().await.map_err(Error::from)?;
     Ok(Some(credential.reveal()))
 }

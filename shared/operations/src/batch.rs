@@ -4,9 +4,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use domain::{AlertId, Delivery, Notice, Receiver};
+use domain::{Alert, AlertId, Delivery, Notice, Receiver, TriggerId};
 use outbound::Wake;
-use store::{Key, Lane};
+use store::{Key, Lane, Start};
 
 use crate::{Error, Medic};
 
@@ -15,6 +15,7 @@ use crate::{Error, Medic};
 pub(crate) struct Batch {
     /// In the order in which they were owed.
     lanes: Mutex<Vec<String>>,
+    starts: Mutex<Vec<(AlertId, TriggerId)>>,
     alert_ids: tokio::sync::Mutex<AlertIds>,
 }
 
@@ -52,16 +53,37 @@ impl Batch {
         }
     }
 
+    /// Remembers to wake whoever starts playbooks.
+    pub(crate) fn start(&self, start: Option<&Start>) {
+        self.owe_starts(start.map(|start| (start.alert_id, start.trigger_id)));
+    }
+
+    /// Remembers to wake them for what an alert started that closed.
+    pub(crate) fn closed(&self, alert: Option<&Alert>) {
+        self.owe_starts(alert.into_iter().flat_map(|alert| alert.triggered.iter().map(|trigger| (alert.id, *trigger))));
+    }
+
+    fn owe_starts(&self, starts: impl IntoIterator<Item = (AlertId, TriggerId)>) {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner).extend(starts);
+    }
+
+    fn take_starts(&self) -> Vec<(AlertId, TriggerId)> {
+        std::mem::take(&mut self.starts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn take_lanes(&self) -> Vec<String> {
         std::mem::take(&mut self.lanes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Medic {
-    /// Wakes the senders of what was committed so far, each lane's once.
+    /// Wakes the senders of what was committed so far, each lane's once, and whoever starts the playbooks that it owes.
     pub(crate) async fn wake_lanes(&self, batch: &Batch, now: DateTime<Utc>) {
         for lane in batch.take_lanes() {
             self.wake(Wake::Lane { lane }, now).await;
+        }
+        for (alert, trigger) in batch.take_starts() {
+            self.wake(Wake::Start { alert_id: alert.get(), trigger_id: trigger.get() }, now).await;
         }
     }
 

@@ -1,9 +1,8 @@
 //! What is done alike with all that people configure: finding, making, changing and removing.
 
-use chrono::{DateTime, Utc};
-use store::{Commit, Entity, Saved, Writes};
+use store::{Commit, Entity, Saved};
 
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// How often a write that meets another is decided anew.
 pub(crate) const TRIES: usize = 10;
@@ -14,20 +13,28 @@ impl Medic {
         self.table.find(id).await?.ok_or_else(not_found)
     }
 
-    pub async fn remove<T: Entity>(&self, id: T::Id) -> Result<(), Error> {
+    /// What this process remembers of what people configure is read again.
+    pub(crate) fn forget_configured(&self) {
+        self.windows.forget();
+        self.webhooks_of_all.forget();
+        self.triggers.forget();
+    }
+
+    pub async fn remove<T: Entity>(&self, id: T::Id, by: &By) -> Result<(), Error> {
         for _ in 0..TRIES {
             let seen: T = self.find(id).await?;
-            if self.table.remove(&seen, Writes::new()).await? == Commit::Done {
-                self.webhooks_of_all.forget();
+            if self.table.remove(&seen, self.noted_removal(by, &seen)?).await? == Commit::Done {
+                self.forget_configured();
                 return Ok(());
             }
         }
         Err(contended::<T>(id))
     }
 
-    pub(crate) async fn add<T: Entity>(&self, new: T) -> Result<T, Error> {
+    pub(crate) async fn add<T: Entity>(&self, new: T, by: &By) -> Result<T, Error> {
         for _ in 0..TRIES {
-            if is_done(self.table.make(&new).await?, &new)? {
+            if is_done(self.table.make(&new, self.noted_new(by, &new)?).await?, &new)? {
+                self.forget_configured();
                 return Ok(new);
             }
         }
@@ -38,14 +45,16 @@ impl Medic {
     pub(crate) async fn change<T: Entity>(
         &self,
         id: T::Id,
-        now: DateTime<Utc>,
+        by: &By,
         decide: impl Fn(T) -> Result<T, Error>,
     ) -> Result<T, Error> {
         for _ in 0..TRIES {
             let old: T = self.find(id).await?;
             let mut new = decide(old.clone())?;
-            *new.history_mut() = old.history().changed(now);
-            if is_done(self.table.change(&old, &new).await?, &new)? {
+            *new.history_mut() = old.history().changed(by.at);
+            let writes = self.noted_change(by, &old, &new)?;
+            if is_done(self.table.change(&old, &new, writes).await?, &new)? {
+                self.forget_configured();
                 return Ok(new);
             }
         }

@@ -10,7 +10,7 @@ use store::{Commit, Lane, LaneEntry, Owed, Page};
 
 use crate::entropy::random;
 use crate::notify::{Drained, LEASE, Now, PAGE};
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// How long a row that is not settled waits until the sweep hands it over again.
 const HAND_OVER_AGAIN: TimeDelta = TimeDelta::seconds(60);
@@ -219,7 +219,7 @@ impl Medic {
 
     /// Its receiver wants no more (410).
     async fn disable_webhook(&self, id: WebhookId, now: DateTime<Utc>) -> Result<(), Error> {
-        match self.change(id, now, |webhook: Webhook| Ok(Webhook { enabled: false, ..webhook })).await {
+        match self.change(id, &By::medic(now), |webhook: Webhook| Ok(Webhook { enabled: false, ..webhook })).await {
             Ok(_) => {
                 tracing::warn!(webhook.id = %id, "a webhook answered that it is gone, and was disabled");
                 Ok(())

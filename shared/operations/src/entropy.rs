@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use domain::HeartbeatId;
+use domain::{HeartbeatId, LogId};
 
 use crate::Error;
 
@@ -13,15 +13,15 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
     Ok(bytes)
 }
 
-/// Makes heartbeat ids: within one millisecond each is above the one before it, by a counter of 20 bits that begins
-/// anywhere in its lower half (RFC 9562, 6.2, method 1). A `Stamp` keeps exactly those bits.
+/// Makes random bits of ids that sort by time: within one millisecond each is above the one before it, by a counter of 20
+/// bits that begins anywhere in its lower half (RFC 9562, 6.2, method 1). A `Stamp` keeps exactly those bits.
 #[derive(Debug, Default)]
-pub(crate) struct HeartbeatIds(Mutex<(i64, u32)>);
+struct Counted(Mutex<(i64, u32)>);
 
-impl HeartbeatIds {
+impl Counted {
     const MOST: u32 = (1 << 20) - 1;
 
-    pub(crate) fn next(&self, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
+    fn next(&self, now: DateTime<Utc>) -> Result<[u8; 10], Error> {
         let mut bytes: [u8; 10] = random()?;
         let [_, a, b, c, d, ..] = bytes;
         let count = {
@@ -39,7 +39,27 @@ impl HeartbeatIds {
         let [_, _, _, rest] = count.to_be_bytes();
         bytes[..3].copy_from_slice(&[high, low, rest >> 2]);
         bytes[3] = (rest << 6) | (bytes[3] & 0x3f);
-        Ok(HeartbeatId::at(now, bytes))
+        Ok(bytes)
+    }
+}
+
+/// Makes ids of heartbeats, in order.
+#[derive(Debug, Default)]
+pub(crate) struct HeartbeatIds(Counted);
+
+impl HeartbeatIds {
+    pub(crate) fn next(&self, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
+        Ok(HeartbeatId::at(now, self.0.next(now)?))
+    }
+}
+
+/// Makes ids of entries of the audit log, in order.
+#[derive(Debug, Default)]
+pub(crate) struct LogIds(Counted);
+
+impl LogIds {
+    pub(crate) fn next(&self, now: DateTime<Utc>) -> Result<LogId, Error> {
+        Ok(LogId::at(now, self.0.next(now)?))
     }
 }
 

@@ -103,7 +103,9 @@ impl Medic {
             None => *alert_id.insert(self.next_alert_id(batch).await?),
         };
         let change = seen.service.clone().opened(id, now);
-        let alert = new_alert(id, &seen.service, &profile, opening, now);
+        let mut alert = new_alert(id, &seen.service, &profile, opening, now);
+        let start = self.triggered(&alert, 1, now).await?;
+        alert.triggered.extend(start.as_ref().map(|start| start.trigger_id));
         let notice = match change.notice_at {
             Some(at) => Self::notice_of(NoticeKind::Opened, &alert, outcomes, at)?,
             None => None,
@@ -112,6 +114,9 @@ impl Medic {
         let mut writes = Writes::new();
         writes.transition(&self.table, seen, &change.service)?;
         writes.open_alert(&self.table, &alert)?;
+        if let Some(start) = &start {
+            writes.add_start(&self.table, start)?;
+        }
         if let Some(notice) = &notice {
             writes.add_notice(&self.table, notice)?;
         }
@@ -131,6 +136,7 @@ impl Medic {
             tracing::info!(service.id = %alert.service_id, alert.id = %id, reason = %alert.reason, "an alert opened");
             batch.hand_over(notice.as_ref());
             batch.hand_over_deliveries(&deliveries);
+            batch.start(start.as_ref());
             return Ok(Some(change.service));
         }
         Ok(None)
@@ -152,17 +158,26 @@ impl Medic {
             Some(outage) => self.table.alert(outage.alert_id).await?,
             None => None,
         };
-        let (mut notice, mut deliveries) = (None, Vec::new());
+        let (mut notice, mut deliveries, mut start) = (None, Vec::new(), None);
         if let Some(old) = &alert {
             let mut new = old.clone();
             new.cycle = change.service.outage.as_ref().map_or(old.cycle, |outage| outage.cycle);
             if matches!(transition, Transition::Close(_)) {
                 new.closed_at = Some(now);
+                self.close_starts(&mut writes, &new, now)?;
+            }
+            let kind = kind(transition);
+            let is_held = kind == NoticeKind::Reminder && self.held_until(new.service_id, now).await?.is_some();
+            if kind == NoticeKind::Reminder && !is_held {
+                start = self.triggered(&new, new.cycle, now).await?;
+                new.triggered.extend(start.as_ref().map(|start| start.trigger_id));
+            }
+            if let Some(start) = &start {
+                writes.add_start(&self.table, start)?;
             }
             writes.change_alert(&self.table, old, &new)?;
-            let kind = kind(transition);
             if let Some(at) = change.notice_at
-                && !(kind == NoticeKind::Reminder && self.held_until(new.service_id, now).await?.is_some())
+                && !is_held
             {
                 let outcomes = self.who_is_told(transition, kind, &new, now).await?;
                 notice = Self::notice_of(kind, &new, outcomes, at)?;
@@ -185,6 +200,10 @@ impl Medic {
             }
             batch.hand_over(notice.as_ref());
             batch.hand_over_deliveries(&deliveries);
+            batch.start(start.as_ref());
+            if matches!(transition, Transition::Close(_)) {
+                batch.closed(alert.as_ref());
+            }
             return Ok(Some(change.service));
         }
         Ok(None)
@@ -251,6 +270,7 @@ fn new_alert(id: AlertId, service: &Service, profile: &Profile, opening: Opening
         acknowledged_at: None,
         acknowledged_by: None,
         passed_on: 0,
+        triggered: Vec::new(),
     }
 }
 

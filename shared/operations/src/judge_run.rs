@@ -133,10 +133,16 @@ impl Medic {
             JobProblem::Exceeded => seen.clone().apply(transition, watch, now),
             JobProblem::Stale => seen.clone().gone_stale(id, watch, now),
         };
+        let start = self.triggered(&alert, 1, now).await?;
+        alert.triggered.extend(start.as_ref().map(|start| start.trigger_id));
         let mut writes = Writes::new();
         writes.open_alert(&self.table, &alert)?;
+        if let Some(start) = &start {
+            writes.add_start(&self.table, start)?;
+        }
         if self.commit_run(writes, (seen, run), watched, &alert, telling, (batch, now)).await? == Commit::Done {
             *alert_id = None;
+            batch.start(start.as_ref());
             let (priority, team) = (alert.service.priority.as_str(), alert.service.team.clone());
             metrics::counter!("medic_alerts_total", "priority" => priority, "team" => team).increment(1);
             metrics::counter!("medic_duration_alerts_total", "alert_type" => problem.as_str()).increment(1);
@@ -197,10 +203,14 @@ impl Medic {
             Telling { kind: NoticeKind::Resolved, outcomes, webhooks }
         };
         let mut writes = Writes::new();
+        if !new.is_open() {
+            self.close_starts(&mut writes, &new, now)?;
+        }
         writes.change_alert(&self.table, &old, &new)?;
         if self.commit_run(writes, (seen, run), watched, &new, telling, (batch, now)).await? == Commit::Done
             && !new.is_open()
         {
+            batch.closed(Some(&new));
             metrics::counter!("medic_alerts_resolved_total").increment(1);
             tracing::info!(service.id = %new.service_id, alert.id = %new.id, ?transition, "a run's alert closed");
         }
@@ -265,6 +275,7 @@ fn new_alert(id: AlertId, run: &Run, profile: &Profile, problem: JobProblem, now
         acknowledged_at: None,
         acknowledged_by: None,
         passed_on: 0,
+        triggered: Vec::new(),
     }
 }
 

@@ -18,13 +18,19 @@ use crate::{Error, Medic};
 pub struct DefaultLimits {
     pub heartbeats: u32,
     pub management: u32,
+    pub executions: u32,
 }
+
+/// For each address that starts playbooks with the secret for it.
+const TRIGGERS: u32 = 10;
 
 impl DefaultLimits {
     fn of(self, class: RequestClass) -> u32 {
         match class {
             RequestClass::Heartbeats => self.heartbeats,
             RequestClass::Management => self.management,
+            RequestClass::Executions => self.executions,
+            RequestClass::Triggers => TRIGGERS,
         }
     }
 }

@@ -7,7 +7,7 @@ use domain::{
 };
 use store::Page;
 
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// What a new window is to be.
 #[derive(Debug, Clone)]
@@ -29,15 +29,15 @@ pub struct WindowChanges {
 }
 
 impl Medic {
-    pub async fn create_window(&self, new: NewWindow, now: DateTime<Utc>) -> Result<MaintenanceWindow, Error> {
+    pub async fn create_window(&self, new: NewWindow, by: &By) -> Result<MaintenanceWindow, Error> {
         let NewWindow { name, times, service_ids } = new;
         self.check_service_ids(&service_ids).await?;
         let id = self.table.next_window_id().await?;
-        let history = History::beginning(now);
+        let history = History::beginning(by.at);
         let window =
-            MaintenanceWindow { id, name, times, service_ids, is_announced: false, due_at: Some(now), history };
-        let window = self.add(window).await?;
-        self.window_changed(&window, now).await;
+            MaintenanceWindow { id, name, times, service_ids, is_announced: false, due_at: Some(by.at), history };
+        let window = self.add(window, by).await?;
+        self.window_changed(&window, by.at).await;
         Ok(window)
     }
 
@@ -50,7 +50,7 @@ impl Medic {
         &self,
         id: WindowId,
         changes: &WindowChanges,
-        now: DateTime<Utc>,
+        by: &By,
     ) -> Result<MaintenanceWindow, Error> {
         let WindowChanges { name, start, end, zone, recurrence, service_ids } = changes;
         self.check_service_ids(service_ids.as_deref().unwrap_or_default()).await?;
@@ -66,12 +66,12 @@ impl Medic {
                 )?,
                 name: name.clone().unwrap_or(window.name),
                 service_ids: service_ids.clone().unwrap_or(window.service_ids),
-                due_at: Some(now),
+                due_at: Some(by.at),
                 ..window
             })
         };
-        let window = self.change(id, now, decide).await?;
-        self.window_changed(&window, now).await;
+        let window = self.change(id, by, decide).await?;
+        self.window_changed(&window, by.at).await;
         Ok(window)
     }
 

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{HeartbeatName, MaintenanceWindow, ServiceId, Webhook};
-use outbound::{Guard, Outgoing, PagerDuty, Seal, Slack, Wake, Wakes};
-use store::{SHARDS, Table};
+use domain::{HeartbeatName, MaintenanceWindow, ServiceId, Trigger, Webhook};
+use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, Seal, Slack, SlackSecret, Wake, Wakes};
+use store::{CircuitLimit, SHARDS, Table};
 
 use crate::Error;
 use crate::Keyring;
 use crate::batch::RowTurns;
-use crate::entropy::{HeartbeatIds, random};
+use crate::entropy::{HeartbeatIds, LogIds, random};
 use crate::error::error_chain;
 use crate::limits::{DefaultLimits, Limits};
 use crate::ping_keys::PingKeyring;
@@ -25,12 +25,16 @@ pub struct Settings {
     /// The channel where notices go.
     pub slack_channel: Option<String>,
     pub heartbeat_retention: TimeDelta,
+    pub audit_retention: TimeDelta,
     pub limits: DefaultLimits,
-    /// How many executions may start for a service within what time, before its circuit is open.
-    pub circuit_most: u32,
-    pub circuit_window: TimeDelta,
+    /// What requests of Slack are signed with.
+    pub slack_signing_secret: Option<SlackSecret>,
     /// Ids of the Slack users who may decide about executions; anybody who can press a button, when empty.
     pub slack_approvers: Vec<String>,
+    /// What starts playbooks without a key.
+    pub webhook_secret: Option<String>,
+    /// How many executions may start for a service within what time.
+    pub circuit: CircuitLimit,
     /// What secrets of playbooks are sealed with.
     pub seal: Option<Arc<Seal>>,
     /// Whether no other process works on the table, so that what others hold is free.
@@ -58,6 +62,8 @@ pub enum SlackDelivery {
 pub struct Medic {
     pub table: Table,
     pub wakes: Arc<dyn Wakes>,
+    /// Where scripts are handed over to be run.
+    pub script_jobs: Arc<dyn ScriptJobs>,
     pub slack: SlackDelivery,
     pub pagerduty: PagerDuty,
     /// Of the addresses that users set.
@@ -70,6 +76,7 @@ pub struct Medic {
     /// Tells this process from others.
     pub(crate) instance: String,
     pub(crate) heartbeat_ids: HeartbeatIds,
+    pub(crate) log_ids: LogIds,
     pub(crate) names: Names,
     pub(crate) limits: Limits,
     pub(crate) shards_aimed_at: Aimed<u8>,
@@ -79,12 +86,13 @@ pub struct Medic {
     pub(crate) row_turns: RowTurns,
     pub(crate) windows: Fresh<MaintenanceWindow>,
     pub(crate) webhooks_of_all: Fresh<Webhook>,
+    pub(crate) triggers: Fresh<Trigger>,
 }
 
 impl Medic {
     pub fn new(
         table: Table,
-        wakes: Arc<dyn Wakes>,
+        (wakes, script_jobs): (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
         slack: SlackDelivery,
         pagerduty: PagerDuty,
         outgoing: Outgoing,
@@ -95,6 +103,7 @@ impl Medic {
             instance,
             table,
             wakes,
+            script_jobs,
             slack,
             pagerduty,
             guard: outgoing.guard().clone(),
@@ -103,6 +112,7 @@ impl Medic {
             keyring: Keyring::default(),
             ping_keyring: PingKeyring::default(),
             heartbeat_ids: HeartbeatIds::default(),
+            log_ids: LogIds::default(),
             names: Names::default(),
             limits: Limits::default(),
             shards_aimed_at: Aimed::default(),
@@ -111,6 +121,7 @@ impl Medic {
             row_turns: RowTurns::default(),
             windows: Fresh::default(),
             webhooks_of_all: Fresh::default(),
+            triggers: Fresh::default(),
         })
     }
 

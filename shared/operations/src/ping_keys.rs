@@ -10,7 +10,7 @@ use store::{FoundPingKey, Page, digest};
 
 use crate::entropy::random;
 use crate::keyring::{MOST_KEYS, TRUSTED_FOR, hash, is_hash_of};
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// What this process knows of the ping keys that were shown to it, by the SHA-256 of each. Only right ones are in it.
 #[derive(Debug, Default)]
@@ -43,11 +43,7 @@ impl PingKeyring {
 
 impl Medic {
     /// Makes a key. Without a name it is called after its id.
-    pub async fn create_ping_key(
-        &self,
-        name: Option<Label>,
-        now: DateTime<Utc>,
-    ) -> Result<(PingKey, PingKeyText), Error> {
+    pub async fn create_ping_key(&self, name: Option<Label>, by: &By) -> Result<(PingKey, PingKeyText), Error> {
         let text = loop {
             if let Some(text) = PingKeyText::of(&random::<48>()?) {
                 break text;
@@ -56,8 +52,8 @@ impl Medic {
         let hash = hash(text.reveal().to_owned()).await?;
         let id = self.table.next_ping_key_id().await?;
         let name = name.map_or_else(|| Label::parse("name", format!("ping-key-{id}"), usize::MAX), Ok)?;
-        let key = PingKey { id, name, digest: digest(text.reveal()), hash, history: History::beginning(now) };
-        Ok((self.add(key).await?, text))
+        let key = PingKey { id, name, digest: digest(text.reveal()), hash, history: History::beginning(by.at) };
+        Ok((self.add(key, by).await?, text))
     }
 
     /// Keys, newest first.
@@ -65,8 +61,8 @@ impl Medic {
         Ok(self.table.ping_keys(after, limit).await?)
     }
 
-    pub async fn revoke_ping_key(&self, id: PingKeyId) -> Result<(), Error> {
-        self.remove::<PingKey>(id).await?;
+    pub async fn revoke_ping_key(&self, id: PingKeyId, by: &By) -> Result<(), Error> {
+        self.remove::<PingKey>(id, by).await?;
         self.ping_keyring.forget(id);
         Ok(())
     }

@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Entry, Expectation, HeartbeatId, HeartbeatName, NotificationMode, PingKind, Priority, Profile, Rule, RunId,
-    ServiceId, SignalKind,
+    Entry, Expectation, HeartbeatId, HeartbeatName, NotificationMode, PingKey, PingKeyId, PingKind, Priority, Profile,
+    Rule, RunId, ServiceId, SignalKind,
 };
 use store::Heartbeat;
 
-use crate::{Error, Medic, Named, Registered, Registration, Report, Signal, TeamChoice};
+use crate::{By, Error, Medic, Named, Registered, Registration, Report, Signal, TeamChoice};
 
 /// One ping as it was sent.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Ping {
     pub create: bool,
     /// What came with it, already cut.
     pub body: Vec<u8>,
+    /// The key that it came with.
+    pub key: PingKeyId,
 }
 
 /// What became of a ping.
@@ -43,7 +45,9 @@ impl Medic {
         let mut pinged = Pinged::Taken;
         let taken = match self.take(&ping, now).await {
             Err(Error::NotFound(_)) if ping.create => {
-                if let Registered::Now(_) = self.register(registration(&ping.slug, now)?, now).await? {
+                let key: Option<PingKey> = self.table.find(ping.key).await?;
+                let by = By { actor: key.map(|key| key.name.into_string()), at: now };
+                if let Registered::Now(_) = self.register(registration(&ping.slug, now)?, &by).await? {
                     pinged = Pinged::Registered;
                 }
                 self.take(&ping, now).await

@@ -9,7 +9,9 @@ use domain::{
     format_time, shorten,
 };
 use serde_json::{Value, json};
+use store::{CircuitLimit, Table, Writes};
 
+use crate::batch::Batch;
 use crate::entropy::random;
 use crate::{Error, Medic};
 
@@ -21,6 +23,21 @@ const MOST_REASON: usize = PlaybookNotice::MOST_REASON_CHARS;
 pub struct PlaybookNews {
     pub notices: Vec<Notice>,
     pub deliveries: Vec<Delivery>,
+}
+
+impl PlaybookNews {
+    /// Adds it to the transaction that brings it about, and remembers whom to wake then.
+    pub(crate) fn add_to(&self, writes: &mut Writes, table: &Table, batch: &Batch) -> Result<(), Error> {
+        for notice in &self.notices {
+            writes.add_notice(table, notice)?;
+            batch.hand_over(Some(notice));
+        }
+        for delivery in &self.deliveries {
+            writes.add_delivery(table, delivery)?;
+        }
+        batch.hand_over_deliveries(&self.deliveries);
+        Ok(())
+    }
 }
 
 /// The service of an execution, as far as it matters to who is told.
@@ -106,7 +123,7 @@ impl Medic {
             None => self.general_channel(),
         };
         let heartbeat_name = scene.service.map(|service| service.heartbeat_name);
-        let (most, window) = (self.settings.circuit_most, self.settings.circuit_window);
+        let CircuitLimit { most, window } = self.settings.circuit;
         let subject = Subject::Circuit(OpenCircuit { service_id, heartbeat_name, most, window });
         let at = now + MOMENT;
         let notice = Notice { id: NoticeId::at(at, random()?), at, subject, outcomes };

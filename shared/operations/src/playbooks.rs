@@ -1,12 +1,11 @@
 //! Playbooks and their triggers.
 
-use chrono::{DateTime, Utc};
 use domain::{History, Playbook, PlaybookDefinition, PlaybookId, StepKind, Trigger, TriggerId, TriggerTerms};
 use domain::{Invalid, WebhookCall};
 use store::{Commit, Page};
 
 use crate::configuration::{TRIES, contended};
-use crate::{Document, Error, Medic, Problem};
+use crate::{By, Document, Error, Medic, Problem};
 
 /// What a new trigger is to be.
 #[derive(Debug, Clone)]
@@ -29,7 +28,7 @@ impl Medic {
         Document::read(yaml, &self.guard)
     }
 
-    pub async fn create_playbook(&self, yaml: String, now: DateTime<Utc>) -> Result<Playbook, Error> {
+    pub async fn create_playbook(&self, yaml: String, by: &By) -> Result<Playbook, Error> {
         let definition = self.read_playbook(&yaml).await?;
         let id = self.table.next_playbook_id().await?;
         let PlaybookDefinition { name, description, trigger, .. } = definition;
@@ -37,7 +36,7 @@ impl Medic {
             Some(terms) => Some((self.table.next_trigger_id().await?, terms)),
             None => None,
         };
-        self.add(Playbook { id, name, description, yaml, trigger, history: History::beginning(now) }).await
+        self.add(Playbook { id, name, description, yaml, trigger, history: History::beginning(by.at) }, by).await
     }
 
     /// Playbooks, newest first.
@@ -46,7 +45,7 @@ impl Medic {
     }
 
     /// Gives a playbook its next version.
-    pub async fn edit_playbook(&self, id: PlaybookId, yaml: &str, now: DateTime<Utc>) -> Result<Playbook, Error> {
+    pub async fn edit_playbook(&self, id: PlaybookId, yaml: &str, by: &By) -> Result<Playbook, Error> {
         let present: Playbook = self.find(id).await?;
         let PlaybookDefinition { name, description, trigger, .. } = self.read_playbook(yaml).await?;
         let new_trigger_id = match (&trigger, &present.trigger) {
@@ -66,14 +65,18 @@ impl Medic {
                 ..playbook
             })
         };
-        self.change(id, now, decide).await
+        self.change(id, by, decide).await
     }
 
-    /// Removes a playbook with its triggers. Its versions stay.
-    pub async fn delete_playbook(&self, id: PlaybookId) -> Result<(), Error> {
+    /// Removes a playbook with its triggers, and ends what goes on of it. Its versions stay.
+    pub async fn delete_playbook(&self, id: PlaybookId, by: &By) -> Result<(), Error> {
         for _ in 0..TRIES {
             let seen: Playbook = self.find(id).await?;
-            if self.table.remove_playbook(&seen).await? == Commit::Done {
+            // First, so that who dies here and comes again does the rest; and then what began meanwhile.
+            self.cancel_all_of(id, by).await?;
+            if self.table.remove_playbook(&seen, self.noted_removal(by, &seen)?).await? == Commit::Done {
+                self.forget_configured();
+                self.cancel_all_of(id, by).await?;
                 return Ok(());
             }
         }
@@ -93,19 +96,14 @@ impl Medic {
         Ok(definition)
     }
 
-    pub async fn create_trigger(
-        &self,
-        playbook_id: PlaybookId,
-        new: NewTrigger,
-        now: DateTime<Utc>,
-    ) -> Result<Trigger, Error> {
+    pub async fn create_trigger(&self, playbook_id: PlaybookId, new: NewTrigger, by: &By) -> Result<Trigger, Error> {
         let _playbook: Playbook = self.find(playbook_id).await?;
         if self.table.triggers_of(playbook_id, None, Trigger::MOST).await?.items.len() >= Trigger::MOST {
             return Err(Error::Conflict(format!("There may be at most {} triggers for one playbook", Trigger::MOST)));
         }
         let NewTrigger { terms, enabled } = new;
         let id = self.table.next_trigger_id().await?;
-        self.add(Trigger { id, playbook_id, terms, enabled, history: History::beginning(now) }).await
+        self.add(Trigger { id, playbook_id, terms, enabled, history: History::beginning(by.at) }, by).await
     }
 
     /// A playbook's triggers, newest first.
@@ -129,7 +127,7 @@ impl Medic {
         playbook: PlaybookId,
         id: TriggerId,
         changes: &TriggerChanges,
-        now: DateTime<Utc>,
+        by: &By,
     ) -> Result<Trigger, Error> {
         let _present = self.trigger(playbook, id).await?;
         let TriggerChanges { service_pattern, consecutive_failures, enabled } = changes;
@@ -144,12 +142,12 @@ impl Medic {
                 ..trigger
             })
         };
-        self.change((playbook, id), now, decide).await
+        self.change((playbook, id), by, decide).await
     }
 
-    pub async fn delete_trigger(&self, playbook: PlaybookId, id: TriggerId) -> Result<(), Error> {
+    pub async fn delete_trigger(&self, playbook: PlaybookId, id: TriggerId, by: &By) -> Result<(), Error> {
         let _present = self.trigger(playbook, id).await?;
-        self.remove::<Trigger>((playbook, id)).await
+        self.remove::<Trigger>((playbook, id), by).await
     }
 }
 

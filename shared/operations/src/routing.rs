@@ -160,14 +160,14 @@ impl<T> Default for Fresh<T> {
 }
 
 impl<T> Fresh<T> {
-    fn fresh(&self, now: DateTime<Utc>) -> Option<Arc<Vec<T>>> {
+    pub(crate) fn fresh(&self, now: DateTime<Utc>) -> Option<Arc<Vec<T>>> {
         let read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         read.as_ref()
             .filter(|(at, _)| (TimeDelta::zero()..TimeDelta::seconds(1)).contains(&(now - *at)))
             .map(|(_, read)| Arc::clone(read))
     }
 
-    fn keep(&self, read: Vec<T>, now: DateTime<Utc>) -> Arc<Vec<T>> {
+    pub(crate) fn keep(&self, read: Vec<T>, now: DateTime<Utc>) -> Arc<Vec<T>> {
         let read = Arc::new(read);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&read)));
         read

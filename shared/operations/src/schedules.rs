@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::{History, Hours, Label, Period, Schedule, ScheduleId, ServiceId, Zone};
 use store::Page;
 
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// What a new schedule is to be.
 #[derive(Debug, Clone)]
@@ -23,10 +23,10 @@ pub struct ScheduleChanges {
 }
 
 impl Medic {
-    pub async fn create_schedule(&self, new: NewSchedule, now: DateTime<Utc>) -> Result<Schedule, Error> {
+    pub async fn create_schedule(&self, new: NewSchedule, by: &By) -> Result<Schedule, Error> {
         let NewSchedule { name, zone, hours } = new;
         let id = self.table.next_schedule_id().await?;
-        self.add(Schedule { id, name, zone, hours, history: History::beginning(now) }).await
+        self.add(Schedule { id, name, zone, hours, history: History::beginning(by.at) }, by).await
     }
 
     /// Schedules, newest first.
@@ -34,12 +34,7 @@ impl Medic {
         Ok(self.table.schedules(after, limit).await?)
     }
 
-    pub async fn edit_schedule(
-        &self,
-        id: ScheduleId,
-        changes: &ScheduleChanges,
-        now: DateTime<Utc>,
-    ) -> Result<Schedule, Error> {
+    pub async fn edit_schedule(&self, id: ScheduleId, changes: &ScheduleChanges, by: &By) -> Result<Schedule, Error> {
         let ScheduleChanges { name, zone, hours } = changes;
         let decide = |schedule: Schedule| {
             Ok(Schedule {
@@ -49,7 +44,7 @@ impl Medic {
                 ..schedule
             })
         };
-        self.change(id, now, decide).await
+        self.change(id, by, decide).await
     }
 
     /// Whether a service is in its schedule's hours; without a schedule it always is.

@@ -1,10 +1,9 @@
 //! Registered scripts.
 
-use chrono::{DateTime, Utc};
 use domain::{History, Interpreter, Label, Script, ScriptId};
 use store::Page;
 
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// What a new script is to be.
 #[derive(Debug, Clone)]
@@ -25,11 +24,11 @@ pub struct ScriptChanges {
 }
 
 impl Medic {
-    pub async fn create_script(&self, new: NewScript, now: DateTime<Utc>) -> Result<Script, Error> {
+    pub async fn create_script(&self, new: NewScript, by: &By) -> Result<Script, Error> {
         let NewScript { name, content, interpreter, timeout_seconds } = new;
         let id = self.table.next_script_id().await?;
-        let history = History::beginning(now);
-        self.add(Script { id, name, content, interpreter, timeout_seconds, history }).await
+        let history = History::beginning(by.at);
+        self.add(Script { id, name, content, interpreter, timeout_seconds, history }, by).await
     }
 
     /// Scripts, newest first.
@@ -37,12 +36,7 @@ impl Medic {
         Ok(self.table.scripts(after, limit).await?)
     }
 
-    pub async fn edit_script(
-        &self,
-        id: ScriptId,
-        changes: &ScriptChanges,
-        now: DateTime<Utc>,
-    ) -> Result<Script, Error> {
+    pub async fn edit_script(&self, id: ScriptId, changes: &ScriptChanges, by: &By) -> Result<Script, Error> {
         let ScriptChanges { name, content, interpreter, timeout_seconds } = changes;
         let decide = |script: Script| {
             Ok(Script {
@@ -53,6 +47,6 @@ impl Medic {
                 ..script
             })
         };
-        self.change(id, now, decide).await
+        self.change(id, by, decide).await
     }
 }

@@ -1,12 +1,11 @@
 //! Secrets of playbooks: sealed with AES-256-GCM when they are written, and opened only for the steps that name them.
 
-use chrono::{DateTime, Utc};
 use domain::{History, Label, SealedSecret, Secret, SecretId};
 use outbound::Seal;
 use store::Page;
 
 use crate::entropy::random;
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// What a new secret is to be. `Debug` would show its value, so there is none.
 #[derive(Clone)]
@@ -25,12 +24,12 @@ pub struct SecretChanges {
 }
 
 impl Medic {
-    pub async fn create_secret(&self, new: NewSecret, now: DateTime<Utc>) -> Result<Secret, Error> {
+    pub async fn create_secret(&self, new: NewSecret, by: &By) -> Result<Secret, Error> {
         let NewSecret { name, description, value } = new;
         let seal = self.seal()?;
         let id = self.table.next_secret_id().await?;
         let sealed = sealed(seal, id, &value)?;
-        self.add(Secret { id, name, description, sealed, history: History::beginning(now) }).await
+        self.add(Secret { id, name, description, sealed, history: History::beginning(by.at) }, by).await
     }
 
     /// Secrets, newest first.
@@ -38,12 +37,7 @@ impl Medic {
         Ok(self.table.secrets(after, limit).await?)
     }
 
-    pub async fn edit_secret(
-        &self,
-        id: SecretId,
-        changes: &SecretChanges,
-        now: DateTime<Utc>,
-    ) -> Result<Secret, Error> {
+    pub async fn edit_secret(&self, id: SecretId, changes: &SecretChanges, by: &By) -> Result<Secret, Error> {
         let SecretChanges { name, description, value } = changes;
         let sealed = match value {
             Some(value) => Some(sealed(self.seal()?, id, value)?),
@@ -57,7 +51,7 @@ impl Medic {
                 ..secret
             })
         };
-        self.change(id, now, decide).await
+        self.change(id, by, decide).await
     }
 
     /// A secret's value, for the step that names it; none if there is no such secret.

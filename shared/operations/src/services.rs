@@ -11,7 +11,7 @@ use domain::{
 use store::{Claim, Commit, Page, ServiceRecord};
 
 use crate::teams::Belonging;
-use crate::{Error, Medic, TeamChoice};
+use crate::{By, Error, Medic, TeamChoice};
 
 /// What a new service is to be.
 #[derive(Debug, Clone)]
@@ -58,7 +58,8 @@ pub struct Changes {
 const TRIES: usize = 10;
 
 impl Medic {
-    pub async fn register(&self, registration: Registration, now: DateTime<Utc>) -> Result<Registered, Error> {
+    pub async fn register(&self, registration: Registration, by: &By) -> Result<Registered, Error> {
+        let now = by.at;
         let Registration { mut profile, team, rule, active, muted } = registration;
         // The usual repetition of a registration costs one read unit, and no id.
         if self.table.service_named(&profile.heartbeat_name, true).await?.is_some() {
@@ -72,7 +73,8 @@ impl Medic {
         service.active = active;
         service.mute = muted;
         service.due_at = service.timer();
-        match self.table.register(&service, &profile).await? {
+        let writes = self.noted(by, None, Some(profile.configured(&service, now)))?;
+        match self.table.register(&service, &profile, writes).await? {
             Claim::Taken => Ok(Registered::Before),
             Claim::Made => {
                 if let Some(due_at) = service.due_at {
@@ -148,18 +150,16 @@ impl Medic {
     }
 
     /// Applies an edit and answers the service as it then is.
-    pub async fn edit_service(
-        &self,
-        id: ServiceId,
-        changes: &Changes,
-        now: DateTime<Utc>,
-    ) -> Result<ServiceRecord, Error> {
+    pub async fn edit_service(&self, id: ServiceId, changes: &Changes, by: &By) -> Result<ServiceRecord, Error> {
+        let now = by.at;
         let team = self.settle_team(&changes.team).await?;
         self.check_schedule_id(changes.schedule_id.flatten()).await?;
         for _ in 0..TRIES {
             let seen = self.service(id).await?;
             let (service, profile) = changes.apply(&seen, team.as_ref(), now)?;
-            if self.table.save_edit(&seen, &service, &profile).await? == Commit::Done {
+            let before = seen.profile.configured(&seen.watched.service, now);
+            let writes = self.noted(by, Some(before), Some(profile.configured(&service, now)))?;
+            if self.table.save_edit(&seen, (&service, &profile), writes).await? == Commit::Done {
                 if service.version != seen.watched.service.version {
                     self.wake_service(id, now).await;
                 }
@@ -170,13 +170,15 @@ impl Medic {
     }
 
     /// Removes a service. Its alert, if one is open, is closed by the sweep, and nobody is told.
-    pub async fn delete_service(&self, id: ServiceId, now: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn delete_service(&self, id: ServiceId, by: &By) -> Result<(), Error> {
+        let now = by.at;
         for _ in 0..TRIES {
             let seen = self.service(id).await?;
             let mut service = seen.watched.service.clone();
             service.deleted = true;
             service.edit(&ServicePatch { active: Some(false), ..ServicePatch::default() }, now);
-            if self.table.hide(&seen, &service).await? == Commit::Done {
+            let writes = self.noted(by, Some(seen.profile.configured(&seen.watched.service, now)), None)?;
+            if self.table.hide(&seen, &service, writes).await? == Commit::Done {
                 self.names.forget(&seen.profile.heartbeat_name.folded());
                 self.wake_service(id, now).await;
                 return Ok(());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{NoticeId, NoticeOwner, RunId, ServiceId, to_millis};
+use domain::{AlertId, ExecutionId, NoticeId, NoticeOwner, RunId, ServiceId, TriggerId, to_millis};
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use outbound::Wake;
@@ -20,6 +20,8 @@ pub(crate) const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
 const PAGE: i32 = 100;
 /// Rows after which the senders of what they gave are woken.
 const HANDED_OVER: usize = 16;
+/// How long whoever is woken has to do what a row is due for, before they are woken again.
+const HAND_OVER_AGAIN: TimeDelta = TimeDelta::seconds(30);
 /// Pages of due rows handled in one go; the rest waits for the wake-up that this sends.
 const MOST_PAGES: usize = 20;
 
@@ -137,6 +139,8 @@ impl Medic {
             Some(RowKind::Notice(owner, id)) => self.hand_over_again(owner, id, batch, now).await,
             Some(RowKind::Window(id)) => self.look_at_window(id, now).await,
             Some(RowKind::Delivery(webhook, id)) => self.hand_over_delivery_again(webhook, id, now).await,
+            Some(RowKind::Execution(id)) => self.hand_over_execution_again(id, now).await,
+            Some(RowKind::Start(alert, trigger)) => self.hand_over_start_again(alert, trigger, now).await,
             None => Err(Error::NotFound(format!("No handler knows the row {key}"))),
         }
     }
@@ -160,6 +164,37 @@ impl Medic {
         let next = now + age;
         self.table.postpone_notice(&notice, next).await?;
         batch.hand_over(Some(&notice));
+        Ok(Some(next))
+    }
+
+    /// An execution that has something to do: whoever does steps is woken, and this is looked at again if they do nothing.
+    async fn hand_over_execution_again(
+        &self,
+        id: ExecutionId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let Some(seen) = self.table.execution(id).await? else { return Ok(None) };
+        let Some(due_at) = seen.execution.due_at() else { return Ok(None) };
+        if due_at > now {
+            return Ok(Some(due_at));
+        }
+        let next = now + HAND_OVER_AGAIN;
+        self.table.postpone_execution(&seen, next).await?;
+        self.wake(Wake::Execution { execution_id: id.to_string() }, now).await;
+        Ok(Some(next))
+    }
+
+    /// A playbook that an alert starts, or whose alert has closed, likewise.
+    async fn hand_over_start_again(
+        &self,
+        alert: AlertId,
+        trigger: TriggerId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let Some(start) = self.table.start(alert, trigger).await? else { return Ok(None) };
+        let next = now + HAND_OVER_AGAIN;
+        self.table.postpone_start(&start, next).await?;
+        self.wake(Wake::Start { alert_id: alert.get(), trigger_id: trigger.get() }, now).await;
         Ok(Some(next))
     }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use store::Page;
 
 use crate::entropy::random;
-use crate::{Error, Medic, SlackDelivery};
+use crate::{By, Error, Medic, SlackDelivery};
 
 /// What a new target is to be. Its address was checked.
 #[derive(Debug, Clone)]
@@ -56,17 +56,12 @@ impl Medic {
         Ok((target, error))
     }
 
-    pub async fn create_target(
-        &self,
-        service_id: ServiceId,
-        new: NewTarget,
-        now: DateTime<Utc>,
-    ) -> Result<Target, Error> {
+    pub async fn create_target(&self, service_id: ServiceId, new: NewTarget, by: &By) -> Result<Target, Error> {
         self.require_service(service_id).await?;
         let NewTarget { destination, priority, enabled, period } = new;
         let id = self.table.next_target_id().await?;
-        let history = History::beginning(now);
-        self.add(Target { id, service_id, destination, priority, enabled, period, history }).await
+        let history = History::beginning(by.at);
+        self.add(Target { id, service_id, destination, priority, enabled, period, history }, by).await
     }
 
     /// A service's targets, newest first.
@@ -90,7 +85,7 @@ impl Medic {
         service: ServiceId,
         id: TargetId,
         changes: &TargetChanges,
-        now: DateTime<Utc>,
+        by: &By,
     ) -> Result<Target, Error> {
         self.require_service(service).await?;
         let TargetChanges { destination, priority, enabled, period } = changes;
@@ -103,11 +98,11 @@ impl Medic {
                 ..target
             })
         };
-        self.change((service, id), now, decide).await
+        self.change((service, id), by, decide).await
     }
 
-    pub async fn delete_target(&self, service: ServiceId, id: TargetId) -> Result<(), Error> {
+    pub async fn delete_target(&self, service: ServiceId, id: TargetId, by: &By) -> Result<(), Error> {
         self.require_service(service).await?;
-        self.remove::<Target>((service, id)).await
+        self.remove::<Target>((service, id), by).await
     }
 }

@@ -1,10 +1,9 @@
 //! Teams, and which of them a service belongs to.
 
-use chrono::{DateTime, Utc};
 use domain::{History, Invalid, Label, Profile, Team, TeamId, TeamName};
 use store::Page;
 
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// What a new team is to be.
 #[derive(Debug, Clone)]
@@ -31,10 +30,10 @@ pub struct TeamChoice {
 pub(crate) type Belonging = (TeamName, Option<TeamId>);
 
 impl Medic {
-    pub async fn create_team(&self, new: NewTeam, now: DateTime<Utc>) -> Result<Team, Error> {
+    pub async fn create_team(&self, new: NewTeam, by: &By) -> Result<Team, Error> {
         let NewTeam { name, slack_channel_id } = new;
         let id = self.table.next_team_id().await?;
-        self.add(Team { id, name, slack_channel_id, history: History::beginning(now) }).await
+        self.add(Team { id, name, slack_channel_id, history: History::beginning(by.at) }, by).await
     }
 
     /// Teams, newest first.
@@ -42,7 +41,7 @@ impl Medic {
         Ok(self.table.teams(after, limit).await?)
     }
 
-    pub async fn edit_team(&self, id: TeamId, changes: &TeamChanges, now: DateTime<Utc>) -> Result<Team, Error> {
+    pub async fn edit_team(&self, id: TeamId, changes: &TeamChanges, by: &By) -> Result<Team, Error> {
         let TeamChanges { name, slack_channel_id } = changes;
         let decide = |team: Team| {
             Ok(Team {
@@ -51,7 +50,7 @@ impl Medic {
                 ..team
             })
         };
-        self.change(id, now, decide).await
+        self.change(id, by, decide).await
     }
 
     /// Finds the team that a request means. Name and id name one and the same.

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use domain::{Attempts, Endpoint, History, Invalid, SecretText, ServiceId, Webhook, WebhookId, WebhookSecrets};
 use outbound::WebhookSecret;
 use store::Page;
 
 use crate::entropy::random;
-use crate::{Error, Medic};
+use crate::{By, Error, Medic};
 
 /// What a new webhook is to be. Its address was checked.
 #[derive(Debug, Clone)]
@@ -31,14 +30,13 @@ pub struct WebhookChanges {
 }
 
 impl Medic {
-    pub async fn create_webhook(&self, new: NewWebhook, now: DateTime<Utc>) -> Result<Webhook, Error> {
+    pub async fn create_webhook(&self, new: NewWebhook, by: &By) -> Result<Webhook, Error> {
         let NewWebhook { endpoint, enabled, service_id, attempts } = new;
         self.check_service_id(service_id).await?;
         let id = self.table.next_webhook_id().await?;
         let secrets = WebhookSecrets::first(new_secret()?);
-        let history = History::beginning(now);
-        let made = self.add(Webhook { id, endpoint, enabled, service_id, attempts, secrets, history }).await?;
-        self.webhooks_of_all.forget();
+        let history = History::beginning(by.at);
+        let made = self.add(Webhook { id, endpoint, enabled, service_id, attempts, secrets, history }, by).await?;
         Ok(made)
     }
 
@@ -47,12 +45,7 @@ impl Medic {
         Ok(self.table.webhooks(after, limit).await?)
     }
 
-    pub async fn edit_webhook(
-        &self,
-        id: WebhookId,
-        changes: &WebhookChanges,
-        now: DateTime<Utc>,
-    ) -> Result<Webhook, Error> {
+    pub async fn edit_webhook(&self, id: WebhookId, changes: &WebhookChanges, by: &By) -> Result<Webhook, Error> {
         let WebhookChanges { url, headers, enabled, service_id, max_attempts, retry_delays_seconds } = changes;
         self.check_service_id(service_id.flatten()).await?;
         let decide = |webhook: Webhook| {
@@ -72,17 +65,16 @@ impl Medic {
                 ..webhook
             })
         };
-        let changed = self.change(id, now, decide).await?;
-        self.webhooks_of_all.forget();
+        let changed = self.change(id, by, decide).await?;
         Ok(changed)
     }
 
     /// Gives a webhook a new secret; the one before it stays valid for a day.
-    pub async fn rotate_webhook_secret(&self, id: WebhookId, now: DateTime<Utc>) -> Result<Webhook, Error> {
+    pub async fn rotate_webhook_secret(&self, id: WebhookId, by: &By) -> Result<Webhook, Error> {
         let secret = new_secret()?;
-        let decide = |webhook: Webhook| Ok(Webhook { secrets: webhook.secrets.rotate(secret.clone(), now), ..webhook });
-        let changed = self.change(id, now, decide).await?;
-        self.webhooks_of_all.forget();
+        let decide =
+            |webhook: Webhook| Ok(Webhook { secrets: webhook.secrets.rotate(secret.clone(), by.at), ..webhook });
+        let changed = self.change(id, by, decide).await?;
         Ok(changed)
     }
 

@@ -22,6 +22,7 @@ pub struct QueueAddress {
 pub struct AwsAddresses {
     pub sweep: QueueAddress,
     pub notify: QueueAddress,
+    pub playbook: QueueAddress,
     /// What the Scheduler acts as when it sends a message.
     pub scheduler_role_arn: String,
 }
@@ -50,6 +51,7 @@ impl AwsWakes {
         match wake {
             Wake::Row { .. } | Wake::Shard { .. } => &self.addresses.sweep,
             Wake::Lane { .. } => &self.addresses.notify,
+            Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => &self.addresses.playbook,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Cuts what others answered to a length fit for people to read and for the table to keep.
 
 /// What stands where a text was cut.
-const TRUNCATED: &str = "[truncated]";
+pub const TRUNCATED: &str = "[truncated]";
 
 /// The most of a receiver's answer that is kept, in bytes.
 pub const EXCERPT_BYTES: usize = 4_096;

@@ -17,13 +17,15 @@ mod script;
 mod seal;
 mod signing;
 mod slack;
+mod slack_signature;
+mod step_call;
 mod user_headers;
 mod wake;
 mod webhook;
 
 pub use allowed_hosts::AllowedHosts;
 pub use aws::{AwsAddresses, AwsWakes, QueueAddress};
-pub use excerpt::{EXCERPT_BYTES, cut, excerpt};
+pub use excerpt::{EXCERPT_BYTES, TRUNCATED, cut, excerpt};
 pub use guard::Guard;
 pub use lookup::{Lookup, SystemLookup};
 pub use outgoing::{Answer, Call, Outgoing, SendError};
@@ -38,6 +40,8 @@ pub use script::{
 pub use seal::{Seal, SealError};
 pub use signing::WebhookSecret;
 pub use slack::{Slack, SlackAccess};
+pub use slack_signature::SlackSecret;
+pub use step_call::{StepCall, StepCallError};
 pub use user_headers::UserHeaders;
-pub use wake::{Route, Wake, WakeError, Wakes};
+pub use wake::{DecisionWake, Route, Wake, WakeError, Wakes};
 pub use webhook::{WEBHOOK_HEADERS, WebhookAttempt, WebhookEvent, WebhookOutcome, WebhookReport};

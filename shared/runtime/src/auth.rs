@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::body::Bytes;
+use axum::extract::{FromRequest as _, FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::{ApiKey, Credential, PingKeyId, PingKeyText, RequestClass, Scope};
-use operations::AuthFailure;
+use operations::{AuthFailure, By};
 
 use crate::{ApiError, App, ping_refusal};
 
@@ -20,6 +22,10 @@ pub(crate) enum Access {
     Key { any_of: &'static [Scope], class: RequestClass },
     /// A ping key in its path.
     PingKey,
+    /// The secret for it in `X-Webhook-Secret`.
+    WebhookSecret,
+    /// Slack's signature.
+    SlackSignature,
 }
 
 /// What the route `path` (as it is declared) asks for under `method`.
@@ -33,10 +39,16 @@ pub(crate) fn access(method: &Method, path: &str) -> Access {
         if *method == Method::OPTIONS { Access::Public } else { Access::PingKey }
     } else if begins(&["/v2/api-keys", "/v2/ping-keys", "/v2/secrets"]) || (begins(&["/v2/scripts"]) && !is_read) {
         key(&[Scope::Admin], RequestClass::Management)
+    } else if begins(&["/v2/webhooks/playbooks/"]) {
+        Access::WebhookSecret
+    } else if begins(&["/v2/slack/"]) {
+        Access::SlackSignature
     } else if is_read {
         key(&[Scope::Read], RequestClass::Management)
     } else if matches!(path, "/heartbeat" | "/v1/heartbeat") || begins(&["/v2/heartbeat"]) {
         key(&[Scope::Heartbeat, Scope::Write], RequestClass::Heartbeats)
+    } else if path.ends_with("/execute") {
+        key(&[Scope::Write], RequestClass::Executions)
     } else {
         key(&[Scope::Write], RequestClass::Management)
     }
@@ -48,7 +60,21 @@ pub struct Caller(pub Arc<ApiKey>);
 
 /// The ping key that a request came with.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PingCaller(pub(crate) PingKeyId);
+pub struct PingCaller(pub PingKeyId);
+
+/// Who asks for a change, by the name of the key, and when: for the audit log.
+#[derive(Debug, Clone)]
+pub struct Asked(pub By);
+
+impl FromRequestParts<App> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Caller>();
+        let Caller(key) = caller.ok_or(ApiError::Unauthorized(AuthFailure::MissingKey))?;
+        Ok(Self(By { actor: Some(key.name.to_string()), at: app.now() }))
+    }
+}
 
 /// Lets a request through that may pass. For `Router::route_layer`.
 pub(crate) async fn authenticate(
@@ -64,6 +90,8 @@ pub(crate) async fn authenticate(
             let key = check(&app, header, any_of).await?;
             request.extensions_mut().insert(Caller(key));
         }
+        Access::WebhookSecret => check_secret(&app, request.headers().get("x-webhook-secret"))?,
+        Access::SlackSignature => request = check_signature(&app, request).await?,
         Access::PingKey => match check_ping_key(&app, request.uri().path()).await {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
@@ -82,6 +110,39 @@ async fn check_ping_key(app: &App, path: &str) -> Result<PingCaller, ApiError> {
         None => None,
     };
     found.map(PingCaller).ok_or_else(|| refused(AuthFailure::InvalidKey))
+}
+
+fn check_secret(app: &App, given: Option<&HeaderValue>) -> Result<(), ApiError> {
+    let Some(is_right) = app.medic.is_webhook_secret(given.map(HeaderValue::as_bytes).unwrap_or_default()) else {
+        return Err(ApiError::NotSetUp("MEDIC_WEBHOOK_SECRET is not set: nobody can trigger playbooks".to_owned()));
+    };
+    if is_right {
+        return Ok(());
+    }
+    let failure = if given.is_some() { AuthFailure::InvalidKey } else { AuthFailure::MissingKey };
+    metrics::counter!("medic_auth_failures_total", "reason" => failure.reason()).increment(1);
+    Err(ApiError::WrongSecret)
+}
+
+/// Reads a request whole, since all of its body is signed; nothing of it is looked into before.
+async fn check_signature(app: &App, request: Request) -> Result<Request, ApiError> {
+    let (parts, body) = request.into_parts();
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (timestamp, signature) = (header("x-slack-request-timestamp"), header("x-slack-signature"));
+    let check = |body: &[u8]| app.medic.is_slack_request(timestamp, signature, body, app.now());
+    if check(&[]).is_none() {
+        return Err(ApiError::NotSetUp("SLACK_SIGNING_SECRET is not set: nobody can decide in Slack".to_owned()));
+    }
+    let mut whole = Request::new(body);
+    // The body's limit is among them.
+    whole.extensions_mut().clone_from(&parts.extensions);
+    let bytes = Bytes::from_request(whole, app).await.map_err(|rejection| ApiError::unreadable(&rejection))?;
+    if check(&bytes) == Some(true) {
+        return Ok(Request::from_parts(parts, bytes.into()));
+    }
+    let failure = if signature.is_empty() { AuthFailure::MissingKey } else { AuthFailure::InvalidKey };
+    metrics::counter!("medic_auth_failures_total", "reason" => failure.reason()).increment(1);
+    Err(ApiError::NotSlack)
 }
 
 fn refused(failure: AuthFailure) -> ApiError {

@@ -10,6 +10,8 @@ use crate::config::Environment;
 pub(crate) struct Deployment {
     pub(crate) table: String,
     pub(crate) addresses: AwsAddresses,
+    /// Where scripts are handed over to be run.
+    pub(crate) script_queue_url: String,
 }
 
 impl Deployment {
@@ -28,8 +30,13 @@ impl Deployment {
                     url: env.required("MEDIC_NOTIFY_QUEUE_URL")?,
                     arn: env.required("MEDIC_NOTIFY_QUEUE_ARN")?,
                 },
+                playbook: QueueAddress {
+                    url: env.required("MEDIC_PLAYBOOK_QUEUE_URL")?,
+                    arn: env.required("MEDIC_PLAYBOOK_QUEUE_ARN")?,
+                },
                 scheduler_role_arn: env.required("MEDIC_SCHEDULER_ROLE_ARN")?,
             },
+            script_queue_url: env.required("MEDIC_SCRIPT_QUEUE_URL")?,
         })
     }
 }
@@ -54,13 +61,16 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        const ALL: [&str; 7] = [
+        const ALL: [&str; 10] = [
             "AWS_LAMBDA_RUNTIME_API",
             "MEDIC_TABLE",
             "MEDIC_SWEEP_QUEUE_URL",
             "MEDIC_SWEEP_QUEUE_ARN",
             "MEDIC_NOTIFY_QUEUE_URL",
             "MEDIC_NOTIFY_QUEUE_ARN",
+            "MEDIC_PLAYBOOK_QUEUE_URL",
+            "MEDIC_PLAYBOOK_QUEUE_ARN",
+            "MEDIC_SCRIPT_QUEUE_URL",
             "MEDIC_SCHEDULER_ROLE_ARN",
         ];
         for missing in ALL {

@@ -64,6 +64,12 @@ pub enum ApiError {
         limit: u32,
         retry_after: u32,
     },
+    /// The secret of the trigger route is missing, or another.
+    WrongSecret,
+    /// Nothing shows that the request is Slack's, and of now.
+    NotSlack,
+    /// The sentence says what has to be set up first.
+    NotSetUp(String),
     NoSuchRoute,
     WrongMethod,
     /// The function's time is up.
@@ -115,12 +121,19 @@ impl ApiError {
                 let requests = match class {
                     RequestClass::Heartbeats => "heartbeats",
                     RequestClass::Management => "management requests",
+                    RequestClass::Executions => "playbook executions",
+                    RequestClass::Triggers => "playbook triggers",
                 };
-                let message = format!(
-                    "The API key is over its limit of {requests}, {limit} a minute; try again in {retry_after} s"
-                );
+                let who = if class == RequestClass::Triggers { "This address" } else { "The API key" };
+                let message =
+                    format!("{who} is over its limit of {requests}, {limit} a minute; try again in {retry_after} s");
                 (StatusCode::TOO_MANY_REQUESTS, message)
             }
+            Self::WrongSecret => {
+                (StatusCode::UNAUTHORIZED, "X-Webhook-Secret is missing, or not the right one".to_owned())
+            }
+            Self::NotSlack => (StatusCode::UNAUTHORIZED, "Slack's signature is missing, wrong or too old".to_owned()),
+            Self::NotSetUp(message) => (StatusCode::SERVICE_UNAVAILABLE, message),
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "There is no such route".to_owned()),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "This route does not take that method".to_owned()),
             Self::OutOfTime => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE.to_owned()),
@@ -138,7 +151,7 @@ fn failed(error: &Error) -> (StatusCode, String) {
         Error::Inactive(_) => (StatusCode::BAD_REQUEST, error.to_string()),
         Error::NotFound(message) => (StatusCode::NOT_FOUND, message.clone()),
         Error::Conflict(message) => (StatusCode::CONFLICT, message.clone()),
-        Error::Store(store::Error::Unavailable(_) | store::Error::Contended { .. }) => {
+        Error::Store(store::Error::Unavailable(_) | store::Error::Contended { .. }) | Error::NotQueued(_) => {
             log();
             (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE.to_owned())
         }

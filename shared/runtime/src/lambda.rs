@@ -46,7 +46,8 @@ impl Function {
         let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
         let table = Table::new(aws_sdk_dynamodb::config::Builder::from(&aws), deployment.table);
         let wakes = AwsWakes::new(&aws, deployment.addresses, || SystemClock.now());
-        let medic = medic(&config, table, Arc::new(wakes), false)?;
+        let scripts = AwsScriptQueue::new(&aws, deployment.script_queue_url);
+        let medic = medic(&config, table, (Arc::new(wakes), Arc::new(scripts)), false)?;
         let app = App { medic: Arc::new(medic), clock: Arc::new(SystemClock), prometheus: None };
         Ok(Self { app, metrics })
     }

@@ -17,8 +17,8 @@ mod telemetry;
 mod wiring;
 
 pub use app::App;
-pub use auth::Caller;
 use auth::authenticate;
+pub use auth::{Asked, Caller, PingCaller};
 pub use batch::each_record;
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError};

@@ -1,10 +1,13 @@
 //! Limits how many requests a key may make: after it is known whose they are, and before they cost anything else.
 
-use axum::extract::{Extension, MatchedPath, Request, State};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::{ConnectInfo, Extension, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::{KeyId, RateLimits, RequestClass, Ruling};
+use lambda_http::request::RequestContext;
 
 use crate::auth::{Access, Caller, PingCaller, access};
 use crate::{ApiError, App, ping_refusal};
@@ -28,7 +31,13 @@ pub(crate) async fn limit(
         (Access::PingKey, _, Some(Extension(PingCaller(id)))) => {
             (KeyId::Ping(id), RateLimits::default(), RequestClass::Heartbeats)
         }
-        (Access::Public | Access::Key { .. } | Access::PingKey, _, _) => return next.run(request).await,
+        (Access::WebhookSecret, _, _) => {
+            let address = source_address(&request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            (KeyId::Address(address), RateLimits::default(), RequestClass::Triggers)
+        }
+        (Access::Public | Access::Key { .. } | Access::PingKey | Access::SlackSignature, _, _) => {
+            return next.run(request).await;
+        }
     };
     let ruling = app.medic.admit(key, limits, class, app.now()).await;
     let mut answer = match ruling.retry_after {
@@ -41,6 +50,14 @@ pub(crate) async fn limit(
     };
     describe(ruling, answer.headers_mut());
     answer
+}
+
+/// Who asks: as API Gateway reports it, or as the connection has it; never from a header, which a caller can set.
+fn source_address(request: &Request) -> Option<IpAddr> {
+    if let Some(RequestContext::ApiGatewayV2(context)) = request.extensions().get() {
+        return context.http.source_ip.as_deref()?.parse().ok();
+    }
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 
 fn describe(Ruling { limit, remaining, reset_at, retry_after: _ }: Ruling, headers: &mut HeaderMap) {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use operations::{DefaultLimits, Medic, Settings, SlackDelivery};
-use outbound::{Guard, Outgoing, PagerDuty, Slack, SlackAccess, SystemLookup, Wakes, http_client};
-use store::Table;
+use outbound::{
+    Guard, Outgoing, PagerDuty, ScriptJobs, Slack, SlackAccess, SlackSecret, SystemLookup, Wakes, http_client,
+};
+use store::{CircuitLimit, Table};
 
 use crate::{App, Config, authenticate, envelope_layers, limit};
 
@@ -15,7 +17,7 @@ use crate::{App, Config, authenticate, envelope_layers, limit};
 pub fn medic(
     config: &Config,
     table: Table,
-    wakes: Arc<dyn Wakes>,
+    (wakes, script_jobs): (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
     only_process: bool,
 ) -> Result<Medic, Box<dyn std::error::Error + Send + Sync>> {
     let http = http_client()?;
@@ -35,15 +37,21 @@ pub fn medic(
         base_url: config.base_url.clone(),
         slack_channel,
         heartbeat_retention: config.heartbeat_retention,
-        limits: DefaultLimits { heartbeats: config.rate_limit_heartbeats, management: config.rate_limit_management },
-        circuit_most: config.circuit_max_executions,
-        circuit_window: config.circuit_window,
+        audit_retention: config.audit_retention,
+        limits: DefaultLimits {
+            heartbeats: config.rate_limit_heartbeats,
+            management: config.rate_limit_management,
+            executions: config.rate_limit_executions,
+        },
+        slack_signing_secret: config.slack_signing_secret.clone().map(SlackSecret::new),
         slack_approvers: config.slack_approvers.clone(),
+        webhook_secret: config.webhook_secret.clone(),
+        circuit: CircuitLimit { most: config.circuit_max_executions, window: config.circuit_window },
         seal: config.seal.clone(),
         only_process,
     };
     let guard = Guard::new(config.allow_private_hosts, config.allowed_hosts.clone(), Arc::new(SystemLookup));
-    Ok(Medic::new(table, wakes, slack, pagerduty, Outgoing::new(guard)?, settings)?)
+    Ok(Medic::new(table, (wakes, script_jobs), slack, pagerduty, Outgoing::new(guard)?, settings)?)
 }
 
 /// A function's routes behind authentication and then the limits on requests, within the envelope.

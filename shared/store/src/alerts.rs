@@ -1,6 +1,8 @@
 //! Alerts: one item each, in a collection of the open or of the closed ones.
 
-use domain::{Alert, AlertCopy, AlertId, AlertKind, JobAlert, JobProblem, RunId, ServiceId, from_millis, to_millis};
+use domain::{
+    Alert, AlertCopy, AlertId, AlertKind, JobAlert, JobProblem, RunId, ServiceId, TriggerId, from_millis, to_millis,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Diff, Item, corrupt, number};
@@ -44,6 +46,8 @@ pub(crate) struct AlertItem {
     acknowledged_by: Option<String>,
     #[serde(default, skip_serializing_if = "item::is_zero")]
     passed_on: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    triggered: Vec<i64>,
 }
 
 impl AlertItem {
@@ -60,6 +64,7 @@ impl AlertItem {
             acknowledged_at,
             acknowledged_by,
             passed_on,
+            triggered,
         } = alert;
         let AlertCopy { heartbeat_name, service_name, team, priority, runbook } = service;
         Self {
@@ -79,6 +84,7 @@ impl AlertItem {
             acknowledged_at: acknowledged_at.map(to_millis),
             acknowledged_by: acknowledged_by.clone(),
             passed_on: *passed_on,
+            triggered: triggered.iter().map(|id| id.get()).collect(),
         }
     }
 
@@ -100,6 +106,7 @@ impl AlertItem {
             acknowledged_at,
             acknowledged_by,
             passed_on,
+            triggered,
         } = self;
         let service = AlertCopy { heartbeat_name, service_name, team, priority: priority.parse()?, runbook };
         let problem = job.and_then(|job| JobProblem::ALL.into_iter().find(|problem| problem.as_str() == job));
@@ -123,6 +130,7 @@ impl AlertItem {
             acknowledged_at: acknowledged_at.map(from_millis),
             acknowledged_by,
             passed_on,
+            triggered: triggered.into_iter().map(TriggerId::new).collect(),
         })
     }
 }

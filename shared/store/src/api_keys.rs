@@ -50,8 +50,8 @@ impl Table {
         Ok(self.get(&Key::counter(API_KEYS), true).await?.is_some())
     }
 
-    pub async fn create_api_key(&self, key: &ApiKey) -> Result<Claim, Error> {
-        let mut writes = Writes::new();
+    /// Makes a key under its name, which must be free, together with what `writes` holds.
+    pub async fn create_api_key(&self, key: &ApiKey, mut writes: Writes) -> Result<Claim, Error> {
         let name = Key::name("api-key", key.name.as_str());
         writes.table_put(self, item::write(&name, &NameItem { id: key.id.get() })?, Some(IS_NEW))?;
         writes.table_put(self, api_key_item(key)?, Some(IS_NEW))?;
@@ -64,20 +64,19 @@ impl Table {
         }
     }
 
-    /// Replaces a key's record, if nobody else replaced or revoked it meanwhile.
-    pub async fn change_api_key(&self, old: &ApiKey, new: &ApiKey) -> Result<Commit, Error> {
+    /// Replaces a key's record together with what `writes` holds, if nobody else replaced or revoked it meanwhile.
+    pub async fn change_api_key(&self, old: &ApiKey, new: &ApiKey, mut writes: Writes) -> Result<Commit, Error> {
         let Some(mut diff) = Diff::between(&api_key_item(old)?, &api_key_item(new)?) else {
             return Ok(Commit::Done);
         };
         diff.names.insert("#hash".to_owned(), "hash".to_owned());
-        let mut writes = Writes::new();
         let seen = [(":seen", AttributeValue::S(old.hash.clone()))];
         writes.table_update(self, &Key::api_key(new.id), diff, "#hash = :seen", seen)?;
-        self.single_update(writes).await
+        self.commit(writes).await
     }
 
-    pub async fn revoke_api_key(&self, key: &ApiKey) -> Result<Commit, Error> {
-        let mut writes = Writes::new();
+    /// Removes a key and frees its name, together with what `writes` holds.
+    pub async fn revoke_api_key(&self, key: &ApiKey, mut writes: Writes) -> Result<Commit, Error> {
         writes.table_delete(self, &Key::api_key(key.id), EXISTS)?;
         writes.table_delete(self, &Key::name("api-key", key.name.as_str()), EXISTS)?;
         self.commit(writes).await

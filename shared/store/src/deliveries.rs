@@ -6,7 +6,7 @@ use domain::{Delivery, DeliveryId, Receiver, ServiceId, WebhookId, from_millis, 
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Diff, Item, corrupt, number};
-use crate::keys::{Collection, EXPIRES_AT, Key, Lane, RowKind};
+use crate::keys::{Collection, Key, Lane, RowKind};
 use crate::table::{Commit, IS_NEW, Page, Writes};
 use crate::{Error, Table};
 
@@ -137,7 +137,7 @@ impl Table {
             .send()
             .await?;
         let Some(key) = answer.items.unwrap_or_default().first().and_then(Key::of) else { return Ok(None) };
-        let found = self.get(&key, true).await?.filter(|item| !is_expired(item, now));
+        let found = self.get(&key, true).await?.filter(|item| !item::is_expired(item, now));
         found.map(read).transpose()
     }
 
@@ -158,7 +158,7 @@ impl Table {
             let page = self.list(&Collection::Deliveries, after.as_deref(), limit).await?;
             (self.get_many(page.items).await?, page.next)
         };
-        let items = items.into_iter().filter(|item| !is_expired(item, now)).map(read);
+        let items = items.into_iter().filter(|item| !item::is_expired(item, now)).map(read);
         let mut items = items.collect::<Result<Vec<_>, _>>()?;
         items.sort_unstable_by_key(|delivery| std::cmp::Reverse(delivery.id));
         Ok(Page { items, next })
@@ -219,9 +219,4 @@ impl Table {
         let _postponed: Commit = self.single_update(writes).await?;
         Ok(())
     }
-}
-
-fn is_expired(item: &Item, now: DateTime<Utc>) -> bool {
-    let at = item.get(EXPIRES_AT).and_then(|value| value.as_n().ok()?.parse::<i64>().ok());
-    at.is_some_and(|at| at <= now.timestamp())
 }

@@ -1,7 +1,7 @@
 //! What all that people configure has in common: one item, perhaps with rows beside it that come and go with it, and
 //! changed only as it was read.
 
-use domain::{History, Label, from_millis, to_millis};
+use domain::{Configurable, History, Label, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Diff, Item, corrupt, number};
@@ -11,7 +11,7 @@ use crate::table::{Commit, EXISTS, IS_NEW, Page, Writes};
 use crate::{Error, Table};
 
 /// A kind of thing that people configure.
-pub trait Entity: Clone + PartialEq + Send + Sync + Sized {
+pub trait Entity: Configurable + Clone + PartialEq + Send + Sync + Sized {
     type Id: Copy + Send + Sync;
 
     /// What people call one.
@@ -119,8 +119,8 @@ impl Table {
         read_all(self.get_many(ids.into_iter().map(T::key).collect()).await?)
     }
 
-    pub async fn make<T: Entity>(&self, new: &T) -> Result<Saved, Error> {
-        let mut writes = Writes::new();
+    /// Makes a thing, together with what `writes` holds.
+    pub async fn make<T: Entity>(&self, new: &T, mut writes: Writes) -> Result<Saved, Error> {
         if let Some(needed) = new.needs() {
             writes.table_check(self, &needed, EXISTS)?;
         }
@@ -140,9 +140,8 @@ impl Table {
         }
     }
 
-    /// Turns what was read into `new`, which has the next version.
-    pub async fn change<T: Entity>(&self, old: &T, new: &T) -> Result<Saved, Error> {
-        let mut writes = Writes::new();
+    /// Turns what was read into `new`, which has the next version, together with what `writes` holds.
+    pub async fn change<T: Entity>(&self, old: &T, new: &T, mut writes: Writes) -> Result<Saved, Error> {
         if let Some(diff) = Diff::between(&old.write()?, &new.write()?) {
             let (condition, values) = as_read(old);
             writes.table_update(self, &T::key(new.id()), diff, condition, values)?;

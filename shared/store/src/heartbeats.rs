@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Entry, HeartbeatId, ServiceId, to_millis};
+use domain::{Entry, HeartbeatId, ServiceId, Status, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, corrupt, number, text};
@@ -17,6 +17,8 @@ const BODY: &str = "body";
 /// A repetition is known for so long.
 const REPEATS_KNOWN_FOR: TimeDelta = TimeDelta::hours(24);
 /// Items read at a time where most are left out.
+/// Heartbeats that are read at a time to count those of a while.
+const REPORTS: usize = 100;
 const FILTERED_PAGE: usize = 1_000;
 
 /// One heartbeat as it was taken, or a note among them.
@@ -122,6 +124,60 @@ impl Table {
                 found.heartbeat_id.parse().map_err(|source: domain::Invalid| corrupt(Some(&key), source))
             }
             _ => Err(error.into()),
+        }
+    }
+
+    /// How many heartbeats came at `since` or later, of one status or of any that counts as life: no more than `most`.
+    pub async fn count_reports(
+        &self,
+        service: ServiceId,
+        status: Option<Status>,
+        since: DateTime<Utc>,
+        most: u32,
+        now: DateTime<Utc>,
+    ) -> Result<u32, Error> {
+        let counts = |heartbeat: &Heartbeat| {
+            heartbeat.status.said().is_some_and(|said| status.map_or_else(|| said.is_life(), |status| said == status))
+        };
+        let (mut count, mut after) = (0, None);
+        loop {
+            let page = self.heartbeats(service, None, after, REPORTS, now).await?;
+            for heartbeat in &page.items {
+                if heartbeat.at < since || count == most {
+                    return Ok(count);
+                }
+                count += u32::from(counts(heartbeat));
+            }
+            match page.next.map(|next| next.parse()).transpose() {
+                Ok(Some(next)) => after = Some(next),
+                Ok(None) | Err(_) => return Ok(count),
+            }
+        }
+    }
+
+    /// When the first heartbeat that counts as life came, from `since` to `until`.
+    pub async fn first_report(
+        &self,
+        service: ServiceId,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let (mut first, mut after) = (None, None);
+        loop {
+            let page = self.heartbeats(service, None, after, REPORTS, now).await?;
+            for heartbeat in &page.items {
+                if heartbeat.at < since {
+                    return Ok(first);
+                }
+                if heartbeat.at <= until && heartbeat.status.said().is_some_and(Status::is_life) {
+                    first = Some(heartbeat.at);
+                }
+            }
+            match page.next.map(|next| next.parse()).transpose() {
+                Ok(Some(next)) => after = Some(next),
+                Ok(None) | Err(_) => return Ok(first),
+            }
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
-use crate::keys::{DUE_AT, DUE_SHARD, Key};
+use crate::keys::{DUE_AT, DUE_SHARD, EXPIRES_AT, Key};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -43,6 +44,12 @@ pub(crate) fn write<T: Serialize>(key: &Key, body: &T) -> Result<Item, Error> {
     let mut item: Item = serde_dynamo::to_item(body).map_err(|source| corrupt(Some(key), source))?;
     item.extend(key.attributes());
     Ok(item)
+}
+
+/// Whether an item counts as gone: time to live removes it late.
+pub(crate) fn is_expired(item: &Item, now: DateTime<Utc>) -> bool {
+    let at = item.get(EXPIRES_AT).and_then(|value| value.as_n().ok()?.parse::<i64>().ok());
+    at.is_some_and(|at| at <= now.timestamp())
 }
 
 /// Sets the attributes of the due index, or leaves the row out of it.

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::NaiveDate;
 use domain::{
-    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, HeartbeatName, KeyId, NoticeId, NoticeOwner, PingKeyId,
-    PlaybookId, Receiver, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId, TargetId, TargetKind, TeamId,
-    TriggerId, WebhookId, WindowId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, ExecutionStatus, HeartbeatId, HeartbeatName, KeyId, LogId, NoticeId,
+    NoticeOwner, PingKeyId, PlaybookId, Receiver, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId,
+    TargetId, TargetKind, TeamId, TriggerId, WebhookId, WindowId,
 };
 use sha2::{Digest, Sha256};
 
@@ -46,6 +47,8 @@ pub enum RowKind {
     Notice(NoticeOwner, NoticeId),
     Window(WindowId),
     Delivery(WebhookId, DeliveryId),
+    Execution(ExecutionId),
+    Start(AlertId, TriggerId),
 }
 
 impl Key {
@@ -177,6 +180,44 @@ impl Key {
         Partition::secrets().key(id.get())
     }
 
+    /// How far an execution is.
+    pub fn execution(id: ExecutionId) -> Self {
+        Self::new(execution_pk(id), "state")
+    }
+
+    pub(crate) fn execution_plan(id: ExecutionId) -> Self {
+        Self::new(execution_pk(id), "plan")
+    }
+
+    /// What came of one step.
+    pub(crate) fn execution_step(id: ExecutionId, step: usize) -> Self {
+        Self::new(execution_pk(id), format!("step#{step:02}"))
+    }
+
+    /// Puts an execution on the list of its playbook's.
+    pub(crate) fn execution_of_playbook(id: ExecutionId) -> Self {
+        Self::new(execution_pk(id), "playbook")
+    }
+
+    /// A playbook that an alert starts.
+    pub fn start(alert: AlertId, trigger: TriggerId) -> Self {
+        Self::new(alert_pk(alert), format!("{START_PREFIX}{trigger}"))
+    }
+
+    pub(crate) fn circuit(service: ServiceId) -> Self {
+        Self::new(circuit_pk(service), "circuit")
+    }
+
+    /// An entry of the audit log, by the day (UTC) that its id tells.
+    pub(crate) fn audit(id: LogId) -> Self {
+        Self::new(audit_day_pk(id.time().date_naive()), id.to_string())
+    }
+
+    /// Points to an entry, from what it is about.
+    pub(crate) fn audit_pointer(of: AuditedBy, id: LogId) -> Self {
+        Self::new(of.pk(), id.to_string())
+    }
+
     pub(crate) fn counter(of: &str) -> Self {
         Self::new(format!("counter#{of}"), "counter")
     }
@@ -225,6 +266,8 @@ impl Key {
         match (entity, self.sk.as_str()) {
             ("service", "state") => Some(RowKind::Service(id.parse().ok()?)),
             ("run", sk) => Some(RowKind::Run(id.parse().ok()?, RunId::parse(sk).ok()?)),
+            ("alert", sk) if sk.starts_with(START_PREFIX) => Some(RowKind::Start(id.parse().ok()?, id_in(sk)?)),
+            ("execution", "state") => Some(RowKind::Execution(id.parse().ok()?)),
             ("alert", _) => notice(NoticeOwner::Alert(id.parse().ok()?)),
             ("announcement", _) => notice(NoticeOwner::Window(id.parse().ok()?)),
             ("execution", sk) if sk.starts_with(NOTICE_PREFIX) => notice(NoticeOwner::Execution(id.parse().ok()?)),
@@ -301,7 +344,28 @@ pub(crate) fn id_in<T: std::str::FromStr>(part: &str) -> Option<T> {
     part.rsplit('#').next()?.parse().ok()
 }
 
+/// What entries of the audit log are found by, other than by their day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AuditedBy {
+    Execution(ExecutionId),
+    Service(ServiceId),
+}
+
+impl AuditedBy {
+    pub(crate) fn pk(self) -> String {
+        match self {
+            Self::Execution(id) => format!("audit#execution#{id}"),
+            Self::Service(id) => format!("audit#service#{id}"),
+        }
+    }
+}
+
+pub(crate) fn audit_day_pk(day: NaiveDate) -> String {
+    format!("audit#day#{}", day.format("%Y-%m-%d"))
+}
+
 pub(crate) const NOTICE_PREFIX: &str = "notice#";
+const START_PREFIX: &str = "start#";
 
 pub(crate) fn heartbeats_pk(service: ServiceId) -> String {
     format!("heartbeat#{service}")
@@ -315,7 +379,7 @@ pub(crate) fn execution_pk(id: ExecutionId) -> String {
     format!("execution#{id}")
 }
 
-pub(crate) fn circuit_pk(service: ServiceId) -> String {
+fn circuit_pk(service: ServiceId) -> String {
     format!("circuit#{service}")
 }
 
@@ -327,6 +391,10 @@ pub(crate) fn notices_pk(owner: NoticeOwner) -> String {
         NoticeOwner::Execution(id) => execution_pk(id),
         NoticeOwner::Circuit(id) => circuit_pk(id),
     }
+}
+
+pub(crate) fn execution_id_of(pk: &str) -> Option<ExecutionId> {
+    pk.strip_prefix("execution#")?.parse().ok()
 }
 
 pub(crate) fn deliveries_pk(webhook: WebhookId) -> String {
@@ -417,6 +485,15 @@ pub(crate) enum Collection<'a> {
     CompletedRuns(ServiceId),
     /// Failed runs, and those of which only the end is known.
     OtherRuns(ServiceId),
+    /// Executions that wait for a yes.
+    PendingExecutions,
+    /// Executions that go on.
+    OpenExecutions,
+    EndedExecutions,
+    ExecutionsOfService(ServiceId),
+    ExecutionsOfPlaybook(PlaybookId),
+    /// Circuits by when they close.
+    OpenCircuits,
 }
 
 impl Collection<'_> {
@@ -435,6 +512,21 @@ impl Collection<'_> {
             Self::StaleRuns => "run#stale".to_owned(),
             Self::CompletedRuns(service) => format!("run#completed#{service}"),
             Self::OtherRuns(service) => format!("run#other#{service}"),
+            Self::PendingExecutions => "execution#pending".to_owned(),
+            Self::OpenExecutions => "execution#open".to_owned(),
+            Self::EndedExecutions => "execution#ended".to_owned(),
+            Self::ExecutionsOfService(service) => format!("execution#service#{service}"),
+            Self::ExecutionsOfPlaybook(playbook) => format!("execution#playbook#{playbook}"),
+            Self::OpenCircuits => "circuit#open".to_owned(),
+        }
+    }
+
+    /// Where executions of this status are.
+    pub(crate) const fn of_status(status: ExecutionStatus) -> Self {
+        match status {
+            ExecutionStatus::PendingApproval => Self::PendingExecutions,
+            ExecutionStatus::Running | ExecutionStatus::Waiting => Self::OpenExecutions,
+            ExecutionStatus::Completed | ExecutionStatus::Failed | ExecutionStatus::Cancelled => Self::EndedExecutions,
         }
     }
 
@@ -475,7 +567,7 @@ mod tests {
         let target_id = TargetId::new(6);
         let target = Lane::of(&Receiver::Target { kind: TargetKind::Webhook, service_id: service, target_id });
         let webhook = Lane::of(&Receiver::Webhook { webhook_id: WebhookId::new(8) });
-        let delivery = DeliveryId::at(at, [2; 10]);
+        let (delivery, log) = (DeliveryId::at(at, [2; 10]), LogId::at(at, [4; 10]));
         let limit = |key| Key::limit(key, RequestClass::Heartbeats, RateWindow::minute_of(at));
         let items = [
             ("service: state", Key::service(service)),
@@ -519,6 +611,9 @@ mod tests {
             ("script's name", Key::name("script", "Clear-Cache")),
             ("secret", Key::secret(SecretId::new(12))),
             ("secret's name", Key::name("secret", "TOKEN")),
+            ("audit entry", Key::audit(log)),
+            ("audit: execution", Key::audit_pointer(AuditedBy::Execution(ExecutionId::at(at, [3; 10])), log)),
+            ("audit: service", Key::audit_pointer(AuditedBy::Service(service), log)),
             ("counter: services", Key::counter("service")),
             ("counter: alerts", Key::counter("alert")),
             ("counter: API keys", Key::counter("api-key")),

@@ -141,10 +141,9 @@ impl Table {
         Ok(found.map(item::read::<VersionItem>).transpose()?.map(|VersionItem { name: _, yaml }| yaml))
     }
 
-    /// Removes a playbook as it was read, and its triggers with it. A trigger that is made at this very moment may stay;
+    /// Removes a playbook as it was read, and its triggers with it, together with what `writes` holds. A trigger that is made at this very moment may stay;
     /// it starts nothing, for its playbook is gone.
-    pub async fn remove_playbook(&self, seen: &Playbook) -> Result<Commit, Error> {
-        let mut writes = Writes::new();
+    pub async fn remove_playbook(&self, seen: &Playbook, mut writes: Writes) -> Result<Commit, Error> {
         for trigger in self.triggers_of(seen.id, None, Trigger::MOST + 1).await?.items {
             writes.table_delete(self, &Trigger::key(trigger.id()), WHATEVER)?;
         }

@@ -281,7 +281,15 @@ impl Table {
         let next = if more { found.last().map(|(place, _)| place.clone()) } else { None };
         let id = |(_, key): (String, Key)| match key.row_kind() {
             Some(RowKind::Run(_, id)) => Some(id),
-            Some(RowKind::Service(_) | RowKind::Notice(..) | RowKind::Window(_) | RowKind::Delivery(..)) | None => None,
+            Some(
+                RowKind::Service(_)
+                | RowKind::Notice(..)
+                | RowKind::Window(_)
+                | RowKind::Delivery(..)
+                | RowKind::Execution(_)
+                | RowKind::Start(..),
+            )
+            | None => None,
         };
         Ok(Page { items: found.into_iter().filter_map(id).collect(), next })
     }

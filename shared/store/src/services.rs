@@ -149,9 +149,8 @@ impl Table {
         Ok(Page { items: self.services_by_id(&ids).await?, next: page.next })
     }
 
-    /// Registers a service under its name, which must be free.
-    pub async fn register(&self, service: &Service, profile: &Profile) -> Result<Claim, Error> {
-        let mut writes = Writes::new();
+    /// Registers a service under its name, which must be free, together with what `writes` holds.
+    pub async fn register(&self, service: &Service, profile: &Profile, mut writes: Writes) -> Result<Claim, Error> {
         let name = Key::service_name(&profile.heartbeat_name);
         writes.table_put(self, item::write(&name, &NameItem { id: service.id.get() })?, Some(IS_NEW))?;
         writes.table_put(self, state_item(service, profile.service_name.as_str())?, Some(IS_NEW))?;
@@ -170,9 +169,14 @@ impl Table {
         }
     }
 
-    /// Saves an operator's change, unless another change or transition of what is watched came between.
-    pub async fn save_edit(&self, seen: &ServiceRecord, service: &Service, profile: &Profile) -> Result<Commit, Error> {
-        let mut writes = Writes::new();
+    /// Saves an operator's change together with what `writes` holds, unless another change or transition of what is
+    /// watched came between.
+    pub async fn save_edit(
+        &self,
+        seen: &ServiceRecord,
+        (service, profile): (&Service, &Profile),
+        mut writes: Writes,
+    ) -> Result<Commit, Error> {
         let id = service.id;
         let old = &seen.watched;
         let new = state_item(service, profile.service_name.as_str())?;
@@ -197,9 +201,9 @@ impl Table {
         Ok(commit)
     }
 
-    /// Hides a service and frees its name. `service` is it with `deleted` set; the sweep removes it.
-    pub async fn hide(&self, seen: &ServiceRecord, service: &Service) -> Result<Commit, Error> {
-        let mut writes = Writes::new();
+    /// Hides a service and frees its name, together with what `writes` holds. `service` is it with `deleted` set; the
+    /// sweep removes it.
+    pub async fn hide(&self, seen: &ServiceRecord, service: &Service, mut writes: Writes) -> Result<Commit, Error> {
         let mut hidden = state_item(service, seen.profile.service_name.as_str())?;
         hidden.remove(LIST_PK);
         hidden.remove(LIST_SK);

@@ -311,7 +311,7 @@ impl Table {
 }
 
 /// The first items of a query, and whether there are more. An answer may end early, at 1 MB.
-async fn first(query: QueryFluentBuilder, limit: usize) -> Result<(Vec<Item>, bool), Error> {
+pub(crate) async fn first(query: QueryFluentBuilder, limit: usize) -> Result<(Vec<Item>, bool), Error> {
     let wanted = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
     let mut items = query.limit(wanted).into_paginator().items().send();
     let mut found = Vec::new();

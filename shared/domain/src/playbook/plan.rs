@@ -100,6 +100,11 @@ impl Plan {
         text
     }
 
+    /// Its length in bytes, written out.
+    pub fn size(&self) -> usize {
+        self.canonical().len()
+    }
+
     /// The names of the secrets in it.
     pub fn secrets(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.steps.iter().flat_map(|step| step.work.secrets()).collect();

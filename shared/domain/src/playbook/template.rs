@@ -201,17 +201,7 @@ impl Value {
 
 /// Replaces each secret's value in a text, the longest first; also as JSON writes it, and as URLs do.
 pub fn mask(text: &str, secrets: &BTreeMap<String, String>) -> String {
-    let mut values: Vec<(String, &str)> = Vec::new();
-    for (name, value) in secrets.iter().filter(|(_, value)| !value.is_empty()) {
-        let mut quoted = String::new();
-        write_json_string(value, &mut quoted);
-        let escaped = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
-        values.push((value.clone(), name));
-        values.push((percent_encoded(value), name));
-        values.push((escaped, name));
-    }
-    values.retain(|(value, _)| !value.is_empty());
-    values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+    let values = spellings(secrets);
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -224,6 +214,34 @@ pub fn mask(text: &str, secrets: &BTreeMap<String, String>) -> String {
         }
     }
     masked
+}
+
+/// As `mask`, of a text that was cut: what may be the beginning of a secret at its end is left out.
+pub fn mask_cut(text: &str, secrets: &BTreeMap<String, String>) -> String {
+    let values = spellings(secrets);
+    let begins_at = |(value, _): &(String, &str)| {
+        text.char_indices()
+            .map(|(at, _)| at)
+            .find(|at| text.len() - at < value.len() && value.starts_with(&text[*at..]))
+    };
+    let end = values.iter().filter_map(begins_at).min().unwrap_or(text.len());
+    mask(&text[..end], secrets)
+}
+
+/// The values of secrets in every spelling, with their names, the longest first.
+fn spellings(secrets: &BTreeMap<String, String>) -> Vec<(String, &str)> {
+    let mut values: Vec<(String, &str)> = Vec::new();
+    for (name, value) in secrets.iter().filter(|(_, value)| !value.is_empty()) {
+        let mut quoted = String::new();
+        write_json_string(value, &mut quoted);
+        let escaped = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
+        values.push((value.clone(), name));
+        values.push((percent_encoded(value), name));
+        values.push((escaped, name));
+    }
+    values.retain(|(value, _)| !value.is_empty());
+    values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+    values
 }
 
 fn percent_encoded(text: &str) -> String {

@@ -1,0 +1,121 @@
+//! The audit log: who configured what, in the same transaction as the change, and what is asked of it.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{AuditAction, AuditDetails, AuditEntry, AuditedChange, Configurable, Configured, LogId, ThingKind};
+use store::{AuditQuery, Page, Writes};
+
+use crate::{Error, Medic};
+
+/// Who does something, and when.
+#[derive(Debug, Clone)]
+pub struct By {
+    /// The name of a key; none for what Medic does by itself.
+    pub actor: Option<String>,
+    pub at: DateTime<Utc>,
+}
+
+impl By {
+    pub const fn medic(at: DateTime<Utc>) -> Self {
+        Self { actor: None, at }
+    }
+}
+
+/// Which entries are wanted, as far as the caller says.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    pub execution_id: Option<domain::ExecutionId>,
+    pub service_id: Option<domain::ServiceId>,
+    pub action: Option<AuditAction>,
+    pub actor: Option<String>,
+    /// Those of this instant and later.
+    pub from: Option<DateTime<Utc>>,
+    /// Those earlier than this.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// How many entries a page may hold, and about how many are looked at for it.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditBounds {
+    pub limit: usize,
+    pub looked_at: usize,
+}
+
+impl Medic {
+    /// Writes that hold the entry for what `by` does: a thing that is made has no before, one that is removed no after. What
+    /// changes nothing leaves none.
+    pub(crate) fn noted(
+        &self,
+        by: &By,
+        before: Option<Configured>,
+        after: Option<Configured>,
+    ) -> Result<Writes, Error> {
+        let mut writes = Writes::new();
+        let action = match (&before, &after) {
+            (None, _) => AuditAction::Created,
+            (Some(_), Some(_)) => AuditAction::Updated,
+            (Some(_), None) => AuditAction::Deleted,
+        };
+        let fields =
+            |configured: &Option<Configured>| configured.as_ref().map(|it| it.fields.clone()).unwrap_or_default();
+        let changes = AuditedChange::between(&fields(&before), &fields(&after));
+        let Some(Configured { thing, service_id, fields: _ }) = after.or(before).filter(|_| !changes.is_empty()) else {
+            return Ok(writes);
+        };
+        let By { actor, at } = by.clone();
+        let name_of = |kind| thing.name.clone().filter(|_| thing.kind == kind);
+        let entry = AuditEntry {
+            id: self.log_ids.next(at)?,
+            at,
+            action,
+            actor,
+            execution_id: None,
+            service_id,
+            details: AuditDetails {
+                playbook_name: name_of(ThingKind::Playbook),
+                service_name: name_of(ThingKind::Service),
+                changes,
+                thing: Some(thing),
+                ..AuditDetails::default()
+            },
+        };
+        writes.add_audit(&self.table, &entry, self.settings.audit_retention)?;
+        Ok(writes)
+    }
+
+    /// Writes that hold the entry for a thing that `by` makes.
+    pub(crate) fn noted_new(&self, by: &By, new: &impl Configurable) -> Result<Writes, Error> {
+        self.noted(by, None, Some(new.configured()))
+    }
+
+    /// Writes that hold the entry for a thing that `by` changes.
+    pub(crate) fn noted_change<T: Configurable>(&self, by: &By, old: &T, new: &T) -> Result<Writes, Error> {
+        self.noted(by, Some(old.configured()), Some(new.configured()))
+    }
+
+    /// Writes that hold the entry for a thing that `by` removes.
+    pub(crate) fn noted_removal(&self, by: &By, seen: &impl Configurable) -> Result<Writes, Error> {
+        self.noted(by, Some(seen.configured()), None)
+    }
+
+    /// Entries of the audit log, newest first. A page may hold less than there is: its cursor leads on.
+    pub async fn audit_log(
+        &self,
+        filter: &AuditFilter,
+        before: Option<LogId>,
+        AuditBounds { limit, looked_at }: AuditBounds,
+        now: DateTime<Utc>,
+    ) -> Result<Page<AuditEntry>, Error> {
+        let AuditFilter { execution_id, service_id, action, actor, from, until } = filter.clone();
+        // An entry's clock may go before this one.
+        let latest = now + TimeDelta::days(1);
+        let query = AuditQuery {
+            execution_id,
+            service_id,
+            action,
+            actor,
+            from: from.unwrap_or_default().max(now - self.settings.audit_retention),
+            until: until.unwrap_or(latest).min(latest),
+        };
+        Ok(self.table.audit_log(&query, before, (limit, looked_at), now).await?)
+    }
+}

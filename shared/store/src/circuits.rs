@@ -1,0 +1,103 @@
+//! The circuit of each service: one item, written as it was read. Those that are open are on a list by when they close.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Circuit, ServiceId, from_millis, to_millis};
+use serde::{Deserialize, Serialize};
+
+use crate::item::{self, number, text};
+use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, id_in};
+use crate::table::{IS_NEW, Writes};
+use crate::{Error, Table};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct CircuitItem {
+    starts: Vec<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    told: bool,
+    version: u64,
+    expires_at: i64,
+}
+
+/// A circuit as it was read.
+#[derive(Debug, Clone, Default)]
+pub struct CircuitRecord {
+    pub circuit: Circuit,
+    version: u64,
+}
+
+/// How many executions may start within what time.
+#[derive(Debug, Clone, Copy)]
+pub struct CircuitLimit {
+    pub most: u32,
+    pub window: TimeDelta,
+}
+
+impl Writes {
+    /// Turns the circuit that was seen into `circuit`.
+    pub fn change_circuit(
+        &mut self,
+        table: &Table,
+        service: ServiceId,
+        seen: &CircuitRecord,
+        circuit: &Circuit,
+        limit: CircuitLimit,
+    ) -> Result<(), Error> {
+        let key = Key::circuit(service);
+        let newest = circuit.starts.last().copied().unwrap_or_default();
+        let body = CircuitItem {
+            starts: circuit.starts.iter().copied().map(to_millis).collect(),
+            told: circuit.is_told,
+            version: seen.version + 1,
+            expires_at: (newest + limit.window + TimeDelta::days(1)).timestamp(),
+        };
+        let mut item = item::write(&key, &body)?;
+        let most = usize::try_from(limit.most).unwrap_or(usize::MAX);
+        let deciding = circuit.starts.len().checked_sub(most).and_then(|n| circuit.starts.get(n));
+        if let Some(deciding) = deciding {
+            item.insert(LIST_PK.to_owned(), text(Collection::OpenCircuits.pk()));
+            item.insert(LIST_SK.to_owned(), text(format!("{}#{service}", place(*deciding + limit.window))));
+        }
+        if seen.version == 0 {
+            return self.table_put(table, item, Some(IS_NEW));
+        }
+        self.table_put_seen(table, item, "version = :seen_version", [(":seen_version", number(seen.version))])
+    }
+}
+
+fn place(at: DateTime<Utc>) -> String {
+    format!("{:013}", to_millis(at))
+}
+
+impl Table {
+    /// A service's circuit. Consistent.
+    pub async fn circuit(&self, service: ServiceId) -> Result<CircuitRecord, Error> {
+        let Some(item) = self.get(&Key::circuit(service), true).await? else { return Ok(CircuitRecord::default()) };
+        let CircuitItem { starts, told, version, expires_at: _ } = item::read(item)?;
+        let starts = starts.into_iter().map(from_millis).collect();
+        Ok(CircuitRecord { circuit: Circuit { starts, is_told: told }, version })
+    }
+
+    /// The services whose circuits are open: reads what is open, not what exists. It may lag behind by moments.
+    pub async fn open_circuits(&self, now: DateTime<Utc>) -> Result<Vec<ServiceId>, Error> {
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(LIST_INDEX)
+            .key_condition_expression("#p = :p AND #s > :now")
+            .expression_attribute_names("#p", LIST_PK)
+            .expression_attribute_names("#s", LIST_SK)
+            .expression_attribute_values(":p", AttributeValue::S(Collection::OpenCircuits.pk()))
+            // What closes in this millisecond is closed: `~` sorts after `#`.
+            .expression_attribute_values(":now", AttributeValue::S(format!("{}~", place(now))))
+            .into_paginator()
+            .items()
+            .send();
+        let mut open = Vec::new();
+        while let Some(item) = items.next().await {
+            open.extend(Key::of(&item?).and_then(|key| id_in::<ServiceId>(&key.pk)));
+        }
+        Ok(open)
+    }
+}

@@ -1,0 +1,149 @@
+//! Playbooks that an alert starts: a row for each trigger, in the alert's partition, due until the playbook has started, and
+//! again when the alert closes.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{AlertId, ExecutionId, PlaybookId, TriggerId, from_millis, to_millis};
+use serde::{Deserialize, Serialize};
+
+use crate::item::{self, Diff, corrupt, number, text};
+use crate::keys::Key;
+use crate::table::{Commit, EXISTS, IS_NEW, Writes};
+use crate::{Error, Table};
+
+/// How long the hand-over to whoever starts playbooks may take before the sweep does it again.
+const HAND_OVER: TimeDelta = TimeDelta::seconds(30);
+
+/// A playbook that is to be started, or was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    pub alert_id: AlertId,
+    pub trigger_id: TriggerId,
+    pub playbook_id: PlaybookId,
+    pub consecutive_failures: u32,
+    /// When the trigger was met.
+    pub at: DateTime<Utc>,
+    /// What was started; none while nothing was.
+    pub execution_id: Option<ExecutionId>,
+    /// Nothing is to be started: the circuit was open, or the playbook is gone or cannot be planned.
+    pub is_refused: bool,
+    /// Whether the alert has closed.
+    pub is_closed: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StartItem {
+    playbook_id: i64,
+    consecutive_failures: u32,
+    at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    execution_id: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    refused: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    closed: bool,
+}
+
+impl Writes {
+    /// Owes a start.
+    pub fn add_start(&mut self, table: &Table, start: &Start) -> Result<(), Error> {
+        let key = Key::start(start.alert_id, start.trigger_id);
+        let body = StartItem {
+            playbook_id: start.playbook_id.get(),
+            consecutive_failures: start.consecutive_failures,
+            at: to_millis(start.at),
+            execution_id: None,
+            refused: false,
+            closed: false,
+        };
+        let mut item = item::write(&key, &body)?;
+        item::set_due(&mut item, &key, Some(to_millis(start.at + HAND_OVER)));
+        self.table_put(table, item, Some(IS_NEW))
+    }
+
+    /// The alert closes: what it started is to be told.
+    pub fn close_start(
+        &mut self,
+        table: &Table,
+        alert: AlertId,
+        trigger: TriggerId,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let key = Key::start(alert, trigger);
+        let values = [
+            (":closed".to_owned(), aws_sdk_dynamodb::types::AttributeValue::Bool(true)),
+            (":at".to_owned(), number(to_millis(now + HAND_OVER))),
+            (":shard".to_owned(), text(key.shard().to_string())),
+        ];
+        let diff = Diff {
+            expression: "SET closed = :closed, due_at = :at, due_shard = :shard".to_owned(),
+            values: values.into(),
+            ..Diff::default()
+        };
+        self.table_update(table, &key, diff, EXISTS, [])
+    }
+
+    /// Records what came of a start, once; it stays due until that is seen.
+    pub fn settle_start(&mut self, table: &Table, start: &Start) -> Result<(), Error> {
+        let mut sets = Vec::new();
+        let mut values = item::Item::new();
+        if let Some(id) = start.execution_id {
+            sets.push("execution_id = :execution");
+            values.insert(":execution".to_owned(), text(id.to_string()));
+        }
+        if start.is_refused {
+            sets.push("refused = :refused");
+            values.insert(":refused".to_owned(), aws_sdk_dynamodb::types::AttributeValue::Bool(true));
+        }
+        let diff = Diff { expression: format!("SET {}", sets.join(", ")), values, ..Diff::default() };
+        let open = "attribute_exists(pk) AND attribute_not_exists(execution_id) AND attribute_not_exists(refused)";
+        self.table_update(table, &Key::start(start.alert_id, start.trigger_id), diff, open, [])
+    }
+}
+
+impl Table {
+    pub async fn start(&self, alert_id: AlertId, trigger_id: TriggerId) -> Result<Option<Start>, Error> {
+        let key = Key::start(alert_id, trigger_id);
+        let Some(item) = self.get(&key, true).await? else { return Ok(None) };
+        let StartItem { playbook_id, consecutive_failures, at, execution_id, refused, closed } = item::read(item)?;
+        let execution_id = execution_id.map(|id| id.parse()).transpose();
+        Ok(Some(Start {
+            alert_id,
+            trigger_id,
+            playbook_id: PlaybookId::new(playbook_id),
+            consecutive_failures,
+            at: from_millis(at),
+            execution_id: execution_id.map_err(|source: domain::Invalid| corrupt(Some(&key), source))?,
+            is_refused: refused,
+            is_closed: closed,
+        }))
+    }
+
+    /// Lets a start come due again at `at`, if it still is to.
+    pub async fn postpone_start(&self, start: &Start, at: DateTime<Utc>) -> Result<(), Error> {
+        let diff = Diff {
+            expression: "SET due_at = :at REMOVE due_failures".to_owned(),
+            values: [(":at".to_owned(), number(to_millis(at)))].into(),
+            ..Diff::default()
+        };
+        let mut writes = Writes::new();
+        writes.table_update(
+            self,
+            &Key::start(start.alert_id, start.trigger_id),
+            diff,
+            "attribute_exists(due_at)",
+            [],
+        )?;
+        // Refused, it was seen to meanwhile.
+        let _postponed: Commit = self.single_update(writes).await?;
+        Ok(())
+    }
+
+    /// Ends the timer of a start that was seen to, unless its alert has closed since it was read.
+    pub async fn end_start(&self, seen: &Start) -> Result<Commit, Error> {
+        let diff = Diff { expression: "REMOVE due_shard, due_at, due_failures".to_owned(), ..Diff::default() };
+        let condition = if seen.is_closed { EXISTS } else { "attribute_exists(pk) AND attribute_not_exists(closed)" };
+        let mut writes = Writes::new();
+        writes.table_update(self, &Key::start(seen.alert_id, seen.trigger_id), diff, condition, [])?;
+        self.single_update(writes).await
+    }
+}

@@ -22,6 +22,7 @@ mod schedules;
 mod scripts;
 mod secrets;
 mod services;
+mod slack;
 mod targets;
 mod teams;
 mod triggers;
@@ -95,6 +96,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::redeliver))
         .routes(routes!(audit_logs::list))
+        .routes(routes!(slack::interactions))
         .routes(routes!(health::network))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

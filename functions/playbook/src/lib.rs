@@ -2,6 +2,7 @@
 //! comes of them, and no services.
 
 use domain::{AlertId, ExecutionId, TriggerId};
+use operations::SlackDecision;
 use outbound::{ScriptReport, Wake};
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
 use runtime::{App, each_record};
@@ -43,6 +44,10 @@ async fn wake_up(app: &App, wake: Wake) -> Result<(), String> {
         Wake::Start { alert_id, trigger_id } => {
             let (alert, trigger) = (AlertId::new(alert_id), TriggerId::new(trigger_id));
             app.medic.start_triggered(alert, trigger, app.now()).await
+        }
+        Wake::Decision(decision) => {
+            let decision = SlackDecision::of_wake(*decision).map_err(|error| error.to_string())?;
+            app.medic.decide_from_slack(decision, app.now()).await
         }
         other @ (Wake::Row { .. } | Wake::Shard { .. } | Wake::Lane { .. }) => {
             return Err(format!("{other:?} is not for playbook"));

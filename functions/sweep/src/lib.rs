@@ -46,7 +46,7 @@ pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {
                 let swept = app.medic.sweep_shard(shard, from_millis(until_ms), app.now()).await;
                 swept.map(|_| ()).map_err(|error| error.to_string())
             }
-            other @ (Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. }) => {
+            other @ (Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_)) => {
                 Err(format!("{other:?} is not for sweep"))
             }
         }

@@ -25,7 +25,7 @@ impl Wakes for LocalWakes {
         let queue = match &wake {
             Wake::Row { .. } | Wake::Shard { .. } => Queue::Sweep,
             Wake::Lane { .. } => Queue::Notify,
-            Wake::Execution { .. } | Wake::Start { .. } => Queue::Playbook,
+            Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => Queue::Playbook,
         };
         let body = serde_json::to_string(&wake).map_err(|error| WakeError(Box::new(error)))?;
         let sent = match Route::of(at, now) {
@@ -37,7 +37,9 @@ impl Wakes for LocalWakes {
         sent.map_err(|error| WakeError(Box::new(error)))?;
         match wake {
             Wake::Row { .. } | Wake::Shard { .. } => self.agenda.sweep_by(at.max(now)),
-            Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. } => self.agenda.changed(),
+            Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => {
+                self.agenda.changed()
+            }
         }
         Ok(())
     }

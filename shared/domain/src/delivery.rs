@@ -56,7 +56,8 @@ pub struct Delivery {
     /// The `webhook-id` of every attempt.
     pub id: DeliveryId,
     pub webhook_id: WebhookId,
-    pub service_id: ServiceId,
+    /// The service that it is of, where there is one.
+    pub service_id: Option<ServiceId>,
     /// Such as `alert.opened`.
     pub event_type: String,
     /// The event's data, as JSON.

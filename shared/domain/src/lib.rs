@@ -21,6 +21,7 @@ mod names;
 mod notice;
 mod ping;
 mod playbook;
+mod playbook_notice;
 mod rate_limit;
 mod retry;
 mod routing;
@@ -30,6 +31,7 @@ mod schedule;
 mod script;
 mod secret;
 mod service;
+mod slack_user;
 mod statistics;
 mod target;
 mod team;
@@ -64,12 +66,13 @@ pub use invalid::Invalid;
 pub use key::{ApiKey, Credential, KeySecret, RateLimits, Scope, Scopes};
 pub use maintenance::{MaintenanceTimes, MaintenanceWindow, Occurrence, in_maintenance};
 pub use names::{HeartbeatName, Label};
-pub use notice::{Announcement, Notice, NoticeKind, NoticeOwner, Outcome, Receiver, Stage, Subject};
+pub use notice::{Announcement, Notice, NoticeKind, NoticeOwner, Outcome, Receiver, SlackMessage, Stage, Subject};
 pub use ping::{PingKey, PingKeyText, PingKind};
 pub use playbook::{
     Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,
     Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask, mask_cut,
 };
+pub use playbook_notice::{OpenCircuit, PlaybookEvent, PlaybookNotice, Question, Verdict, VerdictKind, shorten};
 pub use rate_limit::{RateWindow, RequestClass, Ruling};
 pub use retry::{GIVE_UP_AFTER, delay as retry_delay};
 pub use routing::Routing;
@@ -81,6 +84,7 @@ pub use secret::{SealedSecret, Secret};
 pub use service::{
     Mute, NotificationMode, Outage, Pending, Priority, Profile, Rule, RunsLook, Service, ServicePatch, TeamName,
 };
+pub use slack_user::SlackUser;
 pub use statistics::RunStatistics;
 pub use target::{Destination, ServiceKey, Target, TargetKind, TargetPeriod};
 pub use team::{Team, parse_slack_channel};

@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{Alert, AlertId, NoticeId, ServiceId, ServiceKey, TargetId, TargetKind, WebhookId, WindowId};
+use crate::{
+    Alert, AlertId, ExecutionId, NoticeId, OpenCircuit, PlaybookNotice, ServiceId, ServiceKey, TargetId, TargetKind,
+    WebhookId, WindowId,
+};
 
 /// What a notice says of its alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,12 +106,22 @@ pub struct Outcome {
     /// `None` while it is on its way, or waits.
     pub at: Option<DateTime<Utc>>,
     pub error: Option<String>,
+    /// Where its message is, if it may have to be changed.
+    pub message: Option<SlackMessage>,
+}
+
+/// Where a message is, as Slack names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlackMessage {
+    /// The channel's id, whatever name it was posted to.
+    pub channel: String,
+    pub ts: String,
 }
 
 impl Outcome {
     /// One that is on its way.
     pub const fn to(receiver: Receiver, target_id: Option<TargetId>) -> Self {
-        Self { receiver, target_id, service_key: None, waits: false, at: None, error: None }
+        Self { receiver, target_id, service_key: None, waits: false, at: None, error: None, message: None }
     }
 
     /// The same receiver, to be told of something else.
@@ -132,6 +145,9 @@ impl Outcome {
 pub enum NoticeOwner {
     Alert(AlertId),
     Window(WindowId),
+    Execution(ExecutionId),
+    /// The circuit of a service.
+    Circuit(ServiceId),
 }
 
 impl std::fmt::Display for NoticeOwner {
@@ -139,6 +155,8 @@ impl std::fmt::Display for NoticeOwner {
         match self {
             Self::Alert(id) => write!(f, "alert {id}"),
             Self::Window(id) => write!(f, "window {id}"),
+            Self::Execution(id) => write!(f, "execution {id}"),
+            Self::Circuit(id) => write!(f, "the circuit of service {id}"),
         }
     }
 }
@@ -152,6 +170,8 @@ pub enum Subject {
         alert: Box<Alert>,
     },
     Maintenance(Announcement),
+    Playbook(Box<PlaybookNotice>),
+    Circuit(OpenCircuit),
 }
 
 /// That maintenance has begun or ended.
@@ -188,6 +208,8 @@ impl Notice {
         match &self.subject {
             Subject::Alert { alert, .. } => NoticeOwner::Alert(alert.id),
             Subject::Maintenance(announcement) => NoticeOwner::Window(announcement.window_id),
+            Subject::Playbook(playbook) => NoticeOwner::Execution(playbook.execution_id),
+            Subject::Circuit(circuit) => NoticeOwner::Circuit(circuit.service_id),
         }
     }
 
@@ -195,8 +217,21 @@ impl Notice {
     pub fn alert(&self) -> Option<(NoticeKind, &Alert)> {
         match &self.subject {
             Subject::Alert { kind, alert } => Some((*kind, alert)),
-            Subject::Maintenance(_) => None,
+            Subject::Maintenance(_) | Subject::Playbook(_) | Subject::Circuit(_) => None,
         }
+    }
+
+    /// What it says of an execution, if it is about one.
+    pub fn playbook(&self) -> Option<&PlaybookNotice> {
+        match &self.subject {
+            Subject::Playbook(playbook) => Some(playbook),
+            Subject::Alert { .. } | Subject::Maintenance(_) | Subject::Circuit(_) => None,
+        }
+    }
+
+    /// Whether it may share no message with others.
+    pub fn stands_alone(&self) -> bool {
+        self.playbook().is_some_and(PlaybookNotice::stands_alone)
     }
 
     pub fn outcome(&self, receiver: &Receiver) -> Option<&Outcome> {

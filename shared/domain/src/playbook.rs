@@ -2,6 +2,7 @@
 
 mod plan;
 mod template;
+mod words;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

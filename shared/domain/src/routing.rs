@@ -3,7 +3,10 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{Destination, NoticeKind, NotificationMode, Outcome, Period, Receiver, ServiceId, Target, TargetPeriod};
+use crate::{
+    Destination, NoticeKind, NotificationMode, Outcome, Period, PlaybookNotice, Receiver, ServiceId, Target,
+    TargetKind, TargetPeriod,
+};
 
 /// What the choice of receivers rests on.
 #[derive(Debug, Clone)]
@@ -23,8 +26,29 @@ pub struct Routing {
 impl Routing {
     /// Who is to be told of this kind of news, in order. A target that is disabled is listed as one that was not told.
     pub fn outcomes(&self, kind: NoticeKind, now: DateTime<Utc>) -> Vec<Outcome> {
+        self.outcomes_for(|receiver| receiver.hears(kind), now)
+    }
+
+    /// Who is to be told this of an execution. What somebody must hear goes to the channel where no target takes it.
+    pub fn outcomes_of_playbook(&self, notice: &PlaybookNotice, now: DateTime<Utc>) -> Vec<Outcome> {
+        let hears = |receiver: &Receiver| notice.is_for(receiver.kind());
+        let mut outcomes = self.outcomes_for(hears, now);
+        if notice.must_be_heard() && !outcomes.iter().any(Outcome::is_owed) {
+            let instead: Vec<_> = self.without_targets().filter(|outcome| hears(&outcome.receiver)).collect();
+            outcomes.retain(|outcome| !instead.iter().any(|other| other.receiver == outcome.receiver));
+            outcomes.extend(instead);
+        }
+        outcomes
+    }
+
+    /// Who of them is reached in Slack.
+    pub fn outcomes_in_slack(&self, now: DateTime<Utc>) -> Vec<Outcome> {
+        self.outcomes_for(|receiver| receiver.kind() == TargetKind::Slack, now)
+    }
+
+    fn outcomes_for(&self, hears: impl Fn(&Receiver) -> bool, now: DateTime<Utc>) -> Vec<Outcome> {
         if self.targets.is_empty() {
-            return self.without_targets().filter(|outcome| outcome.receiver.hears(kind)).collect();
+            return self.without_targets().filter(|outcome| hears(&outcome.receiver)).collect();
         }
         let mut outcomes: Vec<Outcome> = Vec::new();
         let mut first_asked = false;
@@ -34,7 +58,7 @@ impl Routing {
                 outcome.service_key = Some(service_key.clone());
             }
             // Two targets of one channel are one receiver.
-            if !outcome.receiver.hears(kind) || outcomes.iter().any(|known| known.receiver == outcome.receiver) {
+            if !hears(&outcome.receiver) || outcomes.iter().any(|known| known.receiver == outcome.receiver) {
                 continue;
             }
             if !target.enabled {

@@ -1,7 +1,7 @@
 //! Shows alerts, and lets somebody take one.
 
 use chrono::{DateTime, Utc};
-use domain::{Alert, AlertId, Notice, NoticeId, NoticeKind, RunId, ServiceId};
+use domain::{Alert, AlertId, Notice, NoticeId, NoticeKind, NoticeOwner, RunId, ServiceId};
 use store::{AlertFilter, Commit, Page, Writes};
 
 use crate::{Error, Medic};
@@ -29,7 +29,7 @@ impl Medic {
     /// What was told of an alert, and to whom.
     pub async fn notices(&self, id: AlertId) -> Result<Vec<Notice>, Error> {
         self.alert(id).await?;
-        Ok(self.table.notices(id).await?)
+        Ok(self.table.notices(NoticeOwner::Alert(id)).await?)
     }
 
     /// Notices that were printed for want of Slack, newest first.

@@ -32,7 +32,7 @@ impl Medic {
             Ok(Delivery {
                 id: DeliveryId::at(now, random()?),
                 webhook_id: webhook.id,
-                service_id: alert.service_id,
+                service_id: Some(alert.service_id),
                 event_type: event_type.to_owned(),
                 data: data.clone(),
                 status: DeliveryStatus::Pending,

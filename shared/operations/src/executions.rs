@@ -161,8 +161,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         self.audit_execution(writes, (execution, effects), now).await?;
-        let _ = batch;
-        Ok(())
+        self.news_of(execution, effects, now).await?.add_to(writes, &self.table, batch)
     }
 
     /// Adds to a transaction what is told of a circuit that opened.
@@ -173,8 +172,7 @@ impl Medic {
         batch: &Batch,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let _ = (writes, service, batch, now);
-        Ok(())
+        self.news_of_open_circuit(service, now).await?.add_to(writes, &self.table, batch)
     }
 
     /// Takes an event: saves what it makes of an execution. `decide` sees it as it is, and may find that nothing happens.

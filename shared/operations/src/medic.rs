@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{HeartbeatName, MaintenanceWindow, ServiceId, Trigger, Webhook};
-use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, Seal, Slack, Wake, Wakes};
+use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, Seal, Slack, SlackSecret, Wake, Wakes};
 use store::{CircuitLimit, SHARDS, Table};
 
 use crate::Error;
@@ -27,6 +27,10 @@ pub struct Settings {
     pub heartbeat_retention: TimeDelta,
     pub audit_retention: TimeDelta,
     pub limits: DefaultLimits,
+    /// What requests of Slack are signed with.
+    pub slack_signing_secret: Option<SlackSecret>,
+    /// Ids of the Slack users who may decide about executions; anybody who can press a button, when empty.
+    pub slack_approvers: Vec<String>,
     /// What starts playbooks without a key.
     pub webhook_secret: Option<String>,
     /// How many executions may start for a service within what time.

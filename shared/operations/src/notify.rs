@@ -85,7 +85,8 @@ impl Medic {
         }
         let more = entries.len() > GROUP;
         let most = if matches!(receiver, Receiver::Slack { .. }) { GROUP } else { 1 };
-        let owed = self.still_owed(lane, &receiver, entries, most, now()).await?;
+        let mut owed = self.still_owed(lane, &receiver, entries, most, now()).await?;
+        owed.truncate(together(&owed));
         let notices: Vec<_> = owed.iter().map(|(_, notice)| notice.clone()).collect();
         if notices.is_empty() {
             self.release(lane, &first, until, now()).await?;
@@ -300,7 +301,7 @@ impl Medic {
         alerts: &[Alert],
         receiver: &Receiver,
     ) -> Result<Option<&'static str>, Error> {
-        let Some((kind, told)) = notice.alert() else { return Ok(None) };
+        let Some((kind, told)) = notice.alert() else { return self.is_answered(notice, receiver).await };
         if kind.is_passing() {
             let overtaken = Some("overtaken by what came after it");
             let Some(alert) = alerts.iter().find(|alert| alert.id == told.id) else { return Ok(overtaken) };
@@ -437,7 +438,10 @@ impl Medic {
                         Ok(false)
                     }
                     // Others kept writing to the notice or to the alert.
-                    NoticeOwner::Alert(_) | NoticeOwner::Window(_) => Err(Error::contended(notice.id)),
+                    NoticeOwner::Alert(_)
+                    | NoticeOwner::Window(_)
+                    | NoticeOwner::Execution(_)
+                    | NoticeOwner::Circuit(_) => Err(Error::contended(notice.id)),
                 };
             }
         }
@@ -455,6 +459,12 @@ impl Medic {
         }
         Ok(())
     }
+}
+
+/// How many of the first notices may share a message.
+fn together(owed: &[Told]) -> usize {
+    let alone = owed.iter().position(|(_, notice)| notice.stands_alone());
+    alone.map_or(owed.len(), |first| first.max(1))
 }
 
 /// Whether nothing came of a notice at a receiver yet. A read may still show a turn as waiting that has come.

@@ -1,0 +1,390 @@
+//! Who is told what of an execution: in Slack that it started, waits for a yes, and how it ended; by webhooks its start and
+//! its end; the on-call when it needs somebody.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{
+    AlertCopy, Audited, Decided, Delivery, DeliveryId, DeliveryStatus, Effect, Execution, ExecutionStage,
+    ExecutionStatus, Notice, NoticeId, NoticeOwner, OpenCircuit, Origin, Outcome, PlaybookEvent, PlaybookNotice,
+    Question, Receiver, Routing, ServiceId, SlackUser, StepStatus, Subject, TargetKind, Verdict, VerdictKind, Webhook,
+    format_time, shorten,
+};
+use serde_json::{Value, json};
+use store::{CircuitLimit, Table, Writes};
+
+use crate::batch::Batch;
+use crate::entropy::random;
+use crate::{Error, Medic};
+
+/// Slack's text for a reason is bounded, and names stand beside it.
+const MOST_REASON: usize = PlaybookNotice::MOST_REASON_CHARS;
+
+/// What people and webhooks are owed. It goes into the transaction that saves the execution, and is handed over after it.
+#[derive(Debug, Default)]
+pub struct PlaybookNews {
+    pub notices: Vec<Notice>,
+    pub deliveries: Vec<Delivery>,
+}
+
+impl PlaybookNews {
+    /// Adds it to the transaction that brings it about, and remembers whom to wake then.
+    pub(crate) fn add_to(&self, writes: &mut Writes, table: &Table, batch: &Batch) -> Result<(), Error> {
+        for notice in &self.notices {
+            writes.add_notice(table, notice)?;
+            batch.hand_over(Some(notice));
+        }
+        for delivery in &self.deliveries {
+            writes.add_delivery(table, delivery)?;
+        }
+        batch.hand_over_deliveries(&self.deliveries);
+        Ok(())
+    }
+}
+
+/// The service of an execution, as far as it matters to who is told.
+struct Scene {
+    service: Option<AlertCopy>,
+    is_muted: bool,
+    routing: Option<Routing>,
+}
+
+impl Medic {
+    /// What the effects of a change of an execution owe to people and webhooks. `execution` is as it is after the change.
+    pub async fn news_of(
+        &self,
+        execution: &Execution,
+        effects: &[Effect],
+        now: DateTime<Utc>,
+    ) -> Result<PlaybookNews, Error> {
+        let mut news = PlaybookNews::default();
+        if !effects.iter().any(is_told) {
+            return Ok(news);
+        }
+        let scene = self.scene(execution.plan.service_id, now).await?;
+        let earlier = self.table.notices(NoticeOwner::Execution(execution.id)).await?;
+        let mut at = earlier.iter().map(|notice| notice.at + MOMENT).chain([now]).max().unwrap_or(now);
+        if earlier.is_empty() && matches!(execution.origin, Origin::Alert { .. }) {
+            // Behind the alert that started it.
+            at += MOMENT;
+        }
+        for effect in effects {
+            let event = match effect {
+                Effect::AskApproval => self.question(execution).await?.map(PlaybookEvent::Asked),
+                Effect::TellDecision => Some(PlaybookEvent::Decided(verdict(execution, effects, now))),
+                Effect::TellStarted => Some(PlaybookEvent::Started { why: self.why(execution).await? }),
+                Effect::TellFinished => finished(execution, effects),
+                Effect::Escalate { step } => Some(escalated(execution, *step, now)),
+                Effect::Perform { .. } | Effect::LookForReport { .. } | Effect::Audit(_) => None,
+            };
+            let notice = event.map(|event| notice_of(execution, &scene, event));
+            if let Some(notice) = notice.filter(|notice| !scene.is_muted || notice.stands_alone()) {
+                let outcomes = match &notice.event {
+                    PlaybookEvent::Decided(_) => who_was_asked(&earlier),
+                    PlaybookEvent::Started { .. }
+                    | PlaybookEvent::Asked(_)
+                    | PlaybookEvent::Completed { .. }
+                    | PlaybookEvent::Failed { .. }
+                    | PlaybookEvent::Cancelled { .. }
+                    | PlaybookEvent::Escalated { .. } => self.who_hears(&scene, &notice, now),
+                };
+                if !outcomes.is_empty() {
+                    let subject = Subject::Playbook(Box::new(notice));
+                    news.notices.push(Notice { id: NoticeId::at(at, random()?), at, subject, outcomes });
+                    at += MOMENT;
+                }
+            }
+            let event_type = match effect {
+                Effect::TellStarted => "playbook.started",
+                Effect::TellFinished => "playbook.finished",
+                Effect::AskApproval
+                | Effect::TellDecision
+                | Effect::Escalate { .. }
+                | Effect::Perform { .. }
+                | Effect::LookForReport { .. }
+                | Effect::Audit(_) => continue,
+            };
+            if !scene.is_muted {
+                let data = event_data(execution, scene.service.as_ref()).to_string();
+                for webhook in self.webhooks_of_execution(execution.plan.service_id, now).await? {
+                    news.deliveries.push(delivery(execution, &webhook, event_type, &data, now)?);
+                }
+            }
+        }
+        Ok(news)
+    }
+
+    /// That the circuit of a service has opened, which is told once, in Slack.
+    pub async fn news_of_open_circuit(&self, service_id: ServiceId, now: DateTime<Utc>) -> Result<PlaybookNews, Error> {
+        let scene = self.scene(Some(service_id), now).await?;
+        if scene.is_muted {
+            return Ok(PlaybookNews::default());
+        }
+        let outcomes = match &scene.routing {
+            Some(routing) => routing.outcomes_in_slack(now),
+            None => self.general_channel(),
+        };
+        let heartbeat_name = scene.service.map(|service| service.heartbeat_name);
+        let CircuitLimit { most, window } = self.settings.circuit;
+        let subject = Subject::Circuit(OpenCircuit { service_id, heartbeat_name, most, window });
+        let at = now + MOMENT;
+        let notice = Notice { id: NoticeId::at(at, random()?), at, subject, outcomes };
+        let notices = if notice.outcomes.is_empty() { Vec::new() } else { vec![notice] };
+        Ok(PlaybookNews { notices, deliveries: Vec::new() })
+    }
+
+    async fn scene(&self, service_id: Option<ServiceId>, now: DateTime<Utc>) -> Result<Scene, Error> {
+        let found = match service_id {
+            Some(id) => self.table.service_and_targets(id).await?,
+            None => None,
+        };
+        let Some((record, targets)) = found else {
+            return Ok(Scene { service: None, is_muted: false, routing: None });
+        };
+        let mut profile = record.profile;
+        let team = self.team_of(&profile).await?;
+        if let Some(team) = &team {
+            profile.team = team.name.clone();
+        }
+        let service = &record.watched.service;
+        let routing = self.routing(service.id, &profile, team.as_ref(), targets, now).await?;
+        Ok(Scene { service: Some(AlertCopy::of(&profile)), is_muted: service.mute.is_some(), routing: Some(routing) })
+    }
+
+    fn who_hears(&self, scene: &Scene, notice: &PlaybookNotice, now: DateTime<Utc>) -> Vec<Outcome> {
+        if let Some(routing) = &scene.routing {
+            return routing.outcomes_of_playbook(notice, now);
+        }
+        let mut outcomes = self.general_channel();
+        if let Some(service_id) = notice.service_id.filter(|_| self.pagerduty.has_routing_key()) {
+            let pagerduty = Outcome::to(Receiver::PagerDuty { service_id }, None);
+            outcomes.extend(notice.is_for(TargetKind::PagerDuty).then_some(pagerduty));
+        }
+        outcomes
+    }
+
+    fn general_channel(&self) -> Vec<Outcome> {
+        let channel = self.settings.slack_channel.clone();
+        channel.map(|channel| Outcome::to(Receiver::Slack { channel }, None)).into_iter().collect()
+    }
+
+    async fn webhooks_of_execution(
+        &self,
+        service_id: Option<ServiceId>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Webhook>, Error> {
+        match service_id {
+            Some(id) => self.webhooks_for(id, now).await,
+            None => self.webhooks_for_all(now).await,
+        }
+    }
+
+    /// The plan that is to be approved, cut to what a message can show.
+    async fn question(&self, execution: &Execution) -> Result<Option<Question>, Error> {
+        let ExecutionStage::Approval { until, proceeds } = execution.stage else { return Ok(None) };
+        let steps: Vec<_> = execution
+            .plan
+            .steps
+            .iter()
+            .take(Question::MOST_STEPS)
+            .map(|step| shorten(&step.in_words(), Question::MOST_STEP_CHARS))
+            .collect();
+        Ok(Some(Question {
+            why: self.why(execution).await?,
+            version: execution.plan.version,
+            digest: execution.plan.digest(),
+            until,
+            proceeds,
+            more_steps: execution.plan.steps.len().saturating_sub(steps.len()),
+            steps,
+        }))
+    }
+
+    /// Why an execution is there, for people.
+    async fn why(&self, execution: &Execution) -> Result<String, Error> {
+        let began = match &execution.origin {
+            Origin::Key { name } => format!("started by {name}"),
+            Origin::Webhook => "started through the trigger route".to_owned(),
+            Origin::Alert { alert_id, .. } => match self.table.alert(*alert_id).await? {
+                Some(alert) => format!("alert {alert_id}, {}", alert.reason),
+                None => format!("alert {alert_id}"),
+            },
+        };
+        let why = match &execution.decision {
+            Some(Decided { by: Some(by), .. }) => format!("{began}, approved by {}", plain_name(by)),
+            Some(Decided { by: None, .. }) => format!("{began}, approved by timeout"),
+            None => began,
+        };
+        Ok(shorten(&why, MOST_REASON))
+    }
+}
+
+/// Notices of one execution are told in their order: each is of a later instant than the one before.
+const MOMENT: TimeDelta = TimeDelta::milliseconds(1);
+
+const fn is_told(effect: &Effect) -> bool {
+    match effect {
+        Effect::AskApproval
+        | Effect::TellDecision
+        | Effect::TellStarted
+        | Effect::TellFinished
+        | Effect::Escalate { .. } => true,
+        Effect::Perform { .. } | Effect::LookForReport { .. } | Effect::Audit(_) => false,
+    }
+}
+
+fn plain_name(actor: &str) -> String {
+    SlackUser::of_actor(actor).map_or_else(|| actor.to_owned(), |user| user.name.unwrap_or(user.id))
+}
+
+fn notice_of(execution: &Execution, scene: &Scene, event: PlaybookEvent) -> PlaybookNotice {
+    let needs_runbook = matches!(event, PlaybookEvent::Escalated { .. });
+    let service = scene
+        .service
+        .clone()
+        .map(|service| AlertCopy { runbook: service.runbook.filter(|_| needs_runbook), ..service });
+    PlaybookNotice {
+        execution_id: execution.id,
+        playbook_name: execution.playbook_name.clone(),
+        service_id: execution.plan.service_id,
+        service,
+        event,
+    }
+}
+
+/// Where the question was asked or may still be: its answer goes there.
+fn who_was_asked(earlier: &[Notice]) -> Vec<Outcome> {
+    let mut asked: Vec<Outcome> = Vec::new();
+    for notice in earlier {
+        let is_question = notice.playbook().is_some_and(|told| matches!(told.event, PlaybookEvent::Asked(_)));
+        for outcome in notice.outcomes.iter().filter(|outcome| is_question && outcome.error.is_none()) {
+            if !asked.iter().any(|known| known.receiver == outcome.receiver) {
+                asked.push(outcome.anew());
+            }
+        }
+    }
+    asked
+}
+
+/// What was decided, as the effects beside it tell.
+fn verdict(execution: &Execution, effects: &[Effect], now: DateTime<Utc>) -> Verdict {
+    let found = effects.iter().find_map(|effect| match effect {
+        Effect::Audit(Audited::Approved(decided)) => Some((VerdictKind::Approved, decided)),
+        Effect::Audit(Audited::Rejected(decided)) => Some((VerdictKind::Rejected, decided)),
+        Effect::Audit(Audited::Cancelled(decided)) => Some((VerdictKind::Cancelled, decided)),
+        Effect::Audit(
+            Audited::Started
+            | Audited::ApprovalRequested
+            | Audited::StepCompleted { .. }
+            | Audited::StepFailed { .. }
+            | Audited::Completed
+            | Audited::Failed,
+        )
+        | Effect::Perform { .. }
+        | Effect::LookForReport { .. }
+        | Effect::AskApproval
+        | Effect::TellDecision
+        | Effect::TellStarted
+        | Effect::TellFinished
+        | Effect::Escalate { .. } => None,
+    });
+    let (kind, decided) = found.map_or((VerdictKind::Cancelled, None), |(kind, decided)| (kind, Some(decided)));
+    let decided = decided.or(execution.decision.as_ref());
+    Verdict {
+        kind,
+        by: decided.and_then(|decided| decided.by.clone()),
+        reason: decided.and_then(|decided| short(decided.reason.as_deref())),
+        at: decided.map_or(now, |decided| decided.at),
+    }
+}
+
+/// How it ended. Of one that somebody did not let begin, the answer to its question says all.
+fn finished(execution: &Execution, effects: &[Effect]) -> Option<PlaybookEvent> {
+    match execution.status {
+        ExecutionStatus::Failed => {
+            let failed = execution.steps.iter().position(|step| step.status == StepStatus::Failed);
+            let step = failed.map(|n| step_name(execution, n)).unwrap_or_default();
+            let error = failed.and_then(|n| execution.steps.get(n)?.error_message.as_deref()).unwrap_or_default();
+            Some(PlaybookEvent::Failed { step, error: shorten(error, MOST_REASON) })
+        }
+        ExecutionStatus::Cancelled => {
+            let decided = execution.cancelled_by.as_ref();
+            let by = decided.and_then(|decided| decided.by.clone());
+            if by.is_some() && effects.contains(&Effect::TellDecision) {
+                return None;
+            }
+            let reason = decided.and_then(|decided| short(decided.reason.as_deref()));
+            Some(PlaybookEvent::Cancelled { by, reason })
+        }
+        ExecutionStatus::Completed
+        | ExecutionStatus::PendingApproval
+        | ExecutionStatus::Running
+        | ExecutionStatus::Waiting => {
+            let ended = execution.completed_at.unwrap_or(execution.started_at);
+            Some(PlaybookEvent::Completed { took: ended - execution.started_at })
+        }
+    }
+}
+
+fn escalated(execution: &Execution, step: usize, now: DateTime<Utc>) -> PlaybookEvent {
+    let output = execution.steps.get(step).map_or("", |step| step.output.as_str());
+    let problem = shorten(output.strip_prefix("[ESCALATE] ").unwrap_or(output), MOST_REASON);
+    PlaybookEvent::Escalated { step: step_name(execution, step), problem, at: now }
+}
+
+fn step_name(execution: &Execution, step: usize) -> String {
+    execution.plan.steps.get(step).map(|step| step.name.to_string()).unwrap_or_default()
+}
+
+fn short(reason: Option<&str>) -> Option<String> {
+    reason.filter(|reason| !reason.is_empty()).map(|reason| shorten(reason, MOST_REASON))
+}
+
+fn delivery(
+    execution: &Execution,
+    webhook: &Webhook,
+    event_type: &str,
+    data: &str,
+    now: DateTime<Utc>,
+) -> Result<Delivery, Error> {
+    Ok(Delivery {
+        id: DeliveryId::at(now, random()?),
+        webhook_id: webhook.id,
+        service_id: execution.plan.service_id,
+        event_type: event_type.to_owned(),
+        data: data.to_owned(),
+        status: DeliveryStatus::Pending,
+        attempts: 0,
+        response_status: None,
+        response_body: None,
+        created_at: now,
+        next_attempt_at: Some(now),
+    })
+}
+
+/// What an event says of its execution. Outputs are not in it: who may read executions finds them there.
+fn event_data(execution: &Execution, service: Option<&AlertCopy>) -> Value {
+    let steps: Vec<_> = execution
+        .plan
+        .steps
+        .iter()
+        .zip(&execution.steps)
+        .map(|(step, record)| json!({"step_name": step.name.as_str(), "status": record.status.as_str()}))
+        .collect();
+    let alert_id = match &execution.origin {
+        Origin::Alert { alert_id, .. } => Some(alert_id.get()),
+        Origin::Key { .. } | Origin::Webhook => None,
+    };
+    json!({
+        "execution_id": execution.id.to_string(),
+        "playbook_id": execution.plan.playbook_id.get(),
+        "playbook_name": execution.playbook_name,
+        "version": execution.plan.version,
+        "service_id": execution.plan.service_id.map(ServiceId::get),
+        "heartbeat_name": service.map(|service| &service.heartbeat_name),
+        "service_name": service.map(|service| &service.service_name),
+        "alert_id": alert_id,
+        "status": execution.status.as_str(),
+        "steps": steps,
+        "started_at": format_time(execution.started_at),
+        "completed_at": execution.completed_at.map(format_time),
+    })
+}

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertId, Notice, NoticeId, NoticeKind, Outcome, Period, Profile, Receiver, Routing, ServiceId, Subject,
-    Target, TargetKind, Team, Webhook, in_maintenance,
+    Alert, AlertId, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, Period, Profile, Receiver, Routing, ServiceId,
+    Subject, Target, TargetKind, Team, Webhook, in_maintenance,
 };
 
 use crate::entropy::random;
@@ -22,6 +22,18 @@ impl Medic {
         kind: NoticeKind,
         now: DateTime<Utc>,
     ) -> Result<Vec<Outcome>, Error> {
+        Ok(self.routing(service_id, profile, team, targets, now).await?.outcomes(kind, now))
+    }
+
+    /// What the choice of who is told of a service rests on.
+    pub(crate) async fn routing(
+        &self,
+        service_id: ServiceId,
+        profile: &Profile,
+        team: Option<&Team>,
+        targets: Vec<Target>,
+        now: DateTime<Utc>,
+    ) -> Result<Routing, Error> {
         // Only what the targets ask for is read.
         let period = match profile.schedule_id.filter(|_| !targets.is_empty()) {
             Some(id) => self.table.schedule(id).await?.map_or(Period::DuringHours, |schedule| schedule.period(now)),
@@ -29,15 +41,14 @@ impl Medic {
         };
         let channel =
             team.and_then(|team| team.slack_channel_id.clone()).or_else(|| self.settings.slack_channel.clone());
-        let routing = Routing {
+        Ok(Routing {
             service_id,
             mode: profile.notification_mode,
             period,
             targets,
             channel,
             has_pagerduty: self.pagerduty.has_routing_key(),
-        };
-        Ok(routing.outcomes(kind, now))
+        })
     }
 
     /// A service's team, where there is one.
@@ -51,7 +62,7 @@ impl Medic {
     /// Who heard of an alert, or is about to: whoever hears of its end.
     pub(crate) async fn who_heard(&self, alert: AlertId, kind: NoticeKind) -> Result<Vec<Outcome>, Error> {
         let mut heard: Vec<Outcome> = Vec::new();
-        for notice in self.table.notices(alert).await?.iter().filter(|notice| is_news(notice)) {
+        for notice in self.table.notices(NoticeOwner::Alert(alert)).await?.iter().filter(|notice| is_news(notice)) {
             for outcome in notice.outcomes.iter().filter(|outcome| outcome.is_success() || outcome.is_owed()) {
                 let is_new = !heard.iter().any(|known| known.receiver == outcome.receiver);
                 if is_new && outcome.receiver.hears(kind) {
@@ -64,7 +75,7 @@ impl Medic {
 
     /// Whether a receiver took the news of an alert, or is about to: what is owed goes before the alert's end in its lane.
     pub(crate) async fn has_heard(&self, alert: AlertId, receiver: &Receiver) -> Result<bool, Error> {
-        let notices = self.table.notices(alert).await?;
+        let notices = self.table.notices(NoticeOwner::Alert(alert)).await?;
         let hears = |outcome: &Outcome| outcome.is_success() || outcome.is_owed();
         let took = |notice: &Notice| notice.outcome(receiver).is_some_and(hears);
         Ok(notices.iter().filter(|notice| is_news(notice)).any(took))
@@ -100,15 +111,30 @@ impl Medic {
     /// The webhooks that are to be told of what happens to a service: its own and those of every service, oldest first.
     /// Their lists lag behind the table by moments.
     pub async fn webhooks_for(&self, service: ServiceId, now: DateTime<Utc>) -> Result<Vec<Webhook>, Error> {
-        let of_all = match self.webhooks_of_all.fresh(now) {
-            Some(webhooks) => webhooks,
-            None => self.webhooks_of_all.keep(self.table.webhooks_of(None).await?, now),
-        };
+        let of_all = self.webhooks_of_all(now).await?;
         let mut webhooks = self.table.webhooks_of(Some(service)).await?;
         webhooks.extend(of_all.iter().cloned());
         webhooks.retain(|webhook| webhook.hears_of(service));
         webhooks.sort_unstable_by_key(|webhook| webhook.id);
         Ok(webhooks)
+    }
+}
+
+impl Medic {
+    /// The webhooks that are to be told of what is of no service, oldest first.
+    pub(crate) async fn webhooks_for_all(&self, now: DateTime<Utc>) -> Result<Vec<Webhook>, Error> {
+        let of_all = self.webhooks_of_all(now).await?;
+        let mut webhooks: Vec<_> = of_all.iter().filter(|webhook| webhook.enabled).cloned().collect();
+        webhooks.retain(|webhook| webhook.service_id.is_none());
+        webhooks.sort_unstable_by_key(|webhook| webhook.id);
+        Ok(webhooks)
+    }
+
+    async fn webhooks_of_all(&self, now: DateTime<Utc>) -> Result<Arc<Vec<Webhook>>, Error> {
+        Ok(match self.webhooks_of_all.fresh(now) {
+            Some(webhooks) => webhooks,
+            None => self.webhooks_of_all.keep(self.table.webhooks_of(None).await?, now),
+        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Sends notices to a receiver, each kind in its own way.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Destination, Endpoint, Notice, Receiver, TargetKind};
+use domain::{Destination, Endpoint, Notice, Outcome, PlaybookEvent, Receiver, ServiceKey, TargetKind};
 use outbound::{Delivery, Slack, UserHeaders, WEBHOOK_HEADERS, WebhookAttempt, WebhookEvent, WebhookOutcome};
 use serde_json::Value;
+use store::Lane;
 
 use crate::deliveries::event_data;
 use crate::medic::SlackDelivery;
@@ -21,8 +22,17 @@ impl Medic {
         // One event for each notice: its group is of one where it is no channel's.
         let alert = notices.first().and_then(Notice::alert);
         let key = notices.first().and_then(|notice| notice.outcome(receiver)?.service_key.as_ref());
+        if let (Some(playbook), TargetKind::PagerDuty) = (notices.first().and_then(Notice::playbook), receiver.kind()) {
+            if key.is_none() && matches!(receiver, Receiver::Target { .. }) {
+                return Ok(Delivery::Refused { error: "the target has no key".to_owned() });
+            }
+            return Ok(counted(self.pagerduty.escalate(playbook, key.map(ServiceKey::reveal), base_url).await));
+        }
         match (receiver, alert) {
-            (Receiver::Slack { channel }, _) => self.send_to_slack(channel, notices, now).await,
+            (Receiver::Slack { channel }, _) => match notices {
+                [alone] if alone.stands_alone() => self.send_alone(receiver, channel, alone, now).await,
+                _ => self.send_to_slack(channel, notices, now).await,
+            },
             (Receiver::PagerDuty { .. }, Some((kind, alert))) => {
                 Ok(counted(self.pagerduty.send(kind, alert, None, base_url).await))
             }
@@ -70,6 +80,59 @@ impl Medic {
         }
     }
 
+    /// Posts a question, and keeps where it is; or puts what was decided in its place.
+    async fn send_alone(
+        &self,
+        receiver: &Receiver,
+        channel: &str,
+        notice: &Notice,
+        now: DateTime<Utc>,
+    ) -> Result<Delivery, Error> {
+        let SlackDelivery::Post(slack) = &self.slack else {
+            return self.send_to_slack(channel, std::slice::from_ref(notice), now).await;
+        };
+        let base_url = self.settings.base_url.as_deref();
+        let asked = if is_question(notice) { None } else { self.question_before(notice).await? };
+        let place = asked.as_ref().and_then(|asked| asked.outcome(receiver)?.message.clone());
+        let delivery = match place {
+            Some(place) => slack.update(&place, asked.as_ref(), notice, base_url).await,
+            None => {
+                let (delivery, place) = slack.post_alone(channel, notice, base_url).await;
+                if let Some(place) = place.filter(|_| is_question(notice)) {
+                    // Should this be lost, the question is asked again: better than one whose buttons stay.
+                    self.table.keep_message(notice, &Lane::of(receiver), &place).await?;
+                }
+                delivery
+            }
+        };
+        metrics::counter!("medic_slack_requests_total", "status" => delivery.label()).increment(1);
+        Ok(delivery)
+    }
+
+    /// The question that a decision answers.
+    pub(crate) async fn question_before(&self, decided: &Notice) -> Result<Option<Notice>, Error> {
+        Ok(self.table.notices(decided.owner()).await?.into_iter().rfind(is_question))
+    }
+
+    /// Why a question or what was decided of it need not be sent to a receiver any more.
+    pub(crate) async fn is_answered(
+        &self,
+        notice: &Notice,
+        receiver: &Receiver,
+    ) -> Result<Option<&'static str>, Error> {
+        if !notice.stands_alone() {
+            return Ok(None);
+        }
+        if !is_question(notice) {
+            let asked = self.question_before(notice).await?;
+            let was_asked = asked.is_some_and(|asked| asked.outcome(receiver).is_some_and(Outcome::is_success));
+            return Ok((!was_asked).then_some("not asked, and so not told of the answer"));
+        }
+        let notices = self.table.notices(notice.owner()).await?;
+        let is_decision = |other: &Notice| other.stands_alone() && !is_question(other);
+        Ok(notices.iter().any(is_decision).then_some("overtaken by the answer"))
+    }
+
     /// Posts an event to a target's own address, unsigned: what it needs to be trusted is among its headers.
     pub(crate) async fn post_to(
         &self,
@@ -92,6 +155,10 @@ impl Medic {
             WebhookOutcome::Gone { error } | WebhookOutcome::Refused { error } => Delivery::Refused { error },
         }
     }
+}
+
+fn is_question(notice: &Notice) -> bool {
+    notice.playbook().is_some_and(|playbook| matches!(playbook.event, PlaybookEvent::Asked(_)))
 }
 
 fn counted(delivery: Delivery) -> Delivery {

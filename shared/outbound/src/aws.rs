@@ -51,7 +51,7 @@ impl AwsWakes {
         match wake {
             Wake::Row { .. } | Wake::Shard { .. } => &self.addresses.sweep,
             Wake::Lane { .. } => &self.addresses.notify,
-            Wake::Execution { .. } | Wake::Start { .. } => &self.addresses.playbook,
+            Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => &self.addresses.playbook,
         }
     }
 

@@ -1,6 +1,6 @@
 //! PagerDuty's Events API, version 2. <https://developer.pagerduty.com/docs/send-alert-event>
 
-use domain::{Alert, NoticeKind, Priority};
+use domain::{Alert, NoticeKind, PlaybookEvent, PlaybookNotice, Priority};
 use serde_json::{Value, json};
 
 use crate::Delivery;
@@ -35,6 +35,18 @@ impl PagerDuty {
             return Delivery::Refused { error: "PagerDuty is not set up".to_owned() };
         };
         self.post(&event(key, kind, alert, base_url)).await
+    }
+
+    /// Opens an incident for a playbook that needs somebody, under `key` or else the configured one. Nothing resolves it
+    /// but a person: that the service reports again does not say that what the playbook left undone was done.
+    pub async fn escalate(&self, notice: &PlaybookNotice, key: Option<&str>, base_url: Option<&str>) -> Delivery {
+        let Some(key) = key.or(self.routing_key.as_deref()) else {
+            return Delivery::Refused { error: "PagerDuty is not set up".to_owned() };
+        };
+        match escalation(key, notice, base_url) {
+            Some(event) => self.post(&event).await,
+            None => Delivery::Refused { error: "it is not told of this".to_owned() },
+        }
     }
 
     /// Sends a test of a key: an incident of low urgency that is resolved at once.
@@ -82,14 +94,53 @@ fn event(routing_key: &str, kind: NoticeKind, alert: &Alert, base_url: Option<&s
     event
 }
 
+fn escalation(routing_key: &str, notice: &PlaybookNotice, base_url: Option<&str>) -> Option<Value> {
+    let PlaybookEvent::Escalated { step, problem, at } = &notice.event else { return None };
+    let PlaybookNotice { execution_id, playbook_name, service_id, service, event: _ } = notice;
+    let service = service.as_ref();
+    let source = service.map_or(playbook_name, |service| &service.heartbeat_name);
+    let summary = format!("Medic - Playbook {playbook_name} needs somebody for {source}: step {step}: {problem}");
+    let mut event = json!({
+        "routing_key": routing_key,
+        "event_action": "trigger",
+        "dedup_key": notice.dedup_key(),
+        "client": "Medic",
+        "payload": {
+            "summary": summary.chars().take(MAX_SUMMARY_CHARS).collect::<String>(),
+            "source": source,
+            "severity": severity(service.map_or(Priority::P3, |service| service.priority)),
+            "timestamp": domain::format_time(*at),
+            "component": service.map(|service| &service.service_name),
+            "group": service.map(|service| &service.team),
+            "class": "playbook",
+            "custom_details": {
+                "execution_id": execution_id.to_string(),
+                "playbook_name": playbook_name,
+                "service_id": service_id.map(domain::ServiceId::get),
+                "step": step,
+                "problem": problem,
+                "runbook": service.and_then(|service| service.runbook.as_ref()),
+            },
+        },
+    });
+    if let Some(base_url) = base_url {
+        event["client_url"] = format!("{base_url}/v2/executions/{execution_id}").into();
+    }
+    if let Some(runbook) = service.and_then(|service| service.runbook.as_deref()).filter(|text| is_link(text)) {
+        event["links"] = json!([{"href": runbook, "text": "Runbook"}]);
+    }
+    Some(event)
+}
+
 fn is_link(text: &str) -> bool {
     let is_web = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     !text.contains(char::is_whitespace) && text.parse().is_ok_and(|url| is_web(&url))
 }
 
+/// PagerDuty's limit for a summary.
+const MAX_SUMMARY_CHARS: usize = 1024;
+
 fn payload(alert: &Alert) -> Value {
-    /// PagerDuty's limit for a summary.
-    const MAX_SUMMARY_CHARS: usize = 1024;
     let service = &alert.service;
     let summary: String = format!("{}: {}", alert.name(), alert.reason).chars().take(MAX_SUMMARY_CHARS).collect();
     json!({

@@ -1,11 +1,12 @@
 //! Slack: what a notice says there, and `chat.postMessage`.
 
 use chrono::{DateTime, Utc};
-use domain::{Alert, Announcement, JobAlert, Notice, NoticeKind, Stage, Subject, elapsed};
+use domain::{Alert, Announcement, JobAlert, Notice, NoticeKind, PlaybookEvent, SlackMessage, Stage, Subject, elapsed};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Delivery;
+use crate::playbook_message::{self, blocks as playbook_blocks, packed};
 use crate::response::retry_after;
 
 /// How Slack is reached.
@@ -33,7 +34,14 @@ pub struct Slack {
 struct Answer {
     ok: bool,
     error: Option<String>,
+    channel: Option<String>,
+    ts: Option<String>,
 }
+
+/// Where messages are posted and changed.
+const POST: &str = "chat.postMessage";
+const UPDATE: &str = "chat.update";
+const WHISPER: &str = "chat.postEphemeral";
 
 /// What is shown of a runbook: escaped, it stays well under Slack's 3,000 characters for a text.
 const MOST_RUNBOOK_CHARS: usize = 500;
@@ -61,17 +69,25 @@ impl Slack {
     }
 
     async fn send(&self, body: &Value) -> Delivery {
-        let request = self.http.post(format!("{}/chat.postMessage", self.access.api_url));
+        self.call(POST, body).await.0
+    }
+
+    /// Calls a method. Answers what came of it, and where the message is then.
+    async fn call(&self, method: &str, body: &Value) -> (Delivery, Option<SlackMessage>) {
+        let request = self.http.post(format!("{}/{method}", self.access.api_url));
         let response = match request.bearer_auth(&self.access.token).json(body).send().await {
             Ok(response) => response,
-            Err(error) => return Delivery::unreachable(&error),
+            Err(error) => return (Delivery::unreachable(&error), None),
         };
         let (status, headers) = (response.status(), response.headers().clone());
         if !status.is_success() {
-            return Delivery::of_status(status, &headers);
+            return (Delivery::of_status(status, &headers), None);
         }
-        match response.json::<Answer>().await {
-            Ok(Answer { ok: true, .. }) => Delivery::Accepted,
+        let delivery = match response.json::<Answer>().await {
+            Ok(Answer { ok: true, channel, ts, .. }) => {
+                let message = channel.zip(ts).map(|(channel, ts)| SlackMessage { channel, ts });
+                return (Delivery::Accepted, message);
+            }
             Ok(Answer { error, .. }) => {
                 let error = error.unwrap_or_else(|| "an answer without an error".to_owned());
                 if TRANSIENT.contains(&error.as_str()) {
@@ -81,7 +97,52 @@ impl Slack {
                 }
             }
             Err(_) => Delivery::Retry { error: "an answer that is not Slack's".to_owned(), after: None },
-        }
+        };
+        (delivery, None)
+    }
+
+    /// Posts a notice in a message of its own that may have to be changed. Answers where it is.
+    pub async fn post_alone(
+        &self,
+        channel: &str,
+        notice: &Notice,
+        base_url: Option<&str>,
+    ) -> (Delivery, Option<SlackMessage>) {
+        let blocks = blocks(notice, base_url);
+        self.call(POST, &json!({"channel": channel, "text": markup(notice), "blocks": blocks, "unfurl_links": false}))
+            .await
+    }
+
+    /// Puts what was decided in the place of a question.
+    pub async fn update(
+        &self,
+        message: &SlackMessage,
+        asked: Option<&Notice>,
+        decided: &Notice,
+        base_url: Option<&str>,
+    ) -> Delivery {
+        let asked = asked.and_then(Notice::playbook).and_then(|asked| match &asked.event {
+            PlaybookEvent::Asked(question) => Some((asked, question)),
+            PlaybookEvent::Started { .. }
+            | PlaybookEvent::Decided(_)
+            | PlaybookEvent::Completed { .. }
+            | PlaybookEvent::Failed { .. }
+            | PlaybookEvent::Cancelled { .. }
+            | PlaybookEvent::Escalated { .. } => None,
+        });
+        let blocks = match (asked, decided.playbook()) {
+            (Some((asked, question)), Some(decided)) => {
+                playbook_message::decided_blocks(asked, question, decided, base_url)
+            }
+            (None, _) | (Some(_), None) => blocks(decided, base_url),
+        };
+        let SlackMessage { channel, ts } = message;
+        self.call(UPDATE, &json!({"channel": channel, "ts": ts, "text": markup(decided), "blocks": blocks})).await.0
+    }
+
+    /// Says something that one person alone sees.
+    pub async fn whisper(&self, channel: &str, user: &str, words: &str) -> Delivery {
+        self.call(WHISPER, &json!({"channel": channel, "user": user, "text": escape(words)})).await.0
     }
 }
 
@@ -98,6 +159,8 @@ impl Slack {
         match &notice.subject {
             Subject::Alert { kind, alert } => alert_line(*kind, alert, notice.at),
             Subject::Maintenance(announcement) => announcement_line(announcement),
+            Subject::Playbook(playbook) => playbook_message::line(playbook),
+            Subject::Circuit(circuit) => playbook_message::circuit_line(circuit),
         }
     }
 }
@@ -152,10 +215,15 @@ fn announcement_line(announcement: &Announcement) -> String {
     }
 }
 
+/// A notice's line as Slack reads it: what users wrote is no markup.
+fn markup(notice: &Notice) -> String {
+    notice.playbook().map_or_else(|| escape(&Slack::line(notice)), playbook_message::markup)
+}
+
 /// Whole notices while they are few; of many their number and the first names.
 fn text(notices: &[Notice]) -> String {
     if notices.len() <= MOST_LINES {
-        let lines: Vec<_> = notices.iter().map(|notice| escape(&Slack::line(notice))).collect();
+        let lines: Vec<_> = notices.iter().map(markup).collect();
         return lines.join("\n");
     }
     summary(notices).join("\n")
@@ -168,17 +236,13 @@ fn summary(notices: &[Notice]) -> Vec<String> {
         (":bell:", "services are still down"),
         (":white_check_mark:", "services have recovered"),
         (":hourglass:", "jobs took too long"),
+        (":robot_face:", "playbooks started or ended"),
         (":information_source:", "other notices"),
     ];
     let line = |(mark, what): (&str, &str)| {
         let is_such = |notice: &&Notice| mark_of(notice) == mark;
         let such: Vec<_> = notices.iter().filter(is_such).collect();
-        let names: Vec<_> = such
-            .iter()
-            .take(MOST_NAMES)
-            .filter_map(|notice| notice.alert())
-            .map(|(_, alert)| escape(&alert.service.heartbeat_name))
-            .collect();
+        let names: Vec<_> = such.iter().take(MOST_NAMES).filter_map(|notice| name_of(notice)).map(escape).collect();
         let rest = such.len().saturating_sub(names.len());
         let more = if rest > 0 && !names.is_empty() { format!(" and {rest} more") } else { String::new() };
         let colon = if names.is_empty() { "" } else { ": " };
@@ -187,8 +251,20 @@ fn summary(notices: &[Notice]) -> Vec<String> {
     sorts.into_iter().filter_map(line).collect()
 }
 
+/// What a notice of many is listed by.
+fn name_of(notice: &Notice) -> Option<&str> {
+    match &notice.subject {
+        Subject::Alert { alert, .. } => Some(&alert.service.heartbeat_name),
+        Subject::Playbook(playbook) => Some(&playbook.playbook_name),
+        Subject::Maintenance(_) | Subject::Circuit(_) => None,
+    }
+}
+
 /// Which sort of news a notice is, by the mark of its line.
 fn mark_of(notice: &Notice) -> &'static str {
+    if notice.playbook().is_some() {
+        return ":robot_face:";
+    }
     let Some((kind, alert)) = notice.alert() else { return ":information_source:" };
     match kind {
         NoticeKind::Exceeded => ":hourglass:",
@@ -210,33 +286,30 @@ fn message(notices: &[Notice], base_url: Option<&str>) -> Vec<Value> {
     if notices.len() <= MOST_WHOLE {
         return notices.iter().flat_map(|notice| blocks(notice, base_url)).collect();
     }
-    let lines = if notices.len() <= MOST_LINES {
-        notices.iter().map(|notice| escape(&Slack::line(notice))).collect()
-    } else {
-        summary(notices)
-    };
-    let mut sections: Vec<String> = Vec::new();
-    for line in lines {
-        match sections.last_mut() {
-            Some(section) if section.len() + line.len() < MOST_SECTION_BYTES => {
-                section.push('\n');
-                section.push_str(&line);
-            }
-            _ => sections.push(line.chars().take(MOST_SECTION_BYTES).collect()),
-        }
-    }
-    sections.iter().map(|text| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})).collect()
+    let lines = if notices.len() <= MOST_LINES { notices.iter().map(markup).collect() } else { summary(notices) };
+    packed(lines).iter().map(|text| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})).collect()
 }
 
 /// Slack takes 3,000 characters in a section.
-const MOST_SECTION_BYTES: usize = 2_900;
+pub(crate) const MOST_SECTION_BYTES: usize = 2_900;
 
 fn headline(notice: &Notice) -> Value {
-    json!({"type": "section", "text": {"type": "mrkdwn", "text": escape(&Slack::line(notice))}})
+    json!({"type": "section", "text": {"type": "mrkdwn", "text": markup(notice)}})
 }
 
 /// Block Kit: a headline, the facts, and the runbook. <https://docs.slack.dev/reference/block-kit/blocks>
 fn blocks(notice: &Notice, base_url: Option<&str>) -> Vec<Value> {
+    if let Some(playbook) = notice.playbook() {
+        return match &playbook.event {
+            PlaybookEvent::Asked(question) => playbook_message::question_blocks(playbook, question, base_url),
+            PlaybookEvent::Started { .. }
+            | PlaybookEvent::Decided(_)
+            | PlaybookEvent::Completed { .. }
+            | PlaybookEvent::Failed { .. }
+            | PlaybookEvent::Cancelled { .. }
+            | PlaybookEvent::Escalated { .. } => playbook_blocks(playbook, base_url),
+        };
+    }
     let Some((_, alert)) = notice.alert() else { return vec![headline(notice)] };
     let service = &alert.service;
     let fact = |name: &str, value: &str| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape(value))});
@@ -265,11 +338,11 @@ fn blocks(notice: &Notice, base_url: Option<&str>) -> Vec<Value> {
 }
 
 /// The characters that Slack asks to be escaped, so that a name can neither mention people nor forge a link.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// An instant that Slack shows in the reader's own zone.
-fn slack_time(at: DateTime<Utc>) -> String {
+pub(crate) fn slack_time(at: DateTime<Utc>) -> String {
     format!("<!date^{}^{{date_short_pretty}} {{time_secs}}|{}>", at.timestamp(), domain::format_time(at))
 }

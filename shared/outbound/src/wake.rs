@@ -19,8 +19,29 @@ pub enum Wake {
     Lane { lane: String },
     /// An execution that has something to do. For `playbook`.
     Execution { execution_id: String },
+    /// What somebody in Slack decided about an execution. For `playbook`. Nothing else knows of it: it must be sent before
+    /// its sender is answered.
+    Decision(Box<DecisionWake>),
     /// A playbook that an alert starts, or whose alert has closed. For `playbook`.
     Start { alert_id: i64, trigger_id: i64 },
+}
+
+/// A decision from Slack, on its way to whoever makes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionWake {
+    pub execution_id: String,
+    /// Of the plan that was shown.
+    pub digest: String,
+    pub approve: bool,
+    pub user_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    /// Where the button was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_ts: Option<String>,
 }
 
 /// A wake-up that could not be sent; the timer row does its work later.

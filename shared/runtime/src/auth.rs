@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::body::Bytes;
+use axum::extract::{FromRequest as _, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
@@ -23,6 +24,8 @@ pub(crate) enum Access {
     PingKey,
     /// The secret for it in `X-Webhook-Secret`.
     WebhookSecret,
+    /// Slack's signature.
+    SlackSignature,
 }
 
 /// What the route `path` (as it is declared) asks for under `method`.
@@ -38,6 +41,8 @@ pub(crate) fn access(method: &Method, path: &str) -> Access {
         key(&[Scope::Admin], RequestClass::Management)
     } else if begins(&["/v2/webhooks/playbooks/"]) {
         Access::WebhookSecret
+    } else if begins(&["/v2/slack/"]) {
+        Access::SlackSignature
     } else if is_read {
         key(&[Scope::Read], RequestClass::Management)
     } else if matches!(path, "/heartbeat" | "/v1/heartbeat") || begins(&["/v2/heartbeat"]) {
@@ -86,6 +91,7 @@ pub(crate) async fn authenticate(
             request.extensions_mut().insert(Caller(key));
         }
         Access::WebhookSecret => check_secret(&app, request.headers().get("x-webhook-secret"))?,
+        Access::SlackSignature => request = check_signature(&app, request).await?,
         Access::PingKey => match check_ping_key(&app, request.uri().path()).await {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
@@ -116,6 +122,27 @@ fn check_secret(app: &App, given: Option<&HeaderValue>) -> Result<(), ApiError> 
     let failure = if given.is_some() { AuthFailure::InvalidKey } else { AuthFailure::MissingKey };
     metrics::counter!("medic_auth_failures_total", "reason" => failure.reason()).increment(1);
     Err(ApiError::WrongSecret)
+}
+
+/// Reads a request whole, since all of its body is signed; nothing of it is looked into before.
+async fn check_signature(app: &App, request: Request) -> Result<Request, ApiError> {
+    let (parts, body) = request.into_parts();
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (timestamp, signature) = (header("x-slack-request-timestamp"), header("x-slack-signature"));
+    let check = |body: &[u8]| app.medic.is_slack_request(timestamp, signature, body, app.now());
+    if check(&[]).is_none() {
+        return Err(ApiError::NotSetUp("SLACK_SIGNING_SECRET is not set: nobody can decide in Slack".to_owned()));
+    }
+    let mut whole = Request::new(body);
+    // The body's limit is among them.
+    whole.extensions_mut().clone_from(&parts.extensions);
+    let bytes = Bytes::from_request(whole, app).await.map_err(|rejection| ApiError::unreadable(&rejection))?;
+    if check(&bytes) == Some(true) {
+        return Ok(Request::from_parts(parts, bytes.into()));
+    }
+    let failure = if signature.is_empty() { AuthFailure::MissingKey } else { AuthFailure::InvalidKey };
+    metrics::counter!("medic_auth_failures_total", "reason" => failure.reason()).increment(1);
+    Err(ApiError::NotSlack)
 }
 
 fn refused(failure: AuthFailure) -> ApiError {

@@ -66,6 +66,8 @@ pub enum ApiError {
     },
     /// The secret of the trigger route is missing, or another.
     WrongSecret,
+    /// Nothing shows that the request is Slack's, and of now.
+    NotSlack,
     /// The sentence says what has to be set up first.
     NotSetUp(String),
     NoSuchRoute,
@@ -130,6 +132,7 @@ impl ApiError {
             Self::WrongSecret => {
                 (StatusCode::UNAUTHORIZED, "X-Webhook-Secret is missing, or not the right one".to_owned())
             }
+            Self::NotSlack => (StatusCode::UNAUTHORIZED, "Slack's signature is missing, wrong or too old".to_owned()),
             Self::NotSetUp(message) => (StatusCode::SERVICE_UNAVAILABLE, message),
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "There is no such route".to_owned()),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "This route does not take that method".to_owned()),
@@ -148,7 +151,7 @@ fn failed(error: &Error) -> (StatusCode, String) {
         Error::Inactive(_) => (StatusCode::BAD_REQUEST, error.to_string()),
         Error::NotFound(message) => (StatusCode::NOT_FOUND, message.clone()),
         Error::Conflict(message) => (StatusCode::CONFLICT, message.clone()),
-        Error::Store(store::Error::Unavailable(_) | store::Error::Contended { .. }) => {
+        Error::Store(store::Error::Unavailable(_) | store::Error::Contended { .. }) | Error::NotQueued(_) => {
             log();
             (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE.to_owned())
         }

@@ -35,7 +35,9 @@ pub(crate) async fn limit(
             let address = source_address(&request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
             (KeyId::Address(address), RateLimits::default(), RequestClass::Triggers)
         }
-        (Access::Public | Access::Key { .. } | Access::PingKey, _, _) => return next.run(request).await,
+        (Access::Public | Access::Key { .. } | Access::PingKey | Access::SlackSignature, _, _) => {
+            return next.run(request).await;
+        }
     };
     let ruling = app.medic.admit(key, limits, class, app.now()).await;
     let mut answer = match ruling.retry_after {

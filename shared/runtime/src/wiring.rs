@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use operations::{DefaultLimits, Medic, Settings, SlackDelivery};
-use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, Slack, SlackAccess, SystemLookup, Wakes, http_client};
+use outbound::{
+    Guard, Outgoing, PagerDuty, ScriptJobs, Slack, SlackAccess, SlackSecret, SystemLookup, Wakes, http_client,
+};
 use store::{CircuitLimit, Table};
 
 use crate::{App, Config, authenticate, envelope_layers, limit};
@@ -41,6 +43,8 @@ pub fn medic(
             management: config.rate_limit_management,
             executions: config.rate_limit_executions,
         },
+        slack_signing_secret: config.slack_signing_secret.clone().map(SlackSecret::new),
+        slack_approvers: config.slack_approvers.clone(),
         webhook_secret: config.webhook_secret.clone(),
         circuit: CircuitLimit { most: config.circuit_max_executions, window: config.circuit_window },
         seal: config.seal.clone(),

@@ -16,7 +16,8 @@ const KEPT: TimeDelta = TimeDelta::days(30);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct DeliveryItem {
-    service_id: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service_id: Option<i64>,
     event_type: String,
     data: String,
     status: String,
@@ -54,7 +55,7 @@ fn delivery_item(delivery: &Delivery, due_at: Option<DateTime<Utc>>) -> Result<I
     } = delivery;
     let key = Key::delivery(*webhook_id, *id);
     let body = DeliveryItem {
-        service_id: service_id.get(),
+        service_id: service_id.map(ServiceId::get),
         event_type: event_type.clone(),
         data: data.clone(),
         status: status.as_str().to_owned(),
@@ -94,7 +95,7 @@ fn read(item: Item) -> Result<Delivery, Error> {
     Ok(Delivery {
         id,
         webhook_id,
-        service_id: ServiceId::new(service_id),
+        service_id: service_id.map(ServiceId::new),
         event_type,
         data,
         status: status.parse().map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?,

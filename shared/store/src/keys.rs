@@ -95,11 +95,7 @@ impl Key {
     }
 
     pub(crate) fn notice(owner: NoticeOwner, id: NoticeId) -> Self {
-        let pk = match owner {
-            NoticeOwner::Alert(alert) => alert_pk(alert),
-            NoticeOwner::Window(window) => format!("announcement#{window}"),
-        };
-        Self::new(pk, format!("{NOTICE_PREFIX}{id}"))
+        Self::new(notices_pk(owner), format!("{NOTICE_PREFIX}{id}"))
     }
 
     pub(crate) fn lane_entry(lane: &Lane, id: NoticeId) -> Self {
@@ -209,7 +205,7 @@ impl Key {
     }
 
     pub(crate) fn circuit(service: ServiceId) -> Self {
-        Self::new(format!("circuit#{service}"), "circuit")
+        Self::new(circuit_pk(service), "circuit")
     }
 
     /// An entry of the audit log, by the day (UTC) that its id tells.
@@ -274,6 +270,8 @@ impl Key {
             ("execution", "state") => Some(RowKind::Execution(id.parse().ok()?)),
             ("alert", _) => notice(NoticeOwner::Alert(id.parse().ok()?)),
             ("announcement", _) => notice(NoticeOwner::Window(id.parse().ok()?)),
+            ("execution", sk) if sk.starts_with(NOTICE_PREFIX) => notice(NoticeOwner::Execution(id.parse().ok()?)),
+            ("circuit", sk) if sk.starts_with(NOTICE_PREFIX) => notice(NoticeOwner::Circuit(id.parse().ok()?)),
             ("window", sk) => Some(RowKind::Window(id_in(sk)?)),
             ("delivery", sk) => Some(RowKind::Delivery(id.parse().ok()?, sk.parse().ok()?)),
             _ => None,
@@ -379,6 +377,20 @@ pub(crate) fn alert_pk(id: AlertId) -> String {
 
 pub(crate) fn execution_pk(id: ExecutionId) -> String {
     format!("execution#{id}")
+}
+
+fn circuit_pk(service: ServiceId) -> String {
+    format!("circuit#{service}")
+}
+
+/// Where an owner's notices are.
+pub(crate) fn notices_pk(owner: NoticeOwner) -> String {
+    match owner {
+        NoticeOwner::Alert(id) => alert_pk(id),
+        NoticeOwner::Window(id) => format!("announcement#{id}"),
+        NoticeOwner::Execution(id) => execution_pk(id),
+        NoticeOwner::Circuit(id) => circuit_pk(id),
+    }
 }
 
 pub(crate) fn execution_id_of(pk: &str) -> Option<ExecutionId> {
@@ -569,6 +581,8 @@ mod tests {
             ("alert", Key::alert(alert)),
             ("notice", Key::notice(NoticeOwner::Alert(alert), notice)),
             ("announcement", Key::notice(NoticeOwner::Window(WindowId::new(5)), notice)),
+            ("notice of a playbook", Key::notice(NoticeOwner::Execution(ExecutionId::at(at, [3; 10])), notice)),
+            ("notice of a circuit", Key::notice(NoticeOwner::Circuit(service), notice)),
             ("lane entry: Slack", Key::lane_entry(&slack, notice)),
             ("lane entry: PagerDuty", Key::lane_entry(&pagerduty, notice)),
             ("lane entry: target", Key::lane_entry(&target, notice)),
@@ -656,7 +670,9 @@ mod tests {
     fn a_row_that_can_come_due_reads_back_from_its_key() {
         let id = NoticeId::at(from_millis(1_790_000_000_123), [1; 10]);
         assert_eq!(Key::service(ServiceId::new(7)).row_kind(), Some(RowKind::Service(ServiceId::new(7))));
-        for owner in [NoticeOwner::Alert(AlertId::new(3)), NoticeOwner::Window(WindowId::new(5))] {
+        let execution = NoticeOwner::Execution(ExecutionId::at(from_millis(1_790_000_000_123), [3; 10]));
+        let (alert, window) = (NoticeOwner::Alert(AlertId::new(3)), NoticeOwner::Window(WindowId::new(5)));
+        for owner in [alert, window, execution, NoticeOwner::Circuit(ServiceId::new(7))] {
             assert_eq!(Key::notice(owner, id).row_kind(), Some(RowKind::Notice(owner, id)));
         }
         let (window, webhook) = (WindowId::new(5), WebhookId::new(8));

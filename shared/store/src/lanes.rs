@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use chrono::{DateTime, Utc};
-use domain::{AlertId, DeliveryId, NoticeId, NoticeOwner, WindowId, from_millis, to_millis};
+use domain::{AlertId, DeliveryId, NoticeId, NoticeOwner, ServiceId, WindowId, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Item, corrupt, number, text};
@@ -45,12 +45,17 @@ impl LaneEntry {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct LaneItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     alert_id: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     window_id: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    execution_id: Option<String>,
+    /// Of a circuit's notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service_id: Option<i64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     others_wait: bool,
     #[serde(default, skip_serializing_if = "item::is_zero")]
@@ -63,12 +68,13 @@ struct LaneItem {
 
 impl LaneItem {
     fn of(owner: Option<NoticeOwner>) -> Self {
-        let (alert_id, window_id) = match owner {
-            Some(NoticeOwner::Alert(id)) => (Some(id.get()), None),
-            Some(NoticeOwner::Window(id)) => (None, Some(id.get())),
-            None => (None, None),
-        };
-        Self { alert_id, window_id, others_wait: false, attempts: 0, held_until: None, holder: None }
+        match owner {
+            Some(NoticeOwner::Alert(id)) => Self { alert_id: Some(id.get()), ..Self::default() },
+            Some(NoticeOwner::Window(id)) => Self { window_id: Some(id.get()), ..Self::default() },
+            Some(NoticeOwner::Execution(id)) => Self { execution_id: Some(id.to_string()), ..Self::default() },
+            Some(NoticeOwner::Circuit(id)) => Self { service_id: Some(id.get()), ..Self::default() },
+            None => Self::default(),
+        }
     }
 }
 
@@ -223,13 +229,16 @@ impl LaneEntry {
 
 fn read(item: Item) -> Result<LaneEntry, Error> {
     let key = Key::of(&item);
-    let LaneItem { alert_id, window_id, others_wait, attempts, held_until, holder } = item::read(item)?;
+    let LaneItem { alert_id, window_id, execution_id, service_id, others_wait, attempts, held_until, holder } =
+        item::read(item)?;
     let place = key.as_ref().map_or("", |key| key.sk.as_str());
-    let owner = match (alert_id, window_id) {
-        (Some(id), _) => Some(NoticeOwner::Alert(AlertId::new(id))),
-        (None, Some(id)) => Some(NoticeOwner::Window(WindowId::new(id))),
-        (None, None) => None,
-    };
+    let execution_id = execution_id.map(|id| id.parse()).transpose();
+    let execution_id = execution_id.map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?;
+    let owner = None
+        .or_else(|| alert_id.map(|id| NoticeOwner::Alert(AlertId::new(id))))
+        .or_else(|| window_id.map(|id| NoticeOwner::Window(WindowId::new(id))))
+        .or_else(|| execution_id.map(NoticeOwner::Execution))
+        .or_else(|| service_id.map(|id| NoticeOwner::Circuit(ServiceId::new(id))));
     let owed = match owner {
         Some(owner) => place.parse().map(|id| Owed::Notice(owner, id)),
         None => place.parse().map(Owed::Delivery),

@@ -20,6 +20,7 @@ mod names;
 mod notices;
 mod patience;
 mod ping_keys;
+mod playbook_notices;
 mod playbooks;
 mod runs;
 mod schedules;

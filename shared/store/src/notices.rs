@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    AlertId, Announcement, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, ServiceKey, Stage, Subject, TargetId,
-    from_millis, to_millis,
+    Announcement, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, ServiceKey, SlackMessage, Stage, Subject,
+    TargetId, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::alerts::AlertItem;
 use crate::item::{self, Diff, Item, corrupt, number, text};
-use crate::keys::{Key, Lane, NOTICE_PREFIX, RowKind, alert_pk, printed_pk};
+use crate::keys::{Key, Lane, NOTICE_PREFIX, RowKind, notices_pk, printed_pk};
+use crate::playbook_notices::{CIRCUIT, CircuitItem, PlaybookItem};
 use crate::table::{Commit, IS_NEW, Page, Writes, refused};
 use crate::{Error, Table};
 
@@ -28,6 +29,10 @@ struct NoticeItem {
     alert: Option<AlertItem>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     announcement: Option<AnnouncementItem>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    playbook: Option<PlaybookItem>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    circuit: Option<CircuitItem>,
     /// By lane.
     outcomes: BTreeMap<String, OutcomeItem>,
 }
@@ -57,6 +62,21 @@ struct OutcomeItem {
     at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<MessageItem>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct MessageItem {
+    channel: String,
+    ts: String,
+}
+
+impl MessageItem {
+    fn of(message: &SlackMessage) -> Self {
+        let SlackMessage { channel, ts } = message.clone();
+        Self { channel, ts }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,7 +87,7 @@ struct PrintedItem {
 
 impl OutcomeItem {
     fn of(n: usize, outcome: &Outcome) -> Self {
-        let Outcome { receiver: _, target_id, service_key, waits, at, error } = outcome;
+        let Outcome { receiver: _, target_id, service_key, waits, at, error, message } = outcome;
         Self {
             n,
             target_id: target_id.map(TargetId::get),
@@ -75,6 +95,7 @@ impl OutcomeItem {
             waits: *waits,
             at: at.map(to_millis),
             error: error.clone(),
+            message: message.as_ref().map(MessageItem::of),
         }
     }
 }
@@ -84,8 +105,18 @@ impl Writes {
     pub fn add_notice(&mut self, table: &Table, notice: &Notice) -> Result<(), Error> {
         let Notice { id, at, subject, outcomes } = notice;
         let key = Key::notice(notice.owner(), *id);
+        let (mut playbook, mut circuit) = (None, None);
         let (kind, alert, announcement) = match subject {
             Subject::Alert { kind, alert } => (kind.as_str(), Some(AlertItem::of(alert)), None),
+            Subject::Playbook(told) => {
+                let (kind, item) = PlaybookItem::of(told);
+                playbook = Some(item);
+                (kind, None, None)
+            }
+            Subject::Circuit(open) => {
+                circuit = Some(CircuitItem::of(open));
+                (CIRCUIT, None, None)
+            }
             Subject::Maintenance(Announcement { window_id: _, name, services, stage }) => {
                 let (kind, until) = match stage {
                     Stage::Began { until } => (BEGAN, *until),
@@ -102,6 +133,8 @@ impl Writes {
             at: to_millis(*at),
             alert,
             announcement,
+            playbook,
+            circuit,
             outcomes: outcomes.iter().enumerate().map(by_lane).collect(),
         };
         let mut item = item::write(&key, &body)?;
@@ -133,14 +166,14 @@ impl Table {
         Ok(found.collect())
     }
 
-    /// An alert's notices, in their order.
-    pub async fn notices(&self, alert: AlertId) -> Result<Vec<Notice>, Error> {
+    /// The notices of an alert or another owner, in their order.
+    pub async fn notices(&self, owner: NoticeOwner) -> Result<Vec<Notice>, Error> {
         let mut pages = self
             .client
             .query()
             .table_name(&self.name)
             .key_condition_expression("pk = :p AND begins_with(sk, :s)")
-            .expression_attribute_values(":p", text(alert_pk(alert)))
+            .expression_attribute_values(":p", text(notices_pk(owner)))
             .expression_attribute_values(":s", text(NOTICE_PREFIX))
             .consistent_read(true)
             .into_paginator()
@@ -210,6 +243,26 @@ impl Table {
     fn outcome_expression(outcome: &Outcome) -> String {
         let error = if outcome.error.is_some() { ", outcomes.#lane.#error = :error" } else { "" };
         format!("SET outcomes.#lane.#at = :at{error}")
+    }
+
+    /// Keeps where a notice's message is at one receiver, so that it can be changed later.
+    pub async fn keep_message(&self, notice: &Notice, lane: &Lane, message: &SlackMessage) -> Result<(), Error> {
+        let place: HashMap<String, AttributeValue> = [("channel", &message.channel), ("ts", &message.ts)]
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), text(value)))
+            .collect();
+        self.client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(Key::notice(notice.owner(), notice.id).attributes()))
+            .update_expression("SET outcomes.#lane.#message = :message")
+            .condition_expression("attribute_exists(outcomes.#lane)")
+            .expression_attribute_names("#lane", lane.to_string())
+            .expression_attribute_names("#message", "message")
+            .expression_attribute_values(":message", AttributeValue::M(place))
+            .send()
+            .await?;
+        Ok(())
     }
 
     /// Ends a settled notice's timer.
@@ -284,15 +337,17 @@ fn read(item: Item) -> Result<Notice, Error> {
     let Some(RowKind::Notice(owner, id)) = key.as_ref().and_then(Key::row_kind) else {
         return Err(corrupt(key.as_ref(), "not a notice's key"));
     };
-    let NoticeItem { kind, at, alert, announcement, outcomes } = item::read(item)?;
+    let NoticeItem { kind, at, alert, announcement, playbook, circuit, outcomes } = item::read(item)?;
     let invalid = |source: domain::Invalid| corrupt(key.as_ref(), source);
     let unknown = || corrupt(key.as_ref(), "an unknown kind of notice");
-    let subject = match (owner, alert, announcement) {
-        (NoticeOwner::Alert(id), Some(alert), _) => {
+    let subject = match owner {
+        NoticeOwner::Alert(id) => {
+            let alert = alert.ok_or_else(unknown)?;
             let kind = NoticeKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or_else(unknown)?;
             Subject::Alert { kind, alert: Box::new(alert.into_alert(id).map_err(invalid)?) }
         }
-        (NoticeOwner::Window(window_id), _, Some(AnnouncementItem { name, services, until })) => {
+        NoticeOwner::Window(window_id) => {
+            let AnnouncementItem { name, services, until } = announcement.ok_or_else(unknown)?;
             let stage = match kind.as_str() {
                 BEGAN => Stage::Began { until: until.map(from_millis) },
                 ENDED => Stage::Ended,
@@ -300,16 +355,21 @@ fn read(item: Item) -> Result<Notice, Error> {
             };
             Subject::Maintenance(Announcement { window_id, name, services, stage })
         }
-        (NoticeOwner::Alert(_) | NoticeOwner::Window(_), _, _) => return Err(unknown()),
+        NoticeOwner::Execution(id) => {
+            let playbook = playbook.ok_or_else(unknown)?.into_notice(id, &kind).map_err(invalid)?;
+            Subject::Playbook(Box::new(playbook.ok_or_else(unknown)?))
+        }
+        NoticeOwner::Circuit(service_id) => Subject::Circuit(circuit.ok_or_else(unknown)?.into_circuit(service_id)),
     };
     let mut outcomes = outcomes
         .into_iter()
-        .map(|(lane, OutcomeItem { n, target_id, service_key, waits, at, error })| {
+        .map(|(lane, OutcomeItem { n, target_id, service_key, waits, at, error, message })| {
             let receiver = Lane::parse(&lane).and_then(|lane| lane.receiver());
             let receiver = receiver.ok_or_else(|| corrupt(key.as_ref(), "an unknown lane"))?;
             let target_id = target_id.map(TargetId::new);
             let service_key = service_key.map(ServiceKey::parse).transpose().map_err(invalid)?;
-            Ok((n, Outcome { receiver, target_id, service_key, waits, at: at.map(from_millis), error }))
+            let message = message.map(|MessageItem { channel, ts }| SlackMessage { channel, ts });
+            Ok((n, Outcome { receiver, target_id, service_key, waits, at: at.map(from_millis), error, message }))
         })
         .collect::<Result<Vec<_>, Error>>()?;
     outcomes.sort_unstable_by_key(|(n, _)| *n);

@@ -1,0 +1,116 @@
+//! Presses of buttons in Slack, as it tells of them.
+//! <https://docs.slack.dev/reference/interaction-payloads/block_actions-payload>
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use domain::{Invalid, SlackMessage, SlackUser};
+use operations::SlackDecision;
+use outbound::{APPROVE, DecisionValue, REJECT};
+use runtime::{ApiError, App, WholeBody};
+use serde::Deserialize;
+use url::form_urlencoded;
+
+/// What Medic reads of a payload.
+#[derive(Debug, Deserialize)]
+struct Payload {
+    r#type: String,
+    user: Option<User>,
+    #[serde(default)]
+    actions: Vec<Action>,
+    channel: Option<Channel>,
+    message: Option<Message>,
+    container: Option<Container>,
+}
+
+#[derive(Debug, Deserialize)]
+struct User {
+    id: String,
+    username: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Action {
+    action_id: Option<String>,
+    value: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Channel {
+    id: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message {
+    ts: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Container {
+    channel_id: Option<String>,
+    message_ts: Option<String>,
+}
+
+/// Takes what Slack tells of presses of buttons.
+///
+/// A press of a question's button is queued, and answered at once; what comes of it shows in the message, or is said to
+/// who pressed. Everything else that Slack may tell is taken and ignored.
+#[utoipa::path(
+    post,
+    path = "/v2/slack/interactions",
+    tag = "executions",
+    security(()),
+    params(
+        ("X-Slack-Signature" = String, Header, description = "`v0=` and the HMAC-SHA256 of `v0:timestamp:body`, in hexadecimal"),
+        ("X-Slack-Request-Timestamp" = String, Header, description = "Seconds since 1970, at most five minutes off"),
+    ),
+    request_body(
+        content = String,
+        content_type = "application/x-www-form-urlencoded",
+        description = "A form whose field `payload` is JSON",
+    ),
+    responses(
+        (status = 200, description = "It was taken. The body is empty"),
+        (status = 400, description = "The payload cannot be read"),
+        (status = 401, description = "The signature is missing, wrong or too old"),
+        (status = 503, description = "SLACK_SIGNING_SECRET is not set, or the decision could not be queued"),
+    )
+)]
+pub(crate) async fn interactions(State(app): State<App>, WholeBody(body): WholeBody) -> Result<StatusCode, ApiError> {
+    if let Some(decision) = read(&body)? {
+        app.medic.take_decision(&decision, app.now()).await?;
+    }
+    Ok(StatusCode::OK)
+}
+
+/// The decision that a body tells of, if it tells of one.
+fn read(body: &[u8]) -> Result<Option<SlackDecision>, ApiError> {
+    let payload = form_urlencoded::parse(body).find(|(name, _)| name == "payload").map(|(_, value)| value);
+    let payload = payload.ok_or_else(|| Invalid::new("payload", "is missing"))?;
+    let payload: Payload = serde_json::from_str(&payload)
+        .map_err(|error| Invalid::new("payload", format!("is not an interaction of Slack's: {error}")))?;
+    let Payload { r#type, user, actions, channel, message, container } = payload;
+    if r#type != "block_actions" {
+        return Ok(None);
+    }
+    let pressed = actions.into_iter().find_map(|action| match action.action_id.as_deref() {
+        Some(APPROVE) => Some((true, action.value)),
+        Some(REJECT) => Some((false, action.value)),
+        Some(_) | None => None,
+    });
+    let Some((approve, value)) = pressed else { return Ok(None) };
+    let invalid = || Invalid::new("actions[].value", "must be that of a button of Medic's");
+    let value = value.ok_or_else(invalid)?;
+    let DecisionValue { execution_id, digest } = DecisionValue::parse(&value).ok_or_else(invalid)?;
+    let User { id, username, name } = user.ok_or_else(|| Invalid::new("user", "is missing"))?;
+    let (in_channel, ts) = container.map(|container| (container.channel_id, container.message_ts)).unwrap_or_default();
+    let in_channel = channel.map(|channel| channel.id).or(in_channel);
+    let ts = message.map(|message| message.ts).or(ts);
+    Ok(Some(SlackDecision {
+        execution_id: execution_id.parse().map_err(|_| invalid())?,
+        digest: digest.to_owned(),
+        approve,
+        user: SlackUser::parse(&id, username.or(name).as_deref())?,
+        message: in_channel.zip(ts).map(|(channel, ts)| SlackMessage { channel, ts }),
+    }))
+}

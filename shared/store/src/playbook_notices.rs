@@ -1,0 +1,215 @@
+//! How notices of executions and of circuits are kept.
+
+use chrono::TimeDelta;
+use domain::{
+    AlertCopy, ExecutionId, Invalid, OpenCircuit, PlaybookEvent, PlaybookNotice, Question, ServiceId, Verdict,
+    VerdictKind, from_millis, to_millis,
+};
+use serde::{Deserialize, Serialize};
+
+/// The kind of a circuit's notice.
+pub(crate) const CIRCUIT: &str = "circuit_open";
+
+const STARTED: &str = "started";
+const ASKED: &str = "asked";
+const APPROVED: &str = "approved";
+const REJECTED: &str = "rejected";
+/// A question that needs no answer any more.
+const SETTLED: &str = "settled";
+const COMPLETED: &str = "completed";
+const FAILED: &str = "failed";
+const CANCELLED: &str = "cancelled";
+const ESCALATED: &str = "escalated";
+
+/// A notice of an execution; its kind is the notice's.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct PlaybookItem {
+    playbook_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service_id: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service: Option<ServiceItem>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    question: Option<QuestionItem>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    took_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event_at: Option<i64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ServiceItem {
+    heartbeat_name: String,
+    service_name: String,
+    team: String,
+    priority: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runbook: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct QuestionItem {
+    version: u64,
+    digest: String,
+    until: i64,
+    proceeds: bool,
+    steps: Vec<String>,
+    more_steps: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CircuitItem {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    heartbeat_name: Option<String>,
+    most: u32,
+    window_ms: i64,
+}
+
+impl ServiceItem {
+    fn of(service: &AlertCopy) -> Self {
+        let AlertCopy { heartbeat_name, service_name, team, priority, runbook } = service.clone();
+        Self { heartbeat_name, service_name, team, priority: priority.as_str().to_owned(), runbook }
+    }
+
+    fn into_copy(self) -> Result<AlertCopy, Invalid> {
+        let Self { heartbeat_name, service_name, team, priority, runbook } = self;
+        Ok(AlertCopy { heartbeat_name, service_name, team, priority: priority.parse()?, runbook })
+    }
+}
+
+impl PlaybookItem {
+    /// A notice's kind, and all else of it.
+    pub(crate) fn of(notice: &PlaybookNotice) -> (&'static str, Self) {
+        let PlaybookNotice { execution_id: _, playbook_name, service_id, service, event } = notice;
+        let item = Self {
+            playbook_name: playbook_name.clone(),
+            service_id: service_id.map(ServiceId::get),
+            service: service.as_ref().map(ServiceItem::of),
+            ..Self::default()
+        };
+        match event.clone() {
+            PlaybookEvent::Started { why } => (STARTED, Self { why: Some(why), ..item }),
+            PlaybookEvent::Asked(Question { why, version, digest, until, proceeds, steps, more_steps }) => {
+                let question = QuestionItem { version, digest, until: to_millis(until), proceeds, steps, more_steps };
+                (ASKED, Self { why: Some(why), question: Some(question), ..item })
+            }
+            PlaybookEvent::Decided(Verdict { kind, by, reason, at }) => {
+                let kind = match kind {
+                    VerdictKind::Approved => APPROVED,
+                    VerdictKind::Rejected => REJECTED,
+                    VerdictKind::Cancelled => SETTLED,
+                };
+                (kind, Self { by, reason, event_at: Some(to_millis(at)), ..item })
+            }
+            PlaybookEvent::Completed { took } => (COMPLETED, Self { took_ms: Some(took.num_milliseconds()), ..item }),
+            PlaybookEvent::Failed { step, error } => (FAILED, Self { step: Some(step), reason: Some(error), ..item }),
+            PlaybookEvent::Cancelled { by, reason } => (CANCELLED, Self { by, reason, ..item }),
+            PlaybookEvent::Escalated { step, problem, at } => {
+                let event_at = Some(to_millis(at));
+                (ESCALATED, Self { step: Some(step), reason: Some(problem), event_at, ..item })
+            }
+        }
+    }
+
+    /// The notice of an execution, if its kind is known.
+    pub(crate) fn into_notice(self, execution_id: ExecutionId, kind: &str) -> Result<Option<PlaybookNotice>, Invalid> {
+        let Self { playbook_name, service_id, service, why, question, by, reason, step, took_ms, event_at } = self;
+        let at = from_millis(event_at.unwrap_or_default());
+        let verdict = |kind| PlaybookEvent::Decided(Verdict { kind, by: by.clone(), reason: reason.clone(), at });
+        let event = match kind {
+            STARTED => PlaybookEvent::Started { why: why.unwrap_or_default() },
+            ASKED => {
+                let QuestionItem { version, digest, until, proceeds, steps, more_steps } = question.unwrap_or_default();
+                let (why, until) = (why.unwrap_or_default(), from_millis(until));
+                PlaybookEvent::Asked(Question { why, version, digest, until, proceeds, steps, more_steps })
+            }
+            APPROVED => verdict(VerdictKind::Approved),
+            REJECTED => verdict(VerdictKind::Rejected),
+            SETTLED => verdict(VerdictKind::Cancelled),
+            COMPLETED => PlaybookEvent::Completed { took: TimeDelta::milliseconds(took_ms.unwrap_or_default()) },
+            FAILED => PlaybookEvent::Failed { step: step.unwrap_or_default(), error: reason.unwrap_or_default() },
+            CANCELLED => PlaybookEvent::Cancelled { by, reason },
+            ESCALATED => {
+                let (step, problem) = (step.unwrap_or_default(), reason.unwrap_or_default());
+                PlaybookEvent::Escalated { step, problem, at }
+            }
+            _ => return Ok(None),
+        };
+        let service = service.map(ServiceItem::into_copy).transpose()?;
+        let service_id = service_id.map(ServiceId::new);
+        Ok(Some(PlaybookNotice { execution_id, playbook_name, service_id, service, event }))
+    }
+}
+
+impl CircuitItem {
+    pub(crate) fn of(circuit: &OpenCircuit) -> Self {
+        let OpenCircuit { service_id: _, heartbeat_name, most, window } = circuit;
+        Self { heartbeat_name: heartbeat_name.clone(), most: *most, window_ms: window.num_milliseconds() }
+    }
+
+    pub(crate) fn into_circuit(self, service_id: ServiceId) -> OpenCircuit {
+        let Self { heartbeat_name, most, window_ms } = self;
+        OpenCircuit { service_id, heartbeat_name, most, window: TimeDelta::milliseconds(window_ms) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Priority;
+
+    use super::*;
+
+    #[test]
+    fn every_notice_of_an_execution_reads_as_it_was_written() {
+        let at = from_millis(1_790_000_000_123);
+        let (by, reason) = (Some("slack:U1".to_owned()), Some("why".to_owned()));
+        let verdict = |kind| Verdict { kind, by: by.clone(), reason: reason.clone(), at };
+        let (step, text) = ("verify".to_owned(), "because".to_owned());
+        let question = Question {
+            why: text.clone(),
+            version: 3,
+            digest: "d".to_owned(),
+            until: at,
+            proceeds: true,
+            steps: vec!["one".to_owned()],
+            more_steps: 2,
+        };
+        let events = [
+            PlaybookEvent::Started { why: text.clone() },
+            PlaybookEvent::Asked(question),
+            PlaybookEvent::Decided(verdict(VerdictKind::Approved)),
+            PlaybookEvent::Decided(verdict(VerdictKind::Rejected)),
+            PlaybookEvent::Decided(verdict(VerdictKind::Cancelled)),
+            PlaybookEvent::Completed { took: TimeDelta::milliseconds(1_234) },
+            PlaybookEvent::Failed { step: step.clone(), error: text.clone() },
+            PlaybookEvent::Cancelled { by: by.clone(), reason: None },
+            PlaybookEvent::Escalated { step, problem: text, at },
+        ];
+        let service = AlertCopy {
+            heartbeat_name: "worker-1".to_owned(),
+            service_name: "worker".to_owned(),
+            team: "site-reliability".to_owned(),
+            priority: Priority::P2,
+            runbook: None,
+        };
+        for event in events {
+            let notice = PlaybookNotice {
+                execution_id: ExecutionId::at(at, [3; 10]),
+                playbook_name: "restart".to_owned(),
+                service_id: Some(ServiceId::new(7)),
+                service: Some(service.clone()),
+                event,
+            };
+            let (kind, item) = PlaybookItem::of(&notice);
+            assert_eq!(item.into_notice(notice.execution_id, kind).unwrap(), Some(notice));
+        }
+    }
+}

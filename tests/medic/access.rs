@@ -108,6 +108,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v2/webhook-deliveries/{delivery_id}/redeliver", &["write"]),
     ("GET", "/v2/services/{service_id}/period", &["read"]),
     ("GET", "/v2/services/{service_id}/maintenance", &["read"]),
+    ("GET", "/v2/audit-logs", &["read"]),
     ("GET", "/v2/notices", &["read"]),
     ("GET", "/v1/healthcheck/network", &[]),
     ("GET", "/health", &[]),
@@ -325,7 +326,7 @@ async fn a_key_revoked_elsewhere_is_refused_within_thirty_seconds() {
     // Another process takes it out of the table; this one has it in memory.
     let table = &system.service.medic().table;
     let record = table.api_key(domain::ApiKeyId::new(2), true).await.unwrap().unwrap();
-    assert_eq!(table.revoke_api_key(&record).await.unwrap(), store::Commit::Done);
+    assert_eq!(table.revoke_api_key(&record, store::Writes::new()).await.unwrap(), store::Commit::Done);
     system.advance(TimeDelta::seconds(29)).await;
     assert_eq!(ask().await, 401);
 }

@@ -1,7 +1,9 @@
 //! The audit log: who configured what, in the same transaction as the change, and what is asked of it.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{AuditAction, AuditDetails, AuditEntry, AuditedChange, Configurable, Configured, LogId, ThingKind};
+use domain::{
+    AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, Configurable, Configured, LogId, ThingKind,
+};
 use store::{AuditQuery, Page, Writes};
 
 use crate::{Error, Medic};
@@ -55,10 +57,11 @@ impl Medic {
             (Some(_), Some(_)) => AuditAction::Updated,
             (Some(_), None) => AuditAction::Deleted,
         };
-        let fields =
-            |configured: &Option<Configured>| configured.as_ref().map(|it| it.fields.clone()).unwrap_or_default();
-        let changes = AuditedChange::between(&fields(&before), &fields(&after));
-        let Some(Configured { thing, service_id, fields: _ }) = after.or(before).filter(|_| !changes.is_empty()) else {
+        let (before_fields, after_fields) = (fields(before.as_ref()), fields(after.as_ref()));
+        let changes = AuditedChange::between(before_fields, after_fields);
+        // A thing that leaves its service is still found by it.
+        let service_id = [&after, &before].into_iter().flatten().find_map(|configured| configured.service_id);
+        let Some(Configured { thing, .. }) = after.or(before).filter(|_| !changes.is_empty()) else {
             return Ok(writes);
         };
         let By { actor, at } = by.clone();
@@ -118,4 +121,8 @@ impl Medic {
         };
         Ok(self.table.audit_log(&query, before, (limit, looked_at), now).await?)
     }
+}
+
+fn fields(configured: Option<&Configured>) -> &[AuditedField] {
+    configured.map_or(&[], |configured| &configured.fields)
 }

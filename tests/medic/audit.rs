@@ -154,6 +154,8 @@ async fn each_change_of_what_people_configure_is_told_with_its_actor_and_fields(
         let changes = entry["details"]["changes"].as_array().unwrap();
         assert!(!changes.is_empty() && changes.iter().all(|one| one["new"].is_null()), "{entry}");
     }
+    let service = deleted[0]["details"].as_object().unwrap();
+    assert_eq!((&service["service_name"], &service["thing"]["name"]), (&json!("worker"), &json!("w")));
     // It outlives what it is about.
     let kinds = |entries: &[Value]| -> Vec<_> {
         entries.iter().rev().map(|one| one["details"]["thing"]["kind"].as_str().unwrap().to_owned()).collect()
@@ -248,7 +250,7 @@ async fn a_webhook_that_medic_disables_has_no_actor() {
 
 #[tokio::test]
 async fn an_entry_is_made_with_its_change_or_not_at_all() {
-    for fault in [Fault::Throttled, Fault::Internal] {
+    let check = async |fault| {
         let system = System::start().await;
         system.register("w", 3_600.0, json!({})).await;
         system.post("/v2/teams", json!({"name": "platform"})).await;
@@ -275,7 +277,8 @@ async fn an_entry_is_made_with_its_change_or_not_at_all() {
         assert_eq!(system.get("/v2/teams/1").await.results()["name"], "platform");
         assert_eq!(system.get("/v2/services/1").await.results()["priority"], "p3");
         assert_eq!(system.get("/v2/api-keys/2").await.results()["rotated_at"], Value::Null);
-    }
+    };
+    tokio::join!(check(Fault::Throttled), check(Fault::Internal));
 }
 
 #[tokio::test]

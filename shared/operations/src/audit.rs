@@ -61,11 +61,10 @@ impl Medic {
         let changes = AuditedChange::between(before_fields, after_fields);
         // A thing that leaves its service is still found by it.
         let service_id = [&after, &before].into_iter().flatten().find_map(|configured| configured.service_id);
-        let Some(Configured { thing, .. }) = after.or(before).filter(|_| !changes.is_empty()) else {
+        let Some(Configured { thing, service_name, .. }) = after.or(before).filter(|_| !changes.is_empty()) else {
             return Ok(writes);
         };
         let By { actor, at } = by.clone();
-        let name_of = |kind| thing.name.clone().filter(|_| thing.kind == kind);
         let entry = AuditEntry {
             id: self.log_ids.next(at)?,
             at,
@@ -74,8 +73,8 @@ impl Medic {
             execution_id: None,
             service_id,
             details: AuditDetails {
-                playbook_name: name_of(ThingKind::Playbook),
-                service_name: name_of(ThingKind::Service),
+                playbook_name: thing.name.clone().filter(|_| thing.kind == ThingKind::Playbook),
+                service_name,
                 changes,
                 thing: Some(thing),
                 ..AuditDetails::default()

@@ -97,11 +97,12 @@ def test_what_a_function_writes_stays_within_its_trust():
                 keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
                 written.setdefault(name, set()).update(keys)
     assert "script" not in written
-    # A ping may register its service: then the counter of services, its name and the gauges are written too.
-    registers = {"counter#service", "name#service#*", "stats"}
+    # A ping may register its service: then the counter of services, its name, the gauges and the audit log are written too.
+    registers = {"counter#service", "name#service#*", "stats", "audit#*"}
     assert written["ingest"] == {"service#*", "heartbeat#*", "run#*", "limit#heartbeats#*"} | registers
-    # A notice is in its alert's partition, or in its window's; a webhook that is gone is disabled.
-    assert written["notify"] == {"lane#*", "alert#*", "announcement#*", "delivery#*", "webhook#*"}
+    # A notice is in its alert's partition, or in its window's; a webhook that is gone is disabled, which is audited.
+    assert written["notify"] == {"lane#*", "alert#*", "announcement#*", "delivery#*", "webhook#*", "audit#*"}
+    assert "audit#*" not in written["sweep"]
 
 
 def test_logs_are_kept_for_thirty_days():

@@ -108,6 +108,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v2/webhook-deliveries/{delivery_id}/redeliver", &["write"]),
     ("GET", "/v2/services/{service_id}/period", &["read"]),
     ("GET", "/v2/services/{service_id}/maintenance", &["read"]),
+    ("GET", "/v2/audit-logs", &["read"]),
     ("GET", "/v2/notices", &["read"]),
     ("GET", "/v1/healthcheck/network", &[]),
     ("GET", "/health", &[]),

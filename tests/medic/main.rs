@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 
 mod access;
+mod audit;
 mod bad_input;
 mod bad_receivers;
 mod costs;

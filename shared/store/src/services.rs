@@ -191,7 +191,8 @@ impl Table {
             )?;
         }
         if let Some(diff) = Diff::between(&seen.profile_item, &profile_item(id, profile)?) {
-            writes.table_update(self, &Key::profile(id), diff, EXISTS, [])?;
+            let (condition, values) = as_read(&seen.profile);
+            writes.table_update(self, &Key::profile(id), diff, condition, values)?;
         }
         let commit = if writes.is_empty() { Commit::Done } else { self.commit(writes).await? };
         let active = i64::from(service.active) - i64::from(old.service.active);
@@ -217,7 +218,8 @@ impl Table {
                 [(":version", version)],
             )?;
         }
-        writes.table_delete(self, &Key::profile(service.id), EXISTS)?;
+        let (condition, values) = as_read(&seen.profile);
+        writes.table_delete_seen(self, &Key::profile(service.id), condition, values)?;
         writes.table_delete(self, &Key::service_name(&seen.profile.heartbeat_name), EXISTS)?;
         let commit = self.commit(writes).await?;
         if commit == Commit::Done {
@@ -247,6 +249,14 @@ impl Table {
         let condition = "due_at = :was_due AND version = :version AND attribute_not_exists(pending)";
         writes.table_update(self, &Key::service(seen.service.id), diff, condition, decided_on)?;
         self.single_update(writes).await
+    }
+}
+
+/// The condition that a profile is as it was read, since the audit log tells what it was.
+fn as_read(profile: &Profile) -> (&'static str, Option<(&'static str, AttributeValue)>) {
+    match profile.date_modified {
+        Some(at) => ("date_modified = :modified", Some((":modified", number(to_millis(at))))),
+        None => ("attribute_exists(pk) AND attribute_not_exists(date_modified)", None),
     }
 }
 

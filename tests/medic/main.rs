@@ -15,6 +15,7 @@ mod monitoring;
 mod notices;
 mod openapi;
 mod outage;
+mod pace;
 mod pings;
 mod processes;
 mod rate_limits;

@@ -98,6 +98,11 @@ impl Key {
         Self::new(pk, format!("{NOTICE_PREFIX}{id}"))
     }
 
+    /// Before every entry of its lane, so that whoever reads those has it too.
+    pub(crate) fn lane_head(lane: &Lane) -> Self {
+        Self::new(lane.to_string(), LANE_HEAD)
+    }
+
     pub(crate) fn lane_entry(lane: &Lane, id: NoticeId) -> Self {
         Self::new(lane.to_string(), id.to_string())
     }
@@ -261,6 +266,7 @@ pub(crate) fn id_in<T: std::str::FromStr>(part: &str) -> Option<T> {
 }
 
 pub(crate) const NOTICE_PREFIX: &str = "notice#";
+pub(crate) const LANE_HEAD: &str = "#head";
 
 pub(crate) fn heartbeats_pk(service: ServiceId) -> String {
     format!("heartbeat#{service}")
@@ -430,6 +436,7 @@ mod tests {
             ("alert", Key::alert(alert)),
             ("notice", Key::notice(NoticeOwner::Alert(alert), notice)),
             ("announcement", Key::notice(NoticeOwner::Window(WindowId::new(5)), notice)),
+            ("lane's head", Key::lane_head(&slack)),
             ("lane entry: Slack", Key::lane_entry(&slack, notice)),
             ("lane entry: PagerDuty", Key::lane_entry(&pagerduty, notice)),
             ("lane entry: target", Key::lane_entry(&target, notice)),

@@ -35,7 +35,7 @@ pub use entity::{Entity, Limit, Saved};
 pub use error::Error;
 pub use heartbeats::Heartbeat;
 pub use keys::{Key, Lane, RowKind, SHARDS, digest};
-pub use lanes::{LaneEntry, Owed};
+pub use lanes::{LaneEntry, LaneHead, LaneHold, LaneView, Owed};
 pub use limits::Place;
 pub use names::Claim;
 pub use ping_keys::FoundPingKey;

@@ -41,6 +41,6 @@ pub use names::Claim;
 pub use ping_keys::FoundPingKey;
 pub use runs::RunRecord;
 pub use schema::{TABLE, TableDefinition};
-pub use services::{Beat, ServiceRecord, Watched};
+pub use services::{Beat, Outline, ServiceRecord, Watched};
 pub use stats::Stats;
 pub use table::{Commit, Page, Table, Writes};

@@ -17,6 +17,7 @@ mod monitoring;
 mod notices;
 mod openapi;
 mod outage;
+mod pace;
 mod pings;
 mod playbooks;
 mod processes;

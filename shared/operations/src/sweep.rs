@@ -74,6 +74,7 @@ impl Medic {
             let page = self.table.due(shard, horizon, PAGE).await?;
             let (due, soon): (Vec<_>, Vec<_>) = page.rows.into_iter().partition(|row| row.due_at <= now);
             let batch = &Batch::default();
+            self.read_ahead(&due, batch, now).await?;
             let rows: Vec<_> = due.into_iter().map(|row| self.handle(row.key, batch, now)).collect();
             let mut handled = stream::iter(rows).buffer_unordered(8).chunks(HANDED_OVER);
             while let Some(some) = handled.next().await {

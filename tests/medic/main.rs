@@ -12,6 +12,7 @@ mod expectations;
 mod faults;
 mod held;
 mod jobs;
+mod killed_repairs;
 mod maintenance;
 mod monitoring;
 mod notices;

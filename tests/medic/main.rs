@@ -22,6 +22,7 @@ mod rate_limits;
 mod routing;
 mod schedules;
 mod scripts;
+mod slack;
 mod structure;
 mod targets;
 mod teams;

@@ -10,10 +10,10 @@ from stack import ROOT, Stack
 
 SECRETS = {
     "SLACK_API_TOKEN": "xoxb-of-slack",
-    "SLACK_SIGNING_SECRET": "",
+    "SLACK_SIGNING_SECRET": "signing-secret-of-slack",
     "PAGERDUTY_ROUTING_KEY": "key-of-pagerduty",
-    "MEDIC_WEBHOOK_SECRET": "",
-    "MEDIC_SECRETS_KEY": "",
+    "MEDIC_WEBHOOK_SECRET": "secret-of-triggers",
+    "MEDIC_SECRETS_KEY": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=",
 }
 
 
@@ -63,6 +63,8 @@ def stack(emulator, slack, pagerduty):
         # A poisoned message is given up within two minutes instead of fifteen.
         "WorkerTimeoutSeconds": "10",
         "VisibilityTimeoutSeconds": "60",
+        "PlaybookTimeoutSeconds": "20",
+        "PlaybookVisibilityTimeoutSeconds": "120",
         "MaxReceives": "2",
         # The emulator knows no wrapper; it starts the bootstrap itself.
         "ScriptRuntime": "provided.al2023",

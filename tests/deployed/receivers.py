@@ -8,7 +8,7 @@ from waiting import wait_for
 
 
 class Receiver:
-    """An HTTP server that keeps the JSON bodies it is sent."""
+    """An HTTP server that keeps the JSON bodies it is sent, with their paths and headers."""
 
     def __init__(self, status: int, answer: dict):
         self.bodies: list[dict] = []
@@ -19,6 +19,7 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                body |= {"path": self.path, "headers": dict(self.headers)}
                 try:
                     answered, headers = receiver.next_answers.pop(0)
                 except IndexError:
@@ -48,7 +49,7 @@ class Receiver:
 
 
 def slack() -> Receiver:
-    return Receiver(200, {"ok": True})
+    return Receiver(200, {"ok": True, "channel": "C0ALERTS", "ts": "1700000000.000100"})
 
 
 def pagerduty() -> Receiver:

@@ -132,6 +132,22 @@ def test_what_people_configure_is_made_listed_changed_and_removed(stack):
     stack.json("GET", targets, expect=404)
 
 
+def test_who_configured_what_is_in_the_audit_log(stack):
+    service_id = stack.register("audited", seconds=3_600)
+    stack.json("PATCH", f"/v2/services/{service_id}", {"priority": "p1"})
+    stack.json("DELETE", f"/v2/services/{service_id}")
+    of_service = stack.json("GET", f"/v2/audit-logs?service_id={service_id}")["results"]["items"]
+    assert [(entry["action_type"], entry["actor"]) for entry in of_service] == [
+        ("deleted", "admin"),
+        ("updated", "admin"),
+        ("created", "admin"),
+    ]
+    changes = of_service[1]["details"]["changes"]
+    assert changes == [{"field": "priority", "old": "p3", "new": "p1"}]
+    of_all = stack.json("GET", "/v2/audit-logs?limit=250")["results"]["items"]
+    assert [entry for entry in of_all if entry["service_id"] == service_id] == of_service
+
+
 def test_names_and_numbers_have_their_bounds(stack):
     stack.json("POST", "/v2/teams", {"name": "twice"}, expect=201)
     assert "name is taken" in stack.json("POST", "/v2/teams", {"name": "TWICE"}, expect=409)["message"]

@@ -22,6 +22,11 @@ NOT_SEEN = {
     "iam:PassRole": "no call of its own: it is asked for by scheduler:CreateSchedule",
     "dynamodb:GetItem Table announcement#*": IF_LOST,
     "dynamodb:UpdateItem Table announcement#*": IF_LOST,
+    "dynamodb:GetItem Table execution#*": IF_LOST,
+    "dynamodb:UpdateItem Table execution#*": IF_LOST,
+    "dynamodb:GetItem Table circuit#*": IF_LOST,
+    "dynamodb:UpdateItem Table circuit#*": IF_LOST,
+    "dynamodb:BatchGetItem Table execution#*": IF_LOST,
     "dynamodb:GetItem Table delivery#*": IF_LOST,
     "dynamodb:UpdateItem Table delivery#*": IF_LOST,
     "dynamodb:GetItem Table run#*": IF_FAILED,
@@ -58,7 +63,7 @@ def made(stack, function):
     """Every call of a function that the emulator recorded, told as permissions are."""
     client = stack.emulator.client("lambda")
     arns = client.get_function_configuration(FunctionName=f"{NAME}-{function}")
-    queues = {stack.outputs[f"{queue}Url"]: queue for queue in ("SweepQueue", "NotifyQueue", "ScriptResultsQueue")}
+    queues = {stack.outputs[f"{queue}Url"]: queue for queue in ("SweepQueue", "NotifyQueue", "PlaybookQueue", "ScriptQueue", "ScriptResultsQueue")}
     found = set()
     for event in stack.emulator.calls(stack.emulator.access_key_of(arns["FunctionArn"], arns["Role"])):
         name, asked = event["eventName"], event["requestParameters"]

@@ -17,9 +17,6 @@ SECRETS = {
 # What the script function is told beside settings.
 OF_SCRIPT = {"AWS_LAMBDA_EXEC_WRAPPER", "MEDIC_SCRIPT_RESULTS_QUEUE_URL"}
 
-# Nothing waits for what becomes of scripts before playbooks do.
-NOT_FED = {"ScriptResultsQueue"}
-
 
 def functions():
     return template.resources("AWS::Serverless::Function")
@@ -50,6 +47,7 @@ def test_secrets_come_from_secrets_manager_and_are_no_parameter():
 
 TIMEOUTS = {
     "VisibilityTimeoutSeconds": "WorkerTimeoutSeconds",
+    "PlaybookVisibilityTimeoutSeconds": "PlaybookTimeoutSeconds",
     "ScriptVisibilityTimeoutSeconds": "ScriptTimeoutSeconds",
 }
 
@@ -73,7 +71,7 @@ def test_queues_wait_six_times_as_long_as_their_functions_may_take():
             queue = properties["Queue"]["Fn::GetAtt"][0]
             assert function["Timeout"] == {"Ref": TIMEOUTS[queues[queue]["VisibilityTimeout"]["Ref"]]}
             mapped[queue] = function
-    assert set(mapped) == set(fed) - NOT_FED
+    assert set(mapped) == set(fed)
 
 
 def test_no_policy_names_everything():
@@ -97,11 +95,15 @@ def test_what_a_function_writes_stays_within_its_trust():
                 keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
                 written.setdefault(name, set()).update(keys)
     assert "script" not in written
-    # A ping may register its service: then the counter of services, its name and the gauges are written too.
-    registers = {"counter#service", "name#service#*", "stats"}
+    # A ping may register its service: then the counter of services, its name, the gauges and the audit log are written too.
+    registers = {"counter#service", "name#service#*", "stats", "audit#*"}
     assert written["ingest"] == {"service#*", "heartbeat#*", "run#*", "limit#heartbeats#*"} | registers
-    # A notice is in its alert's partition, or in its window's; a webhook that is gone is disabled.
-    assert written["notify"] == {"lane#*", "alert#*", "announcement#*", "delivery#*", "webhook#*"}
+    # A notice is in the partition of what it is about; a webhook that is gone is disabled, which is audited.
+    notices = {"alert#*", "announcement#*", "execution#*", "circuit#*"}
+    assert written["notify"] == notices | {"lane#*", "delivery#*", "webhook#*", "audit#*"}
+    # What an alert starts is settled beside it.
+    assert written["playbook"] == {"execution#*", "circuit#*", "audit#*", "lane#*", "delivery#*", "alert#*"}
+    assert "audit#*" not in written["sweep"]
 
 
 def test_logs_are_kept_for_thirty_days():

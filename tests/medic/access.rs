@@ -103,11 +103,19 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("PATCH", "/v2/secrets/{secret_id}", &["admin"]),
     ("DELETE", "/v2/secrets/{secret_id}", &["admin"]),
     ("POST", "/v2/playbooks/validate", &["write"]),
+    ("GET", "/v2/playbooks/{playbook_id}/effectiveness", &["read"]),
+    ("POST", "/v2/playbooks/{playbook_id}/execute", &["write"]),
+    ("GET", "/v2/executions", &["read"]),
+    ("GET", "/v2/executions/{execution_id}", &["read"]),
+    ("POST", "/v2/executions/{execution_id}/approve", &["write"]),
+    ("POST", "/v2/executions/{execution_id}/reject", &["write"]),
+    ("POST", "/v2/executions/{execution_id}/cancel", &["write"]),
     ("GET", "/v2/webhook-deliveries", &["read"]),
     ("GET", "/v2/webhook-deliveries/{delivery_id}", &["read"]),
     ("POST", "/v2/webhook-deliveries/{delivery_id}/redeliver", &["write"]),
     ("GET", "/v2/services/{service_id}/period", &["read"]),
     ("GET", "/v2/services/{service_id}/maintenance", &["read"]),
+    ("GET", "/v2/audit-logs", &["read"]),
     ("GET", "/v2/notices", &["read"]),
     ("GET", "/v1/healthcheck/network", &[]),
     ("GET", "/health", &[]),
@@ -116,7 +124,12 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/metrics", &[]),
 ];
 
-const IDS: [&str; 15] = [
+/// What asks for a secret instead of a key.
+const BY_SECRET: [(&str, &str); 2] =
+    [("POST", "/v2/slack/interactions"), ("POST", "/v2/webhooks/playbooks/{playbook_id}/trigger")];
+
+const IDS: [&str; 16] = [
+    "execution_id",
     "heartbeat_id",
     "ping_key_id",
     "service_id",
@@ -150,10 +163,25 @@ async fn the_list_above_names_every_route() {
         described
             .extend(operations.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())));
     }
-    let mut listed: Vec<_> = ROUTES.iter().map(|(method, path, _)| format!("{method} {path}")).collect();
+    let by_key = ROUTES.iter().map(|(method, path, _)| (*method, *path));
+    let mut listed: Vec<_> = by_key.chain(BY_SECRET).map(|(method, path)| format!("{method} {path}")).collect();
     described.sort();
     listed.sort();
     assert_eq!(described, listed);
+}
+
+#[tokio::test]
+async fn a_key_is_of_no_use_where_a_secret_is_asked_for() {
+    let environment = [("SLACK_SIGNING_SECRET", "signing"), ("MEDIC_WEBHOOK_SECRET", "secret")];
+    let (set_up, not_set_up) = (System::start_with(&environment, None).await, System::start().await);
+    for (method, path) in BY_SECRET {
+        let path = path.replace("{playbook_id}", "1");
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        for (system, wanted) in [(&set_up, 401), (&not_set_up, 503)] {
+            let answer = system.raw(method.clone(), &path, Some(&system.key), &[], Some("{}".into())).await;
+            assert_eq!(answer.status, wanted, "{path}: {answer}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -325,7 +353,7 @@ async fn a_key_revoked_elsewhere_is_refused_within_thirty_seconds() {
     // Another process takes it out of the table; this one has it in memory.
     let table = &system.service.medic().table;
     let record = table.api_key(domain::ApiKeyId::new(2), true).await.unwrap().unwrap();
-    assert_eq!(table.revoke_api_key(&record).await.unwrap(), store::Commit::Done);
+    assert_eq!(table.revoke_api_key(&record, store::Writes::new()).await.unwrap(), store::Commit::Done);
     system.advance(TimeDelta::seconds(29)).await;
     assert_eq!(ask().await, 401);
 }

@@ -75,3 +75,36 @@ async fn an_alert_told_to_one_receiver_keeps_to_its_budget() {
     let units = system.service.dynamodb().units();
     assert!(units.write <= 14.0 + 4.0, "{units:?}");
 }
+
+#[tokio::test]
+async fn what_is_configured_costs_its_entry_in_the_audit_log_too() {
+    let system = System::start().await;
+    system.post("/v2/teams", json!({"name": "first"})).await;
+    let service = json!({"heartbeat_name": "w", "service_name": "worker", "alert_interval": 60});
+    let ci = json!({"name": "ci", "scopes": ["read"]});
+    // Read and write units, of which one is for the limit, two for the entry, and two for what finds it by its service.
+    for (method, path, body, read, write) in [
+        (Method::POST, "/v2/teams", json!({"name": "platform"}), 0.0, 5.0 + 3.0),
+        (Method::PATCH, "/v2/teams/2", json!({"slack_channel_id": "C1"}), 1.0, 2.0 + 3.0),
+        (Method::DELETE, "/v2/teams/2", json!({}), 1.0, 4.0 + 3.0),
+        (Method::POST, "/v2/services", service, 4.0, 11.0 + 5.0),
+        (Method::PATCH, "/v2/services/1", json!({"priority": "p1"}), 4.0, 2.0 + 5.0),
+        (Method::POST, "/v2/api-keys", ci, 0.0, 6.0 + 3.0),
+        (Method::POST, "/v2/api-keys/2/rotate", json!({}), 1.0, 2.0 + 3.0),
+        (Method::DELETE, "/v2/api-keys/2", json!({}), 1.0, 5.0 + 3.0),
+        (Method::POST, "/v2/ping-keys", json!({}), 0.0, 7.0 + 3.0),
+        (Method::DELETE, "/v2/ping-keys/1", json!({}), 1.0, 6.0 + 3.0),
+    ] {
+        system.service.dynamodb().measure();
+        let bytes = body.to_string().into_bytes();
+        let answer = system.raw(method.clone(), path, Some(&system.key), &[], Some(bytes)).await;
+        let units = system.service.dynamodb().units();
+        assert!(answer.status.is_success(), "{answer}");
+        assert_eq!(
+            (units.read.to_string(), units.write.to_string()),
+            (read.to_string(), write.to_string()),
+            "{method} {path}"
+        );
+        system.service.settle().await;
+    }
+}

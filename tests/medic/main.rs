@@ -2,19 +2,23 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 
 mod access;
+mod audit;
 mod bad_input;
 mod bad_receivers;
 mod costs;
 mod deliveries;
+mod executions;
 mod expectations;
 mod faults;
 mod held;
 mod jobs;
+mod killed_repairs;
 mod maintenance;
 mod monitoring;
 mod notices;
 mod openapi;
 mod outage;
+mod pace;
 mod pings;
 mod playbooks;
 mod processes;

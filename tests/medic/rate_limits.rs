@@ -158,9 +158,15 @@ async fn the_count_is_shared_by_all_instances() {
     let here = system.service.medic();
     let table = Table::new(system.service.dynamodb().config(), "medic");
     let (pagerduty, outgoing) = (here.pagerduty.clone(), here.outgoing.clone());
-    let there =
-        Medic::new(table, Arc::clone(&here.wakes), here.slack.clone(), pagerduty, outgoing, here.settings.clone())
-            .unwrap();
+    let there = Medic::new(
+        table,
+        (Arc::clone(&here.wakes), Arc::clone(&here.script_jobs)),
+        here.slack.clone(),
+        pagerduty,
+        outgoing,
+        here.settings.clone(),
+    )
+    .unwrap();
     key(&system, "ci", json!({"rate_limit_heartbeats": 50})).await;
     let ci = here.table.api_key(ApiKeyId::new(2), true).await.unwrap().unwrap();
     let now = system.time.now();

@@ -17,8 +17,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<([(HeaderName, &'s
     let mut stats = app.medic.table.stats().await?;
     if app.prometheus.is_some() {
         // In one process what is open can be counted as it is now.
-        stats.alerts_active = app.medic.table.count_open_alerts().await?;
-        stats.stale_jobs_current = app.medic.table.count_stale_runs().await?;
+        stats = app.medic.table.counted(stats, app.now()).await?;
     }
     let mut text = app.prometheus.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     for (name, value) in gauges(&stats) {

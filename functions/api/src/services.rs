@@ -53,7 +53,7 @@ pub(crate) struct ServiceView<Flag> {
 }
 
 impl<Flag: From<bool>> ServiceView<Flag> {
-    pub(crate) fn of(record: &ServiceRecord, now: DateTime<Utc>) -> Self {
+    pub(crate) fn of(record: &ServiceRecord, open_circuits: &[ServiceId], now: DateTime<Utc>) -> Self {
         let service = &record.watched.service;
         let Profile {
             heartbeat_name,
@@ -94,7 +94,7 @@ impl<Flag: From<bool>> ServiceView<Flag> {
             consecutive_failures: service.consecutive_failures(),
             last_heartbeat_at: service.pulse.newest().time().map(format_time),
             last_status: service.pulse.last_status.map(domain::Status::as_str),
-            circuit_open: false.into(),
+            circuit_open: open_circuits.contains(&service.id).into(),
             date_added: format_time(*date_added),
             date_modified: date_modified.map(format_time),
         }
@@ -264,7 +264,7 @@ pub(crate) async fn create(
     };
     let name = registration.profile.heartbeat_name.to_string();
     match app.medic.register(registration, &by).await? {
-        Registered::Now(record) => Ok(created("Service created.", ServiceView::<bool>::of(&record, now))),
+        Registered::Now(record) => Ok(created("Service created.", ServiceView::<bool>::of(&record, &[], now))),
         Registered::Before => {
             Err(Error::Conflict(format!("heartbeat_name is taken: there is a service named {name}")).into())
         }
@@ -296,7 +296,8 @@ pub(crate) async fn list(
     let name = filter.service_name.as_deref();
     let page = app.medic.services(name, listing.cursor::<ServiceId>()?, listing.limit()?).await?;
     let now = app.now();
-    Ok(ok(PageView::of(page, |record| ServiceView::<bool>::of(&record, now))))
+    let open_circuits = app.medic.open_circuits(now).await?;
+    Ok(ok(PageView::of(page, |record| ServiceView::<bool>::of(&record, &open_circuits, now))))
 }
 
 /// Shows a service.
@@ -314,7 +315,8 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -> Result<Response, ApiError> {
     let record = app.medic.service(id).await?;
-    Ok(ok(ServiceView::<bool>::of(&record, app.now())))
+    let now = app.now();
+    Ok(ok(ServiceView::<bool>::of(&record, &app.medic.open_circuits(now).await?, now)))
 }
 
 /// What is to change of a service; what is left out stays.
@@ -426,7 +428,7 @@ pub(crate) async fn update(
 ) -> Result<Response, ApiError> {
     let now = by.at;
     let record = app.medic.edit_service(id, &body.parse()?, &by).await?;
-    Ok(ok(ServiceView::<bool>::of(&record, now)))
+    Ok(ok(ServiceView::<bool>::of(&record, &app.medic.open_circuits(now).await?, now)))
 }
 
 /// Removes a service. Its alerts stay; an open one closes, and nobody is told.

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use chrono::{DateTime, Utc};
+
 use domain::{Expectation, Invalid, Profile, Rule};
 use operations::{Changes, Error, Registered, Registration};
 use runtime::{ApiError, App, Asked, Body, Envelope, NamePath, Params, ok, reply};
@@ -161,11 +161,13 @@ async fn list_services(
         }
     }
     services.retain(|record| active.is_none_or(|active| record.watched.service.active == active));
-    Ok(ok(views(&services, app.now())))
+    Ok(ok(views(&app, &services).await?))
 }
 
-fn views(services: &[ServiceRecord], now: DateTime<Utc>) -> Vec<ServiceView<u8>> {
-    services.iter().map(|record| ServiceView::of(record, now)).collect()
+async fn views(app: &App, services: &[ServiceRecord]) -> Result<Vec<ServiceView<u8>>, ApiError> {
+    let now = app.now();
+    let open_circuits = app.medic.open_circuits(now).await?;
+    Ok(services.iter().map(|record| ServiceView::of(record, &open_circuits, now)).collect())
 }
 
 /// Shows a service: a list of none or one.
@@ -179,7 +181,7 @@ fn views(services: &[ServiceRecord], now: DateTime<Utc>) -> Vec<ServiceView<u8>>
 )]
 async fn get_service(State(app): State<App>, NamePath(name): NamePath) -> Result<Response, ApiError> {
     let found = app.medic.service_by_name(&name).await?;
-    Ok(ok(views(found.as_slice(), app.now())))
+    Ok(ok(views(&app, found.as_slice()).await?))
 }
 
 /// What is to change of a service.

@@ -18,7 +18,7 @@ pub async fn handle(app: App, event: Value) -> Result<Value, Box<dyn std::error:
         return Err("the event is neither a tick nor messages".into());
     }
     tick(&app).await?;
-    match app.medic.refresh_stats().await {
+    match app.medic.refresh_stats(app.now()).await {
         Ok(stats) => runtime::record_gauges(&stats),
         Err(error) => tracing::warn!(%error, "the gauges were not brought up to date"),
     }

@@ -15,6 +15,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use chrono::{DateTime, Utc};
+use dynoxide::actions::transact_write_items::TransactWriteItemsRequest;
 use dynoxide::storage_backend::Clock;
 use dynoxide::{Database, DynoxideError};
 use serde_json::{Value, json};
@@ -54,6 +55,7 @@ struct Meter {
     on: AtomicBool,
     out_of_reach: AtomicBool,
     answers_to_lose: AtomicU32,
+    loses_answers: AtomicBool,
     list_lags: AtomicBool,
     faults: Mutex<Vec<Option<Fault>>>,
     faults_of_limits: Mutex<Vec<Option<Fault>>>,
@@ -139,6 +141,7 @@ impl DynamoDb {
     /// Lets the next `count` writes be made, and their answers be lost: the caller sees a timeout. Requests that are
     /// counted for their limit are no such writes.
     pub fn lose_answers(&self, count: u32) {
+        self.meter.loses_answers.store(true, Ordering::Relaxed);
         self.meter.answers_to_lose.store(count, Ordering::Relaxed);
     }
 
@@ -217,18 +220,24 @@ impl DynamoDb {
         if self.meter.list_lags.load(Ordering::Relaxed) && asks_the_list(body) {
             return Ok(br#"{"Items":[],"Count":0,"ScannedCount":0}"#.to_vec());
         }
+        let unreadable = |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
         macro_rules! serve {
             ($($name:literal => $method:ident),+ $(,)?) => {
                 match operation {
                     $($name => {
-                        let unreadable =
-                            |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
                         let answer = self.engine.$method(serde_json::from_slice(body).map_err(unreadable)?)?;
                         serde_json::to_vec(&answer).map_err(unreadable)
                     })+
                     other => Err(DynoxideError::ValidationException(format!("not served here: {other}"))),
                 }
             };
+        }
+        if operation == "TransactWriteItems" && !self.meter.loses_answers.load(Ordering::Relaxed) {
+            let mut request: TransactWriteItemsRequest = serde_json::from_slice(body).map_err(unreadable)?;
+            // No answer is lost, so none is asked for again. The engine would keep each for ten minutes, and look through
+            // them all with every transaction.
+            request.client_request_token = None;
+            return serde_json::to_vec(&self.engine.transact_write_items(request)?).map_err(unreadable);
         }
         serve!(
             "BatchGetItem" => batch_get_item,

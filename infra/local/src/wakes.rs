@@ -29,9 +29,8 @@ impl Wakes for LocalWakes {
         };
         let body = serde_json::to_string(&wake).map_err(|error| WakeError(Box::new(error)))?;
         let sent = match Route::of(at, now) {
-            Route::Message { delay_seconds } => {
-                self.queues.send(queue.name(), &body, TimeDelta::seconds(delay_seconds.into()), now)
-            }
+            // SQS would round its delay up to whole seconds.
+            Route::Message { delay_seconds: _ } => self.queues.send(queue.name(), &body, delay(at, now), now),
             Route::Schedule => self.queues.schedule(&body, at, queue.name(), &body),
         };
         sent.map_err(|error| WakeError(Box::new(error)))?;
@@ -47,4 +46,10 @@ impl Wakes for LocalWakes {
     fn arrival(&self, at: DateTime<Utc>) -> DateTime<Utc> {
         at
     }
+}
+
+/// From the millisecond of `now` to the one in which `at` has come.
+fn delay(at: DateTime<Utc>, now: DateTime<Utc>) -> TimeDelta {
+    let has_come = at + TimeDelta::nanoseconds(999_999);
+    TimeDelta::milliseconds((has_come.timestamp_millis() - now.timestamp_millis()).max(0))
 }

@@ -14,6 +14,8 @@ pub struct Configured {
     pub thing: AuditedThing,
     /// The service that it is, or that it belongs to.
     pub service_id: Option<ServiceId>,
+    /// Of a service.
+    pub service_name: Option<String>,
     pub fields: Vec<AuditedField>,
 }
 
@@ -23,7 +25,8 @@ pub trait Configurable {
 }
 
 fn thing(kind: ThingKind, id: i64, name: Option<&str>, fields: Vec<AuditedField>) -> Configured {
-    Configured { thing: AuditedThing { kind, id, name: name.map(ToOwned::to_owned) }, service_id: None, fields }
+    let thing = AuditedThing { kind, id, name: name.map(ToOwned::to_owned) };
+    Configured { thing, service_id: None, service_name: None, fields }
 }
 
 fn time(at: Option<DateTime<Utc>>) -> AuditedValue {
@@ -70,8 +73,11 @@ impl Profile {
             AuditedField::new("muted_until", time(mute.map(|mute| mute.until))),
             AuditedField::new("down", service.is_down()),
         ];
-        let service_id = Some(service.id);
-        Configured { service_id, ..thing(ThingKind::Service, service.id.get(), Some(heartbeat_name.as_str()), fields) }
+        Configured {
+            service_id: Some(service.id),
+            service_name: Some(service_name.to_string()),
+            ..thing(ThingKind::Service, service.id.get(), Some(heartbeat_name.as_str()), fields)
+        }
     }
 }
 

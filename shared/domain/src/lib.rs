@@ -19,6 +19,7 @@ mod key;
 mod maintenance;
 mod names;
 mod notice;
+mod pace;
 mod ping;
 mod playbook;
 mod playbook_notice;
@@ -67,6 +68,7 @@ pub use key::{ApiKey, Credential, KeySecret, RateLimits, Scope, Scopes};
 pub use maintenance::{MaintenanceTimes, MaintenanceWindow, Occurrence, in_maintenance};
 pub use names::{HeartbeatName, Label};
 pub use notice::{Announcement, Notice, NoticeKind, NoticeOwner, Outcome, Receiver, SlackMessage, Stage, Subject};
+pub use pace::Pace;
 pub use ping::{PingKey, PingKeyText, PingKind};
 pub use playbook::{
     Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,

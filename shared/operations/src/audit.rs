@@ -1,7 +1,9 @@
 //! The audit log: who configured what, in the same transaction as the change, and what is asked of it.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{AuditAction, AuditDetails, AuditEntry, AuditedChange, Configurable, Configured, LogId, ThingKind};
+use domain::{
+    AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, Configurable, Configured, LogId, ThingKind,
+};
 use store::{AuditQuery, Page, Writes};
 
 use crate::{Error, Medic};
@@ -55,14 +57,14 @@ impl Medic {
             (Some(_), Some(_)) => AuditAction::Updated,
             (Some(_), None) => AuditAction::Deleted,
         };
-        let fields =
-            |configured: &Option<Configured>| configured.as_ref().map(|it| it.fields.clone()).unwrap_or_default();
-        let changes = AuditedChange::between(&fields(&before), &fields(&after));
-        let Some(Configured { thing, service_id, fields: _ }) = after.or(before).filter(|_| !changes.is_empty()) else {
+        let (before_fields, after_fields) = (fields(before.as_ref()), fields(after.as_ref()));
+        let changes = AuditedChange::between(before_fields, after_fields);
+        // A thing that leaves its service is still found by it.
+        let service_id = [&after, &before].into_iter().flatten().find_map(|configured| configured.service_id);
+        let Some(Configured { thing, service_name, .. }) = after.or(before).filter(|_| !changes.is_empty()) else {
             return Ok(writes);
         };
         let By { actor, at } = by.clone();
-        let name_of = |kind| thing.name.clone().filter(|_| thing.kind == kind);
         let entry = AuditEntry {
             id: self.log_ids.next(at)?,
             at,
@@ -71,8 +73,8 @@ impl Medic {
             execution_id: None,
             service_id,
             details: AuditDetails {
-                playbook_name: name_of(ThingKind::Playbook),
-                service_name: name_of(ThingKind::Service),
+                playbook_name: thing.name.clone().filter(|_| thing.kind == ThingKind::Playbook),
+                service_name,
                 changes,
                 thing: Some(thing),
                 ..AuditDetails::default()
@@ -118,4 +120,8 @@ impl Medic {
         };
         Ok(self.table.audit_log(&query, before, (limit, looked_at), now).await?)
     }
+}
+
+fn fields(configured: Option<&Configured>) -> &[AuditedField] {
+    configured.map_or(&[], |configured| &configured.fields)
 }

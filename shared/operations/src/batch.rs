@@ -1,12 +1,13 @@
 //! What the handling of many due rows shares: many services may fall silent in the same second.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use domain::{Alert, AlertId, Delivery, Notice, Receiver, TriggerId};
+use domain::{Alert, AlertId, Decision, Delivery, Notice, Receiver, ServiceId, Transition, TriggerId};
 use outbound::Wake;
-use store::{Key, Lane, Start};
+use store::{DueRow, Key, Lane, Outline, RowKind, Start, Watched};
 
 use crate::{Error, Medic};
 
@@ -17,6 +18,14 @@ pub(crate) struct Batch {
     lanes: Mutex<Vec<String>>,
     starts: Mutex<Vec<(AlertId, TriggerId)>>,
     alert_ids: tokio::sync::Mutex<AlertIds>,
+    read_ahead: Mutex<ReadAhead>,
+}
+
+/// What was read for many rows at once. Each is used once: whoever must look again looks at the table.
+#[derive(Debug, Default)]
+struct ReadAhead {
+    watched: HashMap<ServiceId, Watched>,
+    outlines: HashMap<ServiceId, Outline>,
 }
 
 /// Ids that were taken and not used yet. Each time twice as many are taken as the time before: what is left over at the
@@ -71,12 +80,45 @@ impl Batch {
         std::mem::take(&mut self.starts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// A service's state as it was a moment ago, if that was read.
+    pub(crate) fn take_watched(&self, id: ServiceId) -> Option<Watched> {
+        self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner).watched.remove(&id)
+    }
+
+    /// What was read of a service for its alert.
+    pub(crate) fn take_outline(&self, id: ServiceId) -> Option<Outline> {
+        self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner).outlines.remove(&id)
+    }
+
     fn take_lanes(&self) -> Vec<String> {
         std::mem::take(&mut self.lanes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Medic {
+    /// Reads together what the handling of these rows will ask for.
+    pub(crate) async fn read_ahead(&self, rows: &[DueRow], batch: &Batch, now: DateTime<Utc>) -> Result<(), Error> {
+        let of_service = |row: &DueRow| match row.key.row_kind() {
+            Some(RowKind::Service(id)) => Some(id),
+            Some(
+                RowKind::Run(..)
+                | RowKind::Notice(..)
+                | RowKind::Window(_)
+                | RowKind::Delivery(..)
+                | RowKind::Execution(_)
+                | RowKind::Start(..),
+            )
+            | None => None,
+        };
+        let ids: Vec<_> = rows.iter().filter_map(of_service).collect();
+        let watched = self.table.watched_by_id(&ids).await?;
+        let opens = |seen: &&Watched| matches!(seen.service.judge(now), Decision::Act(Transition::Open(_)));
+        let opening: Vec<_> = watched.values().filter(opens).map(|seen| seen.service.id).collect();
+        let outlines = self.table.outlines_by_id(&opening).await?;
+        *batch.read_ahead.lock().unwrap_or_else(PoisonError::into_inner) = ReadAhead { watched, outlines };
+        Ok(())
+    }
+
     /// Wakes the senders of what was committed so far, each lane's once, and whoever starts the playbooks that it owes.
     pub(crate) async fn wake_lanes(&self, batch: &Batch, now: DateTime<Utc>) {
         for lane in batch.take_lanes() {

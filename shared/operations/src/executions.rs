@@ -39,6 +39,8 @@ pub(crate) struct Applied {
 const MOST_PLAN_BYTES: usize = 100_000;
 /// How many variables a caller may give.
 const MOST_VARIABLES: usize = 50;
+/// Clocks differ by less.
+const EARLY: TimeDelta = TimeDelta::seconds(5);
 /// How many executions are looked at for those of one playbook that go on.
 const PAGE: usize = 100;
 const EFFECTIVENESS_OF: TimeDelta = TimeDelta::days(30);
@@ -206,7 +208,7 @@ impl Medic {
             }
             self.wake_lanes(&batch, now).await;
             if execution.status.is_terminal() && !seen.execution.status.is_terminal() {
-                self.count_ended(&execution).await?;
+                self.count_ended(&execution).await;
             }
             let version = seen.version + 1;
             return Ok(Applied { record: ExecutionRecord { execution, version, stamp, nonce }, effects });
@@ -232,7 +234,12 @@ impl Medic {
         while let Some(event) = self.follow(&applied, clock).await? {
             applied = self.apply(id, |_| Ok(Some(event.clone())), clock()).await?;
         }
-        self.wake_execution(&applied.record.execution, clock()).await;
+        let record = &applied.record;
+        // Of what nothing came of, somebody else was woken; but a message that came a little early is sent again.
+        let is_early = record.execution.due_at().is_some_and(|at| at - clock() < EARLY);
+        if record.version != seen.version || is_early {
+            self.wake_execution(&record.execution, clock()).await;
+        }
         Ok(())
     }
 
@@ -267,11 +274,11 @@ impl Medic {
         Ok(None)
     }
 
-    /// Sends a wake-up for when an execution has something to do next. A claim's end needs none: its answer comes first, or
-    /// its row falls due.
+    /// Sends a wake-up for when an execution has something to do next. The ends of claims and of approvals need none: an
+    /// answer comes before them, or the row falls due.
     pub(crate) async fn wake_execution(&self, execution: &Execution, now: DateTime<Utc>) {
-        let is_claimed = matches!(execution.stage, ExecutionStage::Claimed { .. });
-        if let Some(at) = execution.due_at().filter(|_| !is_claimed) {
+        let is_asked = matches!(execution.stage, ExecutionStage::Claimed { .. } | ExecutionStage::Approval { .. });
+        if let Some(at) = execution.due_at().filter(|_| !is_asked) {
             self.wake(Wake::Execution { execution_id: execution.id.to_string() }, at.max(now)).await;
         }
     }
@@ -352,6 +359,11 @@ impl Medic {
         found.ok_or_else(|| Error::NotFound(format!("There is no execution {id}")))
     }
 
+    /// The services for which no alert starts a playbook now.
+    pub async fn open_circuits(&self, now: DateTime<Utc>) -> Result<Vec<ServiceId>, Error> {
+        Ok(self.table.open_circuits(now).await?)
+    }
+
     /// The services of executions that are there.
     pub async fn services_of_executions(&self, executions: &[Execution]) -> Result<Vec<ServiceId>, Error> {
         let mut ids: Vec<_> = executions.iter().filter_map(|execution| execution.plan.service_id).collect();
@@ -378,8 +390,8 @@ impl Medic {
     }
 
     /// Counts an execution that ended.
-    async fn count_ended(&self, execution: &Execution) -> Result<(), Error> {
-        let known = self.table.find::<Playbook>(execution.plan.playbook_id).await?;
+    async fn count_ended(&self, execution: &Execution) {
+        let known = self.table.find::<Playbook>(execution.plan.playbook_id).await.ok().flatten();
         let playbook = known.map_or_else(|| "unknown".to_owned(), |playbook| playbook.name.to_string());
         let status = execution.status.as_str();
         metrics::counter!("medic_playbook_executions_total", "playbook" => playbook.clone(), "status" => status)
@@ -388,7 +400,6 @@ impl Medic {
         metrics::histogram!("medic_playbook_execution_duration_seconds", "playbook" => playbook)
             .record(took.as_seconds_f64().max(0.0));
         tracing::info!(execution.id = %execution.id, execution.status = status, "an execution ended");
-        Ok(())
     }
 
     /// Whether this is the secret that starts playbooks without a key; none when none is set. In constant time.

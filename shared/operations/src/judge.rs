@@ -5,7 +5,7 @@ use domain::{
     Alert, AlertCopy, AlertId, AlertKind, Close, Decision, Expectation, Notice, NoticeKind, Opening, Outcome, Pending,
     Profile, Rule, Service, ServiceId, Timetable, Transition,
 };
-use store::{Commit, Watched, Writes};
+use store::{Commit, Outline, Watched, Writes};
 
 use crate::batch::Batch;
 use crate::routing::incidents_only;
@@ -25,9 +25,11 @@ impl Medic {
         metrics::counter!("medic_worker_services_checked_total").increment(1);
         let mut alert_id = None;
         for _ in 0..ROUNDS {
-            let Some(seen) = self.table.watched(id).await? else {
-                return Ok(None);
+            let read = match batch.take_watched(id) {
+                Some(seen) => Some(seen),
+                None => self.table.watched(id).await?,
             };
+            let Some(seen) = read else { return Ok(None) };
             let made = match seen.service.judge(now) {
                 Decision::Rest { due_at } => {
                     if due_at == seen.service.due_at || self.table.rearm(&seen, due_at).await? == Commit::Done {
@@ -79,14 +81,19 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Option<Service>, Error> {
         let service_id = seen.service.id;
-        let Some((record, targets)) = self.table.service_and_targets(service_id).await? else {
-            return Ok(None);
+        let (mut profile, targets, has_webhooks) = match batch.take_outline(service_id) {
+            Some(Outline { profile, has_targets: false, has_webhooks }) => (profile, Vec::new(), has_webhooks),
+            Some(_) | None => {
+                let Some((record, targets)) = self.table.service_and_targets(service_id).await? else {
+                    return Ok(None);
+                };
+                // Whoever is late would waste an id and a refused transaction.
+                if record.watched.service != seen.service {
+                    return Ok(None);
+                }
+                (record.profile, targets, true)
+            }
         };
-        // Whoever is late would waste an id and a refused transaction.
-        if record.watched.service != seen.service {
-            return Ok(None);
-        }
-        let mut profile = record.profile;
         let team = self.team_of(&profile).await?;
         if let Some(team) = &team {
             profile.team = team.name.clone();
@@ -97,7 +104,7 @@ impl Medic {
         } else {
             Vec::new()
         };
-        let webhooks = if is_told { self.webhooks_for(service_id, now).await? } else { Vec::new() };
+        let webhooks = if is_told { self.webhooks_of(service_id, has_webhooks, now).await? } else { Vec::new() };
         let id = match *alert_id {
             Some(id) => id,
             None => *alert_id.insert(self.next_alert_id(batch).await?),

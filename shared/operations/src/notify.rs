@@ -3,12 +3,13 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Alert, GIVE_UP_AFTER, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, Receiver, retry_delay};
+use domain::{Alert, GIVE_UP_AFTER, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, Pace, Receiver, retry_delay};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use outbound::{Delivery, Wake};
-use store::{Commit, Lane, LaneEntry, Owed};
+use outbound::{Delivery, Slack, Wake};
+use store::{Commit, Lane, LaneEntry, LaneHead, LaneHold, LaneView, Owed};
 
 use crate::error::error_chain;
+use crate::medic::SlackDelivery;
 use crate::{Error, Medic};
 
 /// What one step in a lane came to.
@@ -23,14 +24,30 @@ pub enum Drained {
 /// Reads the time anew, since a send takes a while.
 pub type Now<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
 
-/// A lane that is held by an entry until an instant.
+/// A lane that this sender holds, by the first of its entries.
 struct Leased {
-    first: LaneEntry,
-    until: DateTime<Utc>,
+    head: LaneHead,
+    /// As it was before.
+    seen: LaneHead,
+    entries: Vec<LaneEntry>,
+}
+
+impl Leased {
+    fn is_by(&self, entry: &LaneEntry) -> bool {
+        self.head.hold.as_ref().is_some_and(|hold| hold.place == entry.place)
+    }
 }
 
 /// An entry that is owed, with what it is to say.
 type Told = (LaneEntry, Notice);
+
+/// What there is to do in a lane.
+#[derive(Default)]
+struct StillOwed {
+    told: Vec<Told>,
+    /// Entries that are to leave the lane unsent: what they stand for was settled.
+    settled: Vec<LaneEntry>,
+}
 
 /// An entry with what it stands for.
 struct Read {
@@ -41,14 +58,16 @@ struct Read {
     moot: Option<&'static str>,
 }
 
-/// A sender that dies frees its lane after this; longer than the two sends of one step can take.
+/// A sender that dies frees its lane after this; longer than a send can take.
 pub(crate) const LEASE: TimeDelta = TimeDelta::seconds(25);
-/// Entries read at a time; a lease among them is seen.
+/// Entries read at a time.
 pub(crate) const PAGE: i32 = 1_001;
+/// Items of a lane that a first look reads: enough for most, and at no more than one of them costs.
+const FIRST_LOOK: i32 = 8;
 /// Where another target waits for its turn, one that is to be tried again only after this has failed: by the waits of
 /// `retry_delay` that is at the fourth try, some seven seconds and what each try takes after the first.
 const TOO_LONG_FOR_THE_NEXT: TimeDelta = TimeDelta::seconds(8);
-/// What a send takes at most: two posts of 10 s.
+/// What a send takes at most: a post of 10 s, and what is recorded of it.
 const LONGEST_SEND: TimeDelta = TimeDelta::seconds(20);
 /// The most notices in one Slack message. Of more than a few it tells their number and the first names.
 const GROUP: usize = 1_000;
@@ -56,8 +75,6 @@ const GROUP: usize = 1_000;
 const AT_ONCE: usize = 16;
 /// Notices that are read by one request.
 const READ_AHEAD: usize = 100;
-/// Slack takes about one message a second for each channel. <https://docs.slack.dev/apis/web-api/rate-limits>
-const SLACK_PACE: TimeDelta = TimeDelta::seconds(1);
 /// Reads of two items may see one of them before the other, though they were written together.
 const NOTICE_VISIBLE_AFTER: TimeDelta = TimeDelta::seconds(1);
 /// Past this, a notice that is not there will not come.
@@ -72,64 +89,65 @@ impl Medic {
         if let Receiver::Webhook { webhook_id } = receiver {
             return self.drain_webhook(lane, webhook_id, now).await;
         }
-        let Leased { first, mut until } = match self.lease(lane, &receiver, now()).await? {
-            Ok(leased) => leased,
-            Err(drained) => return Ok(drained),
+        let Some(mut leased) = self.lease(lane, &receiver, now()).await? else {
+            return Ok(Drained::Done);
         };
-        // Read again under the lease: whoever holds another entry came first.
-        let entries = self.table.lane(lane, PAGE).await?;
-        let mine = |entry: &LaneEntry| entry.place == first.place;
-        if entries.iter().any(|entry| !mine(entry) && self.is_held(entry, now())) {
-            self.release(lane, &first, until, now()).await?;
-            return Ok(Drained::More);
-        }
-        let more = entries.len() > GROUP;
         let most = if matches!(receiver, Receiver::Slack { .. }) { GROUP } else { 1 };
-        let mut owed = self.still_owed(lane, &receiver, entries, most, now()).await?;
-        owed.truncate(together(&owed));
-        let notices: Vec<_> = owed.iter().map(|(_, notice)| notice.clone()).collect();
-        if notices.is_empty() {
-            self.release(lane, &first, until, now()).await?;
+        let entries = std::mem::take(&mut leased.entries);
+        let StillOwed { mut told, settled } = self.still_owed(lane, &receiver, entries, most, now()).await?;
+        told.truncate(together(&told));
+        // The entry that holds the lane leaves it last: with it gone, another sender would take what is sent and not recorded.
+        let (holding, settled): (Vec<_>, Vec<_>) = settled.iter().partition(|entry| leased.is_by(entry));
+        self.table.leave_lane_all(lane, &settled).await?;
+        let drained = match (told.first(), holding.first()) {
+            (Some(_), _) => self.tell(lane, &receiver, &told, leased, now).await?,
+            (None, Some(_)) => Drained::More,
+            // The first notice is not to be seen yet.
+            (None, None) => {
+                self.release(lane, leased).await?;
+                Drained::Done
+            }
+        };
+        self.table.leave_lane_all(lane, &holding).await?;
+        Ok(drained)
+    }
+
+    /// Sends notices that are owed, and records what came of it.
+    async fn tell(
+        &self,
+        lane: &Lane,
+        receiver: &Receiver,
+        told: &[Told],
+        mut leased: Leased,
+        now: Now<'_>,
+    ) -> Result<Drained, Error> {
+        let notices: Vec<_> = told.iter().map(|(_, notice)| notice.clone()).collect();
+        // Reading them may have taken a while.
+        let is_short = leased.head.held_until.is_none_or(|until| now() + LONGEST_SEND > until);
+        let pace = leased.head.pace;
+        if is_short && !self.renew(lane, &mut leased, pace, now()).await? {
             return Ok(Drained::More);
         }
-        // Reading them may have taken a while.
-        if now() + LONGEST_SEND > until {
-            let renewed = now() + LEASE;
-            let held = LaneEntry { held_until: Some(until), ..first.clone() };
-            if self.table.hold(lane, &held, &self.instance, renewed).await? == Commit::Refused {
+        let mut sent = told;
+        let mut delivery = self.send(receiver, &notices, now()).await?;
+        if let Delivery::Refused { error } = &delivery
+            && sent.len() > 1
+            && !Slack::refuses_channel(error)
+        {
+            // One of them is at fault: it must not take the others with it. This is one more message.
+            sent = &told[..1];
+            let pace = leased.head.pace.map(|pace| Pace::and_one(Some(pace), now()));
+            if !self.renew(lane, &mut leased, pace, now()).await? {
                 return Ok(Drained::More);
             }
-            until = renewed;
+            delivery = self.send(receiver, &notices[..1], now()).await?;
         }
-        let mut sent = notices.as_slice();
-        let mut delivery = self.send(&receiver, sent, now()).await?;
-        if matches!(delivery, Delivery::Refused { .. }) && sent.len() > 1 {
-            // One of them is at fault: it must not take the others with it.
-            sent = &notices[..1];
-            delivery = self.send(&receiver, sent, now()).await?;
-        }
-        if let Delivery::Retry { error, after } = &delivery {
-            return self.try_again(lane, &receiver, &owed, until, (error, *after), now()).await;
-        }
-        let error = match delivery {
-            Delivery::Refused { error } => Some(error),
-            Delivery::Accepted | Delivery::Retry { .. } => None,
-        };
-        // The entry that holds the lane goes last: with it gone, another sender would take what is sent and not recorded.
-        let (holds, others): (Vec<_>, Vec<_>) = owed.iter().take(sent.len()).partition(|(entry, _)| mine(entry));
-        for told in [others, holds] {
-            let entries: Vec<_> = told.iter().map(|(entry, _)| entry).collect();
-            let settled: Vec<_> =
-                told.iter().map(|(_, notice)| self.end(lane, &receiver, notice, error.clone(), now())).collect();
-            stream::iter(settled).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-            self.table.leave_lane_all(lane, &entries).await?;
-        }
-        if sent.iter().all(|notice| notice.id.to_string() != first.place) {
-            self.release(lane, &first, until, now()).await?;
-        }
-        if more && matches!(receiver, Receiver::Slack { .. }) {
-            self.pace(lane, now()).await?;
-            return Ok(Drained::Done);
+        match delivery {
+            Delivery::Accepted => self.settle(lane, receiver, sent, None, &leased, now()).await?,
+            Delivery::Refused { error } => self.settle(lane, receiver, sent, Some(error), &leased, now()).await?,
+            Delivery::Retry { error, after } => {
+                return self.try_again(lane, receiver, told, leased, (&error, after), now()).await;
+            }
         }
         Ok(Drained::More)
     }
@@ -139,46 +157,119 @@ impl Medic {
         self.wake(Wake::Lane { lane: lane.to_string() }, now).await;
     }
 
-    /// Takes the lane by its first entry that is still owed; or answers that there is none, or that somebody else has the
-    /// lane. Then it is looked at again when that lease ends, should its holder have died.
-    async fn lease(
+    /// Takes the lane by its first entry; or answers that there is none, that somebody else has the lane, or that its
+    /// receiver is to be told no more for the moment. Then it is looked at again when that ends.
+    async fn lease(&self, lane: &Lane, receiver: &Receiver, now: DateTime<Utc>) -> Result<Option<Leased>, Error> {
+        let LaneView { head: seen, mut entries, is_whole } = self.table.look_at_lane(lane, FIRST_LOOK).await?;
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        if let Some(until) = self.busy_until(lane, &seen, &entries, is_whole, now).await? {
+            self.watch_lane(lane, until, now).await;
+            if seen.hold.is_none() && until - now >= TOO_LONG_FOR_THE_NEXT {
+                if !is_whole {
+                    entries = self.table.lane(lane, PAGE).await?;
+                }
+                self.pass_on_what_waits(lane, receiver, entries, now).await?;
+            }
+            return Ok(None);
+        }
+        if let Some(at) = seen.pace.map(|pace| pace.next_at()).filter(|at| *at > now) {
+            self.watch_lane(lane, at, now).await;
+            return Ok(None);
+        }
+        if !is_whole {
+            entries = self.table.lane(lane, PAGE).await?;
+        }
+        let Some(first) = entries.first() else { return Ok(None) };
+        let until = now + LEASE;
+        let hold = LaneHold { holder: self.instance.clone(), place: first.place.clone() };
+        let is_paced = matches!((receiver, &self.slack), (Receiver::Slack { .. }, SlackDelivery::Post(_)));
+        let head = LaneHead {
+            held_until: Some(until),
+            hold: Some(hold),
+            attempts: 0,
+            pace: if is_paced { Some(Pace::and_one(seen.pace, now)) } else { None },
+            ..seen.clone()
+        };
+        match self.table.set_lane_head(lane, &seen, head).await? {
+            Some(head) => Ok(Some(Leased { head, seen, entries })),
+            None => {
+                // Somebody was first; or this very write was made, and its answer lost.
+                self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Until when a lane is somebody's, or waits for another try. Where this is the only process, another one's hold is a
+    /// dead one's.
+    async fn busy_until(
+        &self,
+        lane: &Lane,
+        head: &LaneHead,
+        entries: &[LaneEntry],
+        is_whole: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let Some(until) = head.held_until.filter(|until| *until > now) else { return Ok(None) };
+        let Some(LaneHold { holder, place }) = &head.hold else { return Ok(Some(until)) };
+        if self.settings.only_process && *holder != self.instance {
+            return Ok(None);
+        }
+        let is_seen = entries.iter().any(|entry| entry.place == *place);
+        let may_come = !is_whole && entries.last().is_some_and(|last| last.place < *place);
+        let is_held = is_seen || (may_come && self.table.is_in_lane(lane, place).await?);
+        Ok(is_held.then_some(until))
+    }
+
+    /// Holds a lane for longer. Answers whether it still was this sender's.
+    async fn renew(
+        &self,
+        lane: &Lane,
+        leased: &mut Leased,
+        pace: Option<Pace>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let renewed = LaneHead { held_until: Some(now + LEASE), pace, ..leased.head.clone() };
+        let Some(head) = self.table.set_lane_head(lane, &leased.head, renewed).await? else { return Ok(false) };
+        leased.head = head;
+        Ok(true)
+    }
+
+    /// Gives a lane back in which nothing was sent.
+    async fn release(&self, lane: &Lane, leased: Leased) -> Result<(), Error> {
+        let Leased { head, seen, entries: _ } = leased;
+        let free = LaneHead { held_until: None, hold: None, attempts: seen.attempts, pace: seen.pace, ..head.clone() };
+        // Refused, the lease ran out before.
+        let _released: Option<LaneHead> = self.table.set_lane_head(lane, &head, free).await?;
+        Ok(())
+    }
+
+    /// Ends notices at their receiver, taken or with an error for good, and then takes their entries out of the lane: a
+    /// crash between the two is seen by the next sender. The entry that holds the lane is the last.
+    async fn settle(
         &self,
         lane: &Lane,
         receiver: &Receiver,
+        told: &[Told],
+        error: Option<String>,
+        leased: &Leased,
         now: DateTime<Utc>,
-    ) -> Result<Result<Leased, Drained>, Error> {
-        // A lane with much in it is held by its first entry more often than not.
-        let (mut entries, has_more) = self.table.lane_and_more(lane, 1).await?;
-        let is_sending = entries.first().is_some_and(|entry| self.is_leased(entry, now));
-        if has_more && !is_sending {
-            entries = self.table.lane(lane, PAGE).await?;
+    ) -> Result<(), Error> {
+        let (holding, others): (Vec<_>, Vec<_>) = told.iter().partition(|(entry, _)| leased.is_by(entry));
+        for told in [others, holding] {
+            let ended: Vec<_> =
+                told.iter().map(|(_, notice)| self.end(lane, receiver, notice, error.clone(), now)).collect();
+            stream::iter(ended).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+            let entries: Vec<_> = told.iter().map(|(entry, _)| entry).collect();
+            self.table.leave_lane_all(lane, &entries).await?;
         }
-        let held_until =
-            entries.iter().filter(|entry| self.is_held(entry, now)).filter_map(|entry| entry.held_until).max();
-        if let Some(until) = held_until {
-            self.watch_lane(lane, until, now).await;
-            let is_sending = entries.iter().any(|entry| self.is_leased(entry, now));
-            if !is_sending && until - now >= TOO_LONG_FOR_THE_NEXT {
-                self.pass_on_what_waits(lane, receiver, entries, now).await?;
-            }
-            return Ok(Err(Drained::Done));
-        }
-        let is_full = i32::try_from(entries.len()).is_ok_and(|entries| entries == PAGE);
-        let Some((first, _)) = self.still_owed(lane, receiver, entries, 1, now).await?.into_iter().next() else {
-            // A full page of what is owed no more may have something behind it.
-            return Ok(Err(if is_full { Drained::More } else { Drained::Done }));
-        };
-        let until = now + LEASE;
-        if self.table.hold(lane, &first, &self.instance, until).await? == Commit::Done {
-            return Ok(Ok(Leased { first, until }));
-        }
-        // Somebody was first; or this very write was made, and its answer lost.
-        self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
-        Ok(Err(Drained::Done))
+        Ok(())
     }
 
-    /// Lets the next targets have what waits in a lane whose receiver is not to be tried for long. The lane is held, by an
-    /// entry that waits, and so nobody sends.
+    /// Lets the next targets have what waits in a lane whose receiver is not to be tried for long. The lane waits, and so
+    /// nobody sends.
     async fn pass_on_what_waits(
         &self,
         lane: &Lane,
@@ -187,7 +278,9 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let entries = entries.into_iter().filter(|entry| entry.others_wait).collect();
-        for (entry, notice) in self.still_owed(lane, receiver, entries, GROUP, now).await? {
+        let StillOwed { told, settled } = self.still_owed(lane, receiver, entries, GROUP, now).await?;
+        self.table.leave_lane_all(lane, &settled.iter().collect::<Vec<_>>()).await?;
+        for (entry, notice) in told {
             if notice.next_after(receiver).is_some() {
                 let error = "given up: it waits behind what this receiver does not take".to_owned();
                 self.finish(lane, receiver, (&entry, &notice), Some(error), now).await?;
@@ -203,17 +296,12 @@ impl Medic {
         }
     }
 
-    /// Whether somebody is sending this entry.
+    /// Whether somebody is sending this delivery. Where this is the only process, another one's hold is a dead one's.
     pub(crate) fn is_leased(&self, entry: &LaneEntry, now: DateTime<Utc>) -> bool {
         entry.is_leased(now, |holder| self.settings.only_process && holder != self.instance)
     }
 
-    /// Whether the lane is somebody's by this entry. Where this is the only process, another one's hold is a dead one's.
-    fn is_held(&self, entry: &LaneEntry, now: DateTime<Utc>) -> bool {
-        entry.is_held(now, |holder| self.settings.only_process && holder != self.instance)
-    }
-
-    /// The first entries that are still to be sent; those before them that are not leave the lane.
+    /// The first entries that are still to be sent, and those before them that are not.
     async fn still_owed(
         &self,
         lane: &Lane,
@@ -221,14 +309,14 @@ impl Medic {
         entries: Vec<LaneEntry>,
         most: usize,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Told>, Error> {
-        let mut owed = Vec::new();
+    ) -> Result<StillOwed, Error> {
+        let mut owed = StillOwed::default();
         // No more is read ahead than can be sent.
         let reads: Vec<_> =
             entries.chunks(most.min(READ_AHEAD)).map(|some| self.read_notices(lane, receiver, some)).collect();
         let mut reads = stream::iter(reads).buffered(if most > READ_AHEAD { AT_ONCE } else { 1 });
         let mut ready = VecDeque::new();
-        while owed.len() < most {
+        while owed.told.len() < most {
             let Some(Read { entry, owner, id, notice, moot }) = ready.pop_front() else {
                 match reads.next().await {
                     Some(more) => ready.extend(more?),
@@ -241,7 +329,7 @@ impl Medic {
                 Err(error @ store::Error::Corrupt { .. }) => {
                     tracing::error!(%lane, error = %error_chain(&error), "a notice cannot be read, and is dropped");
                     metrics::counter!("medic_notices_failed_total").increment(1);
-                    self.table.leave_lane(lane, &entry).await?;
+                    owed.settled.push(entry);
                     continue;
                 }
                 read => read?,
@@ -253,16 +341,16 @@ impl Medic {
                 }
                 tracing::error!(%lane, %owner, "a lane names a notice that is gone");
                 metrics::counter!("medic_notices_failed_total").increment(1);
-                self.table.leave_lane(lane, &entry).await?;
+                owed.settled.push(entry);
                 continue;
             };
             if !is_unanswered(&notice, receiver) {
-                self.table.leave_lane(lane, &entry).await?;
+                owed.settled.push(entry);
             } else if let Some(why) = moot {
                 self.record(receiver, &notice, Some(why.to_owned()), now).await?;
-                self.table.leave_lane(lane, &entry).await?;
+                owed.settled.push(entry);
             } else {
-                owed.push((entry, notice));
+                owed.told.push((entry, notice));
             }
         }
         Ok(owed)
@@ -321,23 +409,24 @@ impl Medic {
         &self,
         lane: &Lane,
         receiver: &Receiver,
-        owed: &[Told],
-        lease: DateTime<Utc>,
+        told: &[Told],
+        leased: Leased,
         (error, after): (&str, Option<TimeDelta>),
         now: DateTime<Utc>,
     ) -> Result<Drained, Error> {
-        let attempts = owed.iter().map(|(entry, _)| entry.attempts).max().unwrap_or_default().saturating_add(1);
+        let attempts = leased.seen.attempts.saturating_add(1);
         let at = now + retry_delay(attempts).max(after.unwrap_or_default());
         tracing::warn!(%lane, attempts, error, "a notice was not taken");
-        let is_over = |(_, notice): &&Told| {
+        let is_over = |(_, notice): &Told| {
             let others_wait = notice.next_after(receiver).is_some();
             now - notice.at >= GIVE_UP_AFTER || (others_wait && at - now >= TOO_LONG_FOR_THE_NEXT)
         };
-        let (expired, fresh): (Vec<_>, Vec<_>) = owed.iter().partition(is_over);
-        // Before the lease's own entry may leave, the lane is held by one that stays.
-        if let Some((first, _)) = fresh.first() {
+        let (expired, fresh): (Vec<_>, Vec<_>) = told.iter().cloned().partition(is_over);
+        // Before the lease's own entry may leave, the lane waits.
+        if !fresh.is_empty() {
+            let waiting = LaneHead { held_until: Some(at), hold: None, attempts, ..leased.head.clone() };
             // Refused, the lease ran out and somebody else has the lane.
-            if self.table.back_off(lane, first, lease, now, at, attempts).await? == Commit::Done {
+            if self.table.set_lane_head(lane, &leased.head, waiting).await?.is_some() {
                 self.wake(Wake::Lane { lane: lane.to_string() }, at).await;
                 if at - now >= TOO_LONG_FOR_THE_NEXT {
                     // What waits behind it may go to others.
@@ -345,29 +434,14 @@ impl Medic {
                 }
             }
         }
-        for (entry, notice) in expired {
-            let after = match attempts {
-                _ if now - notice.at >= GIVE_UP_AFTER => "24 hours".to_owned(),
-                1 => "one try".to_owned(),
-                tries => format!("{tries} tries"),
-            };
+        let (old, passed_on): (Vec<_>, Vec<_>) =
+            expired.into_iter().partition(|(_, notice)| now - notice.at >= GIVE_UP_AFTER);
+        let tries = if attempts == 1 { "one try".to_owned() } else { format!("{attempts} tries") };
+        for (given_up, after) in [(passed_on, tries.as_str()), (old, "24 hours")] {
             let error = format!("given up after {after}: {error}");
-            self.finish(lane, receiver, (entry, notice), Some(error), now).await?;
+            self.settle(lane, receiver, &given_up, Some(error), &leased, now).await?;
         }
         Ok(if fresh.is_empty() { Drained::More } else { Drained::Done })
-    }
-
-    /// Gives the lane back.
-    async fn release(
-        &self,
-        lane: &Lane,
-        held: &LaneEntry,
-        lease: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        // Refused, the lease ran out before.
-        let _released: Commit = self.table.back_off(lane, held, lease, now, now, held.attempts).await?;
-        Ok(())
     }
 
     /// Ends a notice at one receiver, taken or with an error for good, and then takes the entry out of its lane: a crash
@@ -447,17 +521,6 @@ impl Medic {
         }
         self.wake(Wake::Lane { lane: Lane::of(&next.receiver).to_string() }, now).await;
         Ok(true)
-    }
-
-    /// Keeps a lane with more to send at its receiver's pace.
-    async fn pace(&self, lane: &Lane, now: DateTime<Utc>) -> Result<(), Error> {
-        let at = now + SLACK_PACE;
-        if let Some(next) = self.table.lane(lane, 1).await?.first()
-            && self.table.back_off(lane, next, now, now, at, next.attempts).await? == Commit::Done
-        {
-            self.wake(Wake::Lane { lane: lane.to_string() }, at).await;
-        }
-        Ok(())
     }
 }
 

@@ -111,8 +111,18 @@ impl Medic {
     /// The webhooks that are to be told of what happens to a service: its own and those of every service, oldest first.
     /// Their lists lag behind the table by moments.
     pub async fn webhooks_for(&self, service: ServiceId, now: DateTime<Utc>) -> Result<Vec<Webhook>, Error> {
+        self.webhooks_of(service, true, now).await
+    }
+
+    /// The same, where it is known whether the service has webhooks of its own.
+    pub(crate) async fn webhooks_of(
+        &self,
+        service: ServiceId,
+        has_own: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Webhook>, Error> {
         let of_all = self.webhooks_of_all(now).await?;
-        let mut webhooks = self.table.webhooks_of(Some(service)).await?;
+        let mut webhooks = if has_own { self.table.webhooks_of(Some(service)).await? } else { Vec::new() };
         webhooks.extend(of_all.iter().cloned());
         webhooks.retain(|webhook| webhook.hears_of(service));
         webhooks.sort_unstable_by_key(|webhook| webhook.id);

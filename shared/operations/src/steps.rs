@@ -185,8 +185,13 @@ impl Medic {
             }
             Ok(Some(Event::Done { step, attempt, outcome: outcome.clone() }))
         };
-        let applied = self.apply(id, decide, now).await?;
-        self.wake_execution(&applied.record.execution, now).await;
+        match self.apply(id, decide, now).await {
+            Ok(applied) => self.wake_execution(&applied.record.execution, now).await,
+            Err(Error::NotFound(_)) => {
+                tracing::warn!(execution.id = %id, "a script's report came that nobody asked for")
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 }

@@ -74,6 +74,7 @@ impl Medic {
             let page = self.table.due(shard, horizon, PAGE).await?;
             let (due, soon): (Vec<_>, Vec<_>) = page.rows.into_iter().partition(|row| row.due_at <= now);
             let batch = &Batch::default();
+            self.read_ahead(&due, batch, now).await?;
             let rows: Vec<_> = due.into_iter().map(|row| self.handle(row.key, batch, now)).collect();
             let mut handled = stream::iter(rows).buffer_unordered(8).chunks(HANDED_OVER);
             while let Some(some) = handled.next().await {
@@ -221,13 +222,13 @@ impl Medic {
         }
     }
 
-    /// Brings the number of open alerts and of stale jobs in the table up to date, and answers all that is counted there.
-    pub async fn refresh_stats(&self) -> Result<Stats, Error> {
-        let (stats, open, stale) =
-            futures::try_join!(self.table.stats(), self.table.count_open_alerts(), self.table.count_stale_runs())?;
-        if (stats.alerts_active, stats.stale_jobs_current) != (open, stale) {
-            self.table.save_open_alerts(open, stale).await?;
+    /// Brings the numbers of what is open in the table up to date, and answers all that is counted there.
+    pub async fn refresh_stats(&self, now: DateTime<Utc>) -> Result<Stats, Error> {
+        let kept = self.table.stats().await?;
+        let counted = self.table.counted(kept, now).await?;
+        if counted != kept {
+            self.table.save_counted(&counted).await?;
         }
-        Ok(Stats { alerts_active: open, stale_jobs_current: stale, ..stats })
+        Ok(counted)
     }
 }

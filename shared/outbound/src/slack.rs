@@ -57,9 +57,32 @@ const TRANSIENT: [&str; 7] = [
     "team_added_to_org",
 ];
 
+/// Errors of it that have nothing to do with what the message says: any other would be refused too.
+const OF_THE_CHANNEL: [&str; 14] = [
+    "access_denied",
+    "account_inactive",
+    "channel_not_found",
+    "ekm_access_denied",
+    "invalid_auth",
+    "is_archived",
+    "messages_tab_disabled",
+    "missing_scope",
+    "no_permission",
+    "not_authed",
+    "not_in_channel",
+    "restricted_action",
+    "token_expired",
+    "token_revoked",
+];
+
 impl Slack {
     pub fn new(http: reqwest::Client, access: SlackAccess) -> Self {
         Self { http, access }
+    }
+
+    /// Whether what was refused with this error is its channel, or who writes to it, and not the message.
+    pub fn refuses_channel(error: &str) -> bool {
+        OF_THE_CHANNEL.contains(&error)
     }
 
     /// Posts notices to one channel as one message.

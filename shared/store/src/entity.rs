@@ -246,6 +246,11 @@ struct HeldItem {
     held: i64,
 }
 
+/// Whether anything is counted by this counter.
+pub(crate) fn holds_any(counter: Item) -> Result<bool, Error> {
+    Ok(item::read::<HeldItem>(counter)?.held > 0)
+}
+
 impl Writes {
     fn count_up(&mut self, table: &Table, limit: Limit) -> Result<(), Error> {
         let Limit { counter, most, of: _ } = limit;

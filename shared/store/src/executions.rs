@@ -415,11 +415,6 @@ impl Table {
         Ok(Page { items, next })
     }
 
-    /// Counts the executions that wait for a yes.
-    pub async fn count_pending_executions(&self) -> Result<i64, Error> {
-        self.count(&Collection::PendingExecutions).await
-    }
-
     /// Lets an execution come due again at `at`, unless it moved on.
     pub async fn postpone_execution(&self, seen: &ExecutionRecord, at: DateTime<Utc>) -> Result<(), Error> {
         let sent = self

@@ -98,6 +98,11 @@ impl Key {
         Self::new(notices_pk(owner), format!("{NOTICE_PREFIX}{id}"))
     }
 
+    /// Before every entry of its lane, so that whoever reads those has it too.
+    pub(crate) fn lane_head(lane: &Lane) -> Self {
+        Self::new(lane.to_string(), LANE_HEAD)
+    }
+
     pub(crate) fn lane_entry(lane: &Lane, id: NoticeId) -> Self {
         Self::new(lane.to_string(), id.to_string())
     }
@@ -366,6 +371,7 @@ pub(crate) fn audit_day_pk(day: NaiveDate) -> String {
 
 pub(crate) const NOTICE_PREFIX: &str = "notice#";
 const START_PREFIX: &str = "start#";
+pub(crate) const LANE_HEAD: &str = "#head";
 
 pub(crate) fn heartbeats_pk(service: ServiceId) -> String {
     format!("heartbeat#{service}")
@@ -583,6 +589,7 @@ mod tests {
             ("announcement", Key::notice(NoticeOwner::Window(WindowId::new(5)), notice)),
             ("notice of a playbook", Key::notice(NoticeOwner::Execution(ExecutionId::at(at, [3; 10])), notice)),
             ("notice of a circuit", Key::notice(NoticeOwner::Circuit(service), notice)),
+            ("lane's head", Key::lane_head(&slack)),
             ("lane entry: Slack", Key::lane_entry(&slack, notice)),
             ("lane entry: PagerDuty", Key::lane_entry(&pagerduty, notice)),
             ("lane entry: target", Key::lane_entry(&target, notice)),

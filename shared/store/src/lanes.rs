@@ -1,13 +1,14 @@
-//! Lanes: what each receiver is owed, in order. Whoever holds an entry is the lane's only sender.
+//! Lanes: what each receiver is owed, in order. A lane has one sender at a time: of notices whoever its head says, of a
+//! webhook's deliveries whoever holds an entry.
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use chrono::{DateTime, Utc};
-use domain::{AlertId, DeliveryId, NoticeId, NoticeOwner, ServiceId, WindowId, from_millis, to_millis};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{AlertId, DeliveryId, NoticeId, NoticeOwner, Pace, ServiceId, WindowId, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
-use crate::item::{self, Item, corrupt, number, text};
-use crate::keys::{Key, Lane};
+use crate::item::{self, Diff, Item, corrupt, number, text};
+use crate::keys::{Key, LANE_HEAD, Lane, SK};
 use crate::table::{Commit, IS_NEW, Writes, refused};
 use crate::{Error, Table};
 
@@ -19,12 +20,45 @@ pub struct LaneEntry {
     pub owed: Owed,
     /// Whether another receiver waits for its turn, should this one fail.
     pub others_wait: bool,
-    /// Sends that failed.
+    /// Attempts of a delivery that failed.
     pub attempts: u32,
-    /// Until then it is somebody's to send, or waits to be tried again.
+    /// Until then a delivery is somebody's to send, or waits to be tried again.
     pub held_until: Option<DateTime<Utc>>,
-    /// The process that is sending; none while it waits.
+    /// The process that is sending it; none while it waits.
     pub holder: Option<String>,
+}
+
+/// Who sends in a lane of notices, and what its receiver was sent of late.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LaneHead {
+    /// Until then the lane is somebody's, or waits for another try.
+    pub held_until: Option<DateTime<Utc>>,
+    /// Whose it is; nobody's while it waits.
+    pub hold: Option<LaneHold>,
+    /// Sends in a row that failed.
+    pub attempts: u32,
+    pub pace: Option<Pace>,
+    /// Moves with each change, by `Table::set_lane_head` alone.
+    pub version: i64,
+}
+
+/// A sender's hold of a lane. It ends when the entry leaves the lane, so that no other write need end it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneHold {
+    /// The process that is sending.
+    pub holder: String,
+    /// The place of the entry that it will take out of the lane last.
+    pub place: String,
+}
+
+/// The beginning of a lane.
+#[derive(Debug, Clone)]
+pub struct LaneView {
+    pub head: LaneHead,
+    /// Oldest first.
+    pub entries: Vec<LaneEntry>,
+    /// Whether these are all.
+    pub is_whole: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +74,55 @@ impl LaneEntry {
     }
 
     /// Whether nobody else may send now. `dead` tells a holder that is known to be gone.
-    pub fn is_held(&self, now: DateTime<Utc>, dead: impl Fn(&str) -> bool) -> bool {
+    fn is_held(&self, now: DateTime<Utc>, dead: impl Fn(&str) -> bool) -> bool {
         self.held_until.is_some_and(|until| until > now) && !self.holder.as_deref().is_some_and(dead)
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct HeadItem {
+    version: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holder: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_by: Option<String>,
+    #[serde(default, skip_serializing_if = "item::is_zero")]
+    attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    full_at: Option<i64>,
+    expires_at: i64,
+}
+
+/// A head that nobody changed for this long says nothing any more.
+const HEAD_EXPIRES_AFTER: TimeDelta = TimeDelta::days(1);
+
+impl HeadItem {
+    fn of(head: &LaneHead) -> Self {
+        let LaneHead { held_until, hold, attempts, pace, version } = head;
+        let (holder, held_by) = hold.clone().map(|LaneHold { holder, place }| (holder, place)).unzip();
+        let says_until = held_until.iter().copied().chain(pace.map(|pace| pace.full_at)).max();
+        Self {
+            version: *version,
+            held_until: held_until.map(to_millis),
+            holder,
+            held_by,
+            attempts: *attempts,
+            last_at: pace.map(|pace| to_millis(pace.last_at)),
+            full_at: pace.map(|pace| to_millis(pace.full_at)),
+            expires_at: (says_until.unwrap_or_default() + HEAD_EXPIRES_AFTER).timestamp(),
+        }
+    }
+
+    fn into_head(self) -> LaneHead {
+        let Self { version, held_until, holder, held_by, attempts, last_at, full_at, expires_at: _ } = self;
+        let hold = holder.zip(held_by).map(|(holder, place)| LaneHold { holder, place });
+        let pace = last_at.zip(full_at);
+        let pace = pace.map(|(last, full)| Pace { last_at: from_millis(last), full_at: from_millis(full) });
+        LaneHead { held_until: held_until.map(from_millis), hold, attempts, pace, version }
     }
 }
 
@@ -98,13 +179,14 @@ impl Writes {
 }
 
 impl Table {
-    /// The first entries of a lane, oldest first. Consistent.
+    /// The first entries of a webhook's lane, oldest first. Consistent.
     pub async fn lane(&self, lane: &Lane, limit: i32) -> Result<Vec<LaneEntry>, Error> {
-        Ok(self.lane_and_more(lane, limit).await?.0)
+        Ok(self.look_at_lane(lane, limit).await?.entries)
     }
 
-    /// The first entries of a lane, and whether there may be more.
-    pub async fn lane_and_more(&self, lane: &Lane, limit: i32) -> Result<(Vec<LaneEntry>, bool), Error> {
+    /// The head of a lane and its first entries, `limit` in all. Consistent, but for what changes meanwhile: a head that
+    /// somebody changed is told by the next change of it.
+    pub async fn look_at_lane(&self, lane: &Lane, limit: i32) -> Result<LaneView, Error> {
         let answer = self
             .client
             .query()
@@ -115,12 +197,49 @@ impl Table {
             .limit(limit)
             .send()
             .await?;
-        let more = answer.last_evaluated_key.is_some();
-        let entries = answer.items.unwrap_or_default().into_iter().map(read).collect::<Result<_, _>>()?;
-        Ok((entries, more))
+        let mut items = answer.items.unwrap_or_default();
+        let is_head = |item: &Item| item.get(SK).and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk == LANE_HEAD);
+        let head = if items.first().is_some_and(is_head) { Some(items.remove(0)) } else { None };
+        Ok(LaneView {
+            head: head.map(item::read::<HeadItem>).transpose()?.map(HeadItem::into_head).unwrap_or_default(),
+            entries: items.into_iter().map(read).collect::<Result<_, _>>()?,
+            is_whole: answer.last_evaluated_key.is_none(),
+        })
     }
 
-    /// Takes the lane for `holder` by an entry, until `until`, if it stands as it was read.
+    /// Whether an entry is in a lane. Consistent.
+    pub async fn is_in_lane(&self, lane: &Lane, place: &str) -> Result<bool, Error> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :p AND sk = :s")
+            .expression_attribute_values(":p", text(lane.to_string()))
+            .expression_attribute_values(":s", text(place))
+            .consistent_read(true)
+            .send()
+            .await?;
+        Ok(answer.count > 0)
+    }
+
+    /// Changes a lane's head, if it is as it was seen. Answers how it is then; nothing if somebody else was first.
+    pub async fn set_lane_head(&self, lane: &Lane, seen: &LaneHead, new: LaneHead) -> Result<Option<LaneHead>, Error> {
+        let new = LaneHead { version: seen.version + 1, ..new };
+        let key = Key::lane_head(lane);
+        let of = |head: &LaneHead| item::write(&key, &HeadItem::of(head));
+        let old = if seen.version == 0 { key.attributes() } else { of(seen)? };
+        let Some(diff) = Diff::between(&old, &of(&new)?) else { return Ok(Some(new)) };
+        let (condition, values) =
+            if seen.version == 0 { (IS_NEW, None) } else { ("version = :seen", Some((":seen", number(seen.version)))) };
+        let mut writes = Writes::new();
+        writes.table_update(self, &key, diff, condition, values)?;
+        Ok(match self.single_update(writes).await? {
+            Commit::Done => Some(new),
+            Commit::Refused => None,
+        })
+    }
+
+    /// Takes a webhook's lane for `holder` by an entry, until `until`, if it stands as it was read.
     pub async fn hold(
         &self,
         lane: &Lane,
@@ -145,8 +264,7 @@ impl Table {
         refused(request.send().await)
     }
 
-    /// Lets the lane's holder, known by its `lease`, put it off until `until` after `attempts` failures: by the entry that
-    /// it holds, or by one that nobody does.
+    /// Lets the holder of a delivery, known by its `lease`, put it off until `until` after `attempts` failures.
     pub async fn back_off(
         &self,
         lane: &Lane,

@@ -7,12 +7,14 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use chrono::{DateTime, Utc};
 use domain::{GIVE_UP_AFTER, Profile, Service, ServiceId, Stamp, Status, Target, to_millis};
 
-use crate::entity::read_all;
+use crate::entity::{holds_any, read_all};
 use crate::item::{self, Diff, Item, corrupt, number};
 use crate::keys::{Collection, DUE_AT, DUE_SHARD, Key, LIST_PK, LIST_SK, service_id_of};
 use crate::names::NameItem;
 use crate::service_items::{ProfileItem, StateItem, profile_item, state_attributes, state_item};
 use crate::table::{Commit, EXISTS, IS_NEW, Page, Writes};
+use crate::targets::targets_of;
+use crate::webhooks::webhooks_counted;
 use crate::{Claim, Error, Table};
 
 /// A service's state as it was read: what a write that was decided on it must still find.
@@ -28,6 +30,16 @@ pub struct ServiceRecord {
     pub watched: Watched,
     pub profile: Profile,
     profile_item: Item,
+}
+
+/// What an alert must know of its service.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    pub profile: Profile,
+    /// Whether it has notification targets.
+    pub has_targets: bool,
+    /// Whether it has webhooks of its own.
+    pub has_webhooks: bool,
 }
 
 /// What became of a heartbeat written blindly, with nothing read first.
@@ -93,6 +105,34 @@ impl Table {
     /// The state of a service, deleted ones included. Consistent.
     pub async fn watched(&self, id: ServiceId) -> Result<Option<Watched>, Error> {
         self.get(&Key::service(id), true).await?.map(Watched::read).transpose()
+    }
+
+    /// The states of these services that are there and can be read. Consistent.
+    pub async fn watched_by_id(&self, ids: &[ServiceId]) -> Result<HashMap<ServiceId, Watched>, Error> {
+        let items = self.get_many(ids.iter().copied().map(Key::service).collect()).await?;
+        let read = items.into_iter().filter_map(|item| Watched::read(item).ok());
+        Ok(read.map(|watched| (watched.service.id, watched)).collect())
+    }
+
+    /// What an alert of each of these services must know of it, where that is there and can be read. Consistent.
+    pub async fn outlines_by_id(&self, ids: &[ServiceId]) -> Result<HashMap<ServiceId, Outline>, Error> {
+        let keys = |id: &ServiceId| [Key::profile(*id), targets_of(*id), webhooks_counted(Some(*id))];
+        let mut items: HashMap<Key, Item> = self
+            .get_many(ids.iter().flat_map(keys).collect())
+            .await?
+            .into_iter()
+            .filter_map(|item| Some((Key::of(&item)?, item)))
+            .collect();
+        let mut take = |id: &ServiceId| {
+            let [profile, targets, webhooks] = keys(id).map(|key| items.remove(&key));
+            let outline = Outline {
+                profile: read_profile(profile?).ok()?,
+                has_targets: targets.is_some_and(|counter| holds_any(counter).unwrap_or(true)),
+                has_webhooks: webhooks.is_some_and(|counter| holds_any(counter).unwrap_or(true)),
+            };
+            Some((*id, outline))
+        };
+        Ok(ids.iter().filter_map(&mut take).collect())
     }
 
     /// Both rows of a service that is not deleted. Consistent.
@@ -191,7 +231,8 @@ impl Table {
             )?;
         }
         if let Some(diff) = Diff::between(&seen.profile_item, &profile_item(id, profile)?) {
-            writes.table_update(self, &Key::profile(id), diff, EXISTS, [])?;
+            let (condition, values) = as_read(&seen.profile);
+            writes.table_update(self, &Key::profile(id), diff, condition, values)?;
         }
         let commit = if writes.is_empty() { Commit::Done } else { self.commit(writes).await? };
         let active = i64::from(service.active) - i64::from(old.service.active);
@@ -217,7 +258,8 @@ impl Table {
                 [(":version", version)],
             )?;
         }
-        writes.table_delete(self, &Key::profile(service.id), EXISTS)?;
+        let (condition, values) = as_read(&seen.profile);
+        writes.table_delete_seen(self, &Key::profile(service.id), condition, values)?;
         writes.table_delete(self, &Key::service_name(&seen.profile.heartbeat_name), EXISTS)?;
         let commit = self.commit(writes).await?;
         if commit == Commit::Done {
@@ -247,6 +289,14 @@ impl Table {
         let condition = "due_at = :was_due AND version = :version AND attribute_not_exists(pending)";
         writes.table_update(self, &Key::service(seen.service.id), diff, condition, decided_on)?;
         self.single_update(writes).await
+    }
+}
+
+/// The condition that a profile is as it was read, since the audit log tells what it was.
+fn as_read(profile: &Profile) -> (&'static str, Option<(&'static str, AttributeValue)>) {
+    match profile.date_modified {
+        Some(at) => ("date_modified = :modified", Some((":modified", number(to_millis(at))))),
+        None => ("attribute_exists(pk) AND attribute_not_exists(date_modified)", None),
     }
 }
 
@@ -285,9 +335,13 @@ impl Watched {
 
 impl ServiceRecord {
     fn read(state: Item, profile_item: Item) -> Result<Self, Error> {
-        let key = Key::of(&profile_item);
-        let profile: ProfileItem = item::read(profile_item.clone())?;
-        let profile = profile.into_profile().map_err(|source| corrupt(key.as_ref(), source))?;
+        let profile = read_profile(profile_item.clone())?;
         Ok(Self { watched: Watched::read(state)?, profile, profile_item })
     }
+}
+
+fn read_profile(item: Item) -> Result<Profile, Error> {
+    let key = Key::of(&item);
+    let profile: ProfileItem = item::read(item)?;
+    profile.into_profile().map_err(|source| corrupt(key.as_ref(), source))
 }

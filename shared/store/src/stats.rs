@@ -1,5 +1,6 @@
 //! The gauges that outlive a process: one item, kept by those who change what it counts.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, number};
@@ -23,19 +24,31 @@ impl Table {
         self.get(&Key::stats(), false).await?.map_or_else(|| Ok(Stats::default()), item::read)
     }
 
-    /// Counts the open alerts: reads what is open, not what exists.
-    pub async fn count_open_alerts(&self) -> Result<i64, Error> {
-        self.count(&Collection::OpenAlerts).await
+    /// Counts anew what is open: reads that, and not what exists.
+    pub async fn counted(&self, stats: Stats, now: DateTime<Utc>) -> Result<Stats, Error> {
+        let (alerts_active, stale_jobs_current, executions_pending_approval, circuits) = futures::try_join!(
+            self.count(&Collection::OpenAlerts),
+            self.count_stale_runs(),
+            self.count(&Collection::PendingExecutions),
+            self.open_circuits(now)
+        )?;
+        let circuits_open = i64::try_from(circuits.len()).unwrap_or(i64::MAX);
+        Ok(Stats { alerts_active, stale_jobs_current, executions_pending_approval, circuits_open, ..stats })
     }
 
-    pub async fn save_open_alerts(&self, count: i64, stale_jobs: i64) -> Result<(), Error> {
+    /// Saves what was counted.
+    pub async fn save_counted(&self, stats: &Stats) -> Result<(), Error> {
         self.client
             .update_item()
             .table_name(&self.name)
             .set_key(Some(Key::stats().attributes()))
-            .update_expression("SET alerts_active = :n, stale_jobs_current = :s")
-            .expression_attribute_values(":s", number(stale_jobs))
-            .expression_attribute_values(":n", number(count))
+            .update_expression(
+                "SET alerts_active = :a, stale_jobs_current = :s, executions_pending_approval = :e, circuits_open = :c",
+            )
+            .expression_attribute_values(":a", number(stats.alerts_active))
+            .expression_attribute_values(":s", number(stats.stale_jobs_current))
+            .expression_attribute_values(":e", number(stats.executions_pending_approval))
+            .expression_attribute_values(":c", number(stats.circuits_open))
             .send()
             .await?;
         Ok(())

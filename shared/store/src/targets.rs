@@ -117,7 +117,7 @@ impl Entity for Target {
 }
 
 /// Counts the targets of a service.
-fn targets_of(service: ServiceId) -> Key {
+pub(crate) fn targets_of(service: ServiceId) -> Key {
     Key::counter(&format!("target#{service}"))
 }
 

@@ -126,8 +126,13 @@ impl Entity for Webhook {
             None => (Self::MOST_FOR_ALL, "for every service"),
         };
         // The counter of those on a list is named as the list is.
-        Some(Limit { counter: Key::counter(&Collection::WebhooksFor(self.service_id).pk()), most, of })
+        Some(Limit { counter: webhooks_counted(self.service_id), most, of })
     }
+}
+
+/// Counts the webhooks of a service, or those of every service.
+pub(crate) fn webhooks_counted(scope: Option<ServiceId>) -> Key {
+    Key::counter(&Collection::WebhooksFor(scope).pk())
 }
 
 impl Table {

@@ -1,0 +1,160 @@
+"""Playbooks, from the silence of a service to its verified repair; and a yes from Slack."""
+
+import hashlib
+import hmac
+import json
+import time
+import urllib.parse
+import urllib.request
+
+from conftest import SECRETS
+from waiting import wait_for
+
+STORY = """
+name: restart-worker
+description: Restart the worker and verify that it reports again
+trigger: {{ service_pattern: "silent-*", consecutive_failures: 1 }}
+approval: none
+steps:
+  - {{ name: restart, type: webhook, url: "{hook}", method: POST, headers: {{ X-Auth: "${{secrets.OPS}}" }}, body: {{ service: "${{SERVICE_NAME}}" }}, success_codes: [200, 202], timeout: 10s }}
+  - {{ name: settle, type: wait, duration: 2s }}
+  - {{ name: clear-cache, type: script, script: clear-cache, parameters: {{ REGION: eu }}, timeout: 20s }}
+  - {{ name: verify, type: condition, check: heartbeat_received, parameters: {{ min_count: 1, status: UP }}, timeout: 60s, on_failure: escalate }}
+"""
+
+ASKING = """
+name: asks-first
+approval: required
+steps:
+  - { name: long, type: wait, duration: 16m }
+"""
+
+SCRIPT = """
+echo "cleared in $REGION for $SERVICE_NAME"
+env | grep -c -e AWS_ -e SLACK -e PAGERDUTY || :
+"""
+
+
+def shown(stack, execution_id):
+    return stack.json("GET", f"/v2/executions/{execution_id}")["results"]
+
+
+def log(stack, execution_id):
+    """The audit log of an execution in its order: what was done to which step."""
+    entries = stack.json("GET", f"/v2/audit-logs?execution_id={execution_id}")["results"]["items"]
+    return [(entry["action_type"], entry["details"].get("step_name")) for entry in reversed(entries)]
+
+
+def test_a_silent_service_is_repaired_and_verified(stack, slack, hook):
+    stack.json("POST", "/v2/secrets", {"name": "OPS", "value": "open sesame"}, expect=201)
+    script = {"name": "clear-cache", "interpreter": "bash", "content": SCRIPT}
+    stack.json("POST", "/v2/scripts", script, expect=201)
+    playbook = stack.json("POST", "/v2/playbooks", {"yaml": STORY.format(hook=hook.url)}, expect=201)["results"]
+    service_id = stack.register("silent-1", seconds=6)
+    stack.beat("silent-1")
+    slack.received(lambda body: "silent-1 is down" in body["text"])
+    slack.received(lambda body: body["text"].startswith(":robot_face:") and "restart-worker" in body["text"])
+    called = hook.received(lambda body: body.get("service") == "silent-1")
+    [execution] = stack.json("GET", f"/v2/executions?service_id={service_id}")["results"]["items"]
+    execution_id = execution["execution_id"]
+    at_verify = lambda: shown(stack, execution_id)["current_step"] == 3
+    wait_for("the last step", at_verify, seconds=60)
+    stack.beat("silent-1")
+    done = lambda: shown(stack, execution_id) if shown(stack, execution_id)["status"] == "completed" else None
+    execution = wait_for("the end", done, seconds=60)
+    stack.beat("silent-1")
+    assert [step["status"] for step in execution["steps"]] == ["completed"] * 4
+    assert execution["steps"][2]["output"] == "cleared in eu for silent-1\n0\n"
+    assert called["headers"]["X-Auth"] == "open sesame" and "open sesame" not in json.dumps(execution)
+    assert called["headers"]["Idempotency-Key"] == f"{execution_id}-0"
+    slack.received(lambda body: "restart-worker" in body["text"] and "completed" in body["text"])
+    wait_for("its verification", lambda: shown(stack, execution_id)["verification"] == "verified", seconds=90)
+    assert log(stack, execution_id) == [
+        ("execution_started", None),
+        ("step_completed", "restart"),
+        ("step_completed", "settle"),
+        ("step_completed", "clear-cache"),
+        ("step_completed", "verify"),
+        ("execution_completed", None),
+    ]
+    effect = stack.json("GET", f"/v2/playbooks/{playbook['playbook_id']}/effectiveness")["results"]
+    assert (effect["runs"], effect["verified"]) == (1, 1)
+    stack.json("DELETE", f"/v2/services/{service_id}")
+    stack.json("DELETE", f"/v2/playbooks/{playbook['playbook_id']}")
+
+
+def press(stack, question, action_id, user="U0ANN"):
+    """Presses a button of a question, as Slack tells of it."""
+    [value] = [
+        element["value"]
+        for block in question["blocks"]
+        for element in block.get("elements", [])
+        if element.get("action_id") == action_id
+    ]
+    payload = {
+        "type": "block_actions",
+        "user": {"id": user, "username": "ann"},
+        "channel": {"id": "C0ALERTS"},
+        "message": {"ts": "1700000000.000100"},
+        "actions": [{"action_id": action_id, "value": value}],
+    }
+    body = urllib.parse.urlencode({"payload": json.dumps(payload)}).encode()
+    timestamp = str(int(time.time()))
+    secret = SECRETS["SLACK_SIGNING_SECRET"].encode()
+    signature = hmac.new(secret, b"v0:" + timestamp.encode() + b":" + body, hashlib.sha256).hexdigest()
+    request = urllib.request.Request(
+        stack.url + "/v2/slack/interactions",
+        method="POST",
+        data=body,
+        headers={
+            "content-type": "application/x-www-form-urlencoded",
+            "x-slack-request-timestamp": timestamp,
+            "x-slack-signature": f"v0={signature}",
+        },
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        assert answer.status == 200
+
+
+def test_a_yes_in_slack_lets_it_run_and_a_long_wait_is_a_schedule(stack, slack):
+    playbook_id = stack.json("POST", "/v2/playbooks", {"yaml": ASKING}, expect=201)["results"]["playbook_id"]
+    started = stack.json("POST", f"/v2/playbooks/{playbook_id}/execute", {}, expect=201)["results"]
+    execution_id = started["execution_id"]
+    assert started["status"] == "pending_approval"
+    question = slack.received(lambda body: body["text"].startswith(":hourglass:") and "asks-first" in body["text"])
+    press(stack, question, "approve_playbook")
+    wait_for("the wait", lambda: shown(stack, execution_id)["status"] == "waiting")
+    slack.received(lambda body: body["path"] == "/chat.update" and "ann" in json.dumps(body).lower())
+    schedules = stack.emulator.client("scheduler").list_schedules(NamePrefix="medic-wake-")["Schedules"]
+    assert len(schedules) >= 1, "the end of a wait over 15 minutes is a one-time schedule"
+    # Pressed again, by somebody else: they are told, and nothing changes.
+    press(stack, question, "reject_playbook", user="U0BOB")
+    slack.received(lambda body: body["path"] == "/chat.postEphemeral" and body["user"] == "U0BOB")
+    stack.json("POST", f"/v2/executions/{execution_id}/cancel", {})
+    assert shown(stack, execution_id)["status"] == "cancelled"
+    stack.json("DELETE", f"/v2/playbooks/{playbook_id}")
+
+
+def test_a_playbook_is_triggered_with_the_secret(stack):
+    yaml = "name: triggered\nsteps:\n  - { name: s, type: wait, duration: 1s }\n"
+    playbook_id = stack.json("POST", "/v2/playbooks", {"yaml": yaml}, expect=201)["results"]["playbook_id"]
+    request = urllib.request.Request(
+        f"{stack.url}/v2/webhooks/playbooks/{playbook_id}/trigger",
+        method="POST",
+        data=b"{}",
+        headers={"x-webhook-secret": SECRETS["MEDIC_WEBHOOK_SECRET"]},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        execution_id = json.loads(answer.read())["results"]["execution_id"]
+        assert answer.headers["x-ratelimit-limit"] == "10"
+    wait_for("the end", lambda: shown(stack, execution_id)["status"] == "completed", seconds=60)
+    stack.json("DELETE", f"/v2/playbooks/{playbook_id}")
+
+
+def test_a_report_that_nobody_asked_for_counts_for_nothing(stack):
+    report = {"execution_id": "01a0c450-6c7b-7000-8000-000000000000", "step_index": 0, "attempt": 1, "nonce": "guessed",
+              "exit": 0, "output": "", "error": None, "duration_ms": 1}
+    sqs = stack.emulator.client("sqs")
+    sqs.send_message(QueueUrl=stack.outputs["ScriptResultsQueueUrl"], MessageBody=json.dumps(report))
+    told = lambda: [line for line in stack.logs("playbook") if "nobody asked for" in line]
+    wait_for("the report's refusal", told)

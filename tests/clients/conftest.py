@@ -8,6 +8,9 @@ import urllib.request
 
 import pytest
 
+# What Slack and Medic share.
+SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+
 ROOT = pathlib.Path(__file__).parents[2]
 BINARY = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug" / "medic-local"
 
@@ -63,6 +66,8 @@ def medic(tmp_path_factory):
         "RUST_LOG": "error",
         "MEDIC_RATE_LIMIT_HEARTBEATS": "100000",
         "MEDIC_RATE_LIMIT_MANAGEMENT": "100000",
+        "MEDIC_RATE_LIMIT_EXECUTIONS": "100000",
+        "SLACK_SIGNING_SECRET": SIGNING_SECRET,
     }
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     try:

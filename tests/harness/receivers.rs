@@ -18,7 +18,7 @@ use tokio::sync::watch;
 /// A request that arrived.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    /// `slack`, `pagerduty` or `webhook`.
+    /// `slack`, `pagerduty` or `webhook`; `update` and `whisper` for the other methods of Slack.
     pub receiver: &'static str,
     pub headers: HeaderMap,
     /// The body as it came, for whoever checks a signature.
@@ -33,7 +33,7 @@ impl Arrival {
     /// What it says in one line: Slack's text, PagerDuty's action and dedup key, or an event's type.
     pub fn line(&self) -> String {
         match self.receiver {
-            "slack" => self.body["text"].as_str().unwrap_or_default().to_owned(),
+            "slack" | "update" | "whisper" => self.body["text"].as_str().unwrap_or_default().to_owned(),
             "webhook" => self.body["type"].as_str().unwrap_or_default().to_owned(),
             _ => format!(
                 "{} {}",
@@ -65,6 +65,8 @@ impl Planned {
 #[derive(Debug, Default)]
 struct Plans {
     slack: VecDeque<Planned>,
+    update: VecDeque<Planned>,
+    whisper: VecDeque<Planned>,
     pagerduty: VecDeque<Planned>,
     webhook: VecDeque<Planned>,
 }
@@ -73,6 +75,8 @@ impl Plans {
     fn of(&mut self, receiver: &str) -> &mut VecDeque<Planned> {
         match receiver {
             "slack" => &mut self.slack,
+            "update" => &mut self.update,
+            "whisper" => &mut self.whisper,
             "pagerduty" => &mut self.pagerduty,
             _ => &mut self.webhook,
         }
@@ -94,6 +98,8 @@ impl Receivers {
         let receivers = Self { address, plans: Arc::default(), arrivals: Arc::new(watch::Sender::new(Vec::new())) };
         let router = Router::new()
             .route("/api/chat.postMessage", post(|state, headers, body| receive("slack", state, headers, body)))
+            .route("/api/chat.update", post(|state, headers, body| receive("update", state, headers, body)))
+            .route("/api/chat.postEphemeral", post(|state, headers, body| receive("whisper", state, headers, body)))
             .route("/v2/enqueue", post(|state, headers, body| receive("pagerduty", state, headers, body)))
             .route("/hook", post(|state, headers, body| receive("webhook", state, headers, body)))
             .with_state(receivers.clone());
@@ -115,6 +121,10 @@ impl Receivers {
 
     pub fn plan_slack(&self, plans: impl IntoIterator<Item = Planned>) {
         self.plans.lock().expect("plans").slack.extend(plans);
+    }
+
+    pub fn plan_updates(&self, plans: impl IntoIterator<Item = Planned>) {
+        self.plans.lock().expect("plans").update.extend(plans);
     }
 
     pub fn plan_webhook(&self, plans: impl IntoIterator<Item = Planned>) {
@@ -176,10 +186,13 @@ async fn receive(
     let accepted = (200..300).contains(&planned.status) && planned.error.is_none();
     let text = String::from_utf8_lossy(&body).into_owned();
     let body = serde_json::from_slice(&body).unwrap_or_default();
+    let channel = Value::clone(&body["channel"]);
     let arrival = Arrival { receiver, headers, text, body, at, accepted };
     receivers.arrivals.send_modify(|arrivals| arrivals.push(arrival));
+    let ts = format!("1767614400.{:06}", receivers.arrivals.borrow().len());
     let answer = match planned.error {
         Some(error) => json!({"ok": false, "error": error}),
+        None if receiver == "slack" => json!({"ok": accepted, "channel": channel, "ts": ts}),
         None => json!({"ok": accepted, "status": "success"}),
     };
     let status = StatusCode::from_u16(planned.status).expect("a status");

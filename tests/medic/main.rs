@@ -25,6 +25,8 @@ mod processes;
 mod rate_limits;
 mod routing;
 mod schedules;
+mod scripts;
+mod slack;
 mod structure;
 mod targets;
 mod teams;

@@ -1,0 +1,514 @@
+//! Playbooks in Slack: what is told of them, questions with two buttons, and what comes of pressing one.
+
+use std::fmt::Write as _;
+
+use harness::{Answer, Planned, System};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use outbound::Wake;
+use reqwest::Method;
+use runtime::Clock as _;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use url::form_urlencoded;
+
+const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+const PATH: &str = "/v2/slack/interactions";
+
+/// A playbook that waits for a yes, with every kind of thing that a plan shows.
+const ASKING: &str = r#"
+name: restart-worker
+approval: required
+steps:
+  - { name: restart, type: webhook, url: "https://ops.example.com/restart?key=${secrets.KEY}", body: { service: "${SERVICE_NAME}", by: "<${WHO}>" } }
+  - { name: settle, type: wait, duration: 30s }
+"#;
+
+/// One that does nothing but wait.
+fn waiting(approval: &str) -> String {
+    format!("name: patience\napproval: {approval}\nsteps:\n  - {{ name: settle, type: wait, duration: 30s }}\n")
+}
+
+async fn start() -> System {
+    System::start_with(&[("SLACK_SIGNING_SECRET", SECRET)], None).await
+}
+
+async fn make(system: &System, yaml: &str) -> i64 {
+    let made = system.post("/v2/playbooks", json!({"yaml": yaml})).await;
+    assert_eq!(made.status, 201, "{made}");
+    made.results()["playbook_id"].as_i64().unwrap()
+}
+
+/// Executes a playbook for a service. Answers the execution's id.
+async fn execute(system: &System, playbook: i64, body: Value) -> String {
+    let begun = system.post(&format!("/v2/playbooks/{playbook}/execute"), body).await;
+    assert_eq!(begun.status, 201, "{begun}");
+    begun.results()["execution_id"].as_str().unwrap().to_owned()
+}
+
+async fn status(system: &System, execution: &str) -> String {
+    let shown = system.get(&format!("/v2/executions/{execution}")).await;
+    shown.results()["status"].as_str().unwrap_or_default().to_owned()
+}
+
+/// What arrived by one of Slack's methods.
+fn bodies(system: &System, receiver: &str) -> Vec<Value> {
+    let arrivals = system.receivers.arrivals();
+    arrivals.into_iter().filter(|arrival| arrival.receiver == receiver && arrival.accepted).map(|it| it.body).collect()
+}
+
+fn lines(system: &System, receiver: &str) -> Vec<String> {
+    system.receivers.accepted(receiver)
+}
+
+fn buttons(message: &Value) -> Vec<Value> {
+    let blocks = message["blocks"].as_array().cloned().unwrap_or_default();
+    let actions = blocks.into_iter().filter(|block| block["type"] == "actions");
+    actions.flat_map(|block| block["elements"].as_array().cloned().unwrap_or_default()).collect()
+}
+
+/// The last question's value, which its buttons carry.
+fn value(system: &System) -> String {
+    let question = bodies(system, "slack").into_iter().rfind(|message| !buttons(message).is_empty()).unwrap();
+    buttons(&question)[0]["value"].as_str().unwrap().to_owned()
+}
+
+fn signature(at: i64, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(format!("v0:{at}:").as_bytes());
+    mac.update(body);
+    mac.finalize().into_bytes().iter().fold("v0=".to_owned(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn form(payload: &str) -> Vec<u8> {
+    form_urlencoded::Serializer::new(String::new()).append_pair("payload", payload).finish().into_bytes()
+}
+
+/// A press, as Slack tells of it.
+fn press(action: &str, value: &str, user: &str) -> Value {
+    json!({
+        "type": "block_actions",
+        "user": {"id": user, "username": user.to_lowercase(), "team_id": "T1"},
+        "api_app_id": "A1",
+        "container": {"type": "message", "message_ts": "1767614400.000001", "channel_id": "C0ALERTS"},
+        "channel": {"id": "C0ALERTS", "name": "alerts"},
+        "message": {"ts": "1767614400.000001", "text": "…"},
+        "actions": [{"type": "button", "block_id": "b", "action_id": action, "value": value}],
+    })
+}
+
+async fn send_raw(system: &System, body: Vec<u8>) -> Answer {
+    let at = system.time.now().timestamp();
+    let (signature, at) = (signature(at, &body), at.to_string());
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("x-slack-signature", signature.as_str()),
+        ("x-slack-request-timestamp", at.as_str()),
+    ];
+    system.raw(Method::POST, PATH, None, &headers, Some(body)).await
+}
+
+async fn send(system: &System, payload: &Value) -> Answer {
+    let answer = send_raw(system, form(&payload.to_string())).await;
+    system.service.settle().await;
+    answer
+}
+
+/// Presses a button of the last question, which must be taken.
+async fn decide(system: &System, action: &str, user: &str) {
+    let answer = send(system, &press(action, &value(system), user)).await;
+    assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!("")), "{answer}");
+}
+
+/// Ids and digests differ each time.
+fn masked(value: &Value, execution: &str, digest: &str) -> String {
+    serde_json::to_string_pretty(value).unwrap().replace(execution, "[execution]").replace(digest, "[digest]")
+}
+
+fn digest_in(value: &str) -> &str {
+    value.split_once(' ').unwrap().1
+}
+
+async fn ask(system: &System) -> String {
+    let secret = system.post("/v2/secrets", json!({"name": "KEY", "value": "hunter2"})).await;
+    assert_eq!(secret.status, 201, "{secret}");
+    let service = system.register("worker-1", 600.0, json!({"runbook": "https://run.example/worker"})).await;
+    let playbook = make(system, ASKING).await;
+    execute(system, playbook, json!({"service_id": service, "variables": {"WHO": "R&D"}})).await
+}
+
+#[tokio::test]
+async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
+    let system = start().await;
+    let execution = ask(&system).await;
+    assert_eq!(status(&system, &execution).await, "pending_approval");
+    let question = bodies(&system, "slack").pop().unwrap();
+    let value = value(&system);
+    insta::assert_snapshot!(masked(&question, &execution, digest_in(&value)), @"");
+    assert!(!question.to_string().contains("hunter2"));
+
+    decide(&system, "approve_playbook", "U0ALICE").await;
+    assert_ne!(status(&system, &execution).await, "pending_approval");
+    let [update] = <[Value; 1]>::try_from(bodies(&system, "update")).unwrap();
+    assert!(buttons(&update).is_empty());
+    insta::assert_snapshot!(masked(&update, &execution, digest_in(&value)), @"");
+    assert_eq!(lines(&system, "whisper"), [""; 0]);
+    let audited = system.get(&format!("/v2/audit-logs?execution_id={execution}&action_type=approved")).await;
+    assert_eq!(audited.results()["items"][0]["actor"], "slack:u0alice (U0ALICE)", "{audited}");
+    // The step's address cannot be reached, and so it fails; that is told too.
+    system.seconds(600).await;
+    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @"");
+}
+
+#[tokio::test]
+async fn a_rejection_ends_it_and_says_so_in_the_message_alone() {
+    let system = start().await;
+    let playbook = make(&system, &waiting("required")).await;
+    let execution = execute(&system, playbook, json!({})).await;
+    decide(&system, "reject_playbook", "U0BOB").await;
+    assert_eq!(status(&system, &execution).await, "cancelled");
+    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @"");
+    insta::assert_snapshot!(lines(&system, "update").join("\n"), @"");
+}
+
+#[tokio::test]
+async fn what_does_not_count_is_said_to_who_pressed() {
+    let more = [("SLACK_SIGNING_SECRET", SECRET), ("MEDIC_SLACK_APPROVERS", "U0ALICE, U0BOB")];
+    let system = System::start_with(&more, None).await;
+    let playbook = make(&system, &waiting("required")).await;
+    let execution = execute(&system, playbook, json!({})).await;
+    decide(&system, "approve_playbook", "U0MALLORY").await;
+    let value = value(&system);
+    let mut other = value.clone();
+    let last = if other.pop() == Some('0') { '1' } else { '0' };
+    other.push(last);
+    send(&system, &press("approve_playbook", &other, "U0ALICE")).await;
+    let gone = value.replace(&execution, "01a0c450-6c7b-7303-8303-030303030303");
+    send(&system, &press("approve_playbook", &gone, "U0ALICE")).await;
+    assert_eq!(status(&system, &execution).await, "pending_approval");
+    decide(&system, "approve_playbook", "U0ALICE").await;
+    let decided = system.get(&format!("/v2/executions/{execution}")).await;
+    // The same press again, whatever brought it, changes nothing and says nothing.
+    decide(&system, "approve_playbook", "U0ALICE").await;
+    decide(&system, "reject_playbook", "U0ALICE").await;
+    decide(&system, "reject_playbook", "U0BOB").await;
+    assert_eq!(system.get(&format!("/v2/executions/{execution}")).await.results(), decided.results());
+    let again = execute(&system, playbook, json!({})).await;
+    system.post(&format!("/v2/executions/{again}/cancel"), json!({})).await;
+    decide(&system, "approve_playbook", "U0BOB").await;
+    assert_eq!(status(&system, &again).await, "cancelled");
+    let whispers: Vec<_> = bodies(&system, "whisper")
+        .iter()
+        .map(|it| format!("{} {} {}", it["channel"], it["user"], it["text"]))
+        .collect();
+    insta::assert_snapshot!(whispers.join("\n"), @"");
+}
+
+#[tokio::test]
+async fn of_twenty_presses_and_requests_at_once_the_first_stands() {
+    let system = start().await;
+    let playbook = make(&system, &waiting("required")).await;
+    let execution = execute(&system, playbook, json!({})).await;
+    let value = value(&system);
+    let presses = (0..20).map(|n| {
+        let action = if n % 2 == 0 { "approve_playbook" } else { "reject_playbook" };
+        let body = form(&press(action, &value, &format!("U{n}")).to_string());
+        send_raw(&system, body)
+    });
+    let answers = futures::future::join_all(presses).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    system.service.settle().await;
+    let of = |kind: &str| format!("/v2/audit-logs?execution_id={execution}&action_type={kind}");
+    let count = async |kind: &str| system.get(&of(kind)).await.results()["items"].as_array().unwrap().len();
+    assert_eq!(count("approved").await + count("rejected").await, 1);
+    assert_eq!((lines(&system, "update").len(), lines(&system, "whisper").len()), (1, 19));
+    // By the API it is too late as well, and the answer says who decided.
+    let late = system.post(&format!("/v2/executions/{execution}/approve"), json!({})).await;
+    assert_eq!(late.status, 409, "{late}");
+}
+
+#[tokio::test]
+async fn a_decision_by_the_api_shows_in_slack_and_a_press_comes_too_late() {
+    let system = start().await;
+    let playbook = make(&system, &waiting("required")).await;
+    let execution = execute(&system, playbook, json!({})).await;
+    let approved = system.post(&format!("/v2/executions/{execution}/approve"), json!({"reason": "go <on>"})).await;
+    assert_eq!(approved.status, 200, "{approved}");
+    decide(&system, "reject_playbook", "U0BOB").await;
+    insta::assert_snapshot!(lines(&system, "update").join("\n"), @"");
+    insta::assert_snapshot!(lines(&system, "whisper").join("\n"), @"");
+    system.seconds(60).await;
+    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @"");
+}
+
+#[tokio::test]
+async fn time_decides_when_nobody_does() {
+    let system = start().await;
+    let proceeding = make(&system, &waiting("timeout:15m")).await;
+    let expiring =
+        make(&system, &waiting("timeout:15m\napproval_on_timeout: cancel").replace("patience", "impatience")).await;
+    let (going, ending) = (execute(&system, proceeding, json!({})).await, execute(&system, expiring, json!({})).await);
+    system.seconds(899).await;
+    assert_eq!(lines(&system, "update"), [""; 0]);
+    system.seconds(60).await;
+    assert_eq!(
+        (status(&system, &going).await, status(&system, &ending).await),
+        ("completed".into(), "cancelled".into())
+    );
+    let mut told = [lines(&system, "update"), lines(&system, "slack")].concat();
+    told.sort();
+    insta::assert_snapshot!(told.join("\n"), @"");
+}
+
+#[tokio::test]
+async fn a_question_that_slack_has_not_taken_is_not_asked_once_it_is_answered() {
+    let system = start().await;
+    let playbook = make(&system, &waiting("required")).await;
+    system.receivers.plan_slack([Planned::status(503)]);
+    let execution = execute(&system, playbook, json!({})).await;
+    assert_eq!(lines(&system, "slack"), [""; 0]);
+    system.post(&format!("/v2/executions/{execution}/reject"), json!({})).await;
+    system.seconds(600).await;
+    assert_eq!((lines(&system, "slack"), lines(&system, "update")), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test]
+async fn questions_share_no_message_with_other_notices() {
+    let system = start().await;
+    let playbook = make(&system, &waiting("required")).await;
+    system.receivers.plan_slack([Planned::status(503)]);
+    for n in 0..3 {
+        system.register(&format!("down-{n}"), 600.0, json!({})).await;
+        system.beat(&format!("down-{n}"), "DOWN").await;
+        execute(&system, playbook, json!({})).await;
+    }
+    system.seconds(30).await;
+    let messages = bodies(&system, "slack");
+    let asked: Vec<_> = messages.iter().filter(|message| !buttons(message).is_empty()).collect();
+    assert_eq!(asked.len(), 3);
+    for message in asked {
+        assert_eq!(buttons(message).len(), 2);
+        assert_eq!(message["text"].as_str().unwrap().lines().count(), 1, "{message}");
+    }
+    assert_eq!(system.slack().iter().filter(|line| line.contains("is down")).count(), 3);
+}
+
+#[tokio::test]
+async fn an_update_that_slack_does_not_take_is_tried_again() {
+    let system = start().await;
+    let playbook = make(&system, &waiting("required")).await;
+    execute(&system, playbook, json!({})).await;
+    system
+        .receivers
+        .plan_updates([Planned::status(503), Planned { error: Some("ratelimited"), ..Planned::status(200) }]);
+    decide(&system, "reject_playbook", "U0BOB").await;
+    assert_eq!(lines(&system, "update"), [""; 0]);
+    system.seconds(30).await;
+    assert_eq!(lines(&system, "update").len(), 1);
+}
+
+#[tokio::test]
+async fn the_buttons_of_a_message_that_nobody_remembers_go_when_they_are_pressed() {
+    let system = start().await;
+    let playbook = make(&system, &waiting("required")).await;
+    execute(&system, playbook, json!({})).await;
+    decide(&system, "reject_playbook", "U0BOB").await;
+    let mut orphan = press("approve_playbook", &value(&system), "U0ALICE");
+    orphan["message"]["ts"] = json!("1767614400.999999");
+    send(&system, &orphan).await;
+    let updates = bodies(&system, "update");
+    let places: Vec<_> = updates.iter().map(|update| update["ts"].as_str().unwrap_or_default()).collect();
+    assert_eq!((places.len(), places[1]), (2, "1767614400.999999"));
+    assert_eq!(updates[0]["text"], updates[1]["text"]);
+}
+
+#[tokio::test]
+async fn without_slack_questions_and_answers_are_printed() {
+    let more = [("SLACK_SIGNING_SECRET", SECRET), ("SLACK_API_TOKEN", "")];
+    let system = System::start_with(&more, None).await;
+    let playbook = make(&system, &waiting("required")).await;
+    let execution = execute(&system, playbook, json!({})).await;
+    system.post(&format!("/v2/executions/{execution}/approve"), json!({})).await;
+    system.seconds(60).await;
+    let printed = system.get("/v2/notices").await;
+    let lines: Vec<_> = printed.results()["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|notice| notice["text"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @"");
+}
+
+#[tokio::test]
+async fn a_muted_service_is_asked_about_and_told_nothing_else() {
+    let system = start().await;
+    let service = system.register("worker-1", 6_000.0, json!({"muted": true})).await;
+    let asking = make(&system, &waiting("required")).await;
+    let going = make(&system, &waiting("none").replace("patience", "going")).await;
+    execute(&system, going, json!({"service_id": service})).await;
+    execute(&system, asking, json!({"service_id": service})).await;
+    decide(&system, "approve_playbook", "U0ALICE").await;
+    system.seconds(60).await;
+    assert_eq!((lines(&system, "slack").len(), lines(&system, "update").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn whom_a_playbook_concerns_is_told_of_it() {
+    let system = start().await;
+    system.post("/v2/teams", json!({"name": "platform", "slack_channel_id": "C0PLATFORM"})).await;
+    let of_team = system.register("worker-1", 6_000.0, json!({"team": "platform"})).await;
+    let of_targets = system.register("worker-2", 6_000.0, json!({"team": "platform"})).await;
+    let targets = format!("/v2/services/{of_targets}/notification-targets");
+    system.post(&targets, json!({"type": "pagerduty", "config": {"service_key": "K1"}})).await;
+    let playbook = make(&system, &waiting("none")).await;
+    let asking = make(&system, &waiting("required").replace("patience", "asking")).await;
+    let hook = json!({"url": system.receivers.hook(), "service_id": of_team});
+    assert_eq!(system.post("/v2/webhooks", hook).await.status, 201);
+    execute(&system, playbook, json!({"service_id": of_team})).await;
+    execute(&system, playbook, json!({"service_id": of_targets})).await;
+    // Somebody must be able to answer.
+    execute(&system, asking, json!({"service_id": of_targets})).await;
+    system.seconds(60).await;
+    let told: Vec<_> = bodies(&system, "slack").iter().map(|it| format!("{} {}", it["channel"], it["text"])).collect();
+    insta::assert_snapshot!(told.join("\n"), @"");
+    assert_eq!(system.pagerduty(), [""; 0]);
+    let events: Vec<_> = bodies(&system, "webhook").iter().map(|it| hide(it.clone())).collect();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&events).unwrap(), @"");
+}
+
+fn hide(mut event: Value) -> Value {
+    event["data"]["execution_id"] = json!("[execution]");
+    event
+}
+
+#[tokio::test]
+async fn an_escalation_pages_the_on_call_under_a_key_of_its_own() {
+    let system = start().await;
+    let service =
+        system.register("worker-1", 6_000.0, json!({"priority": "p1", "runbook": "https://run.example"})).await;
+    let yaml = "name: verify\nsteps:\n  - { name: look, type: condition, check: heartbeat_received, parameters: { min_count: 1 }, timeout: 10s, on_failure: escalate }\n";
+    let playbook = make(&system, yaml).await;
+    let execution = execute(&system, playbook, json!({"service_id": service})).await;
+    system.seconds(60).await;
+    assert_eq!(status(&system, &execution).await, "failed");
+    assert_eq!(system.pagerduty(), [format!("trigger medic-worker-1-{execution}")]);
+    let page = bodies(&system, "pagerduty").pop().unwrap();
+    insta::assert_snapshot!(masked(&page, &execution, "-"), @"");
+    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @"");
+}
+
+#[tokio::test]
+async fn a_circuit_that_opens_is_told_once() {
+    let system = start().await;
+    make(&system, &waiting("none").replace("steps:", "trigger: { service_pattern: \"worker-*\" }\nsteps:")).await;
+    system.register("worker-1", 60.0, json!({})).await;
+    for _ in 0..8 {
+        system.beat("worker-1", "DOWN").await;
+        system.beat("worker-1", "UP").await;
+        system.seconds(5).await;
+    }
+    let told: Vec<_> = system.slack().into_iter().filter(|line| line.starts_with(":electric_plug:")).collect();
+    insta::assert_snapshot!(told.join("\n"), @"");
+    assert_eq!(system.slack().iter().filter(|line| line.starts_with(":robot_face:")).count(), 5);
+}
+
+#[tokio::test]
+async fn only_slack_is_listened_to() {
+    let system = start().await;
+    let body = form(&json!({"type": "view_closed"}).to_string());
+    let at = system.time.now().timestamp();
+    let attempt = async |at: Option<i64>, signed: Option<String>, body: &[u8]| {
+        let at = at.map(|at| at.to_string());
+        let headers: Vec<(&str, &str)> = [("x-slack-request-timestamp", &at), ("x-slack-signature", &signed)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+            .collect();
+        system.raw(Method::POST, PATH, None, &headers, Some(body.to_vec())).await.status.as_u16()
+    };
+    assert_eq!(attempt(Some(at), Some(signature(at, &body)), &body).await, 200);
+    for (off, expected) in [(-300, 200), (300, 200), (-301, 401), (301, 401)] {
+        let at = at + off;
+        assert_eq!(attempt(Some(at), Some(signature(at, &body)), &body).await, expected, "{off}");
+    }
+    for n in 0..body.len() {
+        let mut changed = body.clone();
+        changed[n] ^= 1;
+        assert_eq!(attempt(Some(at), Some(signature(at, &body)), &changed).await, 401, "{n}");
+    }
+    assert_eq!(attempt(None, Some(signature(at, &body)), &body).await, 401);
+    assert_eq!(attempt(Some(at), None, &body).await, 401);
+    assert_eq!(attempt(Some(at), Some(signature(at + 1, &body)), &body).await, 401);
+    // Nothing is read of what is not Slack's, and a key is none.
+    let key = Some(system.key.as_str());
+    let answer = system.raw(Method::POST, PATH, key, &[], Some(b"payload=".to_vec())).await;
+    insta::assert_snapshot!(answer, @"");
+    assert!(!answer.headers.contains_key("x-ratelimit-limit"));
+
+    let system = System::start().await;
+    let answer = system.raw(Method::POST, PATH, None, &[], Some(body)).await;
+    insta::assert_snapshot!(answer, @"");
+}
+
+#[tokio::test]
+async fn payloads_that_say_nothing_are_taken_and_those_that_cannot_be_read_are_not() {
+    let system = start().await;
+    let pressed = press("approve_playbook", "", "U1");
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut payload = pressed.clone();
+        change(&mut payload);
+        payload.to_string()
+    };
+    let cases = [
+        json!({"type": "view_submission"}).to_string(),
+        json!({"type": "block_actions"}).to_string(),
+        with(&|it| it["actions"][0]["action_id"] = json!("other")),
+        with(&|it| it["actions"] = json!([])),
+        String::new(),
+        "{".to_owned(),
+        "[]".to_owned(),
+        "null".to_owned(),
+        json!({"type": 3}).to_string(),
+        json!({}).to_string(),
+        pressed.to_string(),
+        with(&|it| it["actions"][0]["value"] = json!(null)),
+        with(&|it| it["actions"][0]["value"] = json!("x y")),
+        with(&|it| it["actions"][0]["value"] = json!(format!("x {}", "0".repeat(64)))),
+        with(&|it| {
+            it["actions"][0]["value"] = json!(format!("01a0c450-6c7b-7303-8303-030303030303 {}", "0".repeat(64)));
+            it["user"]["id"] = json!("<!channel>");
+        }),
+        with(&|it| {
+            it["actions"][0]["value"] = json!(format!("01a0c450-6c7b-7303-8303-030303030303 {}", "0".repeat(64)));
+            it.as_object_mut().unwrap().remove("user");
+        }),
+    ];
+    let mut answers = Vec::new();
+    for case in cases {
+        let answer = send_raw(&system, form(&case)).await;
+        answers.push(format!("{} {}", answer.status.as_u16(), answer.message()));
+    }
+    answers.push(send_raw(&system, b"other=1".to_vec()).await.message().to_owned());
+    insta::assert_snapshot!(answers.join("\n"), @"");
+}
+
+#[tokio::test]
+async fn a_decision_that_comes_twice_counts_and_tells_once() {
+    let system = start().await;
+    let playbook = make(&system, &waiting("required")).await;
+    let execution = execute(&system, playbook, json!({})).await;
+    let wake = json!({
+        "wake": "decision", "execution_id": execution, "digest": digest_in(&value(&system)), "approve": false,
+        "user_id": "U1", "channel": "C0ALERTS", "message_ts": "1767614400.000001",
+    });
+    let wake: Wake = serde_json::from_value(wake).unwrap();
+    for _ in 0..3 {
+        system.service.medic().wakes.wake(wake.clone(), system.time.now()).await.unwrap();
+    }
+    system.service.settle().await;
+    assert_eq!((lines(&system, "update").len(), lines(&system, "whisper").len()), (1, 0));
+    assert_eq!(status(&system, &execution).await, "cancelled");
+}

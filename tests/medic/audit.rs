@@ -581,6 +581,11 @@ async fn a_file_is_bounded_and_the_next_one_goes_on() {
     let ids = |rows: &[Value]| rows.iter().map(|row| row["log_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let found = [ids(&rows(&first)), ids(&rows(&second))].concat();
     assert_eq!(found, all.iter().rev().map(|entry| entry.id.to_string()).collect::<Vec<_>>());
+    // So is a page of JSON.
+    let (paged, pages) = walk(&system, "limit=250").await;
+    assert_eq!((paged, pages), (found.clone(), 2));
+    let longest = system.get(&format!("{LOG}?limit=250")).await;
+    assert!((200..256).contains(&longest.results()["items"].as_array().unwrap().len()));
     let two = csv(&system, "limit=2").await;
     assert_eq!(ids(&rows(&two)), found[..2]);
     assert_eq!(two.headers["x-next-cursor"].to_str().unwrap(), found[1]);

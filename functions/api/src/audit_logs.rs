@@ -12,6 +12,7 @@ use operations::{AuditBounds, AuditFilter};
 use runtime::{ApiError, App, Envelope, Listing, Params, ok};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::Page;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::csv::push_row;
@@ -58,7 +59,8 @@ pub(crate) struct DetailsView {
     /// What was configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     thing: Option<ThingView>,
-    /// What changed of it. Secrets, keys and the values of headers are `…`; documents are told by their length and SHA-256.
+    /// What changed of it. Secrets, keys and the values of headers are `…`; documents are told by their length and SHA-256,
+    /// and other texts are cut after 1,024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Vec<ChangeView>>,
 }
@@ -194,8 +196,8 @@ const LOOKED_AT: usize = 1_000;
 
 /// Lists entries of the audit log, newest first.
 ///
-/// They are kept for 90 days, unless `MEDIC_AUDIT_RETENTION_DAYS` says otherwise. With filters, a page may hold less than
-/// there is, and its cursor leads on. With `Accept: text/csv` the answer is a file of CSV: as many rows as `limit` says, and
+/// They are kept for 90 days, unless `MEDIC_AUDIT_RETENTION_DAYS` says otherwise. A page may hold less than there is, with
+/// filters or where entries are long, and its cursor leads on. With `Accept: text/csv` the answer is a file of CSV: as many rows as `limit` says, and
 /// without it up to 5,000 rows or 2 MB; where that was not all, the header `X-Next-Cursor` has the `cursor` of the next file.
 /// A cell that a spreadsheet would run begins with `'`.
 #[utoipa::path(
@@ -225,11 +227,34 @@ pub(crate) async fn list(
         download(&app, &filter, before, rows).await?
     } else {
         let bounds = AuditBounds { limit, looked_at: LOOKED_AT };
-        let page = app.medic.audit_log(&filter, before, bounds, app.now()).await?;
-        ok(PageView::of(page, AuditLogView::of))
+        ok(fitting(app.medic.audit_log(&filter, before, bounds, app.now()).await?))
     };
     answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     Ok(answer)
+}
+
+/// A page, with no more than one answer may hold.
+fn fitting(page: Page<AuditEntry>) -> PageView<AuditLogView> {
+    let PageView { mut items, mut next_cursor } = PageView::of(page, AuditLogView::of);
+    let mut bytes = 0;
+    let fits = items.iter().take_while(|item| {
+        bytes += on_the_wire(&serde_json::to_string(item).unwrap_or_default());
+        bytes <= MOST_BYTES
+    });
+    let fits = fits.count().max(1);
+    if fits < items.len() {
+        items.truncate(fits);
+        next_cursor = items.last().map(|last| last.log_id.clone());
+    }
+    PageView { items, next_cursor }
+}
+
+/// Lambda answers no more than 6 MB, in which an answer is a text in JSON.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
+
+/// How many bytes a text takes there.
+fn on_the_wire(text: &str) -> usize {
+    serde_json::to_string(text).map_or(text.len(), |text| text.len())
 }
 
 /// Whether a request would rather have CSV than JSON: it names that, and does not rule it out.
@@ -250,8 +275,6 @@ const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
 /// Of a file, where the request does not say how many.
 const MOST_ROWS: usize = 5_000;
-/// A file ends with the row that reaches this. Lambda answers no more than 6 MB, in which each quote counts twice.
-const MOST_BYTES: usize = 2 * 1024 * 1024;
 /// Pages that are read for a file, however few entries the filters leave of each.
 const MOST_PAGES: usize = 20;
 const ROWS_OF_A_PAGE: usize = 250;
@@ -284,7 +307,7 @@ async fn download(
     mut before: Option<LogId>,
     most_rows: usize,
 ) -> Result<Response, ApiError> {
-    let (mut text, mut rows, mut next) = (String::new(), 0, None);
+    let (mut text, mut rows, mut bytes, mut next) = (String::new(), 0, 0, None);
     push_row(&mut text, COLUMNS);
     'file: for _ in 0..MOST_PAGES {
         let limit = ROWS_OF_A_PAGE.min(most_rows - rows);
@@ -293,9 +316,11 @@ async fn download(
         let mut entries = page.items.into_iter();
         while let Some(entry) = entries.next() {
             let id = entry.id.to_string();
+            let begin = text.len();
             push_entry(&mut text, entry);
             rows += 1;
-            if text.len() >= MOST_BYTES && (page.next.is_some() || entries.len() > 0) {
+            bytes += on_the_wire(&text[begin..]);
+            if bytes >= MOST_BYTES && (page.next.is_some() || entries.len() > 0) {
                 next = Some(id);
                 break 'file;
             }

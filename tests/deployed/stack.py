@@ -29,7 +29,7 @@ class Stack:
         cloudformation = emulator.client("cloudformation")
         cloudformation.create_stack(
             StackName=NAME,
-            TemplateBody=self.package(TEMPLATE.read_text()),
+            TemplateURL=self.package(TEMPLATE.read_text()),
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
@@ -53,7 +53,7 @@ class Stack:
         self.admin_key = self.make_admin_key()
 
     def package(self, template: str) -> str:
-        """What `sam build` and `sam package` do: put each bootstrap into a bucket, and name it in the template."""
+        """What `sam build` and `sam deploy` do: put each bootstrap into a bucket, and the template that names them."""
         s3 = self.emulator.client("s3")
         s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
         for function in FUNCTIONS:
@@ -63,7 +63,9 @@ class Stack:
                 entry.external_attr, entry.compress_type = 0o755 << 16, zipfile.ZIP_DEFLATED
                 zipped.writestr(entry, bootstrap(function).read_bytes())
             s3.put_object(Bucket="code", Key=f"{function}.zip", Body=archive.getvalue())
-        return re.sub(r"CodeUri: functions/(\w+)", r"CodeUri: s3://code/\1.zip", template)
+        packaged = re.sub(r"CodeUri: functions/(\w+)", r"CodeUri: s3://code/\1.zip", template)
+        s3.put_object(Bucket="code", Key="template.yaml", Body=packaged.encode())
+        return f"{self.emulator.endpoint}/code/template.yaml"
 
     def make_admin_key(self) -> str:
         """As docs/OPERATIONS.md says: whoever may invoke the function can make the first key."""

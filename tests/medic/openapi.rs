@@ -74,15 +74,15 @@ async fn the_page_brings_all_that_it_needs() {
         .flat_map(|tag| ["src=\"", "href=\""].into_iter().filter_map(|name| tag.split(name).nth(1)))
         .map(|rest| rest.split('"').next().unwrap())
         .collect();
-    assert!(addresses.len() > 3, "{page}");
+    assert_eq!(addresses, ["/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"]);
     for address in addresses {
-        assert!(!address.contains("//"), "{address} is on another host");
-        let path = format!("/docs/{}", address.trim_start_matches("./"));
-        let asset = system.raw(Method::GET, &path, None, &[], None).await;
-        assert_eq!(asset.status, 200, "{path}");
+        let asset = system.raw(Method::GET, address, None, &[], None).await;
+        assert_eq!(
+            (asset.status.as_u16(), &asset.headers["content-encoding"]),
+            (200, &"gzip".parse().unwrap()),
+            "{address}"
+        );
     }
-    let script = system.raw(Method::GET, "/docs/swagger-initializer.js", None, &[], None).await;
-    let script = script.body.as_str().unwrap().to_owned();
-    assert!(script.contains("\"/docs/openapi.json\"") && script.contains("\"validatorUrl\": \"none\""), "{script}");
-    assert!(!script.contains("http://") && !script.contains("https://"), "{script}");
+    assert!(page.contains("\"/docs/openapi.json\"") && page.contains("validatorUrl: null"), "{page}");
+    assert!(!page.contains("http://") && !page.contains("https://"), "{page}");
 }

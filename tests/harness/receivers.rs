@@ -185,7 +185,7 @@ async fn receive(
     }
     let accepted = (200..300).contains(&planned.status) && planned.error.is_none();
     let text = String::from_utf8_lossy(&body).into_owned();
-    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let channel = Value::clone(&body["channel"]);
     let arrival = Arrival { receiver, headers, text, body, at, accepted };
     receivers.arrivals.send_modify(|arrivals| arrivals.push(arrival));

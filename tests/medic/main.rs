@@ -25,7 +25,6 @@ mod processes;
 mod rate_limits;
 mod routing;
 mod schedules;
-mod scripts;
 mod slack;
 mod structure;
 mod targets;

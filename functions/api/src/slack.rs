@@ -88,7 +88,7 @@ fn read(body: &[u8]) -> Result<Option<SlackDecision>, ApiError> {
     let payload = form_urlencoded::parse(body).find(|(name, _)| name == "payload").map(|(_, value)| value);
     let payload = payload.ok_or_else(|| Invalid::new("payload", "is missing"))?;
     let payload: Payload = serde_json::from_str(&payload)
-        .map_err(|error| Invalid::new("payload", format!("is not an interaction of Slack's: {error}")))?;
+        .map_err(|_| Invalid::new("payload", "must be the JSON of an interaction of Slack's"))?;
     let Payload { r#type, user, actions, channel, message, container } = payload;
     if r#type != "block_actions" {
         return Ok(None);

@@ -53,11 +53,9 @@ async fn key_named(system: &System, name: &str) -> String {
     answer.results()["key"].as_str().unwrap().to_owned()
 }
 
-#[tokio::test]
-async fn each_change_of_what_people_configure_is_told_with_its_actor_and_fields() {
-    let system = System::start_with(&[SECRETS_KEY], None).await;
-    let ops = key_named(&system, "ops").await;
-    let by_ops = async |method, path: &str, body| done_by(&system, &ops, method, path, body).await;
+/// Makes and changes one of everything that people configure, as the key `ops`.
+async fn configure_everything(system: &System, ops: &str) {
+    let by_ops = async |method, path: &str, body| done_by(system, ops, method, path, body).await;
     let service = json!({"heartbeat_name": "w", "service_name": "worker", "alert_interval": 1.5});
     let week = json!({"monday": [{"start": "09:00", "end": "17:00"}]});
     let times = json!({"name": "upgrade", "start_time": "2026-02-01T00:00:00Z", "end_time": "2026-02-01T02:00:00Z"});
@@ -90,6 +88,13 @@ async fn each_change_of_what_people_configure_is_told_with_its_actor_and_fields(
     by_ops(Method::POST, "/v2/api-keys", ci).await;
     by_ops(Method::POST, "/v2/api-keys/3/rotate", json!({})).await;
     by_ops(Method::POST, "/v2/ping-keys", json!({"name": "cron"})).await;
+}
+
+#[tokio::test]
+async fn each_change_of_what_people_configure_is_told_with_its_actor_and_fields() {
+    let system = System::start_with(&[SECRETS_KEY], None).await;
+    let ops = key_named(&system, "ops").await;
+    configure_everything(&system, &ops).await;
     insta::assert_snapshot!(lines(&system).await.join("\n"), @r#"
     admin created api_key 2 ops: name null -> "ops", scopes null -> ["admin"], key null -> "…"
     ops created service 1 w: heartbeat_name null -> "w", service_name null -> "worker", active null -> true, alert_interval null -> 1.5, threshold null -> 1, grace_period_seconds null -> 0, team null -> "site-reliability", priority null -> "p3", notification_mode null -> "notify_all", muted null -> false, down null -> false
@@ -117,7 +122,13 @@ async fn each_change_of_what_people_configure_is_told_with_its_actor_and_fields(
     ops updated api_key 3 ci: key "…" -> "…"
     ops created ping_key 1 cron: name null -> "cron", key null -> "…"
     "#);
+}
 
+#[tokio::test]
+async fn what_is_removed_is_told_and_its_entries_stay() {
+    let system = System::start_with(&[SECRETS_KEY], None).await;
+    let ops = key_named(&system, "ops").await;
+    configure_everything(&system, &ops).await;
     for path in [
         "/v2/ping-keys/1",
         "/v2/api-keys/3",
@@ -132,7 +143,7 @@ async fn each_change_of_what_people_configure_is_told_with_its_actor_and_fields(
         "/v2/teams/1",
         "/v2/services/1",
     ] {
-        by_ops(Method::DELETE, path, json!({})).await;
+        done_by(&system, &ops, Method::DELETE, path, json!({})).await;
     }
     let deleted = entries(&system, "action_type=deleted").await;
     let told: Vec<_> = deleted.iter().rev().map(|entry| line(entry).split(": ").next().unwrap().to_owned()).collect();

@@ -88,7 +88,8 @@ async fn what_is_configured_costs_its_entry_in_the_audit_log_too() {
         (Method::PATCH, "/v2/teams/2", json!({"slack_channel_id": "C1"}), 1.0, 2.0 + 3.0),
         (Method::DELETE, "/v2/teams/2", json!({}), 1.0, 4.0 + 3.0),
         (Method::POST, "/v2/services", service, 4.0, 11.0 + 5.0),
-        (Method::PATCH, "/v2/services/1", json!({"priority": "p1"}), 4.0, 2.0 + 5.0),
+        // Which circuits are open is half a unit.
+        (Method::PATCH, "/v2/services/1", json!({"priority": "p1"}), 4.5, 2.0 + 5.0),
         (Method::POST, "/v2/api-keys", ci, 0.0, 6.0 + 3.0),
         (Method::POST, "/v2/api-keys/2/rotate", json!({}), 1.0, 2.0 + 3.0),
         (Method::DELETE, "/v2/api-keys/2", json!({}), 1.0, 5.0 + 3.0),

@@ -17,6 +17,7 @@ async fn playbook(system: &System, name: &str, more: &str, steps: &str) -> i64 {
     made.results()["playbook_id"].as_i64().unwrap()
 }
 
+/// Runs a playbook, and answers the execution's id.
 async fn run(system: &System, playbook: i64, body: Value) -> String {
     let answer = system.post(&format!("/v2/playbooks/{playbook}/execute"), body).await;
     assert_eq!(answer.status, 201, "{answer}");
@@ -425,4 +426,44 @@ async fn a_job_that_ran_too_long_triggers_with_its_run() {
     system.seconds(2).await;
     let sent = system.receivers.arrivals().into_iter().find(|arrival| arrival.receiver == "webhook").unwrap();
     assert_eq!(sent.body, json!({"run": "r1", "alert": "1", "failures": "1", "trigger": "1"}));
+}
+
+#[tokio::test]
+async fn what_is_asked_of_an_execution_needs_no_body() {
+    let system = system().await;
+    let id = playbook(&system, "p", "approval: required", "  - { name: s, type: wait, duration: 1h }").await;
+    let post = async |path: String| system.raw(reqwest::Method::POST, &path, Some(&system.key), &[], None).await;
+    let started = post(format!("/v2/playbooks/{id}/execute")).await;
+    assert_eq!(started.status, 201, "{started}");
+    let run = started.results()["execution_id"].as_str().unwrap().to_owned();
+    for (what, wanted) in [("approve", 200), ("reject", 409), ("cancel", 200), ("cancel", 409)] {
+        assert_eq!(post(format!("/v2/executions/{run}/{what}")).await.status, wanted, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn bad_requests_name_what_is_wrong_and_start_nothing() {
+    let system = system().await;
+    let id = playbook(&system, "p", "", "  - { name: s, type: wait, duration: 1h }").await;
+    let path = format!("/v2/playbooks/{id}/execute");
+    let long = "x".repeat(8_193);
+    for (body, named) in [
+        (json!({"service_id": 99}), "service_id"),
+        (json!({"service_id": "x"}), "service_id"),
+        (json!({"variables": {"PATH": "/tmp"}}), "variables.PATH"),
+        (json!({"variables": {"LD_PRELOAD": "x"}}), "variables.LD_PRELOAD"),
+        (json!({"variables": {"A B": "x"}}), "variables.A B"),
+        (json!({"variables": {"A": {"b": 1}}}), "variables.A"),
+        (json!({"variables": {"A": "a\0b"}}), "variables.A"),
+        (json!({"variables": {"A": long}}), "variables.A"),
+        (json!({"unknown": 1}), "unknown"),
+    ] {
+        let answer = system.post(&path, body.clone()).await;
+        assert_eq!(answer.status, 400, "{body}: {answer}");
+        assert!(answer.message().contains(named), "{body}: {answer}");
+    }
+    assert_eq!(system.post("/v2/playbooks/99/execute", json!({})).await.status, 404);
+    assert_eq!(system.get("/v2/executions?status=nonsense").await.status, 400);
+    assert_eq!(system.get("/v2/executions/nonsense").await.status, 400);
+    assert_eq!(executions(&system, "").await, [json!(null); 0]);
 }

@@ -19,9 +19,9 @@ fn playbook(hook: &str) -> String {
 name: restart
 trigger: {{ service_pattern: "w" }}
 steps:
-  - {{ name: restart, type: webhook, url: "{hook}", timeout: 2s }}
+  - {{ name: restart, type: webhook, url: "{hook}", timeout: 10s }}
   - {{ name: settle, type: wait, duration: 1s }}
-  - {{ name: clear, type: script, script: clear, timeout: 5s }}
+  - {{ name: clear, type: script, script: clear, timeout: 15s }}
   - {{ name: verify, type: condition, check: heartbeat_received, timeout: 200s }}
 "#
     )

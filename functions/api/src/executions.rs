@@ -10,7 +10,7 @@ use domain::{
     PlannedWork, PlaybookId, ServiceId, Template, Variables, Verification, WebhookCall, format_time,
 };
 use operations::NewRun;
-use runtime::{ApiError, App, Body, Caller, Envelope, IdPath, Listing, Params, RateLimited, created, ok};
+use runtime::{ApiError, App, Caller, Envelope, IdPath, Listing, OptionalBody, Params, RateLimited, created, ok};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::ExecutionFilter;
@@ -256,7 +256,7 @@ impl NewExecutionBody {
     operation_id = "v2_execute_playbook",
     tag = "executions",
     params(("playbook_id" = i64, Path, minimum = 1)),
-    request_body = NewExecutionBody,
+    request_body = Option<NewExecutionBody>,
     responses(
         (status = 201, description = "The execution", body = Envelope<ExecutionView>),
         (status = 400, description = "A bad field", body = Envelope<String>),
@@ -269,7 +269,7 @@ pub(crate) async fn execute(
     State(app): State<App>,
     Extension(Caller(key)): Extension<Caller>,
     IdPath(id): IdPath<PlaybookId>,
-    Body(body): Body<NewExecutionBody>,
+    OptionalBody(body): OptionalBody<NewExecutionBody>,
 ) -> Result<Response, ApiError> {
     let origin = Origin::Key { name: key.name.to_string() };
     start(&app, body.into_run(id, origin)?).await
@@ -283,7 +283,7 @@ pub(crate) async fn execute(
     operation_id = "v2_trigger_playbook",
     tag = "executions",
     params(("playbook_id" = i64, Path, minimum = 1), ("X-Webhook-Secret" = String, Header)),
-    request_body = NewExecutionBody,
+    request_body = Option<NewExecutionBody>,
     responses(
         (status = 201, description = "The execution", body = Envelope<ExecutionView>),
         (status = 400, description = "A bad field", body = Envelope<String>),
@@ -298,7 +298,7 @@ pub(crate) async fn execute(
 pub(crate) async fn trigger(
     State(app): State<App>,
     IdPath(id): IdPath<PlaybookId>,
-    Body(body): Body<NewExecutionBody>,
+    OptionalBody(body): OptionalBody<NewExecutionBody>,
 ) -> Result<Response, ApiError> {
     start(&app, body.into_run(id, Origin::Webhook)?).await
 }
@@ -400,7 +400,7 @@ impl DecisionBody {
     operation_id = "v2_approve_execution",
     tag = "executions",
     params(("execution_id" = String, Path, format = "uuid")),
-    request_body = DecisionBody,
+    request_body = Option<DecisionBody>,
     responses(
         (status = 200, description = "The execution as it is now", body = Envelope<ExecutionView>),
         (status = 404, description = "There is no such execution", body = Envelope<String>),
@@ -412,7 +412,7 @@ pub(crate) async fn approve(
     State(app): State<App>,
     Extension(Caller(key)): Extension<Caller>,
     IdPath(id): IdPath<ExecutionId>,
-    Body(body): Body<DecisionBody>,
+    OptionalBody(body): OptionalBody<DecisionBody>,
 ) -> Result<Response, ApiError> {
     app.medic.decide(id, true, Some(key.name.to_string()), body.reason()?, app.now()).await?;
     show(&app, id).await
@@ -425,7 +425,7 @@ pub(crate) async fn approve(
     operation_id = "v2_reject_execution",
     tag = "executions",
     params(("execution_id" = String, Path, format = "uuid")),
-    request_body = DecisionBody,
+    request_body = Option<DecisionBody>,
     responses(
         (status = 200, description = "The execution as it is now", body = Envelope<ExecutionView>),
         (status = 404, description = "There is no such execution", body = Envelope<String>),
@@ -437,7 +437,7 @@ pub(crate) async fn reject(
     State(app): State<App>,
     Extension(Caller(key)): Extension<Caller>,
     IdPath(id): IdPath<ExecutionId>,
-    Body(body): Body<DecisionBody>,
+    OptionalBody(body): OptionalBody<DecisionBody>,
 ) -> Result<Response, ApiError> {
     app.medic.decide(id, false, Some(key.name.to_string()), body.reason()?, app.now()).await?;
     show(&app, id).await
@@ -450,7 +450,7 @@ pub(crate) async fn reject(
     operation_id = "v2_cancel_execution",
     tag = "executions",
     params(("execution_id" = String, Path, format = "uuid")),
-    request_body = DecisionBody,
+    request_body = Option<DecisionBody>,
     responses(
         (status = 200, description = "The execution as it is now", body = Envelope<ExecutionView>),
         (status = 404, description = "There is no such execution", body = Envelope<String>),
@@ -462,7 +462,7 @@ pub(crate) async fn cancel(
     State(app): State<App>,
     Extension(Caller(key)): Extension<Caller>,
     IdPath(id): IdPath<ExecutionId>,
-    Body(body): Body<DecisionBody>,
+    OptionalBody(body): OptionalBody<DecisionBody>,
 ) -> Result<Response, ApiError> {
     app.medic.cancel(id, Some(key.name.to_string()), body.reason()?, app.now()).await?;
     show(&app, id).await

@@ -27,11 +27,16 @@ pub async fn handle(app: App, event: Value) -> Result<Value, Box<dyn std::error:
 
 /// Handles a tick: looks at the table as of now.
 pub async fn tick(app: &App) -> Result<Swept, operations::Error> {
+    timed(app, app.medic.sweep(app.now())).await
+}
+
+/// Does the work of a tick, and records how long it took.
+pub async fn timed<T>(app: &App, work: impl Future<Output = T>) -> T {
     let began = app.now();
-    let swept = app.medic.sweep(began).await;
+    let done = work.await;
     let took = app.now() - began;
     metrics::histogram!("medic_worker_cycle_duration_seconds").record(took.as_seconds_f64().max(0.0));
-    swept
+    done
 }
 
 /// Handles wake-ups.

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use emulators::{QueueError, Queues, Received};
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future};
+use operations::Swept;
 use outbound::ScriptJob;
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
 use runtime::{App, each_record};
 use script::Scripts;
 use serde_json::json;
+use store::SHARDS;
 use tokio::sync::{Notify, watch};
 
 use crate::Time;
@@ -238,20 +240,33 @@ impl Runner {
         if let Some(prometheus) = &self.app.prometheus {
             prometheus.run_upkeep();
         }
-        let swept = AssertUnwindSafe(sweep::tick(&self.app)).catch_unwind().await;
-        let next = match swept {
-            Ok(Ok(swept)) => swept.next_due,
-            Ok(Err(error)) => {
+        let next = match sweep::timed(&self.app, self.sweep_parts()).await {
+            Ok(swept) => swept.next_due,
+            Err(error) => {
                 tracing::error!(%error, "the sweep failed");
                 Some(self.time.now() + AFTER_FAILURE)
             }
-            Err(_) => Some(self.time.now() + AFTER_FAILURE),
         };
         let mut state = self.agenda.state();
         state.sweeping = false;
         state.sweep_at = next.into_iter().chain([state.sweep_at]).min().unwrap_or(state.sweep_at);
         drop(state);
         self.agenda.changed();
+    }
+
+    /// Sweeps each shard in a task of its own, so that every core has a part in it.
+    async fn sweep_parts(&self) -> Result<Swept, operations::Error> {
+        let now = self.time.now();
+        let part = |shard| {
+            let app = self.app.clone();
+            let swept = async move { AssertUnwindSafe(app.medic.sweep_part(shard, now)).catch_unwind().await };
+            #[expect(clippy::disallowed_methods, reason = "whoever starts them waits for their ends")]
+            tokio::spawn(swept)
+        };
+        let parts: Vec<_> = (0..SHARDS).map(part).collect();
+        let swept = future::join_all(parts).await.into_iter();
+        // One that panicked said so; its rows come again.
+        Swept::of(swept.map(|part| part.ok().and_then(Result::ok).unwrap_or(Err(operations::Error::Panicked))))
     }
 
     async fn handle(self, queue: Queue, messages: Vec<Received>) {

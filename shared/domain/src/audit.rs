@@ -1,7 +1,7 @@
 //! The audit log: what was done, by whom, and what came of it.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -230,9 +230,11 @@ impl AuditedField {
 
     /// A text too long to be shown: by its length and its SHA-256.
     pub fn document(name: &'static str, text: &str) -> Self {
-        let hash = Sha256::digest(text.as_bytes());
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self::new(name, AuditedValue::text(format!("{} bytes, SHA-256 {hex}", text.len())))
+        let mut shown = format!("{} bytes, SHA-256 ", text.len());
+        for byte in Sha256::digest(text) {
+            write!(shown, "{byte:02x}").unwrap_or_default();
+        }
+        Self::new(name, AuditedValue::Text(shown))
     }
 }
 

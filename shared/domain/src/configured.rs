@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     ApiKey, AuditedField, AuditedThing, AuditedValue, Destination, Endpoint, Hours, MaintenanceWindow, PingKey,
-    Playbook, Profile, RateLimits, Rule, Schedule, Scope, Script, Secret, Service, ServiceId, Target, Team, ThingKind,
-    Trigger, TriggerTerms, Webhook, WebhookSecrets, format_time, minutes_of,
+    Playbook, Profile, RateLimits, Rule, Schedule, ScheduleId, Scope, Script, Secret, Service, ServiceId, Target, Team,
+    TeamId, ThingKind, Trigger, TriggerTerms, Webhook, WebhookSecrets, format_time, minutes_of,
 };
 
 /// A thing that people configure, as it is shown.
@@ -64,10 +64,10 @@ impl Profile {
             AuditedField::new("grace_period_seconds", grace.num_seconds()),
             AuditedField::new("max_duration_ms", *max_duration_ms),
             AuditedField::new("team", AuditedValue::text(team)),
-            AuditedField::new("team_id", team_id.map(|id| id.get())),
+            AuditedField::new("team_id", team_id.map(TeamId::get)),
             AuditedField::new("priority", AuditedValue::text(priority)),
             AuditedField::new("runbook", AuditedValue::optional(runbook.as_ref())),
-            AuditedField::new("schedule_id", schedule_id.map(|id| id.get())),
+            AuditedField::new("schedule_id", schedule_id.map(ScheduleId::get)),
             AuditedField::new("notification_mode", AuditedValue::text(notification_mode.as_str())),
             AuditedField::new("muted", mute.is_some()),
             AuditedField::new("muted_until", time(mute.map(|mute| mute.until))),

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use domain::{Alert, AlertId, Decision, Delivery, Notice, Receiver, ServiceId, Transition, TriggerId};
@@ -18,13 +19,14 @@ pub(crate) struct Batch {
     lanes: Mutex<Vec<String>>,
     starts: Mutex<Vec<(AlertId, TriggerId)>>,
     alert_ids: tokio::sync::Mutex<AlertIds>,
-    read_ahead: Mutex<ReadAhead>,
+    read_ahead: Mutex<Option<ReadAhead>>,
 }
 
 /// What was read for many rows at once. Each is used once: whoever must look again looks at the table.
 #[derive(Debug, Default)]
 struct ReadAhead {
-    watched: HashMap<ServiceId, Watched>,
+    /// With how often their rows had been handled by themselves.
+    watched: HashMap<ServiceId, (Watched, u64)>,
     outlines: HashMap<ServiceId, Outline>,
 }
 
@@ -80,14 +82,24 @@ impl Batch {
         std::mem::take(&mut self.starts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A service's state as it was a moment ago, if that was read.
-    pub(crate) fn take_watched(&self, id: ServiceId) -> Option<Watched> {
-        self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner).watched.remove(&id)
+    /// A service's state as it was a moment ago, if that was read and nobody here handled its row since.
+    pub(crate) fn take_watched(&self, id: ServiceId, turns: &RowTurns) -> Option<Watched> {
+        let (watched, handled) = self.read_ahead().as_mut()?.watched.remove(&id)?;
+        (turns.handled_alone(&Key::service(id)) == handled).then_some(watched)
     }
 
     /// What was read of a service for its alert.
     pub(crate) fn take_outline(&self, id: ServiceId) -> Option<Outline> {
-        self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner).outlines.remove(&id)
+        self.read_ahead().as_mut()?.outlines.remove(&id)
+    }
+
+    /// Whether this is one row that somebody named.
+    pub(crate) fn is_of_one(&self) -> bool {
+        self.read_ahead().is_none()
+    }
+
+    fn read_ahead(&self) -> MutexGuard<'_, Option<ReadAhead>> {
+        self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_lanes(&self) -> Vec<String> {
@@ -111,11 +123,14 @@ impl Medic {
             | None => None,
         };
         let ids: Vec<_> = rows.iter().filter_map(of_service).collect();
-        let watched = self.table.watched_by_id(&ids).await?;
+        let handled: Vec<_> = ids.iter().map(|id| self.row_turns.handled_alone(&Key::service(*id))).collect();
+        let mut watched = self.table.watched_by_id(&ids).await?;
         let opens = |seen: &&Watched| matches!(seen.service.judge(now), Decision::Act(Transition::Open(_)));
         let opening: Vec<_> = watched.values().filter(opens).map(|seen| seen.service.id).collect();
         let outlines = self.table.outlines_by_id(&opening).await?;
-        *batch.read_ahead.lock().unwrap_or_else(PoisonError::into_inner) = ReadAhead { watched, outlines };
+        let handled = ids.into_iter().zip(handled);
+        let watched = handled.filter_map(|(id, handled)| Some((id, (watched.remove(&id)?, handled)))).collect();
+        *batch.read_ahead() = Some(ReadAhead { watched, outlines });
         Ok(())
     }
 
@@ -147,12 +162,26 @@ impl Medic {
 /// The turns of rows: a tick and a wake-up may come to a row at once, and whoever is second sees what the first left. Rows
 /// share turns by the hash of their keys.
 #[derive(Debug)]
-pub(crate) struct RowTurns(Vec<tokio::sync::Mutex<()>>);
+pub(crate) struct RowTurns(Vec<(tokio::sync::Mutex<()>, AtomicU64)>);
 
 impl RowTurns {
     const MANY: usize = 256;
 
     pub(crate) fn of(&self, key: &Key) -> &tokio::sync::Mutex<()> {
+        &self.at(key).0
+    }
+
+    /// How often rows that share a turn with this one were handled by themselves, and not with others of a sweep.
+    pub(crate) fn handled_alone(&self, key: &Key) -> u64 {
+        self.at(key).1.load(Ordering::Relaxed)
+    }
+
+    /// A row was handled by itself. For whoever has its turn.
+    pub(crate) fn count_alone(&self, key: &Key) {
+        self.at(key).1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn at(&self, key: &Key) -> &(tokio::sync::Mutex<()>, AtomicU64) {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
@@ -164,6 +193,6 @@ impl RowTurns {
 
 impl Default for RowTurns {
     fn default() -> Self {
-        Self(std::iter::repeat_with(tokio::sync::Mutex::default).take(Self::MANY).collect())
+        Self(std::iter::repeat_with(Default::default).take(Self::MANY).collect())
     }
 }

@@ -138,7 +138,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Option<Applied>, Error> {
         let Advance { execution, effects } = begun;
-        let stamp = self.stamp()?;
+        let stamp = new_stamp()?;
         writes.begin_execution(&self.table, &execution, &stamp)?;
         let batch = Batch::default();
         self.add_news(&mut writes, (&execution, &effects), &batch, now).await?;
@@ -192,9 +192,9 @@ impl Medic {
             if execution == seen.execution {
                 return Ok(Applied { record: seen, effects });
             }
-            let stamp = self.stamp()?;
+            let stamp = new_stamp()?;
             let performs = effects.iter().any(|effect| matches!(effect, Effect::Perform { .. }));
-            let nonce = if performs { Some(self.stamp()?) } else { seen.nonce.clone() };
+            let nonce = if performs { Some(new_stamp()?) } else { seen.nonce.clone() };
             let mut writes = Writes::new();
             writes.change_execution(&self.table, &seen, &execution, (&stamp, nonce.as_deref()))?;
             let batch = Batch::default();
@@ -408,11 +408,11 @@ impl Medic {
         // Their digests are of one length, so that the comparison tells nothing of the secret's.
         Some(Sha256::digest(secret).ct_eq(&Sha256::digest(given)).into())
     }
+}
 
-    /// 128 random bits in hexadecimal.
-    fn stamp(&self) -> Result<String, Error> {
-        Ok(format!("{:032x}", u128::from_be_bytes(random()?)))
-    }
+/// 128 random bits in hexadecimal.
+fn new_stamp() -> Result<String, Error> {
+    Ok(format!("{:032x}", u128::from_be_bytes(random()?)))
 }
 
 /// How an execution stands, for whoever comes too late.

@@ -25,7 +25,7 @@ impl Medic {
         metrics::counter!("medic_worker_services_checked_total").increment(1);
         let mut alert_id = None;
         for _ in 0..ROUNDS {
-            let read = match batch.take_watched(id) {
+            let read = match batch.take_watched(id, &self.row_turns) {
                 Some(seen) => Some(seen),
                 None => self.table.watched(id).await?,
             };
@@ -81,18 +81,18 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Option<Service>, Error> {
         let service_id = seen.service.id;
-        let (mut profile, targets, has_webhooks) = match batch.take_outline(service_id) {
-            Some(Outline { profile, has_targets: false, has_webhooks }) => (profile, Vec::new(), has_webhooks),
-            Some(_) | None => {
-                let Some((record, targets)) = self.table.service_and_targets(service_id).await? else {
-                    return Ok(None);
-                };
-                // Whoever is late would waste an id and a refused transaction.
-                if record.watched.service != seen.service {
-                    return Ok(None);
-                }
-                (record.profile, targets, true)
+        let outline = batch.take_outline(service_id).filter(|outline| !outline.has_targets);
+        let (mut profile, targets, has_webhooks) = if let Some(Outline { profile, has_webhooks, .. }) = outline {
+            (profile, Vec::new(), has_webhooks)
+        } else {
+            let Some((record, targets)) = self.table.service_and_targets(service_id).await? else {
+                return Ok(None);
+            };
+            // Whoever is late would waste an id and a refused transaction.
+            if record.watched.service != seen.service {
+                return Ok(None);
             }
+            (record.profile, targets, true)
         };
         let team = self.team_of(&profile).await?;
         if let Some(team) = &team {

@@ -192,14 +192,12 @@ impl Medic {
             pace: if is_paced { Some(Pace::and_one(seen.pace, now)) } else { None },
             ..seen.clone()
         };
-        match self.table.set_lane_head(lane, &seen, head).await? {
-            Some(head) => Ok(Some(Leased { head, seen, entries })),
-            None => {
-                // Somebody was first; or this very write was made, and its answer lost.
-                self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
-                Ok(None)
-            }
-        }
+        let Some(head) = self.table.set_lane_head(lane, &seen, head).await? else {
+            // Somebody was first; or this very write was made, and its answer lost.
+            self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
+            return Ok(None);
+        };
+        Ok(Some(Leased { head, seen, entries }))
     }
 
     /// Until when a lane is somebody's, or waits for another try. Where this is the only process, another one's hold is a

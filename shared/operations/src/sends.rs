@@ -94,16 +94,15 @@ impl Medic {
         let base_url = self.settings.base_url.as_deref();
         let asked = if is_question(notice) { None } else { self.question_before(notice).await? };
         let place = asked.as_ref().and_then(|asked| asked.outcome(receiver)?.message.clone());
-        let delivery = match place {
-            Some(place) => slack.update(&place, asked.as_ref(), notice, base_url).await,
-            None => {
-                let (delivery, place) = slack.post_alone(channel, notice, base_url).await;
-                if let Some(place) = place.filter(|_| is_question(notice)) {
-                    // Should this be lost, the question is asked again: better than one whose buttons stay.
-                    self.table.keep_message(notice, &Lane::of(receiver), &place).await?;
-                }
-                delivery
+        let delivery = if let Some(place) = place {
+            slack.update(&place, asked.as_ref(), notice, base_url).await
+        } else {
+            let (delivery, place) = slack.post_alone(channel, notice, base_url).await;
+            if let Some(place) = place.filter(|_| is_question(notice)) {
+                // Should this be lost, the question is asked again: better than one whose buttons stay.
+                self.table.keep_message(notice, &Lane::of(receiver), &place).await?;
             }
+            delivery
         };
         metrics::counter!("medic_slack_requests_total", "status" => delivery.label()).increment(1);
         Ok(delivery)

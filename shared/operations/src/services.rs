@@ -3,15 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
     HeartbeatName, Invalid, Label, Mute, NotificationMode, Priority, Profile, Rule, Schedule, ScheduleId, Service,
     ServiceId, ServicePatch, Team,
 };
-use store::{Claim, Commit, Page, ServiceRecord};
+use store::{Claim, Commit, DueRow, Key, Page, ServiceRecord};
 
+use crate::sweep::LOOK_AHEAD;
 use crate::teams::Belonging;
 use crate::{By, Error, Medic, TeamChoice};
+
+/// The due index shows a row after this, and mostly within a tenth of a second.
+const SHOWN_AFTER: TimeDelta = TimeDelta::seconds(5);
 
 /// What a new service is to be.
 #[derive(Debug, Clone)]
@@ -187,10 +191,14 @@ impl Medic {
         Err(Error::contended(id))
     }
 
-    /// Sends a wake-up for a service's timer, if the next tick would be late for it.
+    /// Sends a wake-up for a service's timer, if the next tick would be late for it: by its key where the index may not
+    /// show it by then.
     pub(crate) async fn aim(&self, id: ServiceId, due_at: DateTime<Utc>, now: DateTime<Utc>) {
-        if due_at - now <= crate::sweep::LOOK_AHEAD {
+        if due_at - now <= SHOWN_AFTER {
             self.wake_service(id, due_at).await;
+        } else if due_at - now <= LOOK_AHEAD {
+            let row = DueRow { key: Key::service(id), due_at };
+            self.aim_at(row.shard(), &[row], now).await;
         }
     }
 }

@@ -188,7 +188,7 @@ impl Medic {
         match self.apply(id, decide, now).await {
             Ok(applied) => self.wake_execution(&applied.record.execution, now).await,
             Err(Error::NotFound(_)) => {
-                tracing::warn!(execution.id = %id, "a script's report came that nobody asked for")
+                tracing::warn!(execution.id = %id, "a script's report came that nobody asked for");
             }
             Err(error) => return Err(error),
         }

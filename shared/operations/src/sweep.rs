@@ -35,6 +35,11 @@ pub struct Swept {
 }
 
 impl Swept {
+    /// What the parts of a sweep found.
+    pub fn of<E>(parts: impl IntoIterator<Item = Result<Self, E>>) -> Result<Self, E> {
+        parts.into_iter().try_fold(Self::default(), |all, one| Ok(all.and(one?)))
+    }
+
     fn and(self, other: Self) -> Self {
         Self {
             handled: self.handled + other.handled,
@@ -49,11 +54,16 @@ impl Medic {
     pub async fn sweep(&self, now: DateTime<Utc>) -> Result<Swept, Error> {
         // One shard's failure ends no other in the middle of its work.
         let shards: Vec<Result<Swept, Error>> = stream::iter(0..SHARDS)
-            .map(|shard| self.look(shard, now + LOOK_AHEAD, now))
+            .map(|shard| self.sweep_part(shard, now))
             .buffer_unordered(usize::from(SHARDS))
             .collect()
             .await;
-        shards.into_iter().try_fold(Swept::default(), |all, one| Ok(all.and(one?)))
+        Swept::of(shards)
+    }
+
+    /// Handles all that is due at `now` in one shard: a part of a sweep.
+    pub async fn sweep_part(&self, shard: u8, now: DateTime<Utc>) -> Result<Swept, Error> {
+        self.look(shard, now + LOOK_AHEAD, now).await
     }
 
     /// Handles what is due in one shard, as a wake-up asks that is for what comes due by `until`. What comes later was
@@ -114,6 +124,9 @@ impl Medic {
         // One row that makes its handler panic is put off like one that fails.
         let handled = AssertUnwindSafe(self.handle_kind(&key, batch, now)).catch_unwind().await;
         let handled = handled.unwrap_or_else(|_| Err(Error::Panicked));
+        if batch.is_of_one() {
+            self.row_turns.count_alone(&key);
+        }
         let (failed, next_due) = match handled {
             Ok(next_due) => (0, next_due),
             Err(error) => {
@@ -200,7 +213,7 @@ impl Medic {
     }
 
     /// Sends one wake-up for each second in which rows of a shard come due.
-    async fn aim_at(&self, shard: u8, rows: &[DueRow], now: DateTime<Utc>) {
+    pub(crate) async fn aim_at(&self, shard: u8, rows: &[DueRow], now: DateTime<Utc>) {
         let mut seconds: BTreeMap<i64, DateTime<Utc>> = BTreeMap::new();
         for row in rows {
             let earliest = seconds.entry(row.due_at.timestamp()).or_insert(row.due_at);

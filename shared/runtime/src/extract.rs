@@ -26,6 +26,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// A JSON body, or none: then it is the default.
+#[derive(Debug)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| ApiError::unreadable(&rejection))?;
+        if bytes.trim_ascii().is_empty() { Ok(Self(T::default())) } else { read_body(&bytes).map(Self) }
+    }
+}
+
 /// A body as it came.
 #[derive(Debug)]
 pub struct WholeBody(pub Bytes);

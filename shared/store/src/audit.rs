@@ -242,7 +242,7 @@ impl Table {
         (limit, most): (usize, usize),
         now: DateTime<Utc>,
     ) -> Result<Page<AuditEntry>, Error> {
-        let by = query.execution_id.map(AuditedBy::Execution).or(query.service_id.map(AuditedBy::Service));
+        let by = query.execution_id.map(AuditedBy::Execution).or_else(|| query.service_id.map(AuditedBy::Service));
         let lowest = LogId::first_of(query.from);
         let until = LogId::first_of(query.until);
         // All that is wanted from here on was looked at.

@@ -574,6 +574,7 @@ mod tests {
         let target = Lane::of(&Receiver::Target { kind: TargetKind::Webhook, service_id: service, target_id });
         let webhook = Lane::of(&Receiver::Webhook { webhook_id: WebhookId::new(8) });
         let (delivery, log) = (DeliveryId::at(at, [2; 10]), LogId::at(at, [4; 10]));
+        let execution = ExecutionId::at(at, [3; 10]);
         let limit = |key| Key::limit(key, RequestClass::Heartbeats, RateWindow::minute_of(at));
         let items = [
             ("service: state", Key::service(service)),
@@ -587,7 +588,7 @@ mod tests {
             ("alert", Key::alert(alert)),
             ("notice", Key::notice(NoticeOwner::Alert(alert), notice)),
             ("announcement", Key::notice(NoticeOwner::Window(WindowId::new(5)), notice)),
-            ("notice of a playbook", Key::notice(NoticeOwner::Execution(ExecutionId::at(at, [3; 10])), notice)),
+            ("notice of a playbook", Key::notice(NoticeOwner::Execution(execution), notice)),
             ("notice of a circuit", Key::notice(NoticeOwner::Circuit(service), notice)),
             ("lane's head", Key::lane_head(&slack)),
             ("lane entry: Slack", Key::lane_entry(&slack, notice)),
@@ -618,8 +619,14 @@ mod tests {
             ("script's name", Key::name("script", "Clear-Cache")),
             ("secret", Key::secret(SecretId::new(12))),
             ("secret's name", Key::name("secret", "TOKEN")),
+            ("execution", Key::execution(execution)),
+            ("execution's plan", Key::execution_plan(execution)),
+            ("execution's step", Key::execution_step(execution, 0)),
+            ("execution's playbook", Key::execution_of_playbook(execution)),
+            ("start", Key::start(alert, TriggerId::new(10))),
+            ("circuit", Key::circuit(service)),
             ("audit entry", Key::audit(log)),
-            ("audit: execution", Key::audit_pointer(AuditedBy::Execution(ExecutionId::at(at, [3; 10])), log)),
+            ("audit: execution", Key::audit_pointer(AuditedBy::Execution(execution), log)),
             ("audit: service", Key::audit_pointer(AuditedBy::Service(service), log)),
             ("counter: services", Key::counter("service")),
             ("counter: alerts", Key::counter("alert")),
@@ -659,6 +666,16 @@ mod tests {
         for (of, collection, id) in &collections {
             writeln!(text, "{of:<22} {:<46} {}", collection.pk(), Collection::sk(*id)).unwrap();
         }
+        for (of, collection) in [
+            ("waiting executions", Collection::PendingExecutions),
+            ("open executions", Collection::OpenExecutions),
+            ("ended executions", Collection::EndedExecutions),
+            ("... of a service", Collection::ExecutionsOfService(service)),
+            ("... of a playbook", Collection::ExecutionsOfPlaybook(PlaybookId::new(9))),
+        ] {
+            writeln!(text, "{of:<22} {:<46} {execution}", collection.pk()).unwrap();
+        }
+        writeln!(text, "{:<22} {:<46} 1790000000123#7", "open circuits", Collection::OpenCircuits.pk()).unwrap();
         writeln!(text, "\n{:<22} {DUE_SHARD:<46} {DUE_AT}", format!("index {DUE_INDEX}")).unwrap();
         for (item, key) in items.iter().filter(|(_, key)| key.row_kind().is_some()) {
             writeln!(text, "{item:<22} {:<46} 1790000000123", key.shard()).unwrap();

@@ -146,20 +146,154 @@ async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
     assert_eq!(status(&system, &execution).await, "pending_approval");
     let question = bodies(&system, "slack").pop().unwrap();
     let value = value(&system);
-    insta::assert_snapshot!(masked(&question, &execution, digest_in(&value)), @"");
+    insta::assert_snapshot!(masked(&question, &execution, digest_in(&value)), @r#"
+    {
+      "blocks": [
+        {
+          "text": {
+            "text": ":hourglass: Playbook restart-worker waits for a yes for worker-1: started by admin",
+            "type": "mrkdwn"
+          },
+          "type": "section"
+        },
+        {
+          "fields": [
+            {
+              "text": "*Playbook*\nrestart-worker (version 1)",
+              "type": "mrkdwn"
+            },
+            {
+              "text": "*Service*\nworker",
+              "type": "mrkdwn"
+            },
+            {
+              "text": "*Team*\nsite-reliability",
+              "type": "mrkdwn"
+            },
+            {
+              "text": "*Until*\n<!date^1768219200^{date_short_pretty} {time_secs}|2026-01-12T12:00:00.000Z>, then it expires",
+              "type": "mrkdwn"
+            }
+          ],
+          "type": "section"
+        },
+        {
+          "text": {
+            "text": "1. restart (webhook): POST https://ops.example.com/restart?key=[secret KEY] {\"by\":\"&lt;R&amp;D&gt;\",\"service\":\"worker\"}\n2. settle (wait): 30 s",
+            "type": "mrkdwn"
+          },
+          "type": "section"
+        },
+        {
+          "elements": [
+            {
+              "text": "Plan `[digest]`",
+              "type": "mrkdwn"
+            }
+          ],
+          "type": "context"
+        },
+        {
+          "elements": [
+            {
+              "action_id": "approve_playbook",
+              "style": "primary",
+              "text": {
+                "text": "Approve",
+                "type": "plain_text"
+              },
+              "type": "button",
+              "value": "[execution] [digest]"
+            },
+            {
+              "action_id": "reject_playbook",
+              "style": "danger",
+              "text": {
+                "text": "Reject",
+                "type": "plain_text"
+              },
+              "type": "button",
+              "value": "[execution] [digest]"
+            }
+          ],
+          "type": "actions"
+        }
+      ],
+      "channel": "C0ALERTS",
+      "text": ":hourglass: Playbook restart-worker waits for a yes for worker-1: started by admin",
+      "unfurl_links": false
+    }
+    "#);
     assert!(!question.to_string().contains("hunter2"));
 
     decide(&system, "approve_playbook", "U0ALICE").await;
     assert_ne!(status(&system, &execution).await, "pending_approval");
     let [update] = <[Value; 1]>::try_from(bodies(&system, "update")).unwrap();
     assert!(buttons(&update).is_empty());
-    insta::assert_snapshot!(masked(&update, &execution, digest_in(&value)), @"");
+    insta::assert_snapshot!(masked(&update, &execution, digest_in(&value)), @r#"
+    {
+      "blocks": [
+        {
+          "text": {
+            "text": ":+1: Playbook restart-worker for worker-1 was approved by <@U0ALICE>, <!date^1767614400^{date_short_pretty} {time_secs}|2026-01-05T12:00:00.000Z>",
+            "type": "mrkdwn"
+          },
+          "type": "section"
+        },
+        {
+          "fields": [
+            {
+              "text": "*Playbook*\nrestart-worker (version 1)",
+              "type": "mrkdwn"
+            },
+            {
+              "text": "*Service*\nworker",
+              "type": "mrkdwn"
+            },
+            {
+              "text": "*Team*\nsite-reliability",
+              "type": "mrkdwn"
+            },
+            {
+              "text": "*Until*\n<!date^1768219200^{date_short_pretty} {time_secs}|2026-01-12T12:00:00.000Z>, then it expires",
+              "type": "mrkdwn"
+            }
+          ],
+          "type": "section"
+        },
+        {
+          "text": {
+            "text": "1. restart (webhook): POST https://ops.example.com/restart?key=[secret KEY] {\"by\":\"&lt;R&amp;D&gt;\",\"service\":\"worker\"}\n2. settle (wait): 30 s",
+            "type": "mrkdwn"
+          },
+          "type": "section"
+        },
+        {
+          "elements": [
+            {
+              "text": "Plan `[digest]`",
+              "type": "mrkdwn"
+            }
+          ],
+          "type": "context"
+        }
+      ],
+      "channel": "C0ALERTS",
+      "text": ":+1: Playbook restart-worker for worker-1 was approved by <@U0ALICE>, <!date^1767614400^{date_short_pretty} {time_secs}|2026-01-05T12:00:00.000Z>",
+      "ts": "1767614400.000001"
+    }
+    "#);
     assert_eq!(lines(&system, "whisper"), [""; 0]);
     let audited = system.get(&format!("/v2/audit-logs?execution_id={execution}&action_type=approved")).await;
     assert_eq!(audited.results()["items"][0]["actor"], "slack:u0alice (U0ALICE)", "{audited}");
     // The step's address cannot be reached, and so it fails; that is told too.
     system.seconds(600).await;
-    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @"");
+    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @r#"
+    :hourglass: Playbook restart-worker waits for a yes for worker-1: started by admin
+    :robot_face: Playbook restart-worker started for worker-1: started by admin, approved by u0alice
+    :x: Playbook restart-worker failed for worker-1 at step restart: the host name did not resolve
+    :rotating_light: [p3] worker-1 is down: no heartbeat yet, expected every 10 min
+    "#);
 }
 
 #[tokio::test]
@@ -169,8 +303,8 @@ async fn a_rejection_ends_it_and_says_so_in_the_message_alone() {
     let execution = execute(&system, playbook, json!({})).await;
     decide(&system, "reject_playbook", "U0BOB").await;
     assert_eq!(status(&system, &execution).await, "cancelled");
-    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @"");
-    insta::assert_snapshot!(lines(&system, "update").join("\n"), @"");
+    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @":hourglass: Playbook patience waits for a yes: started by admin");
+    insta::assert_snapshot!(lines(&system, "update").join("\n"), @":-1: Playbook patience was rejected by <@U0BOB>, <!date^1767614400^{date_short_pretty} {time_secs}|2026-01-05T12:00:00.000Z>");
 }
 
 #[tokio::test]
@@ -203,7 +337,14 @@ async fn what_does_not_count_is_said_to_who_pressed() {
         .iter()
         .map(|it| format!("{} {} {}", it["channel"], it["user"], it["text"]))
         .collect();
-    insta::assert_snapshot!(whispers.join("\n"), @"");
+    insta::assert_snapshot!(whispers.join("\n"), @r#"
+    "C0ALERTS" "U0MALLORY" "You are not among those who may decide about playbooks."
+    "C0ALERTS" "U0ALICE" "The plan is not the one that you were shown."
+    "C0ALERTS" "U0ALICE" "There is no such execution any more."
+    "C0ALERTS" "U0ALICE" "It was already approved by u0alice."
+    "C0ALERTS" "U0BOB" "It was already approved by u0alice."
+    "C0ALERTS" "U0BOB" "It needs no answer any more, it was cancelled by admin."
+    "#);
 }
 
 #[tokio::test]
@@ -237,10 +378,14 @@ async fn a_decision_by_the_api_shows_in_slack_and_a_press_comes_too_late() {
     let approved = system.post(&format!("/v2/executions/{execution}/approve"), json!({"reason": "go <on>"})).await;
     assert_eq!(approved.status, 200, "{approved}");
     decide(&system, "reject_playbook", "U0BOB").await;
-    insta::assert_snapshot!(lines(&system, "update").join("\n"), @"");
-    insta::assert_snapshot!(lines(&system, "whisper").join("\n"), @"");
+    insta::assert_snapshot!(lines(&system, "update").join("\n"), @":+1: Playbook patience was approved by admin, <!date^1767614400^{date_short_pretty} {time_secs}|2026-01-05T12:00:00.000Z>: go &lt;on&gt;");
+    insta::assert_snapshot!(lines(&system, "whisper").join("\n"), @"It was already approved by admin.");
     system.seconds(60).await;
-    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @"");
+    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @r#"
+    :hourglass: Playbook patience waits for a yes: started by admin
+    :robot_face: Playbook patience started: started by admin, approved by admin
+    :heavy_check_mark: Playbook patience completed after 30 s
+    "#);
 }
 
 #[tokio::test]
@@ -259,7 +404,15 @@ async fn time_decides_when_nobody_does() {
     );
     let mut told = [lines(&system, "update"), lines(&system, "slack")].concat();
     told.sort();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    :+1: Playbook patience was approved by timeout, <!date^1767615300^{date_short_pretty} {time_secs}|2026-01-05T12:15:00.000Z>: nobody decided in time
+    :heavy_check_mark: Playbook patience completed after 30 s
+    :hourglass: Playbook impatience waits for a yes: started by admin
+    :hourglass: Playbook patience waits for a yes: started by admin
+    :no_entry_sign: Playbook impatience was cancelled, <!date^1767615300^{date_short_pretty} {time_secs}|2026-01-05T12:15:00.000Z>: nobody decided in time
+    :robot_face: Playbook patience started: started by admin, approved by timeout
+    :no_entry_sign: Playbook impatience was cancelled: nobody decided in time
+    "#);
 }
 
 #[tokio::test]
@@ -340,7 +493,12 @@ async fn without_slack_questions_and_answers_are_printed() {
         .rev()
         .map(|notice| notice["text"].as_str().unwrap_or_default().to_owned())
         .collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    :hourglass: Playbook patience waits for a yes: started by admin
+    :+1: Playbook patience was approved by admin, 2026-01-05T12:00:00.000Z
+    :robot_face: Playbook patience started: started by admin, approved by admin
+    :heavy_check_mark: Playbook patience completed after 30 s
+    "#);
 }
 
 #[tokio::test]
@@ -358,7 +516,8 @@ async fn a_muted_service_is_asked_about_and_told_nothing_else() {
 
 #[tokio::test]
 async fn whom_a_playbook_concerns_is_told_of_it() {
-    let system = start().await;
+    let more = [("SLACK_SIGNING_SECRET", SECRET), ("MEDIC_ALLOW_PRIVATE_HOSTS", "true")];
+    let system = System::start_with(&more, None).await;
     system.post("/v2/teams", json!({"name": "platform", "slack_channel_id": "C0PLATFORM"})).await;
     let of_team = system.register("worker-1", 6_000.0, json!({"team": "platform"})).await;
     let of_targets = system.register("worker-2", 6_000.0, json!({"team": "platform"})).await;
@@ -374,10 +533,63 @@ async fn whom_a_playbook_concerns_is_told_of_it() {
     execute(&system, asking, json!({"service_id": of_targets})).await;
     system.seconds(60).await;
     let told: Vec<_> = bodies(&system, "slack").iter().map(|it| format!("{} {}", it["channel"], it["text"])).collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    "C0PLATFORM" ":robot_face: Playbook patience started for worker-1: started by admin"
+    "C0PLATFORM" ":hourglass: Playbook asking waits for a yes for worker-2: started by admin"
+    "C0PLATFORM" ":heavy_check_mark: Playbook patience completed for worker-1 after 30 s"
+    "#);
     assert_eq!(system.pagerduty(), [""; 0]);
     let events: Vec<_> = bodies(&system, "webhook").iter().map(|it| hide(it.clone())).collect();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&events).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&events).unwrap(), @r#"
+    [
+      {
+        "data": {
+          "alert_id": null,
+          "completed_at": null,
+          "execution_id": "[execution]",
+          "heartbeat_name": "worker-1",
+          "playbook_id": 1,
+          "playbook_name": "patience",
+          "service_id": 1,
+          "service_name": "worker",
+          "started_at": "2026-01-05T12:00:00.000Z",
+          "status": "running",
+          "steps": [
+            {
+              "status": "pending",
+              "step_name": "settle"
+            }
+          ],
+          "version": 1
+        },
+        "timestamp": "2026-01-05T12:00:00.000Z",
+        "type": "playbook.started"
+      },
+      {
+        "data": {
+          "alert_id": null,
+          "completed_at": "2026-01-05T12:00:30.000Z",
+          "execution_id": "[execution]",
+          "heartbeat_name": "worker-1",
+          "playbook_id": 1,
+          "playbook_name": "patience",
+          "service_id": 1,
+          "service_name": "worker",
+          "started_at": "2026-01-05T12:00:00.000Z",
+          "status": "completed",
+          "steps": [
+            {
+              "status": "completed",
+              "step_name": "settle"
+            }
+          ],
+          "version": 1
+        },
+        "timestamp": "2026-01-05T12:00:30.000Z",
+        "type": "playbook.finished"
+      }
+    ]
+    "#);
 }
 
 fn hide(mut event: Value) -> Value {
@@ -397,8 +609,42 @@ async fn an_escalation_pages_the_on_call_under_a_key_of_its_own() {
     assert_eq!(status(&system, &execution).await, "failed");
     assert_eq!(system.pagerduty(), [format!("trigger medic-worker-1-{execution}")]);
     let page = bodies(&system, "pagerduty").pop().unwrap();
-    insta::assert_snapshot!(masked(&page, &execution, "-"), @"");
-    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @"");
+    insta::assert_snapshot!(masked(&page, &execution, "no digest"), @r#"
+    {
+      "client": "Medic",
+      "dedup_key": "medic-worker-1-[execution]",
+      "event_action": "trigger",
+      "links": [
+        {
+          "href": "https://run.example",
+          "text": "Runbook"
+        }
+      ],
+      "payload": {
+        "class": "playbook",
+        "component": "worker",
+        "custom_details": {
+          "execution_id": "[execution]",
+          "playbook_name": "verify",
+          "problem": "0 heartbeats of 1 within 10 s",
+          "runbook": "https://run.example",
+          "service_id": 1,
+          "step": "look"
+        },
+        "group": "site-reliability",
+        "severity": "critical",
+        "source": "worker-1",
+        "summary": "Medic - Playbook verify needs somebody for worker-1: step look: 0 heartbeats of 1 within 10 s",
+        "timestamp": "2026-01-05T12:00:10.000Z"
+      },
+      "routing_key": "R0UTING"
+    }
+    "#);
+    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @r#"
+    :robot_face: Playbook verify started for worker-1: started by admin
+    :sos: Playbook verify needs somebody for worker-1: at step look there came 0 heartbeats of 1 within 10 s
+    :x: Playbook verify failed for worker-1 at step look: Escalating to on-call
+    "#);
 }
 
 #[tokio::test]
@@ -412,7 +658,7 @@ async fn a_circuit_that_opens_is_told_once() {
         system.seconds(5).await;
     }
     let told: Vec<_> = system.slack().into_iter().filter(|line| line.starts_with(":electric_plug:")).collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @":electric_plug: Alerts of worker-1 start no more playbooks for now: 5 playbooks started within 1 h. People still can start them");
     assert_eq!(system.slack().iter().filter(|line| line.starts_with(":robot_face:")).count(), 5);
 }
 
@@ -445,12 +691,26 @@ async fn only_slack_is_listened_to() {
     // Nothing is read of what is not Slack's, and a key is none.
     let key = Some(system.key.as_str());
     let answer = system.raw(Method::POST, PATH, key, &[], Some(b"payload=".to_vec())).await;
-    insta::assert_snapshot!(answer, @"");
+    insta::assert_snapshot!(answer, @r#"
+    401
+    {
+      "message": "Slack's signature is missing, wrong or too old",
+      "results": "",
+      "success": false
+    }
+    "#);
     assert!(!answer.headers.contains_key("x-ratelimit-limit"));
 
     let system = System::start().await;
     let answer = system.raw(Method::POST, PATH, None, &[], Some(body)).await;
-    insta::assert_snapshot!(answer, @"");
+    insta::assert_snapshot!(answer, @r#"
+    503
+    {
+      "message": "SLACK_SIGNING_SECRET is not set: nobody can decide in Slack",
+      "results": "",
+      "success": false
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -492,7 +752,25 @@ async fn payloads_that_say_nothing_are_taken_and_those_that_cannot_be_read_are_n
         answers.push(format!("{} {}", answer.status.as_u16(), answer.message()));
     }
     answers.push(send_raw(&system, b"other=1".to_vec()).await.message().to_owned());
-    insta::assert_snapshot!(answers.join("\n"), @"");
+    insta::assert_snapshot!(answers.join("\n"), @r#"
+    200 
+    200 
+    200 
+    200 
+    400 payload must be the JSON of an interaction of Slack's
+    400 payload must be the JSON of an interaction of Slack's
+    400 payload must be the JSON of an interaction of Slack's
+    400 payload must be the JSON of an interaction of Slack's
+    400 payload must be the JSON of an interaction of Slack's
+    400 payload must be the JSON of an interaction of Slack's
+    400 actions[].value must be that of a button of Medic's
+    400 actions[].value must be that of a button of Medic's
+    400 actions[].value must be that of a button of Medic's
+    400 actions[].value must be that of a button of Medic's
+    400 user.id must be an id of letters and digits
+    400 user is missing
+    payload is missing
+    "#);
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ fn read(body: &[u8]) -> Result<Option<SlackDecision>, ApiError> {
     let payload = form_urlencoded::parse(body).find(|(name, _)| name == "payload").map(|(_, value)| value);
     let payload = payload.ok_or_else(|| Invalid::new("payload", "is missing"))?;
     let payload: Payload = serde_json::from_str(&payload)
-        .map_err(|error| Invalid::new("payload", format!("is not an interaction of Slack's: {error}")))?;
+        .map_err(|_| Invalid::new("payload", "must be the JSON of an interaction of Slack's"))?;
     let Payload { r#type, user, actions, channel, message, container } = payload;
     if r#type != "block_actions" {
         return Ok(None);
@@ -113,4 +113,71 @@ fn read(body: &[u8]) -> Result<Option<SlackDecision>, ApiError> {
         user: SlackUser::parse(&id, username.or(name).as_deref())?,
         message: in_channel.zip(ts).map(|(channel, ts)| SlackMessage { channel, ts }),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn form(payload: &str) -> Vec<u8> {
+        form_urlencoded::Serializer::new(String::new()).append_pair("payload", payload).finish().into_bytes()
+    }
+
+    /// Any JSON, small.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+            Just(Value::from(APPROVE)),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-z_]{1,8}", inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Whether a body is read, ignored or the sender's fault.
+    fn is_well_handled(body: &[u8]) -> bool {
+        match read(body) {
+            Ok(_) => true,
+            Err(error) => error.into_response().status() == StatusCode::BAD_REQUEST,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_or_are_the_senders_fault(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(is_well_handled(&body));
+            prop_assert!(is_well_handled(&form(&String::from_utf8_lossy(&body))));
+        }
+
+        #[test]
+        fn so_is_a_press_with_anything_in_any_of_its_fields(field in 0..9_usize, value in any_json()) {
+            let pointers = [
+                "/type", "/user", "/user/id", "/actions", "/actions/0", "/actions/0/action_id", "/actions/0/value",
+                "/channel", "/message/ts",
+            ];
+            let mut payload = json!({
+                "type": "block_actions",
+                "user": {"id": "U1", "username": "alice"},
+                "actions": [{"action_id": APPROVE, "value": format!("01a0c450-6c7b-7303-8303-030303030303 {}", "0".repeat(64))}],
+                "channel": {"id": "C1"},
+                "message": {"ts": "1.2"},
+            });
+            prop_assert!(read(&form(&payload.to_string())).is_ok_and(|decision| decision.is_some()));
+            if let Some(place) = payload.pointer_mut(pointers[field]) {
+                *place = value;
+            }
+            prop_assert!(is_well_handled(&form(&payload.to_string())));
+        }
+    }
 }

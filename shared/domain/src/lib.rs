@@ -72,7 +72,7 @@ pub use pace::Pace;
 pub use ping::{PingKey, PingKeyText, PingKind};
 pub use playbook::{
     Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,
-    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask, mask_cut,
+    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask, mask_cut, whole_units,
 };
 pub use playbook_notice::{OpenCircuit, PlaybookEvent, PlaybookNotice, Question, Verdict, VerdictKind, shorten};
 pub use rate_limit::{RateWindow, RequestClass, Ruling};

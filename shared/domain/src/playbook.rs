@@ -13,6 +13,7 @@ use crate::{History, Invalid, Label, PlaybookId, ServiceId, Status, TriggerId, T
 
 pub use plan::{Plan, PlannedScript, PlannedStep, PlannedWork};
 pub use template::{Piece, Template, Value, Variables, mask, mask_cut};
+pub use words::whole_units;
 
 /// A playbook as people wrote it, at one version.
 #[derive(Debug, Clone, PartialEq, Eq)]

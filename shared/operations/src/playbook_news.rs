@@ -318,8 +318,9 @@ fn finished(execution: &Execution, effects: &[Effect]) -> Option<PlaybookEvent> 
         | ExecutionStatus::PendingApproval
         | ExecutionStatus::Running
         | ExecutionStatus::Waiting => {
-            let ended = execution.completed_at.unwrap_or(execution.started_at);
-            Some(PlaybookEvent::Completed { took: ended - execution.started_at })
+            // Without the time that it waited for a yes.
+            let began = execution.decision.as_ref().map_or(execution.started_at, |decided| decided.at);
+            Some(PlaybookEvent::Completed { took: execution.completed_at.unwrap_or(began) - began })
         }
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::{
     OpenCircuit, PlaybookEvent, PlaybookNotice, Question, SlackUser, Verdict, VerdictKind, elapsed, format_time,
-    shorten,
+    shorten, whole_units,
 };
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ pub(crate) fn circuit_line(circuit: &OpenCircuit) -> String {
         ":electric_plug: Alerts of {} start no more playbooks for now: {most} {playbooks} started within {}. People still \
          can start them",
         shorten(&service, MOST_NAME_CHARS),
-        elapsed(*window),
+        whole_units(*window),
     )
 }
 

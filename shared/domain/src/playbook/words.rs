@@ -13,11 +13,11 @@ impl PlannedStep {
                 let body = call.body.as_ref().map(|body| format!(" {}", body.to_json(&Template::shown)));
                 format!("{} {}{}", call.method.as_str(), call.url.shown(), body.unwrap_or_default())
             }
-            PlannedWork::Wait { duration } => long(*duration),
+            PlannedWork::Wait { duration } => whole_units(*duration),
             PlannedWork::Script(script) => {
                 let parameter = |(name, value): (&String, &Template)| format!(" {name}={}", value.shown());
                 let parameters: String = script.parameters.iter().map(parameter).collect();
-                format!("{}{parameters}, at most {}", script.name, long(script.timeout))
+                format!("{}{parameters}, at most {}", script.name, whole_units(script.timeout))
             }
             PlannedWork::Condition(condition) => {
                 let status = condition.status.map(|status| format!("{status} ")).unwrap_or_default();
@@ -28,7 +28,11 @@ impl PlannedStep {
                     OnFailure::Continue => ", or goes on",
                     OnFailure::Escalate => ", or the on-call is told",
                 };
-                format!("{} {status}{many}{of} within {}{on_failure}", condition.min_count, long(condition.timeout))
+                format!(
+                    "{} {status}{many}{of} within {}{on_failure}",
+                    condition.min_count,
+                    whole_units(condition.timeout)
+                )
             }
         };
         let line = format!("{name} ({}): {what}", work.kind());
@@ -38,7 +42,7 @@ impl PlannedStep {
 }
 
 /// A time in the largest unit that gives a whole number.
-pub(crate) fn long(time: TimeDelta) -> String {
+pub fn whole_units(time: TimeDelta) -> String {
     let seconds = time.num_seconds().max(0);
     [(86_400, "d"), (3_600, "h"), (60, "min")]
         .into_iter()

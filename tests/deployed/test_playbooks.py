@@ -7,6 +7,9 @@ import time
 import urllib.parse
 import urllib.request
 
+import pytest
+
+import receivers
 from conftest import SECRETS
 from waiting import wait_for
 
@@ -45,16 +48,24 @@ def log(stack, execution_id):
     return [(entry["action_type"], entry["details"].get("step_name")) for entry in reversed(entries)]
 
 
-def test_a_silent_service_is_repaired_and_verified(stack, slack, hook):
+@pytest.fixture
+def ops():
+    """What a playbook calls."""
+    receiver = receivers.Receiver(200, {"restarted": True})
+    yield receiver
+    receiver.stop()
+
+
+def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     stack.json("POST", "/v2/secrets", {"name": "OPS", "value": "open sesame"}, expect=201)
     script = {"name": "clear-cache", "interpreter": "bash", "content": SCRIPT}
     stack.json("POST", "/v2/scripts", script, expect=201)
-    playbook = stack.json("POST", "/v2/playbooks", {"yaml": STORY.format(hook=hook.url)}, expect=201)["results"]
+    playbook = stack.json("POST", "/v2/playbooks", {"yaml": STORY.format(hook=ops.url)}, expect=201)["results"]
     service_id = stack.register("silent-1", seconds=6)
     stack.beat("silent-1")
     slack.received(lambda body: "silent-1 is down" in body["text"])
     slack.received(lambda body: body["text"].startswith(":robot_face:") and "restart-worker" in body["text"])
-    called = hook.received(lambda body: body.get("service") == "silent-1")
+    called = ops.received(lambda body: body.get("service") == "silent-1")
     [execution] = stack.json("GET", f"/v2/executions?service_id={service_id}")["results"]["items"]
     execution_id = execution["execution_id"]
     at_verify = lambda: shown(stack, execution_id)["current_step"] == 3
@@ -65,8 +76,8 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, hook):
     stack.beat("silent-1")
     assert [step["status"] for step in execution["steps"]] == ["completed"] * 4
     assert execution["steps"][2]["output"] == "cleared in eu for silent-1\n0\n"
-    assert called["headers"]["X-Auth"] == "open sesame" and "open sesame" not in json.dumps(execution)
-    assert called["headers"]["Idempotency-Key"] == f"{execution_id}-0"
+    assert called["headers"]["x-auth"] == "open sesame" and "open sesame" not in json.dumps(execution)
+    assert called["headers"]["idempotency-key"] == f"{execution_id}-0"
     slack.received(lambda body: "restart-worker" in body["text"] and "completed" in body["text"])
     wait_for("its verification", lambda: shown(stack, execution_id)["verification"] == "verified", seconds=90)
     assert log(stack, execution_id) == [
@@ -125,8 +136,12 @@ def test_a_yes_in_slack_lets_it_run_and_a_long_wait_is_a_schedule(stack, slack):
     press(stack, question, "approve_playbook")
     wait_for("the wait", lambda: shown(stack, execution_id)["status"] == "waiting")
     slack.received(lambda body: body["path"] == "/chat.update" and "ann" in json.dumps(body).lower())
-    schedules = stack.emulator.client("scheduler").list_schedules(NamePrefix="medic-wake-")["Schedules"]
-    assert len(schedules) >= 1, "the end of a wait over 15 minutes is a one-time schedule"
+    scheduler = stack.emulator.client("scheduler")
+    [schedule] = scheduler.list_schedules(NamePrefix="medic-wake-")["Schedules"]
+    kept = scheduler.get_schedule(Name=schedule["Name"])
+    assert execution_id in kept["Target"]["Input"], "the end of a wait over 15 minutes is a one-time schedule"
+    assert kept["ActionAfterCompletion"] == "DELETE"
+    scheduler.delete_schedule(Name=schedule["Name"])
     # Pressed again, by somebody else: they are told, and nothing changes.
     press(stack, question, "reject_playbook", user="U0BOB")
     slack.received(lambda body: body["path"] == "/chat.postEphemeral" and body["user"] == "U0BOB")

@@ -38,7 +38,7 @@ async fn rest() {
 }
 
 /// Resident memory in MB. See proc(5).
-fn resident(pid: u32) -> f64 {
+pub(crate) fn resident(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a figure");
     let kib: u32 = line.trim().trim_end_matches(" kB").parse().expect("a number");

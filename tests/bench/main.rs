@@ -8,6 +8,8 @@ mod delay;
 mod figure;
 mod flood;
 mod footprint;
+mod growth;
+mod load;
 mod scale;
 mod speed;
 
@@ -23,14 +25,15 @@ async fn main() {
     let named: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| wanted == name);
     let mut figures = Vec::new();
-    for part in ["capacity", "scale", "speed", "footprint", "bootstraps", "delay", "flood"] {
-        if is_wanted(part) {
+    for part in ["capacity", "scale", "growth", "speed", "footprint", "bootstraps", "delay", "flood", "load"] {
+        // The load is a run of its own: `make load`.
+        if is_wanted(part) && (part != "load" || !named.is_empty()) {
             keep(&mut figures, Box::pin(measure(part)).await);
         }
     }
 
     let file = Path::new("target/bench.json");
-    let list = Value::Array(figures.iter().map(Figure::json).collect());
+    let list = Value::Array(with_earlier(file, figures.iter().map(Figure::json).collect()));
     std::fs::create_dir_all("target").expect("a folder");
     std::fs::write(file, format!("{list:#}\n")).expect("a file");
     let missed: Vec<_> = figures.iter().filter(|figure| figure.within() == Some(false)).collect();
@@ -45,11 +48,22 @@ async fn measure(part: &str) -> Vec<Figure> {
         "capacity" => capacity::figures().await,
         "scale" => scale::figures().await,
         "speed" => speed::figures().await,
+        "growth" => growth::figures().await,
         "footprint" => footprint::figures().await,
+        "load" => load::figures().await,
         "bootstraps" => bootstraps::figures(),
         "delay" => delay::figures().await,
         _ => flood::figures().await,
     }
+}
+
+/// What was measured now, behind what the file holds of other figures.
+fn with_earlier(file: &Path, now: Vec<Value>) -> Vec<Value> {
+    let earlier: Vec<Value> =
+        std::fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let same = |one: &Value, other: &Value| one["name"] == other["name"] && one["unit"] == other["unit"];
+    let is_old = |old: &Value| now.iter().any(|new| same(old, new));
+    earlier.into_iter().filter(|old| !is_old(old)).chain(now.iter().cloned()).collect()
 }
 
 fn keep(all: &mut Vec<Figure>, more: Vec<Figure>) {

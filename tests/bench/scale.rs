@@ -19,15 +19,13 @@ const DAY: f64 = 86_400.0;
 
 pub(crate) async fn figures() -> Vec<Figure> {
     let system = System::start().await;
-    let first = ServiceId::new(system.register("service", DAY, json!({})).await);
-    let client = Client::from_conf(system.service.dynamodb().config().build());
-    let (state, profile) = (read(&client, Key::service(first)).await, read(&client, profile_key(first)).await);
+    system.register("service", DAY, json!({})).await;
+    let copies = Copies::of(&system).await;
     let mut figures = Vec::new();
     let mut there = 1;
     let mut first_read = None;
     for services in [100, 10_000, 100_000] {
-        let more = stream::iter(there + 1..=services).map(ServiceId::new);
-        more.for_each(|id| copy(&client, &state, &profile, id)).await;
+        stream::iter(there + 1..=services).for_each(|id| copies.make(id)).await;
         there = services;
         system.service.settle().await;
         system.service.dynamodb().measure();
@@ -67,8 +65,27 @@ async fn read(client: &Client, key: Key) -> Item {
     answer.expect("an answer").item.expect("a row")
 }
 
-/// Writes the rows of a service like the first. Registering would take minutes: the embedded database looks through the
-/// tokens of the last ten minutes' transactions at each further transaction.
+/// Makes services like the first of a system.
+pub(crate) struct Copies {
+    client: Client,
+    state: Item,
+    profile: Item,
+}
+
+impl Copies {
+    pub(crate) async fn of(system: &System) -> Self {
+        let client = Client::from_conf(system.service.dynamodb().config().build());
+        let first = ServiceId::new(1);
+        let (state, profile) = (read(&client, Key::service(first)).await, read(&client, profile_key(first)).await);
+        Self { client, state, profile }
+    }
+
+    pub(crate) async fn make(&self, id: i64) {
+        copy(&self.client, &self.state, &self.profile, ServiceId::new(id)).await;
+    }
+}
+
+/// Writes the rows of a service like the first, which is quicker than registering it.
 async fn copy(client: &Client, state: &Item, profile: &Item, id: ServiceId) {
     let due = DueRow { key: Key::service(id), due_at: start_of_time() };
     let shard = AttributeValue::S(due.shard().to_string());

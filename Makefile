@@ -16,7 +16,7 @@ PARAMETERS ?=
 ARCHITECTURE ?= x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-deployed check format build-lambda deploy bench demo openapi clean
+.PHONY: help run test test-fast test-deployed check format build-lambda deploy bench load demo openapi clean
 
 help: ## Lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -59,9 +59,15 @@ deploy: $(VENV)/ready ## Builds and deploys template.yaml with SAM; see docs/OPE
 	$(VENV)/bin/sam deploy --stack-name $(STACK) --capabilities CAPABILITY_IAM --resolve-s3 \
 		--parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 
-bench: build-lambda ## Measures what the budgets name; writes target/bench.json
+bench: build-lambda ## Measures what the budgets name; writes target/bench.json and the tables of docs/PERFORMANCE.md
 	$(CARGO) build --release --locked --package local --package tests
 	target/release/bench
+	python3 docs/performance.py
+
+load: ## Loads a real process for two minutes; writes the same
+	$(CARGO) build --release --locked --package local --package tests
+	target/release/bench load
+	python3 docs/performance.py
 
 demo: ## Plays an outage from registration to recovery, with a timeline
 	$(CARGO) build --release --locked --package local --package tests

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
+use chrono::TimeDelta;
 use domain::{
     Condition, Decided, Execution, ExecutionId, ExecutionStatus, Invalid, Origin, Plan, PlannedScript, PlannedStep,
     PlannedWork, PlaybookId, ServiceId, Template, Variables, Verification, WebhookCall, format_time,
@@ -502,6 +503,6 @@ pub(crate) async fn effectiveness(
         runs: found.runs,
         verified: found.verified(),
         verified_share: found.verified_share(),
-        median_seconds_to_recovery: found.median_to_recovery().map(|median| median.as_seconds_f64()),
+        median_seconds_to_recovery: found.median_to_recovery().as_ref().map(TimeDelta::as_seconds_f64),
     }))
 }

@@ -503,6 +503,6 @@ pub(crate) async fn effectiveness(
         runs: found.runs,
         verified: found.verified(),
         verified_share: found.verified_share(),
-        median_seconds_to_recovery: found.median_to_recovery().as_ref().map(TimeDelta::as_seconds_f64),
+        median_seconds_to_recovery: found.median_to_recovery().map(TimeDelta::as_seconds_f64),
     }))
 }

@@ -65,6 +65,7 @@ def stack(emulator, slack, pagerduty):
         "VisibilityTimeoutSeconds": "60",
         "PlaybookTimeoutSeconds": "20",
         "PlaybookVisibilityTimeoutSeconds": "120",
+        "CircuitMaxExecutions": "2",
         "MaxReceives": "2",
         # The emulator knows no wrapper; it starts the bootstrap itself.
         "ScriptRuntime": "provided.al2023",

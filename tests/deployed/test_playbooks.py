@@ -61,7 +61,15 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     script = {"name": "clear-cache", "interpreter": "bash", "content": SCRIPT}
     stack.json("POST", "/v2/scripts", script, expect=201)
     playbook = stack.json("POST", "/v2/playbooks", {"yaml": STORY.format(hook=ops.url)}, expect=201)["results"]
-    service_id = stack.register("silent-1", seconds=6)
+    team = stack.json("POST", "/v2/teams", {"name": "repairs", "slack_channel_id": "C0ALERTS"}, expect=201)["results"]
+    hours = {"name": "always", "timezone": "UTC", "hours": {}}
+    schedule = stack.json("POST", "/v2/schedules", hours, expect=201)["results"]
+    of = {"team_id": team["team_id"], "schedule_id": schedule["schedule_id"]}
+    service_id = stack.register("silent-1", seconds=6, **of)
+    target = {"type": "slack", "config": {"channel_id": "C0ALERTS"}}
+    stack.json("POST", f"/v2/services/{service_id}/notification-targets", target, expect=201)
+    webhook = {"url": ops.url, "service_id": service_id}
+    webhook_id = stack.json("POST", "/v2/webhooks", webhook, expect=201)["results"]["webhook_id"]
     stack.beat("silent-1")
     slack.received(lambda body: "silent-1 is down" in body["text"])
     slack.received(lambda body: body["text"].startswith(":robot_face:") and "restart-worker" in body["text"])
@@ -90,8 +98,56 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     ]
     effect = stack.json("GET", f"/v2/playbooks/{playbook['playbook_id']}/effectiveness")["results"]
     assert (effect["runs"], effect["verified"]) == (1, 1)
+    ops.received(lambda body: body.get("type") == "playbook.started")
+    ops.received(lambda body: body.get("type") == "playbook.finished")
+    stack.json("DELETE", f"/v2/webhooks/{webhook_id}")
     stack.json("DELETE", f"/v2/services/{service_id}")
     stack.json("DELETE", f"/v2/playbooks/{playbook['playbook_id']}")
+    stack.json("DELETE", f"/v2/teams/{team['team_id']}")
+    stack.json("DELETE", f"/v2/schedules/{schedule['schedule_id']}")
+
+
+def test_the_circuit_opens_and_is_told_of_once(stack, slack):
+    """As the parameters of this run say, at the third start in an hour."""
+    yaml = 'name: flaps\ntrigger: { service_pattern: flapping }\nsteps:\n  - { name: s, type: wait, duration: 1s }\n'
+    playbook_id = stack.json("POST", "/v2/playbooks", {"yaml": yaml}, expect=201)["results"]["playbook_id"]
+    service_id = stack.register("flapping", seconds=3_600)
+    for n in range(1, 4):
+        stack.beat("flapping", "DOWN")
+        is_down = lambda: stack.json("GET", f"/v2/services/{service_id}")["results"]["down"]
+        wait_for("an alert", is_down)
+        stack.beat("flapping", "UP")
+        wait_for("its end", lambda: not is_down())
+    told = slack.received(lambda body: body["text"].startswith(":electric_plug:"))
+    assert "flapping" in told["text"]
+    assert len(stack.json("GET", f"/v2/executions?service_id={service_id}")["results"]["items"]) == 2
+    assert stack.json("GET", f"/v2/services/{service_id}")["results"]["circuit_open"] is True
+    # A person still can.
+    stack.json("POST", f"/v2/playbooks/{playbook_id}/execute", {"service_id": service_id}, expect=201)
+    stack.json("DELETE", f"/v2/playbooks/{playbook_id}")
+    stack.json("DELETE", f"/v2/services/{service_id}")
+
+
+def test_what_playbooks_are_made_of_is_configured(stack):
+    """Each is made, shown, listed, changed and removed."""
+    yaml = "name: configured\nsteps:\n  - { name: s, type: wait, duration: 1s }\n"
+    playbook_id = stack.json("POST", "/v2/playbooks", {"yaml": yaml}, expect=201)["results"]["playbook_id"]
+    of_playbook = f"/v2/playbooks/{playbook_id}"
+    for path, id_name, new, change in [
+        (f"{of_playbook}/triggers", "trigger_id", {"service_pattern": "x-*"}, {"enabled": False}),
+        ("/v2/scripts", "script_id", {"name": "one", "content": "true", "interpreter": "bash"}, {"content": "false"}),
+        ("/v2/secrets", "secret_id", {"name": "ONE", "value": "first"}, {"value": "second"}),
+    ]:
+        made = stack.json("POST", path, new, expect=201)["results"]
+        one = f"{path}/{made[id_name]}"
+        assert stack.json("GET", one)["results"][id_name] == made[id_name]
+        assert stack.json("GET", path)["results"]["items"]
+        stack.json("PATCH", one, change)
+        stack.json("DELETE", one)
+    stack.json("PATCH", of_playbook, {"yaml": yaml.replace("1s", "2s")})
+    assert stack.json("GET", "/v2/playbooks")["results"]["items"][0]["version"] == 2
+    assert stack.json("GET", of_playbook)["results"]["version"] == 2
+    stack.json("DELETE", of_playbook)
 
 
 def press(stack, question, action_id, user="U0ANN"):

@@ -1,12 +1,10 @@
 //! `/docs`: the document of the whole API, and a page over it that needs no network.
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use runtime::{Envelope, RateLimited};
-use serde::Serialize;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
@@ -129,18 +127,17 @@ const PAGE: &str = r##"<!doctype html>
 const STYLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz"));
 const SCRIPT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js.gz"));
 
-/// Serves a document (JSON, or what becomes it) at `/docs/openapi.json`, and a page over it at `/docs`.
-pub fn docs<S>(document: &impl Serialize) -> Result<Router<S>, serde_json::Error>
+/// Serves a document in JSON at `/docs/openapi.json`, and a page over it at `/docs`.
+pub fn docs<S>(document: impl Fn() -> Vec<u8> + Clone + Send + Sync + 'static) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let document = Bytes::from(serde_json::to_vec(document)?);
-    Ok(Router::new()
+    Router::new()
         .route("/docs", get(|| async { Html(PAGE) }))
         .route("/docs/", get(|| async { Html(PAGE) }))
         .route("/docs/swagger-ui.css", get(|| async { packed("text/css", STYLE) }))
         .route("/docs/swagger-ui-bundle.js", get(|| async { packed("text/javascript", SCRIPT) }))
-        .route("/docs/openapi.json", get(|| async move { ([(CONTENT_TYPE, "application/json")], document) })))
+        .route("/docs/openapi.json", get(|| async move { ([(CONTENT_TYPE, "application/json")], document()) }))
 }
 
 /// A file as every browser takes it.

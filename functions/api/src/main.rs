@@ -11,6 +11,6 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), lambda::Error> {
     let function = Function::start().await?;
-    let routes = api::on_lambda(&function.app)?;
+    let routes = api::on_lambda(&function.app);
     function.serve(routes, api::create_directly).await
 }

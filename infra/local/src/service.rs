@@ -207,7 +207,8 @@ impl Service {
 /// The functions' routes as one router, with the document of them all.
 fn router(app: &App) -> Result<Router, StartError> {
     let (routes, paths) = ingest::router().merge(api::router()).merge(api::notices()).split_for_parts();
-    let docs = api::docs(&api::document(paths))?;
+    let document = serde_json::to_vec(&api::document(paths))?;
+    let docs = api::docs(move || document.clone());
     Ok(runtime::serve(routes, app).merge(docs).with_state(app.clone()))
 }
 

@@ -43,19 +43,18 @@ pub(crate) fn submit(runner: BorrowedFd<'_>) -> io::Result<()> {
     let (tell, hear) = mpsc::channel();
     thread::scope(|scope| {
         // It is older than the filter, and so not bound by it: until the runner has the listener, nobody answers.
-        let sender =
-            thread::Builder::new().spawn_scoped(scope, move || hear.recv().map(|made| hand_over(runner, made)));
-        let sender = sender?;
+        let send = move || hear.recv().map(|made| hand_over(runner, &made));
+        let sender = thread::Builder::new().spawn_scoped(scope, send)?;
         let lost = || io::Error::other("nobody handed over the listener");
         tell.send(seccomp::install()).map_err(|_| lost())?;
         sender.join().ok().and_then(Result::ok).ok_or_else(lost)?
     })
 }
 
-fn hand_over(runner: BorrowedFd<'_>, listener: io::Result<OwnedFd>) -> io::Result<()> {
+fn hand_over(runner: BorrowedFd<'_>, listener: &io::Result<OwnedFd>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let text = match &listener {
+    let text = match listener {
         Ok(_) => String::from("watched"),
         Err(error) => error.to_string(),
     };
@@ -195,4 +194,19 @@ fn address(memory: &File, at: u64, length: u64) -> io::Result<Option<SocketAddr>
 /// What the kernel takes of an argument of 32 bits.
 fn low(argument: u64) -> u64 {
     argument & u64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_that_hides_is_told_from_a_machine_that_bars() {
+        let own = fs::metadata("/proc/self").unwrap().uid();
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let watch = |user| Watch { listener: None, user, gap: None };
+        assert!(watch(own).is_barred(std::process::id(), &denied));
+        assert!(!watch(own + 1).is_barred(std::process::id(), &denied), "a hidden one's memory is not its user's");
+        assert!(!watch(own).is_barred(std::process::id(), &io::ErrorKind::NotFound.into()), "it has ended");
+    }
 }

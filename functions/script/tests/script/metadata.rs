@@ -67,7 +67,11 @@ async fn run(order: &Order) -> Ended {
 
 /// What a script tells when each of these was refused.
 fn all_refused(names: &[&str]) -> Ended {
-    success(&names.iter().map(|name| format!("{name} {REFUSED}\n")).collect::<String>())
+    success(&each(names, REFUSED))
+}
+
+fn each(names: &[&str], what: &str) -> String {
+    names.iter().map(|name| format!("{name} {what}\n")).collect::<Vec<_>>().concat()
 }
 
 #[test]
@@ -169,7 +173,7 @@ attempt('unreadable', lambda: checked(libc.connect(made(V4, TCP).fileno(), ctype
 attempt('unreadable', lambda: checked(libc.sendmsg(made(V4, UDP).fileno(), ctypes.c_void_p(2**64 - 8), 0)))
 attempt('unreadable', lambda: checked(libc.sendmmsg(made(V4, UDP).fileno(), ctypes.c_void_p(2**64 - 8), 9, 0)))
 ";
-    let unreadable = format!("unreadable {REFUSED}\n").repeat(3);
+    let unreadable = each(&["unreadable"; 3], REFUSED);
     let expected = format!("io_uring EPERM Operation not permitted\nx32 ENOSYS Function not implemented\n{unreadable}");
     assert_eq!(run(&trying(script)).await, success(&expected));
 }
@@ -216,8 +220,7 @@ except OSError as error:
     assert error.errno != errno.EACCES
 ";
     let names = ["tcp", "mapped", "looked up", "sendto", "sendmsg", "sendmmsg", "connected", "unix", "files"];
-    let done: String = names.iter().map(|name| format!("{name} done\n")).collect();
-    let expected = format!("{done}nowhere EINVAL Invalid argument\n");
+    let expected = each(&names, "done") + "nowhere EINVAL Invalid argument\n";
     assert_eq!(run(&trying(script)).await, success(&expected));
 }
 

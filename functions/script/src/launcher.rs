@@ -1,17 +1,21 @@
 //! The last step before a script: a process of its own, that binds itself and becomes the interpreter.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use crate::limits::bind;
+use crate::watch;
 
 /// What a binary is started with to become a script.
 pub(crate) const ARGUMENT: &str = "--launch-script";
 
-/// A command that becomes `program` as another user, if one is given, and within the limits.
+/// A command that becomes `program` as another user, if one is given, and within the limits. Its stdin is to be a socket,
+/// by which `Watch::accept` hears of it.
 pub(crate) fn command(user: Option<u32>, timeout: Duration, program: &Path) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg(ARGUMENT).arg(user.unwrap_or_default().to_string()).arg(timeout.as_secs().to_string()).arg(program);
@@ -24,10 +28,12 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let (Some(user), Some(seconds)) = (number(), number()) else { return ExitCode::FAILURE };
     let Some(program) = arguments.next() else { return ExitCode::FAILURE };
     let mut command = Command::new(program);
-    command.args(arguments);
-    let error = match bind(Some(user).filter(|user| *user != 0), Duration::from_secs(seconds.into())) {
+    command.args(arguments).stdin(Stdio::null());
+    let user = Some(user).filter(|user| *user != 0);
+    let bound = bind(user, Duration::from_secs(seconds.into())).map_err(io::Error::from);
+    let error = match bound.and_then(|()| watch::submit(io::stdin().as_fd())) {
         Ok(()) => command.exec(),
-        Err(error) => error.into(),
+        Err(error) => error,
     };
     #[expect(clippy::print_stderr, reason = "it is the script's stderr")]
     {

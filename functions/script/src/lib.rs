@@ -5,10 +5,13 @@
 mod descendants;
 mod launcher;
 mod limits;
+mod metadata;
 mod order;
 mod output;
 mod runner;
 mod sandbox;
+mod seccomp;
+mod watch;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::io;
-use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, getpid, getuid, setrlimit};
+use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, getgid, getpid, getuid, setrlimit};
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::descendants::threads_of;
@@ -45,6 +45,17 @@ pub(crate) fn bind(user: Option<u32>, timeout: Duration) -> io::Result<()> {
     let processes = threads_of(getuid()) + PROCESSES;
     limit(Resource::Nproc, processes, processes)?;
     limit(Resource::As, MEMORY_BYTES, MEMORY_BYTES)
+}
+
+/// Does this with the rights of a user, as which this process need not be root to look at what is the user's.
+pub(crate) fn as_user<T>(user: u32, act: impl FnOnce() -> T) -> io::Result<T> {
+    let (uid, gid) = (getuid(), getgid());
+    set_thread_res_gid(gid, Gid::from_raw(user), gid)?;
+    set_thread_res_uid(uid, Uid::from_raw(user), uid)?;
+    let done = act();
+    set_thread_res_uid(uid, uid, uid)?;
+    set_thread_res_gid(gid, gid, gid)?;
+    Ok(done)
 }
 
 /// Lets a process make no other any more.

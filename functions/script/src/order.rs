@@ -17,6 +17,14 @@ pub struct Order {
     pub timeout_seconds: u32,
 }
 
+/// What a runner answers.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) ended: Ended,
+    /// Why the script could reach metadata services, if it could.
+    pub(crate) gap: Option<String>,
+}
+
 /// How it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {

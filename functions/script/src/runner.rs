@@ -3,8 +3,10 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead as _, Read, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, ExitCode, ExitStatus, Stdio};
@@ -18,8 +20,9 @@ use rustix::process::{set_dumpable_behavior, setsid};
 use crate::descendants::end_all;
 use crate::launcher;
 use crate::limits::own_user;
-use crate::order::{Ended, Order};
+use crate::order::{Answer, Ended, Order};
 use crate::output::{Captured, shown};
+use crate::watch::Watch;
 
 /// What a binary is started with to be a runner.
 pub(crate) const ARGUMENT: &str = "--run-script";
@@ -58,22 +61,23 @@ fn run() -> io::Result<()> {
     let order: Order = serde_json::from_str(&line)?;
     drop(line);
     let folder = tempfile::Builder::new().prefix("medic-script-").tempdir()?;
-    let ended = start(&order, folder.path()).and_then(|script| follow(script, &order));
-    let ended = match ended {
-        Ok(Some(ended)) => ended,
+    let answer = start(&order, folder.path()).and_then(|(script, watch)| follow(script, watch, &order));
+    let answer = match answer {
+        Ok(Some(answer)) => answer,
         // Nobody waits for it any more.
         Ok(None) => return Ok(()),
-        Err(error) => Ended::failed(format!("The script could not be run: {error}")),
+        Err(error) => Answer { ended: Ended::failed(format!("The script could not be run: {error}")), gap: None },
     };
     // What a script leaves there may bar the way; the next start of the machine removes it.
     folder.close().unwrap_or_default();
     let mut stdout = io::stdout().lock();
-    serde_json::to_writer(&mut stdout, &ended)?;
+    serde_json::to_writer(&mut stdout, &answer)?;
     stdout.flush()
 }
 
-/// Starts the script in its folder: as a user of its own if that can be, in a process group of its own.
-fn start(order: &Order, folder: &Path) -> io::Result<Child> {
+/// Starts the script in its folder: as a user of its own if that can be, in a process group of its own, and
+/// watched.
+fn start(order: &Order, folder: &Path) -> io::Result<(Child, Watch)> {
     let user = own_user();
     let (file, work) = (folder.join("script"), folder.join("work"));
     fs::write(&file, &order.content)?;
@@ -95,7 +99,12 @@ fn start(order: &Order, folder: &Path) -> io::Result<Child> {
     if Path::new(LAMBDA_LIBRARIES).is_dir() {
         command.env("LD_LIBRARY_PATH", LAMBDA_LIBRARIES);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    let (socket, its_socket) = UnixStream::pair()?;
+    command.stdin(OwnedFd::from(its_socket)).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let script = command.spawn()?;
+    // With it goes this process's copy of the launcher's end, so that the socket ends with the launcher.
+    drop(command);
+    Ok((script, Watch::accept(&socket, user)?))
 }
 
 fn find(program: &str) -> Option<PathBuf> {
@@ -103,10 +112,10 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Follows the script to its end; none, if whoever ordered it is gone.
-fn follow(mut script: Child, order: &Order) -> io::Result<Option<Ended>> {
+fn follow(mut script: Child, watch: Watch, order: &Order) -> io::Result<Option<Answer>> {
     let deadline = Instant::now() + Duration::from_secs(order.timeout_seconds.into());
     let group = i32::try_from(script.id()).ok().and_then(Pid::from_raw);
-    let mut streams = Streams::of(&mut script, order);
+    let mut streams = Streams::of(&mut script, watch, order);
     let mut status = None;
     let mut is_waited_for = true;
     while status.is_none() && is_waited_for && Instant::now() < deadline {
@@ -133,7 +142,8 @@ fn follow(mut script: Child, order: &Order) -> io::Result<Option<Ended>> {
         None => Some(format!("Script timed out after {} seconds", order.timeout_seconds)),
         Some(status) => problem(status),
     };
-    Ok(Some(Ended { exit: status.and_then(|status| status.code()), output, error }))
+    let ended = Ended { exit: status.and_then(|status| status.code()), output, error };
+    Ok(Some(Answer { ended, gap: streams.watch.into_gap() }))
 }
 
 fn problem(status: ExitStatus) -> Option<String> {
@@ -145,10 +155,11 @@ fn problem(status: ExitStatus) -> Option<String> {
     }
 }
 
-/// What is read while a script runs.
+/// What is read and answered while a script runs.
 struct Streams {
     stdout: Stream<ChildStdout>,
     stderr: Stream<ChildStderr>,
+    watch: Watch,
 }
 
 struct Stream<T> {
@@ -158,34 +169,37 @@ struct Stream<T> {
 }
 
 impl Streams {
-    fn of(script: &mut Child, order: &Order) -> Self {
+    fn of(script: &mut Child, watch: Watch, order: &Order) -> Self {
         let captured = || Captured::new(&order.secrets);
         Self {
             stdout: Stream { pipe: script.stdout.take(), captured: captured() },
             stderr: Stream { pipe: script.stderr.take(), captured: captured() },
+            watch,
         }
     }
 
-    /// Reads what there is, for at most this time. Answers whether somebody still waits for the script.
+    /// Reads and answers what there is, or what comes within this time. Answers whether somebody still waits for the script.
     fn read(&mut self, time: Duration) -> io::Result<bool> {
         let stdin = io::stdin();
-        let (is_out, is_err, is_in) = {
-            let mut polled = vec![PollFd::new(&stdin, PollFlags::IN)];
-            polled.extend(self.stdout.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-            polled.extend(self.stderr.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-            poll(&mut polled, Timespec::try_from(time).ok().as_ref())?;
-            let is_ready: Vec<_> = polled.iter().map(|one| !one.revents().is_empty()).collect();
-            let is_out = self.stdout.pipe.is_some();
-            (is_out && is_ready[1], self.stderr.pipe.is_some() && is_ready[1 + usize::from(is_out)], is_ready[0])
-        };
-        if is_out {
+        let [of_stdin, of_stdout, of_stderr, of_watch] = events(
+            [
+                Some(stdin.as_fd()),
+                self.stdout.pipe.as_ref().map(AsFd::as_fd),
+                self.stderr.pipe.as_ref().map(AsFd::as_fd),
+                self.watch.listener(),
+            ],
+            time,
+        )?;
+        // First, since a process waits for it.
+        self.watch.answer(of_watch);
+        if !of_stdout.is_empty() {
             self.stdout.read()?;
         }
-        if is_err {
+        if !of_stderr.is_empty() {
             self.stderr.read()?;
         }
         // Nothing more comes on stdin but its end.
-        Ok(!is_in)
+        Ok(of_stdin.is_empty())
     }
 
     fn read_last(&mut self, deadline: Instant) -> io::Result<()> {
@@ -206,4 +220,12 @@ impl<T: Read + AsFd> Stream<T> {
         }
         Ok(())
     }
+}
+
+/// What there is to do with each of these, as soon as there is anything, or after this time.
+fn events<const N: usize>(files: [Option<BorrowedFd<'_>>; N], time: Duration) -> io::Result<[PollFlags; N]> {
+    let mut polled: Vec<_> = files.iter().flatten().map(|file| PollFd::new(file, PollFlags::IN)).collect();
+    poll(&mut polled, Timespec::try_from(time).ok().as_ref())?;
+    let mut events = polled.iter().map(PollFd::revents);
+    Ok(files.map(|file| file.and_then(|_| events.next()).unwrap_or(PollFlags::empty())))
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use crate::descendants::end_all;
-use crate::order::{Ended, Order};
+use crate::order::{Answer, Ended, Order};
 use crate::runner;
 
 /// What a runner may take beyond the script's timeout.
@@ -32,6 +32,8 @@ struct State {
     running: usize,
     /// A runner died: what it ran may be left.
     leftovers: bool,
+    /// The log tells already that scripts are not kept from metadata services.
+    gap_is_told: bool,
 }
 
 /// Why nothing is known of a script's end.
@@ -63,13 +65,23 @@ impl Sandbox {
     pub async fn run(&self, order: &Order) -> Result<Ended, SandboxError> {
         let running = Running::of(self);
         let mut runner = self.start().map_err(SandboxError::Start)?;
-        let ended = tell_and_hear(&mut runner, order).await;
-        if ended.is_err() {
+        let answer = tell_and_hear(&mut runner, order).await;
+        if answer.is_err() {
             running.sandbox.state().leftovers = true;
             runner.start_kill().unwrap_or_default();
         }
         runner.wait().await.map(|_| ()).unwrap_or_default();
-        ended
+        let Answer { ended, gap } = answer?;
+        if let Some(gap) = gap {
+            self.tell_once(&gap);
+        }
+        Ok(ended)
+    }
+
+    fn tell_once(&self, gap: &str) {
+        if !std::mem::replace(&mut self.state().gap_is_told, true) {
+            tracing::warn!(error = gap, "scripts are not kept from the metadata services of clouds here");
+        }
     }
 
     fn start(&self) -> io::Result<Child> {
@@ -107,7 +119,7 @@ impl Drop for Running<'_> {
     }
 }
 
-async fn tell_and_hear(runner: &mut Child, order: &Order) -> Result<Ended, SandboxError> {
+async fn tell_and_hear(runner: &mut Child, order: &Order) -> Result<Answer, SandboxError> {
     let (Some(mut stdin), Some(mut stdout)) = (runner.stdin.take(), runner.stdout.take()) else {
         return Err(SandboxError::Runner);
     };

@@ -6,5 +6,6 @@ mod environment;
 mod escapes;
 mod function;
 mod limits;
+mod metadata;
 mod outcomes;
 mod sandboxes;

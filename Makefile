@@ -7,6 +7,8 @@ MACHETE := $(TOOLS)/bin/cargo-machete
 # Clients of Healthchecks, which tests/clients runs.
 CLIENTS := $(TOOLS)/clients
 TASK_MON := $(TOOLS)/bin/task-mon
+# What tests/schema runs.
+SCHEMA := $(TOOLS)/schema
 CDK := infra/cdk
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
@@ -16,7 +18,7 @@ PARAMETERS ?=
 ARCHITECTURE ?= x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-deployed check format build-lambda deploy bench load demo openapi clean
+.PHONY: help run test test-fast test-schema test-deployed check format build-lambda deploy bench load demo openapi clean
 
 help: ## Lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -27,10 +29,15 @@ run: ## Builds and starts the whole system on http://127.0.0.1:8080, state in .m
 
 test: test-fast test-deployed ## Runs every test
 
-test-fast: $(CLIENTS)/ready $(TASK_MON) ## Runs the tests that need nothing deployed
+test-fast: $(CLIENTS)/ready $(TASK_MON) $(SCHEMA)/ready ## Runs the tests that need nothing deployed
 	$(CARGO) build --locked --package local
 	$(CARGO) test --locked --workspace
 	$(CLIENTS)/bin/python -m pytest tests/clients
+	$(SCHEMA)/bin/python -m pytest tests/schema
+
+test-schema: $(SCHEMA)/ready ## Asks all that the OpenAPI document allows, and more: EXAMPLES=200 SEED=7
+	$(CARGO) build --locked --package local
+	EXAMPLES=$(EXAMPLES) SEED=$(SEED) $(SCHEMA)/bin/python -m pytest tests/schema
 
 test-deployed: build-lambda $(CDK)/node_modules ## Runs the tests of the template on an AWS emulator
 	$(VENV)/bin/python -m pytest tests/deployed
@@ -88,6 +95,11 @@ $(VENV)/ready: infra/requirements.txt
 $(CLIENTS)/ready: tests/clients/requirements.txt
 	python3 -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+	touch $@
+
+$(SCHEMA)/ready: tests/schema/requirements.txt
+	python3 -m venv $(SCHEMA)
+	$(SCHEMA)/bin/pip install --quiet --disable-pip-version-check --requirement tests/schema/requirements.txt
 	touch $@
 
 $(CDK)/node_modules: $(CDK)/package-lock.json

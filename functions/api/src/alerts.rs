@@ -81,6 +81,7 @@ impl<Flag: From<bool>> AlertView<Flag> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ActiveFilter {
     /// `1` or `true`: only open ones; `0` or `false`: only closed ones.
+    #[param(pattern = "^(0|1|true|false|)$")]
     pub(crate) active: Option<String>,
 }
 

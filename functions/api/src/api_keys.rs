@@ -60,15 +60,24 @@ impl ApiKeyWithSecret {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewKey {
     /// Unique: 1 to 128 characters.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// Of `read`, `write`, `admin` and `heartbeat`.
+    #[schema(min_items = 1)]
     scopes: Vec<String>,
     #[serde(default)]
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// Requests a minute, 1 to 1000000.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     rate_limit_heartbeats: Option<i64>,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     rate_limit_management: Option<i64>,
 }
 

@@ -144,15 +144,22 @@ impl DetailsView {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Filter {
+    #[param(format = "uuid")]
     execution_id: Option<String>,
     #[param(value_type = Option<i64>, minimum = 1)]
     service_id: Option<String>,
+    #[param(
+        pattern = "^(execution_started|step_completed|step_failed|approval_requested|approved|rejected|execution_completed|execution_failed|execution_cancelled|created|updated|deleted)$"
+    )]
     action_type: Option<String>,
     /// The name of a key or a Slack user, as it is written.
+    #[param(min_length = 1)]
     actor: Option<String>,
     /// From this time on, or from the beginning of this day (UTC).
+    #[param(pattern = r"^\d{4}-\d\d-\d\d([Tt ].+)?$")]
     start_date: Option<String>,
     /// Up to this time, or to the end of this day (UTC).
+    #[param(pattern = r"^\d{4}-\d\d-\d\d([Tt ].+)?$")]
     end_date: Option<String>,
 }
 

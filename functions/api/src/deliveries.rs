@@ -66,7 +66,7 @@ pub(crate) struct Filter {
     #[param(value_type = Option<i64>, minimum = 1)]
     webhook_id: Option<String>,
     /// `pending`, `retrying`, `success` or `failed`. A page may then hold less than there is, and its cursor leads on.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^(pending|retrying|success|failed)$")]
     status: Option<String>,
 }
 
@@ -98,7 +98,7 @@ pub(crate) async fn list(
     path = "/v2/webhook-deliveries/{delivery_id}",
     operation_id = "v2_get_webhook_delivery",
     tag = "webhooks",
-    params(("delivery_id" = String, Path)),
+    params(("delivery_id" = String, Path, format = "uuid")),
     responses(
         (status = 200, description = "The delivery", body = Envelope<DeliveryView>),
         (status = 404, description = "There is no such delivery", body = Envelope<String>),
@@ -115,7 +115,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<DeliveryId>) 
     path = "/v2/webhook-deliveries/{delivery_id}/redeliver",
     operation_id = "v2_redeliver_webhook_delivery",
     tag = "webhooks",
-    params(("delivery_id" = String, Path)),
+    params(("delivery_id" = String, Path, format = "uuid")),
     responses(
         (status = 200, description = "The delivery as it stands now", body = Envelope<DeliveryView>),
         (status = 404, description = "There is no such delivery", body = Envelope<String>),

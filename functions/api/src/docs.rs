@@ -53,6 +53,10 @@ const REFUSAL: &str = "Envelope_String";
 
 /// Describes how every route that asks for a key may refuse, and what it says of the key's limit.
 fn add_refusals(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    if operation.request_body.is_some() {
+        responses.entry("413".to_owned()).or_insert_with(|| refusal("The body is over 256 KiB").into());
+    }
     let public = [SecurityRequirement::default()];
     if operation.security.as_deref() == Some(&public) {
         return;
@@ -63,17 +67,15 @@ fn add_refusals(operation: &mut Operation) {
         ("403", "The key lacks the scope"),
         ("503", "Storage is out of reach; `Retry-After` says when to try again"),
     ] {
-        let content = Content::new(Some(Ref::from_schema_name(REFUSAL)));
-        let refusal = ResponseBuilder::new().description(description).content("application/json", content);
-        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| refusal.into());
+        responses.entry(status.to_owned()).or_insert_with(|| refusal(description).into());
     }
     let content = Content::new(Some(Ref::from_schema_name(RateLimited::name())));
     let limited = ResponseBuilder::new()
         .description("The key has made as many requests as it may in a minute")
         .content("application/json", content)
         .header_ref(RETRY_AFTER.0, header_reference(RETRY_AFTER.0));
-    operation.responses.responses.insert("429".to_owned(), limited.into());
-    for (status, response) in &mut operation.responses.responses {
+    responses.insert("429".to_owned(), limited.into());
+    for (status, response) in responses {
         // Whoever has no key, or none for this, has no limit.
         if let RefOr::T(response) = response
             && !matches!(status.as_str(), "401" | "403")
@@ -83,6 +85,11 @@ fn add_refusals(operation: &mut Operation) {
                 .extend(LIMIT_HEADERS.map(|(name, _)| (name.to_owned(), RefOr::Ref(header_reference(name)))));
         }
     }
+}
+
+fn refusal(description: &str) -> ResponseBuilder {
+    let content = Content::new(Some(Ref::from_schema_name(REFUSAL)));
+    ResponseBuilder::new().description(description).content("application/json", content)
 }
 
 /// What every answer says of the limit of its key.

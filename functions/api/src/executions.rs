@@ -229,6 +229,7 @@ impl ExecutionView {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct NewExecutionBody {
+    #[schema(minimum = 1)]
     service_id: Option<i64>,
     /// By name: what stands for `${NAME}` in the playbook. Texts, numbers or booleans; at most 50.
     #[schema(value_type = BTreeMap<String, String>)]
@@ -312,9 +313,12 @@ async fn start(app: &App, run: NewRun) -> Result<Response, ApiError> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExecutionsFilter {
+    #[param(minimum = 1)]
     service_id: Option<i64>,
+    #[param(minimum = 1)]
     playbook_id: Option<i64>,
     /// `pending_approval`, `running`, `waiting`, `completed`, `failed` or `cancelled`.
+    #[param(pattern = "^(pending_approval|running|waiting|completed|failed|cancelled|)$")]
     status: Option<String>,
 }
 
@@ -380,6 +384,7 @@ async fn show(app: &App, id: ExecutionId) -> Result<Response, ApiError> {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DecisionBody {
     /// At most 500 characters.
+    #[schema(max_length = 500)]
     reason: Option<String>,
 }
 

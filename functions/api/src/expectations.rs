@@ -16,8 +16,10 @@ use crate::pages::PageView;
 #[into_params(parameter_in = Query)]
 pub(crate) struct Span {
     /// From this time on: now, unless given.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// Before this time: at most 366 days after `from`, and 7 days unless given.
+    #[param(format = DateTime)]
     to: Option<String>,
 }
 

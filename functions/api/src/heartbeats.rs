@@ -90,7 +90,7 @@ pub(crate) struct BodyView {
     path = "/v2/services/{service_id}/heartbeats/{heartbeat_id}/body",
     operation_id = "v2_get_heartbeat_body",
     tag = "heartbeats",
-    params(("service_id" = i64, Path, minimum = 1), ("heartbeat_id" = String, Path)),
+    params(("service_id" = i64, Path, minimum = 1), ("heartbeat_id" = String, Path, format = "uuid")),
     responses(
         (status = 200, description = "The body", body = Envelope<BodyView>),
         (status = 404, description = "There is no such service, or nothing came with this heartbeat", body = Envelope<String>),

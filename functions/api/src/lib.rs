@@ -40,6 +40,7 @@ use utoipa_axum::routes;
 pub use api_keys::create_directly;
 pub use docs::{docs, document};
 pub use notices::router as notices;
+pub use slack::read as read_interaction;
 
 /// The routes of this function, with their descriptions.
 pub fn router() -> OpenApiRouter<App> {

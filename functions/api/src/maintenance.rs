@@ -61,9 +61,16 @@ fn read_service_ids(ids: Vec<i64>) -> Result<Vec<ServiceId>, Invalid> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewWindowBody {
     /// Unique whatever the case: 1 to 128 characters.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
+    #[schema(format = DateTime)]
     start_time: String,
     /// After `start_time`, and exclusive. A window that recurs lasts `end_time - start_time` from each occurrence.
+    #[schema(format = DateTime)]
     end_time: String,
     /// In which `recurrence` is read: `UTC` unless given, or an IANA name with a `/`.
     #[serde(default)]
@@ -73,6 +80,7 @@ pub(crate) struct NewWindowBody {
     recurrence: Option<String>,
     /// At most 1000; none: every service.
     #[serde(default)]
+    #[schema(max_items = 1000)]
     service_ids: Vec<i64>,
 }
 
@@ -150,13 +158,21 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<WindowId>) ->
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WindowPatchBody {
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: Option<String>,
+    #[schema(format = DateTime)]
     start_time: Option<String>,
+    #[schema(format = DateTime)]
     end_time: Option<String>,
     timezone: Option<String>,
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     recurrence: Option<Option<String>>,
+    #[schema(max_items = 1000)]
     service_ids: Option<Vec<i64>>,
 }
 

@@ -3,14 +3,17 @@
 use axum::extract::State;
 use axum::http::{HeaderName, header};
 use metrics_exporter_prometheus::PrometheusHandle;
-use runtime::{ApiError, App, gauges};
+use runtime::{ApiError, App, Envelope, gauges};
 
 /// Metrics in the Prometheus text format, version 0.0.4.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "health",
-    responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")),
+    responses(
+        (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
+        (status = 503, description = "Storage is out of reach", body = Envelope<String>),
+    ),
     security(())
 )]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<([(HeaderName, &'static str); 1], String), ApiError> {

@@ -40,6 +40,11 @@ pub(crate) struct PingKeyWithSecret {
 pub(crate) struct NewPingKey {
     /// Unique: 1 to 128 characters. Without it, one that holds the key's id.
     #[serde(default)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: Option<String>,
 }
 

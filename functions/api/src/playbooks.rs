@@ -55,6 +55,7 @@ impl PlaybookView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PlaybookBody {
     /// At most 65536 bytes.
+    #[schema(min_length = 1, max_length = 65536)]
     yaml: String,
 }
 

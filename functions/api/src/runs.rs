@@ -38,7 +38,7 @@ impl RunView {
 #[into_params(parameter_in = Query)]
 pub(crate) struct RunFilter {
     /// `STARTED`, `STALE_ALERTED`, `COMPLETED` or `FAILED`. A page may then hold less than there is, and its cursor leads on.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^(STARTED|STALE_ALERTED|COMPLETED|FAILED)$")]
     status: Option<String>,
 }
 

@@ -19,8 +19,10 @@ use crate::pages::PageView;
 #[serde(deny_unknown_fields)]
 pub(crate) struct HoursRange {
     /// `09:00`: from 00:00 to 23:59.
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$")]
     start: String,
     /// Exclusive, up to 24:00. Not after `start`, it lies in the next day.
+    #[schema(pattern = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
     end: String,
 }
 
@@ -69,6 +71,11 @@ fn read_hours(week: Week) -> Result<Hours, Invalid> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewScheduleBody {
     /// Unique whatever the case: 1 to 128 characters.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// `UTC`, or an IANA name with a `/`.
     timezone: String,
@@ -143,6 +150,11 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ScheduleId>) 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SchedulePatchBody {
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: Option<String>,
     timezone: Option<String>,
     #[schema(inline)]
@@ -211,6 +223,7 @@ pub(crate) async fn delete(
 #[into_params(parameter_in = Query)]
 pub(crate) struct Instant {
     /// The instant that is asked about, in RFC 3339; now unless given.
+    #[param(format = DateTime)]
     at: Option<String>,
 }
 

@@ -52,13 +52,21 @@ impl ScriptView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewScriptBody {
     /// Unique whatever the case: 1 to 128 characters.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// At most 65536 bytes.
+    #[schema(min_length = 1, max_length = 65_536, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     content: String,
     /// `bash` (with `-e`) or `python` (with `-u`).
+    #[schema(pattern = "^(bash|python)$")]
     interpreter: String,
     /// 1 to 600; 30 unless given.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 600)]
     timeout_seconds: Option<i64>,
 }
 
@@ -78,9 +86,17 @@ impl NewScriptBody {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ScriptPatchBody {
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: Option<String>,
+    #[schema(min_length = 1, max_length = 65_536, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     content: Option<String>,
+    #[schema(pattern = "^(bash|python)$")]
     interpreter: Option<String>,
+    #[schema(minimum = 1, maximum = 600)]
     timeout_seconds: Option<i64>,
 }
 

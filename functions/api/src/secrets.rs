@@ -41,10 +41,13 @@ impl SecretView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewSecretBody {
     /// Unique whatever the case: 1 to 128 letters, digits and `_`, with no digit first.
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
     name: String,
     /// 1 to 8192 bytes.
+    #[schema(min_length = 1, max_length = 8192, pattern = r"^[^\x00]*$")]
     value: String,
     #[serde(default)]
+    #[schema(max_length = 500)]
     description: Option<String>,
 }
 
@@ -68,10 +71,12 @@ fn read_description(text: Option<String>) -> Result<Option<String>, Invalid> {
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SecretPatchBody {
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
     name: Option<String>,
+    #[schema(min_length = 1, max_length = 8192, pattern = r"^[^\x00]*$")]
     value: Option<String>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 500)]
     description: Option<Option<String>>,
 }
 

@@ -107,10 +107,21 @@ impl<Flag: From<bool>> ServiceView<Flag> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewService {
     /// Unique whatever the case: 1 to 128 characters, no `/`, no control characters.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*$"
+    )]
     heartbeat_name: String,
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     service_name: String,
     /// Minutes, above 0, fractions allowed, at most a year. This or `schedule_cron` must be given.
     #[serde(default)]
+    #[schema(minimum = 0.00001, maximum = 527_040)]
     alert_interval: Option<f64>,
     /// A cron expression of five fields, with croniter's meaning: it must report for each time that this gives.
     #[serde(default)]
@@ -120,31 +131,44 @@ pub(crate) struct NewService {
     timezone: Option<String>,
     /// Heartbeats needed within an interval: 1 to 20.
     #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 20)]
     threshold: i64,
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 31_622_400)]
     grace_period_seconds: i64,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 31_622_400_000_i64)]
     max_duration_ms: Option<i64>,
     /// A team's name. Where there is such a team, this sets `team_id` as well.
     #[serde(default)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     team: Option<String>,
     /// A team's id. Sets `team` as well, and must not contradict it.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 1)]
     team_id: Option<Option<i64>>,
     #[serde(default)]
+    #[schema(pattern = "^[Pp][1-5]$")]
     priority: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 2048, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     runbook: Option<String>,
     #[serde(default)]
+    #[schema(minimum = 1)]
     schedule_id: Option<i64>,
     #[serde(default)]
+    #[schema(pattern = "^(notify_all|notify_until_success)$")]
     notification_mode: Option<String>,
     #[serde(default = "yes")]
     active: bool,
     #[serde(default)]
     muted: bool,
     #[serde(default)]
+    #[schema(format = DateTime)]
     muted_until: Option<String>,
 }
 
@@ -324,35 +348,50 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ServicePatchBody {
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     service_name: Option<String>,
     /// Minutes. Goes instead of `schedule_cron`.
+    #[schema(minimum = 0.00001, maximum = 527_040)]
     alert_interval: Option<f64>,
     /// A cron expression of five fields. Goes instead of `alert_interval`, and counts from now.
     schedule_cron: Option<String>,
     timezone: Option<String>,
+    #[schema(minimum = 1, maximum = 20)]
     threshold: Option<i64>,
+    #[schema(minimum = 0, maximum = 31_622_400)]
     grace_period_seconds: Option<i64>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 31_622_400_000_i64)]
     max_duration_ms: Option<Option<i64>>,
     /// A team's name. Sets `team_id` as well: null where there is no such team.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     team: Option<String>,
     /// A team's id. Sets `team` as well, and must not contradict it; null sets the default team's name.
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 1)]
     team_id: Option<Option<i64>>,
+    #[schema(pattern = "^[Pp][1-5]$")]
     priority: Option<String>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 2048, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     runbook: Option<Option<String>>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 1)]
     schedule_id: Option<Option<i64>>,
+    #[schema(pattern = "^(notify_all|notify_until_success)$")]
     notification_mode: Option<String>,
     active: Option<bool>,
     muted: Option<bool>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     muted_until: Option<Option<String>>,
     /// True opens an alert at once; false closes the open one, and counting starts anew.
     down: Option<bool>,

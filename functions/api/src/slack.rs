@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use domain::{Invalid, SlackMessage, SlackUser};
 use operations::SlackDecision;
 use outbound::{APPROVE, DecisionValue, REJECT};
-use runtime::{ApiError, App, WholeBody};
+use runtime::{ApiError, App, Envelope, WholeBody};
 use serde::Deserialize;
 use url::form_urlencoded;
 
@@ -71,9 +71,13 @@ struct Container {
     ),
     responses(
         (status = 200, description = "It was taken. The body is empty"),
-        (status = 400, description = "The payload cannot be read"),
-        (status = 401, description = "The signature is missing, wrong or too old"),
-        (status = 503, description = "SLACK_SIGNING_SECRET is not set, or the decision could not be queued"),
+        (status = 400, description = "The payload cannot be read", body = Envelope<String>),
+        (status = 401, description = "The signature is missing, wrong or too old", body = Envelope<String>),
+        (
+            status = 503,
+            description = "SLACK_SIGNING_SECRET is not set, or the decision could not be queued",
+            body = Envelope<String>
+        ),
     )
 )]
 pub(crate) async fn interactions(State(app): State<App>, WholeBody(body): WholeBody) -> Result<StatusCode, ApiError> {
@@ -83,8 +87,8 @@ pub(crate) async fn interactions(State(app): State<App>, WholeBody(body): WholeB
     Ok(StatusCode::OK)
 }
 
-/// The decision that a body tells of, if it tells of one.
-fn read(body: &[u8]) -> Result<Option<SlackDecision>, ApiError> {
+/// The decision that a body of Slack's tells of, if it tells of one.
+pub fn read(body: &[u8]) -> Result<Option<SlackDecision>, ApiError> {
     let payload = form_urlencoded::parse(body).find(|(name, _)| name == "payload").map(|(_, value)| value);
     let payload = payload.ok_or_else(|| Invalid::new("payload", "is missing"))?;
     let payload: Payload = serde_json::from_str(&payload)

@@ -87,10 +87,12 @@ impl TargetView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConfigBody {
     /// Of `slack`.
+    #[schema(min_length = 1, pattern = r"^[^\s\x00-\x1f\x7f-\x9f]{0,80}$")]
     channel_id: Option<String>,
     /// Of `pagerduty`: the integration key.
     service_key: Option<String>,
     /// Of `webhook`: http or https, and to no internal address.
+    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://[^ ]+$")]
     url: Option<String>,
     /// Of `webhook`: at most 20.
     headers: Option<BTreeMap<String, String>>,
@@ -135,15 +137,18 @@ impl ConfigBody {
 pub(crate) struct NewTargetBody {
     /// `slack`, `pagerduty` or `webhook`.
     #[serde(rename = "type")]
+    #[schema(pattern = "^(slack|pagerduty|webhook)$")]
     kind: String,
     config: ConfigBody,
     /// Lower ones are told first, and of two with the same the older one: -1000 to 1000.
     #[serde(default)]
+    #[schema(minimum = -1000, maximum = 1000)]
     priority: i64,
     #[serde(default = "yes")]
     enabled: bool,
     /// `always` unless given, `during_hours` or `after_hours`, by the service's schedule.
     #[serde(default)]
+    #[schema(pattern = "^(always|during_hours|after_hours)$")]
     period: Option<String>,
 }
 
@@ -232,10 +237,13 @@ pub(crate) async fn get(
 #[serde(deny_unknown_fields)]
 pub(crate) struct TargetPatchBody {
     #[serde(rename = "type")]
+    #[schema(pattern = "^(slack|pagerduty|webhook)$")]
     kind: Option<String>,
     config: Option<ConfigBody>,
+    #[schema(minimum = -1000, maximum = 1000)]
     priority: Option<i64>,
     enabled: Option<bool>,
+    #[schema(pattern = "^(always|during_hours|after_hours)$")]
     period: Option<String>,
 }
 

@@ -41,9 +41,15 @@ impl TeamView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTeamBody {
     /// Unique whatever the case: 1 to 128 characters.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// Empty counts as none.
     #[serde(default)]
+    #[schema(pattern = r"^[^\s\x00-\x1f\x7f-\x9f]{0,80}$")]
     slack_channel_id: Option<String>,
 }
 
@@ -118,9 +124,14 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<TeamId>) -> R
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TeamPatchBody {
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: Option<String>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = r"^[^\s\x00-\x1f\x7f-\x9f]{0,80}$")]
     slack_channel_id: Option<Option<String>>,
 }
 

@@ -46,9 +46,11 @@ impl TriggerView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTriggerBody {
     /// `*`, `?`, `[seq]` and `[!seq]`, in any case, against the service's two names.
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     service_pattern: String,
     /// From how many missed intervals on: 1 to 1000; 1 unless given.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1000)]
     consecutive_failures: Option<i64>,
     #[serde(default = "yes")]
     enabled: bool,
@@ -69,7 +71,9 @@ impl NewTriggerBody {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TriggerPatchBody {
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     service_pattern: Option<String>,
+    #[schema(minimum = 1, maximum = 1000)]
     consecutive_failures: Option<i64>,
     enabled: Option<bool>,
 }
@@ -96,6 +100,7 @@ impl TriggerPatchBody {
     responses(
         (status = 201, description = "The trigger", body = Envelope<TriggerView>),
         (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 404, description = "There is no such playbook", body = Envelope<String>),
         (status = 409, description = "The playbook has 20 triggers", body = Envelope<String>),
     ),
     security(("api_key" = ["write"]))
@@ -117,7 +122,10 @@ pub(crate) async fn create(
     operation_id = "v2_list_triggers",
     tag = "triggers",
     params(("playbook_id" = i64, Path, minimum = 1), Listing),
-    responses((status = 200, description = "Triggers", body = Envelope<PageView<TriggerView>>)),
+    responses(
+        (status = 200, description = "Triggers", body = Envelope<PageView<TriggerView>>),
+        (status = 404, description = "There is no such playbook", body = Envelope<String>),
+    ),
     security(("api_key" = ["read"]))
 )]
 pub(crate) async fn list(

@@ -50,24 +50,45 @@ impl<'de> Deserialize<'de> for Flag {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RegisterBody {
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*$"
+    )]
     heartbeat_name: String,
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     service_name: String,
     /// Minutes.
+    #[schema(minimum = 0.00001, maximum = 527_040)]
     alert_interval: f64,
     /// Goes before the name: `prod` makes `prod-` and the name.
     #[serde(default)]
     environment: Option<String>,
     #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 20)]
     threshold: i64,
     #[serde(default)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     team: Option<String>,
     #[serde(default)]
+    #[schema(pattern = "^[Pp][1-5]$")]
     priority: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 2048, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     runbook: Option<String>,
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 31_622_400)]
     grace_period_seconds: i64,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 31_622_400_000_i64)]
     max_duration_ms: Option<i64>,
 }
 
@@ -184,23 +205,48 @@ async fn get_service(State(app): State<App>, NamePath(name): NamePath) -> Result
     Ok(ok(views(&app, found.as_slice()).await?))
 }
 
+/// 0 or 1, as version 1 writes flags; true and false are taken as well.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "read by `Flag`")]
+enum FlagBody {
+    Number(u8),
+    Truth(bool),
+}
+
 /// What is to change of a service.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateBody {
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     service_name: Option<String>,
-    #[schema(value_type = Option<u8>)]
+    #[schema(value_type = Option<FlagBody>)]
     muted: Option<Flag>,
-    #[schema(value_type = Option<u8>)]
+    #[schema(value_type = Option<FlagBody>)]
     active: Option<Flag>,
+    #[schema(minimum = 0.00001, maximum = 527_040)]
     alert_interval: Option<f64>,
+    #[schema(minimum = 1, maximum = 20)]
     threshold: Option<i64>,
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     team: Option<String>,
+    #[schema(pattern = "^[Pp][1-5]$")]
     priority: Option<String>,
+    #[schema(max_length = 2048, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     runbook: Option<String>,
-    #[schema(value_type = Option<u8>)]
+    #[schema(value_type = Option<FlagBody>)]
     down: Option<Flag>,
+    #[schema(minimum = 0, maximum = 31_622_400)]
     grace_period_seconds: Option<i64>,
+    #[schema(minimum = 1, maximum = 31_622_400_000_i64)]
     max_duration_ms: Option<i64>,
 }
 
@@ -268,9 +314,9 @@ async fn update_service(
 struct HeartbeatQuery {
     heartbeat_name: Option<String>,
     service_name: Option<String>,
-    /// At most this many: 1 to 250, 250 unless given.
+    /// At most this many, and never more than 250; 250 unless given.
     #[serde(rename = "maxCount")]
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 250)]
+    #[param(value_type = Option<i64>, minimum = 1)]
     max_count: Option<String>,
 }
 
@@ -289,9 +335,9 @@ struct HeartbeatQuery {
 async fn list_heartbeats(State(app): State<App>, Params(query): Params<HeartbeatQuery>) -> Result<Response, ApiError> {
     let HeartbeatQuery { heartbeat_name, service_name, max_count } = query;
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let limit = match given(&max_count).map(|text| text.parse::<usize>()) {
+    let limit = match given(&max_count).map(|text| text.parse::<i64>()) {
         None => MOST_HEARTBEATS,
-        Some(Ok(count)) if count >= 1 => count.min(MOST_HEARTBEATS),
+        Some(Ok(count)) if count >= 1 => usize::try_from(count).unwrap_or(MOST_HEARTBEATS).min(MOST_HEARTBEATS),
         Some(_) => return Err(Invalid::new("maxCount", "must be a whole number from 1").into()),
     };
     let (name, service) = (given(&heartbeat_name), given(&service_name));

@@ -74,6 +74,7 @@ impl WebhookWithSecret {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewWebhookBody {
     /// http or https, and to no internal address.
+    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://[^ ]+$")]
     url: String,
     /// At most 20; not `content-type`, `webhook-*` or what frames a request.
     #[serde(default)]
@@ -82,13 +83,16 @@ pub(crate) struct NewWebhookBody {
     enabled: bool,
     /// Null: every service.
     #[serde(default)]
+    #[schema(minimum = 1)]
     service_id: Option<i64>,
     /// 1 to 4; 3 unless given.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 4)]
     max_attempts: Option<i64>,
     /// How long the second attempt waits, the third, and so on: 1 to 10 of them, each 1 to 3600, and the last one stands
     /// for all that follow. `[1, 5, 30]` unless given.
     #[serde(default)]
+    #[schema(min_items = 1, max_items = 10)]
     retry_delays_seconds: Option<Vec<i64>>,
 }
 
@@ -173,13 +177,16 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<WebhookId>) -
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WebhookPatchBody {
+    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://[^ ]+$")]
     url: Option<String>,
     headers: Option<BTreeMap<String, String>>,
     enabled: Option<bool>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 1)]
     service_id: Option<Option<i64>>,
+    #[schema(minimum = 1, maximum = 4)]
     max_attempts: Option<i64>,
+    #[schema(min_items = 1, max_items = 10)]
     retry_delays_seconds: Option<Vec<i64>>,
 }
 

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::{HeartbeatName, Invalid, Label, ServiceId, Status};
 use operations::{Error, Named, Report, Taken};
-use runtime::{ApiError, App, Body, Envelope, created, reply};
+use runtime::{ApiError, App, Body, Envelope, created, read_body, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,8 +14,16 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub(crate) struct HeartbeatBody {
     /// The service's name, in any case.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*$"
+    )]
     heartbeat_name: String,
     /// `UP`, `DOWN`, `STARTED`, `COMPLETED` or `FAILED`, in any case.
+    #[schema(
+        pattern = "^([Uu][Pp]|[Dd][Oo][Ww][Nn]|[Ss][Tt][Aa][Rr][Tt][Ee][Dd]|[Cc][Oo][Mm][Pp][Ll][Ee][Tt][Ee][Dd]|[Ff][Aa][Ii][Ll][Ee][Dd])$"
+    )]
     status: String,
     /// Taken from older clients, and not looked at.
     #[serde(default)]
@@ -23,6 +31,11 @@ pub(crate) struct HeartbeatBody {
     service_name: Option<String>,
     /// The run of a job that this belongs to: at most 128 characters.
     #[serde(default)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     run_id: Option<String>,
 }
 
@@ -34,7 +47,7 @@ pub(crate) struct HeartbeatBody {
     path = "/heartbeat",
     tag = "heartbeats",
     request_body = HeartbeatBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")),
     responses(
         (status = 201, description = "Taken", body = Envelope<String>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
@@ -47,15 +60,26 @@ pub(crate) async fn post_heartbeat(
     headers: HeaderMap,
     Body(body): Body<HeartbeatBody>,
 ) -> Result<Response, ApiError> {
-    let HeartbeatBody { heartbeat_name, status, service_name: _, run_id } = body;
-    let report = Report {
-        service: Named::Name(HeartbeatName::parse(heartbeat_name)?),
-        status: status.parse()?,
-        run_id: run_id.map(parse_run_id).transpose()?,
-        idempotency_key: idempotency_key(&headers)?,
-    };
+    let report = body.into_report(idempotency_key(&headers)?)?;
     app.medic.report(report, app.now()).await?;
     Ok(created("Heartbeat Posted Successfully.", ""))
+}
+
+/// The heartbeat that a body of `POST /heartbeat` tells of.
+pub fn read_heartbeat(body: &[u8]) -> Result<Report, ApiError> {
+    Ok(read_body::<HeartbeatBody>(body)?.into_report(None)?)
+}
+
+impl HeartbeatBody {
+    fn into_report(self, idempotency_key: Option<String>) -> Result<Report, Invalid> {
+        let Self { heartbeat_name, status, service_name: _, run_id } = self;
+        Ok(Report {
+            service: Named::Name(HeartbeatName::parse(heartbeat_name)?),
+            status: status.parse()?,
+            run_id: run_id.map(parse_run_id).transpose()?,
+            idempotency_key,
+        })
+    }
 }
 
 /// Heartbeats to be taken together.
@@ -71,11 +95,25 @@ pub(crate) struct BatchBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchEntry {
     #[serde(default)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*$"
+    )]
     heartbeat_name: Option<String>,
     #[serde(default)]
+    #[schema(minimum = 1)]
     service_id: Option<i64>,
+    #[schema(
+        pattern = "^([Uu][Pp]|[Dd][Oo][Ww][Nn]|[Ss][Tt][Aa][Rr][Tt][Ee][Dd]|[Cc][Oo][Mm][Pp][Ll][Ee][Tt][Ee][Dd]|[Ff][Aa][Ii][Ll][Ee][Dd])$"
+    )]
     status: String,
     #[serde(default)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     run_id: Option<String>,
 }
 
@@ -99,7 +137,7 @@ const MOST_IN_A_BATCH: usize = 100;
     operation_id = "v2_post_heartbeats",
     tag = "heartbeats",
     request_body = BatchBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")),
     responses(
         (status = 201, description = "All were taken", body = Envelope<Vec<BatchOutcome>>),
         (status = 200, description = "Some were refused", body = Envelope<Vec<BatchOutcome>>),

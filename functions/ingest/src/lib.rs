@@ -10,6 +10,8 @@ use runtime::App;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use heartbeats::read_heartbeat;
+
 /// The routes of this function.
 pub fn router() -> OpenApiRouter<App> {
     let version_1 = || OpenApiRouter::new().routes(routes!(heartbeats::post_heartbeat));

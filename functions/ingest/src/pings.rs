@@ -87,6 +87,16 @@ enum PingAnswers {
     Bad(String),
     #[response(status = 404, description = "not found", content_type = "text/plain")]
     NotFound(String),
+    #[response(status = 413, description = "The body is over 8 MiB", content_type = "text/plain")]
+    TooLarge(String),
+    #[response(
+        status = 429,
+        description = "The key has pinged as often as it may in a minute",
+        content_type = "text/plain"
+    )]
+    Limited(String),
+    #[response(status = 503, description = "Storage is out of reach", content_type = "text/plain")]
+    Unavailable(String),
 }
 
 /// Sends a ping: success.

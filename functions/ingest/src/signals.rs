@@ -80,7 +80,7 @@ struct SignalPath {
 #[expect(dead_code, reason = "read by `idempotency_key`")]
 struct SignalHeaders {
     /// The client's mark of this request
-    #[param(rename = "Idempotency-Key")]
+    #[param(rename = "Idempotency-Key", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")]
     idempotency_key: Option<String>,
 }
 

@@ -26,7 +26,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// A JSON body, or none: then it is the default.
+/// A JSON body, or none, or null: then it is the default.
 #[derive(Debug)]
 pub struct OptionalBody<T>(pub T);
 
@@ -35,7 +35,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| ApiError::unreadable(&rejection))?;
-        if bytes.trim_ascii().is_empty() { Ok(Self(T::default())) } else { read_body(&bytes).map(Self) }
+        if matches!(bytes.trim_ascii(), b"" | b"null") { Ok(Self(T::default())) } else { read_body(&bytes).map(Self) }
     }
 }
 

@@ -256,10 +256,8 @@ async fn what_an_alert_started_and_still_waits_is_cancelled_when_it_closes() {
     system.register("db", 60.0, json!({})).await;
     system.beat("db", "DOWN").await;
     let [asked] = <[Value; 1]>::try_from(executions(&system, "status=pending_approval").await).unwrap();
-    assert_eq!(
-        system.get("/metrics").await.body.as_str().unwrap().contains("medic_playbook_executions_pending_approval 1"),
-        true
-    );
+    let metrics = system.get("/metrics").await.body;
+    assert!(metrics.as_str().unwrap().contains("medic_playbook_executions_pending_approval 1"), "{metrics}");
     system.beat("db", "UP").await;
     let id = asked["execution_id"].as_str().unwrap();
     assert_eq!(status(&system, id).await, "cancelled");

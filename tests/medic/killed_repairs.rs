@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// A step whose worker died is tried again within a minute of its own timeout, and there are three of them.
 const PATIENCE: Duration = Duration::from_mins(4);
 /// How long the story takes when nobody is killed, and some more, so that kills come before, in and after each step.
-const STORY: Duration = Duration::from_millis(9_000);
+const STORY: Duration = Duration::from_secs(9);
 const KILLS: usize = 30;
 
 fn playbook(hook: &str) -> String {
@@ -19,7 +19,7 @@ fn playbook(hook: &str) -> String {
 name: restart
 trigger: {{ service_pattern: "w" }}
 steps:
-  - {{ name: restart, type: webhook, url: "{hook}", timeout: 10s }}
+  - {{ name: restart, type: webhook, url: "{hook}", timeout: 20s }}
   - {{ name: settle, type: wait, duration: 1s }}
   - {{ name: clear, type: script, script: clear, timeout: 15s }}
   - {{ name: verify, type: condition, check: heartbeat_received, timeout: 200s }}
@@ -89,7 +89,8 @@ fn moment() -> Duration {
     Duration::from_millis(RandomState::new().build_hasher().finish() % millis)
 }
 
-#[tokio::test]
+// The receivers answer while a start blocks its thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_at_any_moment_of_a_repair_records_each_step_once() {
     let moments: Vec<_> = std::iter::repeat_with(moment).take(KILLS).collect();
     join_all(moments.into_iter().map(repair)).await;

@@ -37,7 +37,7 @@ impl Wakes for LocalWakes {
         match wake {
             Wake::Row { .. } | Wake::Shard { .. } => self.agenda.sweep_by(at.max(now)),
             Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => {
-                self.agenda.changed()
+                self.agenda.changed();
             }
         }
         Ok(())

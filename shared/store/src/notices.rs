@@ -15,7 +15,7 @@ use crate::alerts::AlertItem;
 use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Key, Lane, NOTICE_PREFIX, RowKind, notices_pk, printed_pk};
 use crate::playbook_notices::{CIRCUIT, CircuitItem, PlaybookItem};
-use crate::table::{Commit, IS_NEW, Page, Writes, refused};
+use crate::table::{CONFLICT_RETRIES, Commit, IS_NEW, Page, Writes, is_conflict, refused};
 use crate::{Error, Table};
 
 /// How long a notice's hand-over may take before the sweep hands it over again.
@@ -209,13 +209,18 @@ impl Table {
         for (name, value) in outcome_values(outcome) {
             request = request.expression_attribute_values(name, value);
         }
-        match request.send().await {
-            Ok(answer) if !others_settled => {
-                Ok(answer.attributes.map(read).transpose()?.is_some_and(|notice| notice.is_settled()))
-            }
-            // Refused, it was recorded before.
-            sent => refused(sent).map(|_| false),
+        for _ in 0..CONFLICT_RETRIES {
+            return match request.clone().send().await {
+                Ok(answer) if !others_settled => {
+                    Ok(answer.attributes.map(read).transpose()?.is_some_and(|notice| notice.is_settled()))
+                }
+                // Nothing was recorded: a transaction on this notice was under way.
+                Err(error) if is_conflict(&error) => continue,
+                // Refused, it was recorded before.
+                sent => refused(sent).map(|_| false),
+            };
         }
+        Err(Error::Unavailable("a notice is in transactions all the time".into()))
     }
 
     /// Records that a notice failed at one receiver, and gives the next one its turn, in one transaction. Its alert must be

@@ -44,7 +44,7 @@ pub struct Page<T> {
 pub struct Writes(Vec<TransactWriteItem>);
 
 /// How often a transaction that met another one is sent again at once.
-const CONFLICT_RETRIES: usize = 3;
+pub(crate) const CONFLICT_RETRIES: usize = 3;
 /// The most keys that one `BatchGetItem` takes.
 const BATCH: usize = 100;
 /// The most writes that one `BatchWriteItem` takes.
@@ -338,6 +338,11 @@ where
             _ => Err(error.into()),
         },
     }
+}
+
+/// Whether a plain update was not made because a transaction on its item was under way.
+pub(crate) fn is_conflict<R>(error: &SdkError<UpdateItemError, R>) -> bool {
+    error.as_service_error().is_some_and(UpdateItemError::is_transaction_conflict_exception)
 }
 
 enum Cancellation {

@@ -33,7 +33,7 @@ async fn main() {
     }
 
     let file = Path::new("target/bench.json");
-    let list = Value::Array(with_earlier(file, figures.iter().map(Figure::json).collect()));
+    let list = Value::Array(with_earlier(file, &figures.iter().map(Figure::json).collect::<Vec<_>>()));
     std::fs::create_dir_all("target").expect("a folder");
     std::fs::write(file, format!("{list:#}\n")).expect("a file");
     let missed: Vec<_> = figures.iter().filter(|figure| figure.within() == Some(false)).collect();
@@ -58,7 +58,7 @@ async fn measure(part: &str) -> Vec<Figure> {
 }
 
 /// What was measured now, behind what the file holds of other figures.
-fn with_earlier(file: &Path, now: Vec<Value>) -> Vec<Value> {
+fn with_earlier(file: &Path, now: &[Value]) -> Vec<Value> {
     let earlier: Vec<Value> =
         std::fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let same = |one: &Value, other: &Value| one["name"] == other["name"] && one["unit"] == other["unit"];

@@ -204,7 +204,7 @@ async fn an_approval_is_given_once() {
         (&json!("pending_approval"), 64)
     );
     let decide = async |n: usize| {
-        let path = format!("/v2/executions/{run}/{}", if n % 2 == 0 { "approve" } else { "reject" });
+        let path = format!("/v2/executions/{run}/{}", if n.is_multiple_of(2) { "approve" } else { "reject" });
         system.post(&path, json!({"reason": format!("{n}")})).await.status.as_u16()
     };
     let answers = futures::future::join_all((0..20).map(decide)).await;

@@ -140,6 +140,7 @@ async fn ask(system: &System) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "two whole messages")]
 async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
     let system = start().await;
     let execution = ask(&system).await;
@@ -405,7 +406,7 @@ async fn time_decides_when_nobody_does() {
     // Two that end at one instant may share a message, in either order.
     let messages = [lines(&system, "update"), lines(&system, "slack")].concat();
     let mut told: Vec<_> = messages.iter().flat_map(|message| message.lines()).collect();
-    told.sort();
+    told.sort_unstable();
     insta::assert_snapshot!(told.join("\n"), @r#"
     :+1: Playbook patience was approved by timeout, <!date^1767615300^{date_short_pretty} {time_secs}|2026-01-05T12:15:00.000Z>: nobody decided in time
     :heavy_check_mark: Playbook patience completed after 30 s

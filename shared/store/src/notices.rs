@@ -210,15 +210,15 @@ impl Table {
             request = request.expression_attribute_values(name, value);
         }
         for _ in 0..CONFLICT_RETRIES {
-            return match request.clone().send().await {
+            match request.clone().send().await {
                 Ok(answer) if !others_settled => {
-                    Ok(answer.attributes.map(read).transpose()?.is_some_and(|notice| notice.is_settled()))
+                    return Ok(answer.attributes.map(read).transpose()?.is_some_and(|notice| notice.is_settled()));
                 }
                 // Nothing was recorded: a transaction on this notice was under way.
-                Err(error) if is_conflict(&error) => continue,
+                Err(error) if is_conflict(&error) => {}
                 // Refused, it was recorded before.
-                sent => refused(sent).map(|_| false),
-            };
+                sent => return refused(sent).map(|_| false),
+            }
         }
         Err(Error::Unavailable("a notice is in transactions all the time".into()))
     }

@@ -9,6 +9,18 @@ CLIENTS := $(TOOLS)/clients
 TASK_MON := $(TOOLS)/bin/task-mon
 # What tests/schema runs.
 SCHEMA := $(TOOLS)/schema
+SBOM := $(TOOLS)/bin/cargo-sbom
+
+# libFuzzer needs to see which branches are taken: the stable compiler can tell it, without a sanitizer.
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_DIR := $(or $(CARGO_TARGET_DIR),target)/fuzz
+FUZZ_RUNS = $(addprefix fuzz-run-,$(FUZZ_TARGETS))
+FUZZ_SEEDS_playbook := shared/operations/tests/bad_playbooks
+SECONDS ?= 60
 CDK := infra/cdk
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
@@ -18,7 +30,7 @@ PARAMETERS ?=
 ARCHITECTURE ?= x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-schema test-deployed check format build-lambda deploy bench load demo openapi clean
+.PHONY: help run test test-fast test-schema fuzz fuzz-build $(FUZZ_RUNS) sbom test-deployed check format build-lambda deploy bench load demo openapi clean
 
 help: ## Lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -38,6 +50,20 @@ test-fast: $(CLIENTS)/ready $(TASK_MON) $(SCHEMA)/ready ## Runs the tests that n
 test-schema: $(SCHEMA)/ready ## Asks all that the OpenAPI document allows, and more: EXAMPLES=200 SEED=7
 	$(CARGO) build --locked --package local
 	EXAMPLES=$(EXAMPLES) SEED=$(SEED) $(SCHEMA)/bin/python -m pytest tests/schema
+
+fuzz: $(FUZZ_RUNS) ## Fuzzes each parser of what users write for SECONDS=60; FUZZ_TARGETS=playbook for one of them
+
+fuzz-build:
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml --target $(FUZZ_HOST) --target-dir $(FUZZ_DIR)
+
+# Whatever fails is kept in the folder, and is tried again with its path in place of the folders.
+$(FUZZ_RUNS): fuzz-run-%: fuzz-build
+	mkdir -p $(FUZZ_DIR)/corpus/$*
+	$(FUZZ_DIR)/$(FUZZ_HOST)/debug/$* $(FUZZ_DIR)/corpus/$* fuzz/seeds/$* $(FUZZ_SEEDS_$*) -artifact_prefix=$(FUZZ_DIR)/$*- \
+		-max_total_time=$(SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1
+
+sbom: $(SBOM) ## Writes a CycloneDX bill of materials to target/sbom.json
+	$(SBOM) --output-format cyclone_dx_json_1_6 > target/sbom.json
 
 test-deployed: build-lambda $(CDK)/node_modules ## Runs the tests of the template on an AWS emulator
 	$(VENV)/bin/python -m pytest tests/deployed
@@ -108,6 +134,9 @@ $(CDK)/node_modules: $(CDK)/package-lock.json
 
 $(MACHETE):
 	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-machete@0.9.2
+
+$(SBOM):
+	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-sbom@0.10.0
 
 $(TASK_MON):
 	$(CARGO) install --quiet --locked --root $(TOOLS) task-mon@0.3.2

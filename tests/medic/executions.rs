@@ -440,6 +440,19 @@ async fn what_is_asked_of_an_execution_needs_no_body() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_null_is_none() {
+    let system = system().await;
+    let id = playbook(&system, "p", "approval: required", "  - { name: s, type: wait, duration: 1h }").await;
+    let post = async |path: String| {
+        system.raw(reqwest::Method::POST, &path, Some(&system.key), &[], Some(b" null ".to_vec())).await
+    };
+    let started = post(format!("/v2/playbooks/{id}/execute")).await;
+    assert_eq!(started.status, 201, "{started}");
+    let run = started.results()["execution_id"].as_str().unwrap().to_owned();
+    assert_eq!(post(format!("/v2/executions/{run}/approve")).await.status, 200);
+}
+
+#[tokio::test]
 async fn bad_requests_name_what_is_wrong_and_start_nothing() {
     let system = system().await;
     let id = playbook(&system, "p", "", "  - { name: s, type: wait, duration: 1h }").await;

@@ -67,6 +67,7 @@ struct RegisterBody {
     alert_interval: f64,
     /// Goes before the name: `prod` makes `prod-` and the name.
     #[serde(default)]
+    #[schema(max_length = 126, pattern = r"^[^/\x00-\x1f\x7f-\x9f]*$")]
     environment: Option<String>,
     #[serde(default = "one")]
     #[schema(minimum = 1, maximum = 20)]

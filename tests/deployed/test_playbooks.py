@@ -62,7 +62,7 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     stack.json("POST", "/v2/scripts", script, expect=201)
     playbook = stack.json("POST", "/v2/playbooks", {"yaml": STORY.format(hook=ops.url)}, expect=201)["results"]
     team = stack.json("POST", "/v2/teams", {"name": "repairs", "slack_channel_id": "C0ALERTS"}, expect=201)["results"]
-    hours = {"name": "always", "timezone": "UTC", "hours": {}}
+    hours = {"name": "repair-hours", "timezone": "UTC", "hours": {}}
     schedule = stack.json("POST", "/v2/schedules", hours, expect=201)["results"]
     of = {"team_id": team["team_id"], "schedule_id": schedule["schedule_id"]}
     service_id = stack.register("silent-1", seconds=6, **of)
@@ -78,6 +78,8 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     execution_id = execution["execution_id"]
     at_verify = lambda: shown(stack, execution_id)["current_step"] == 3
     wait_for("the last step", at_verify, seconds=60)
+    # So that it does not fall silent a second time.
+    stack.json("PATCH", f"/v2/services/{service_id}", {"alert_interval": 60})
     stack.beat("silent-1")
     done = lambda: shown(stack, execution_id) if shown(stack, execution_id)["status"] == "completed" else None
     execution = wait_for("the end", done, seconds=60)
@@ -98,8 +100,9 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     ]
     effect = stack.json("GET", f"/v2/playbooks/{playbook['playbook_id']}/effectiveness")["results"]
     assert (effect["runs"], effect["verified"]) == (1, 1)
-    ops.received(lambda body: body.get("type") == "playbook.started")
-    ops.received(lambda body: body.get("type") == "playbook.finished")
+    for event in ("playbook.started", "playbook.finished"):
+        of_it = lambda body: body.get("type") == event and body["data"]["execution_id"] == execution_id
+        ops.received(of_it)
     stack.json("DELETE", f"/v2/webhooks/{webhook_id}")
     stack.json("DELETE", f"/v2/services/{service_id}")
     stack.json("DELETE", f"/v2/playbooks/{playbook['playbook_id']}")
@@ -107,7 +110,7 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     stack.json("DELETE", f"/v2/schedules/{schedule['schedule_id']}")
 
 
-def test_the_circuit_opens_and_is_told_of_once(stack, slack):
+def test_the_circuit_opens_and_is_told_of_once(stack, slack, ops):
     """As the parameters of this run say, at the third start in an hour."""
     yaml = 'name: flaps\ntrigger: { service_pattern: flapping }\nsteps:\n  - { name: s, type: wait, duration: 1s }\n'
     playbook_id = stack.json("POST", "/v2/playbooks", {"yaml": yaml}, expect=201)["results"]["playbook_id"]
@@ -122,8 +125,14 @@ def test_the_circuit_opens_and_is_told_of_once(stack, slack):
     assert "flapping" in told["text"]
     assert len(stack.json("GET", f"/v2/executions?service_id={service_id}")["results"]["items"]) == 2
     assert stack.json("GET", f"/v2/services/{service_id}")["results"]["circuit_open"] is True
-    # A person still can.
-    stack.json("POST", f"/v2/playbooks/{playbook_id}/execute", {"service_id": service_id}, expect=201)
+    # A person still can, and webhooks are told.
+    webhook = {"url": ops.url, "service_id": service_id}
+    webhook_id = stack.json("POST", "/v2/webhooks", webhook, expect=201)["results"]["webhook_id"]
+    run = {"service_id": service_id}
+    started = stack.json("POST", f"/v2/playbooks/{playbook_id}/execute", run, expect=201)["results"]
+    of_it = lambda body: body["type"] == "playbook.started" and body["data"]["execution_id"] == started["execution_id"]
+    ops.received(of_it)
+    stack.json("DELETE", f"/v2/webhooks/{webhook_id}")
     stack.json("DELETE", f"/v2/playbooks/{playbook_id}")
     stack.json("DELETE", f"/v2/services/{service_id}")
 

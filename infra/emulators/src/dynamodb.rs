@@ -2,11 +2,12 @@
 //! socket. The one place where calls can be made to fail or to time out, or an answer be lost.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::config::{AsyncSleep, BehaviorVersion, Credentials, Region, SharedAsyncSleep, Sleep};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 pub struct DynamoDb {
     engine: Database,
     meter: Arc<Meter>,
+    fates: Option<Arc<dyn Fates>>,
 }
 
 impl std::fmt::Debug for DynamoDb {
@@ -48,6 +50,31 @@ pub enum Fault {
     Throttled,
     /// 500 from DynamoDB.
     Internal,
+    /// A transaction on the same item was under way.
+    Conflict,
+}
+
+/// What a call waits for.
+pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What becomes of a call.
+pub enum Fate {
+    Served,
+    /// Of reads, only a conflict is no such thing: they are served then.
+    Failed(Fault),
+    /// It does not reach the table.
+    TimedOut,
+    /// It is served, and the answer is lost.
+    Unanswered,
+    /// It is served after a wait. One that does not end is a caller who died before.
+    Before(Wait),
+    /// It is served, and answered after a wait.
+    After(Wait),
+}
+
+/// Decides what becomes of each call.
+pub trait Fates: Send + Sync {
+    fn of(&self, operation: &str, body: &[u8]) -> Fate;
 }
 
 #[derive(Debug, Default)]
@@ -100,12 +127,23 @@ impl DynamoDb {
     }
 
     fn of(engine: Database) -> Self {
-        Self { engine, meter: Arc::default() }
+        Self { engine, meter: Arc::default(), fates: None }
+    }
+
+    /// The same tables for a client whose calls have these fates. It does not wait between its tries.
+    #[must_use]
+    pub fn with_fates(&self, fates: Arc<dyn Fates>) -> Self {
+        self.meter.loses_answers.store(true, Ordering::Relaxed);
+        Self { fates: Some(fates), ..self.clone() }
     }
 
     /// What makes the SDK's client one on these tables.
     pub fn config(&self) -> aws_sdk_dynamodb::config::Builder {
-        aws_sdk_dynamodb::Config::builder()
+        let mut config = aws_sdk_dynamodb::Config::builder();
+        if self.fates.is_some() {
+            config.set_sleep_impl(Some(SharedAsyncSleep::new(NoBackoff)));
+        }
+        config
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("eu-west-1"))
             .credentials_provider(Credentials::new("local", "local", None, None, "local"))
@@ -169,21 +207,7 @@ impl DynamoDb {
         }
         let faults = if counts_a_request(body) { &self.meter.faults_of_limits } else { &self.meter.faults };
         let fault = faults.lock().unwrap_or_else(PoisonError::into_inner).pop().flatten()?;
-        let (status, body) = match (fault, operation) {
-            (Fault::Internal, _) => (500, json!({"__type": format!("{NAMESPACE}InternalServerError")})),
-            (Fault::Throttled, "TransactWriteItems") => {
-                let request: Value = serde_json::from_slice(body).unwrap_or_default();
-                let writes = request["TransactItems"].as_array().map_or(1, Vec::len);
-                let mut reasons = vec![json!({"Code": "None"}); writes];
-                reasons[0] = json!({"Code": "ThrottlingError", "Message": "Throughput exceeds the current capacity"});
-                let name = format!("{NAMESPACE}TransactionCanceledException");
-                (400, json!({"__type": name, "CancellationReasons": reasons}))
-            }
-            (Fault::Throttled, _) => {
-                (400, json!({"__type": format!("{NAMESPACE}ProvisionedThroughputExceededException")}))
-            }
-        };
-        Some((status, body.to_string().into_bytes()))
+        Some(failed(fault, operation, body))
     }
 
     fn loses(&self, operation: &str, body: &[u8]) -> bool {
@@ -254,6 +278,39 @@ impl DynamoDb {
     }
 }
 
+/// The SDK without its waits between tries; what bounds a call in time is longer, and never comes.
+#[derive(Debug)]
+struct NoBackoff;
+
+impl AsyncSleep for NoBackoff {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        if duration < Duration::from_secs(1) {
+            return Sleep::new(std::future::ready(()));
+        }
+        Sleep::new(std::future::pending())
+    }
+}
+
+/// How a call is answered that fails: status and body, as DynamoDB gives them.
+fn failed(fault: Fault, operation: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let cancelled = |code: &str| {
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let writes = request["TransactItems"].as_array().map_or(1, Vec::len);
+        let mut reasons = vec![json!({"Code": "None"}); writes];
+        reasons[0] = json!({"Code": code, "Message": "Try again"});
+        let name = format!("{NAMESPACE}TransactionCanceledException");
+        (400, json!({"__type": name, "CancellationReasons": reasons}))
+    };
+    let (status, body) = match (fault, operation) {
+        (Fault::Internal, _) => (500, json!({"__type": format!("{NAMESPACE}InternalServerError")})),
+        (Fault::Throttled, "TransactWriteItems") => cancelled("ThrottlingError"),
+        (Fault::Throttled, _) => (400, json!({"__type": format!("{NAMESPACE}ProvisionedThroughputExceededException")})),
+        (Fault::Conflict, "TransactWriteItems") => cancelled("TransactionConflict"),
+        (Fault::Conflict, _) => (400, json!({"__type": format!("{NAMESPACE}TransactionConflictException")})),
+    };
+    (status, body.to_string().into_bytes())
+}
+
 /// What the names of errors begin with.
 const NAMESPACE: &str = "com.amazonaws.dynamodb.v20120810#";
 
@@ -279,9 +336,41 @@ impl HttpConnector for DynamoDb {
             return HttpConnectorFuture::ready(Err(ConnectorError::timeout("the table is out of reach".into())));
         }
         let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let operation = target.rsplit('.').next().unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let asked = request.body().bytes().unwrap_or_default();
-        let (status, body) = match self.failure(operation, asked) {
+        let fate = self.fates.as_ref().map_or(Fate::Served, |fates| fates.of(&operation, asked));
+        let unreached = || HttpConnectorFuture::ready(Err(ConnectorError::timeout("the table did not answer".into())));
+        match fate {
+            Fate::Failed(Fault::Conflict) if !is_write(&operation) => {
+                HttpConnectorFuture::ready(self.respond(&operation, asked))
+            }
+            Fate::Failed(fault) => HttpConnectorFuture::ready(response(failed(fault, &operation, asked))),
+            Fate::Served => HttpConnectorFuture::ready(self.respond(&operation, asked)),
+            Fate::TimedOut => unreached(),
+            Fate::Unanswered => match self.respond(&operation, asked) {
+                Ok(_) | Err(_) => unreached(),
+            },
+            Fate::Before(wait) => {
+                let (tables, asked) = (self.clone(), asked.to_vec());
+                HttpConnectorFuture::new(async move {
+                    wait.await;
+                    tables.respond(&operation, &asked)
+                })
+            }
+            Fate::After(wait) => {
+                let answer = self.respond(&operation, asked);
+                HttpConnectorFuture::new(async move {
+                    wait.await;
+                    answer
+                })
+            }
+        }
+    }
+}
+
+impl DynamoDb {
+    fn respond(&self, operation: &str, asked: &[u8]) -> Result<HttpResponse, ConnectorError> {
+        let answer = match self.failure(operation, asked) {
             Some(failure) => failure,
             None => match self.answer(operation, asked) {
                 Ok(body) => (200, body),
@@ -289,15 +378,17 @@ impl HttpConnector for DynamoDb {
             },
         };
         if self.loses(operation, asked) {
-            return HttpConnectorFuture::ready(Err(ConnectorError::timeout("the answer was lost".into())));
+            return Err(ConnectorError::timeout("the answer was lost".into()));
         }
-        let response = status.try_into().map(|status| {
-            let mut response = HttpResponse::new(status, SdkBody::from(body));
-            response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
-            response
-        });
-        HttpConnectorFuture::ready(response.map_err(|error| ConnectorError::other(Box::new(error), None)))
+        response(answer)
     }
+}
+
+fn response((status, body): (u16, Vec<u8>)) -> Result<HttpResponse, ConnectorError> {
+    let status = status.try_into().map_err(|error| ConnectorError::other(Box::new(error), None))?;
+    let mut response = HttpResponse::new(status, SdkBody::from(body));
+    response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
+    Ok(response)
 }
 
 impl HttpClient for DynamoDb {

@@ -4,5 +4,5 @@
 mod dynamodb;
 mod queues;
 
-pub use dynamodb::{DynamoDb, Fault, Units};
+pub use dynamodb::{DynamoDb, Fate, Fates, Fault, Units, Wait};
 pub use queues::{Error as QueueError, QueueSettings, Queues, Received};

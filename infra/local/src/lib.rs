@@ -7,6 +7,6 @@ mod time;
 mod wakes;
 
 /// How the embedded database may be made to fail, for tests.
-pub use emulators::Fault;
+pub use emulators::{DynamoDb, Fate, Fates, Fault, Wait};
 pub use service::{Options, Service, StartError};
 pub use time::{ManualTime, SystemTime, Time};

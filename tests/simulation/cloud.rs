@@ -1,0 +1,425 @@
+//! What AWS does: delivers messages, ticks once a minute, and runs handlers beside each other on several instances.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use futures::future::LocalBoxFuture;
+use futures::stream::{FuturesUnordered, Stream as _};
+use local::{DynamoDb, ManualTime};
+use outbound::{QueueError, ScriptJob, ScriptJobs, Wake, WakeError, Wakes};
+use runtime::sqs::{SqsBatchResponse, SqsEvent};
+use runtime::{App, Clock as _, Config};
+use serde_json::{Value, json};
+use store::{DueRow, SHARDS, Table};
+use tower::ServiceExt as _;
+
+use crate::fate::{Life, Mortal, Seed, Weather};
+use crate::receivers::Receivers;
+
+/// A message that waits in a queue or is being handled.
+#[derive(Debug, Clone)]
+struct Message {
+    id: u64,
+    queue: Queue,
+    body: String,
+    visible_at: DateTime<Utc>,
+    receives: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Queue {
+    Sweep,
+    Notify,
+    Playbook,
+}
+
+impl Queue {
+    const fn visibility_timeout(self) -> TimeDelta {
+        match self {
+            Self::Sweep | Self::Notify => TimeDelta::seconds(180),
+            Self::Playbook => TimeDelta::seconds(1_980),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    messages: Vec<Message>,
+    dead: Vec<Message>,
+    made: u64,
+}
+
+/// The queues, as Medic's port.
+#[derive(Debug)]
+struct Post {
+    queues: Mutex<Queues>,
+    seed: Arc<Seed>,
+    time: ManualTime,
+}
+
+impl Post {
+    fn put(&self, queue: Queue, body: &str, visible_at: DateTime<Utc>) {
+        let mut queues = self.queues.lock().unwrap();
+        queues.made += 1;
+        let id = queues.made;
+        queues.messages.push(Message { id, queue, body: body.to_owned(), visible_at, receives: 0 });
+    }
+}
+
+#[async_trait]
+impl Wakes for Post {
+    async fn wake(&self, wake: Wake, at: DateTime<Utc>) -> Result<(), WakeError> {
+        let queue = match &wake {
+            Wake::Row { .. } | Wake::Shard { .. } => Queue::Sweep,
+            Wake::Lane { .. } => Queue::Notify,
+            Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => Queue::Playbook,
+        };
+        let body = serde_json::to_string(&wake).unwrap();
+        let at = self.time.now().max(at);
+        if self.seed.is_calm() {
+            self.put(queue, &body, at);
+            return Ok(());
+        }
+        let about = (queue, body.get(..30));
+        let millis = |below| TimeDelta::milliseconds(self.seed.roll(about, below).try_into().unwrap());
+        match self.seed.roll(about, 100) {
+            0..15 => {}
+            15..25 => {
+                self.put(queue, &body, at + millis(2_000));
+                self.put(queue, &body, at + millis(600_000));
+            }
+            25..35 => self.put(queue, &body, at + millis(3_600_000)),
+            _ => self.put(queue, &body, at + millis(1_500)),
+        }
+        Ok(())
+    }
+
+    fn arrival(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        at.duration_trunc(TimeDelta::seconds(1)).unwrap() + TimeDelta::seconds(1)
+    }
+}
+
+#[async_trait]
+impl ScriptJobs for Post {
+    async fn send_job(&self, _: &ScriptJob) -> Result<(), QueueError> {
+        Ok(())
+    }
+}
+
+/// A handler at work.
+struct Work {
+    mortal: Mortal<LocalBoxFuture<'static, Ended>>,
+    number: u64,
+}
+
+/// How a handler ended.
+enum Ended {
+    Handled,
+    Answered(u64, u16, Value),
+}
+
+impl Future for Work {
+    type Output = (u64, Option<Ended>);
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        let number = self.number;
+        std::pin::Pin::new(&mut self.mortal).poll(context).map(|ended| (number, ended))
+    }
+}
+
+/// A process of Medic.
+#[derive(Clone)]
+struct Instance {
+    app: App,
+    router: Router,
+    still_until: Arc<Mutex<DateTime<Utc>>>,
+}
+
+/// A request on its way, by its number: what was asked, and what to do when there is no answer.
+pub(crate) struct Asked {
+    pub(crate) number: u64,
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    pub(crate) body: Value,
+    pub(crate) key: Option<String>,
+}
+
+/// The whole of Medic on several instances, and what is around it.
+pub(crate) struct Cloud {
+    pub(crate) time: ManualTime,
+    pub(crate) seed: Arc<Seed>,
+    pub(crate) receivers: Receivers,
+    pub(crate) table: Table,
+    post: Arc<Post>,
+    instances: Vec<Instance>,
+    admin_key: String,
+    working: FuturesUnordered<Work>,
+    lives: Vec<(u64, Arc<Life>)>,
+    requests: Vec<(u64, u64)>,
+    started: u64,
+    ticked_at: DateTime<Utc>,
+    tick_at: DateTime<Utc>,
+    next_due: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug)]
+struct SharedTime(ManualTime);
+
+impl runtime::Clock for SharedTime {
+    fn now(&self) -> DateTime<Utc> {
+        self.0.now()
+    }
+}
+
+const TICK: TimeDelta = TimeDelta::seconds(60);
+const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
+const INSTANCES: usize = 2;
+const MOST_RECEIVES: u32 = 5;
+const LONG: TimeDelta = TimeDelta::days(400);
+
+impl Cloud {
+    pub(crate) async fn start(seed: Arc<Seed>, time: ManualTime) -> Self {
+        let receivers = Receivers::start(&seed, &time).await;
+        let clock = time.clone();
+        let dynamodb = DynamoDb::in_memory(move || clock.now()).unwrap();
+        let table = Table::new(dynamodb.config(), "medic");
+        table.create().await.unwrap();
+        let admin_key = operations::bootstrap_key(&table, None, |_| Ok::<_, operations::Error>(()), time.now()).await;
+        let admin_key = admin_key.unwrap().unwrap();
+        let post = Arc::new(Post { queues: Mutex::default(), seed: Arc::clone(&seed), time: time.clone() });
+        let address = receivers.address.clone();
+        let get = |name: &'static str| {
+            let value = match name {
+                "SLACK_API_TOKEN" => "xoxb-test".to_owned(),
+                "SLACK_CHANNEL_ID" => "C0ALERTS".to_owned(),
+                "MEDIC_SLACK_API_URL" => format!("{address}/api"),
+                "PAGERDUTY_ROUTING_KEY" => "R0UTING".to_owned(),
+                "MEDIC_PAGERDUTY_URL" => format!("{address}/v2/enqueue"),
+                "MEDIC_ALLOW_PRIVATE_HOSTS" => "true".to_owned(),
+                "MEDIC_RATE_LIMIT_HEARTBEATS" | "MEDIC_RATE_LIMIT_MANAGEMENT" => "1000000".to_owned(),
+                _ => return None,
+            };
+            Some(value)
+        };
+        let config = Config::read(get).unwrap();
+        let fates: Arc<dyn local::Fates> = Arc::clone(&seed) as Arc<dyn local::Fates>;
+        let instances = (0..INSTANCES).map(|_| {
+            let table = Table::new(dynamodb.with_fates(Arc::clone(&fates)).config(), "medic");
+            let ports = (Arc::clone(&post) as Arc<dyn Wakes>, Arc::clone(&post) as Arc<dyn ScriptJobs>);
+            let medic = runtime::medic(&config, table, ports, false).unwrap();
+            let clock = Arc::new(SharedTime(time.clone()));
+            let app = App { medic: Arc::new(medic), clock, prometheus: None };
+            let (routes, _) = ingest::router().merge(api::router()).split_for_parts();
+            let router = runtime::serve(routes, &app).with_state(app.clone());
+            Instance { app, router, still_until: Arc::new(Mutex::new(DateTime::UNIX_EPOCH)) }
+        });
+        let instances = instances.collect();
+        let (ticked_at, tick_at) = (time.now(), time.now());
+        Self {
+            time,
+            seed,
+            receivers,
+            table,
+            post,
+            instances,
+            admin_key,
+            working: FuturesUnordered::new(),
+            lives: Vec::new(),
+            requests: Vec::new(),
+            started: 0,
+            ticked_at,
+            tick_at,
+            next_due: None,
+        }
+    }
+
+    /// Begins a request; its end comes out of `run_until`.
+    pub(crate) fn ask(&mut self, asked: &Asked) {
+        let instance = self.instance(asked.number);
+        let router = instance.router.clone();
+        let mut request = Request::builder()
+            .method(asked.method)
+            .uri(&asked.path)
+            .extension(axum::extract::ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 9))))
+            .header("authorization", format!("Bearer {}", self.admin_key));
+        if let Some(key) = &asked.key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Body::from(asked.body.to_string())).unwrap();
+        let number = asked.number;
+        let work = self.work(
+            &instance,
+            Box::pin(async move {
+                let response = router.oneshot(request).await.unwrap();
+                let status = response.status().as_u16();
+                let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+                Ended::Answered(number, status, serde_json::from_slice(&bytes).unwrap_or_default())
+            }),
+        );
+        self.requests.push((work, number));
+    }
+
+    fn work(&mut self, instance: &Instance, work: LocalBoxFuture<'static, Ended>) -> u64 {
+        self.started += 1;
+        let (mortal, life) = Mortal::new(work, &self.time, &instance.still_until);
+        self.lives.push((self.started, life));
+        self.working.push(Work { mortal, number: self.started });
+        self.started
+    }
+
+    /// Runs until the clock shows `end`, or a request ended: by its number, status and body; no status is no answer.
+    pub(crate) async fn run_until(&mut self, end: DateTime<Utc>) -> Option<(u64, Option<(u16, Value)>)> {
+        loop {
+            self.start_what_is_due().await;
+            while let Some((number, ended)) = self.progress().await {
+                self.lives.retain(|(known, _)| *known != number);
+                let request = self.requests.iter().position(|(known, _)| *known == number);
+                let asked = request.map(|place| self.requests.swap_remove(place).1);
+                match (ended, asked) {
+                    (Some(Ended::Answered(asked, status, body)), _) => return Some((asked, Some((status, body)))),
+                    (None, Some(asked)) => return Some((asked, None)),
+                    (Some(Ended::Handled) | None, None) | (Some(Ended::Handled), Some(_)) => {}
+                }
+                self.start_what_is_due().await;
+            }
+            let now = self.time.now();
+            if now >= end {
+                return None;
+            }
+            let next = self.next_at().await.max(now + TimeDelta::milliseconds(1)).min(end);
+            self.time.set(next);
+            // Those that stood still are polled anew.
+            for work in std::mem::take(&mut self.working) {
+                self.working.push(work);
+            }
+        }
+    }
+
+    /// What ends next; nothing, if all that is at work stands still.
+    async fn progress(&mut self) -> Option<(u64, Option<Ended>)> {
+        let (working, lives, time) = (&mut self.working, &self.lives, &self.time);
+        let stands_still = |(_, life): &(u64, Arc<Life>)| life.still_until() > time.now();
+        std::future::poll_fn(|context| match std::pin::Pin::new(&mut *working).poll_next(context) {
+            Poll::Pending if lives.iter().all(stands_still) => Poll::Ready(None),
+            polled => polled,
+        })
+        .await
+    }
+
+    async fn next_at(&mut self) -> DateTime<Utc> {
+        let now = self.time.now();
+        if self.seed.has_new_timers.swap(false, Ordering::Relaxed) {
+            self.next_due = self.due_rows(now + LONG, 1).await.into_iter().map(|row| row.due_at).min();
+        }
+        // A tick with nothing due before the one after the next does nothing, and is left out.
+        let useful = self.next_due.map(|due| {
+            let first = due - LOOK_AHEAD + TICK - TimeDelta::milliseconds(1);
+            first.duration_trunc(TICK).unwrap().max(self.ticked_at.duration_trunc(TICK).unwrap() + TICK)
+        });
+        self.tick_at = useful.unwrap_or(now + LONG);
+        let messages = self.post.queues.lock().unwrap().messages.iter().map(|message| message.visible_at).min();
+        let still = self.lives.iter().map(|(_, life)| life.still_until()).filter(|until| *until > now);
+        still.chain(messages).chain([self.tick_at]).min().unwrap_or(self.tick_at)
+    }
+
+    /// The first rows of each shard that are due by then, as they are.
+    pub(crate) async fn due_rows(&self, until: DateTime<Utc>, limit: i32) -> Vec<DueRow> {
+        let mut rows = Vec::new();
+        for shard in 0..SHARDS {
+            rows.extend(self.table.due(shard, until, limit).await.unwrap().rows);
+        }
+        rows
+    }
+
+    async fn start_what_is_due(&mut self) {
+        let now = self.time.now();
+        if self.tick_at <= now {
+            (self.ticked_at, self.tick_at) = (now, now + TICK);
+            let instance = self.instance("tick");
+            let app = instance.app.clone();
+            self.work(
+                &instance,
+                Box::pin(async move {
+                    // A tick that fails comes again in a minute.
+                    drop(sweep::tick(&app).await);
+                    Ended::Handled
+                }),
+            );
+        }
+        let mut ready = self.receive(now);
+        // Whoever comes first is the seed's to say.
+        let turns = ready.len() as u64;
+        if turns > 1 && !self.seed.is_calm() {
+            let first = usize::try_from(self.seed.roll("first", turns)).unwrap();
+            ready.rotate_left(first);
+        }
+        for batch in ready {
+            let instance = self.instance(batch[0].queue);
+            let (app, post) = (instance.app.clone(), Arc::clone(&self.post));
+            self.work(&instance, Box::pin(handle(app, post, batch)));
+        }
+    }
+
+    fn instance(&self, about: impl std::hash::Hash) -> Instance {
+        let instance = self.seed.roll(("instance", about), INSTANCES as u64);
+        self.instances[usize::try_from(instance).unwrap()].clone()
+    }
+
+    /// Batches of visible messages, which then are invisible for a while.
+    fn receive(&self, now: DateTime<Utc>) -> VecDeque<Vec<Message>> {
+        let mut queues = self.post.queues.lock().unwrap();
+        let (given_up, kept) = std::mem::take(&mut queues.messages)
+            .into_iter()
+            .partition(|message: &Message| message.visible_at <= now && message.receives >= MOST_RECEIVES);
+        queues.messages = kept;
+        queues.dead.extend(given_up);
+        queues.messages.sort_by_key(|message| (message.visible_at, message.id));
+        let mut batches: VecDeque<Vec<Message>> = VecDeque::new();
+        for message in queues.messages.iter_mut().filter(|message| message.visible_at <= now) {
+            message.receives += 1;
+            message.visible_at = now + message.queue.visibility_timeout();
+            let most = if message.queue == Queue::Playbook { 1 } else { 10 };
+            match batches.iter_mut().find(|batch| batch[0].queue == message.queue && batch.len() < most) {
+                Some(batch) => batch.push(message.clone()),
+                None => batches.push_back(vec![message.clone()]),
+            }
+        }
+        batches
+    }
+
+    /// What is left in the queues, the dead letters first.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let queues = self.post.queues.lock().unwrap();
+        let dead = queues.dead.iter().map(|message| format!("dead letter: {}", message.body));
+        dead.chain(queues.messages.iter().map(|message| format!("message: {}", message.body))).collect()
+    }
+
+    pub(crate) fn is_stormy(&self) -> bool {
+        self.seed.weather == Weather::Stormy
+    }
+}
+
+async fn handle(app: App, post: Arc<Post>, batch: Vec<Message>) -> Ended {
+    let records: Vec<_> = batch
+        .iter()
+        .map(|message| json!({"messageId": message.id.to_string(), "body": message.body, "attributes": {}}))
+        .collect();
+    let event: SqsEvent = serde_json::from_value(json!({"Records": records})).unwrap();
+    let SqsBatchResponse { batch_item_failures, .. } = match batch[0].queue {
+        Queue::Sweep => sweep::wake_ups(&app, event).await,
+        Queue::Notify => notify::wake_ups(&app, event).await,
+        Queue::Playbook => playbook::messages(&app, event).await,
+    };
+    let failed = |id: u64| batch_item_failures.iter().any(|failure| failure.item_identifier == id.to_string());
+    let mut queues = post.queues.lock().unwrap();
+    queues.messages.retain(|message| !batch.iter().any(|known| known.id == message.id) || failed(message.id));
+    Ended::Handled
+}

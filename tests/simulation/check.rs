@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use runtime::Clock as _;
 use serde_json::Value;
 
 use crate::cloud::Cloud;
@@ -21,7 +20,7 @@ fn slack(weather: Weather) -> Slack {
     }
 }
 
-pub(crate) async fn check(cloud: &Cloud, services: &[Service], alerts: &[Value], end: DateTime<Utc>) -> Vec<String> {
+pub(crate) fn check(cloud: &Cloud, services: &[Service], alerts: &[Value], end: DateTime<Utc>) -> Vec<String> {
     let slack = slack(cloud.seed.weather);
     let mut wrong = Vec::new();
     for service in services {
@@ -32,9 +31,7 @@ pub(crate) async fn check(cloud: &Cloud, services: &[Service], alerts: &[Value],
     }
     wrong.extend(webhooks(&cloud.receivers.taken("webhook")));
     wrong.extend(cloud.left());
-    for row in cloud.due_rows(cloud.time.now() + TimeDelta::days(400), 100).await {
-        wrong.push(format!("{} is still due at {}", row.key, row.due_at));
-    }
+    wrong.extend(cloud.due_rows().into_iter().map(|(at, row)| format!("{row} is still due at {at}")));
     wrong
 }
 

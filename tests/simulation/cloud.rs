@@ -18,7 +18,7 @@ use outbound::{QueueError, ScriptJob, ScriptJobs, Wake, WakeError, Wakes};
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
 use runtime::{App, Clock as _, Config};
 use serde_json::{Value, json};
-use store::{DueRow, SHARDS, Table};
+use store::{SHARDS, Table};
 use tower::ServiceExt as _;
 
 use crate::fate::{Life, Mortal, Seed, Weather};
@@ -157,7 +157,7 @@ pub(crate) struct Cloud {
     pub(crate) time: ManualTime,
     pub(crate) seed: Arc<Seed>,
     pub(crate) receivers: Receivers,
-    pub(crate) table: Table,
+    dynamodb: DynamoDb,
     post: Arc<Post>,
     instances: Vec<Instance>,
     admin_key: String,
@@ -227,7 +227,7 @@ impl Cloud {
             time,
             seed,
             receivers,
-            table,
+            dynamodb,
             post,
             instances,
             admin_key,
@@ -278,7 +278,7 @@ impl Cloud {
     /// Runs until the clock shows `end`, or a request ended: by its number, status and body; no status is no answer.
     pub(crate) async fn run_until(&mut self, end: DateTime<Utc>) -> Option<(u64, Option<(u16, Value)>)> {
         loop {
-            self.start_what_is_due().await;
+            self.start_what_is_due();
             while let Some((number, ended)) = self.progress().await {
                 self.lives.retain(|(known, _)| *known != number);
                 let request = self.requests.iter().position(|(known, _)| *known == number);
@@ -288,13 +288,13 @@ impl Cloud {
                     (None, Some(asked)) => return Some((asked, None)),
                     (Some(Ended::Handled) | None, None) | (Some(Ended::Handled), Some(_)) => {}
                 }
-                self.start_what_is_due().await;
+                self.start_what_is_due();
             }
             let now = self.time.now();
             if now >= end {
                 return None;
             }
-            let next = self.next_at().await.max(now + TimeDelta::milliseconds(1)).min(end);
+            let next = self.next_at().max(now + TimeDelta::milliseconds(1)).min(end);
             self.time.set(next);
             // Those that stood still are polled anew.
             for work in std::mem::take(&mut self.working) {
@@ -314,10 +314,10 @@ impl Cloud {
         .await
     }
 
-    async fn next_at(&mut self) -> DateTime<Utc> {
+    fn next_at(&mut self) -> DateTime<Utc> {
         let now = self.time.now();
         if self.seed.has_new_timers.swap(false, Ordering::Relaxed) {
-            self.next_due = self.due_rows(now + LONG, 1).await.into_iter().map(|row| row.due_at).min();
+            self.next_due = self.due_rows().into_iter().map(|(at, _)| at).min();
         }
         // A tick with nothing due before the one after the next does nothing, and is left out.
         let useful = self.next_due.map(|due| {
@@ -330,16 +330,23 @@ impl Cloud {
         still.chain(messages).chain([self.tick_at]).min().unwrap_or(self.tick_at)
     }
 
-    /// The first rows of each shard that are due by then, as they are.
-    pub(crate) async fn due_rows(&self, until: DateTime<Utc>, limit: i32) -> Vec<DueRow> {
-        let mut rows = Vec::new();
-        for shard in 0..SHARDS {
-            rows.extend(self.table.due(shard, until, limit).await.unwrap().rows);
-        }
-        rows
+    /// All rows that are due at some time, as the table has them.
+    pub(crate) fn due_rows(&self) -> Vec<(DateTime<Utc>, String)> {
+        let rows = (0..SHARDS).flat_map(|shard| {
+            let answer = self.dynamodb.query(json!({
+                "TableName": "medic", "IndexName": "due", "KeyConditionExpression": "due_shard = :shard",
+                "ExpressionAttributeValues": {":shard": {"S": shard.to_string()}},
+            }));
+            answer.unwrap()["Items"].as_array().cloned().unwrap_or_default()
+        });
+        let read = |row: Value| {
+            let at = row["due_at"]["N"].as_str().unwrap().parse().unwrap();
+            (domain::from_millis(at), format!("{} {}", row["pk"]["S"], row["sk"]["S"]))
+        };
+        rows.map(read).collect()
     }
 
-    async fn start_what_is_due(&mut self) {
+    fn start_what_is_due(&mut self) {
         let now = self.time.now();
         if self.tick_at <= now {
             (self.ticked_at, self.tick_at) = (now, now + TICK);

@@ -9,26 +9,45 @@ mod plan;
 mod receivers;
 mod run;
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use run::Outcome;
 
 /// Seeds that every run of the tests looks at.
 const FIXED: u64 = 24;
+/// Failures past which no more are looked for.
+const MOST_SHOWN: usize = 3;
+/// Lines of a trace that are shown.
+const TRACE: usize = 60;
 
-fn look_at(seeds: impl Iterator<Item = u64>) {
-    let mut failed = Vec::new();
-    for seed in seeds {
-        let Outcome { wrong, trace } = run::run(seed);
-        if wrong.is_empty() {
-            continue;
+/// Runs seeds, two at a time, until some have failed.
+fn look_at(seeds: std::ops::Range<u64>) {
+    let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end || failed.lock().unwrap().len() >= MOST_SHOWN {
+                return;
+            }
+            let Outcome { wrong, trace } = run::run(seed);
+            if !wrong.is_empty() {
+                failed.lock().unwrap().push(report(seed, &wrong, &trace));
+            }
         }
-        let shown: Vec<_> = trace.iter().rev().take(60).rev().map(String::as_str).collect();
-        let wrong = wrong.join("\n  ");
-        failed.push(format!("seed {seed}: make simulate SEED={seed}\n  {wrong}\n--- its trace:\n{}", shown.join("\n")));
-        if failed.len() == 3 {
-            break;
-        }
-    }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        scope.spawn(work);
+    });
+    let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+/// What failed, how it is seen again, and the end of what led to it.
+fn report(seed: u64, wrong: &[String], trace: &[String]) -> String {
+    let last = &trace[trace.len().saturating_sub(TRACE)..];
+    format!("seed {seed} (make simulate SEED={seed}):\n  {}\n{}", wrong.join("\n  "), last.join("\n"))
 }
 
 #[test]

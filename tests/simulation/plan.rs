@@ -55,13 +55,13 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn of(seed: u64, begin: DateTime<Utc>) -> Self {
         let mut dice = Dice::new(seed);
-        let quiet_from = begin + TimeDelta::hours(dice.between(6, 30));
-        let end = quiet_from + TimeDelta::minutes(20);
-        let services = (0..dice.between(2, 4)).map(|_| Planned::of(&mut dice, begin, quiet_from, end)).collect();
+        let quiet_from = begin + TimeDelta::minutes(dice.between(60, 180));
+        let end = quiet_from + TimeDelta::minutes(14);
+        let services = (0..dice.between(1, 2)).map(|_| Planned::of(&mut dice, begin, quiet_from, end)).collect();
         let mut windows = Vec::new();
         if dice.chance(40) {
-            let from = begin + TimeDelta::minutes(dice.between(60, 240));
-            windows.push((from, from + TimeDelta::minutes(dice.between(20, 120))));
+            let from = begin + TimeDelta::minutes(dice.between(10, 60));
+            windows.push((from, from + TimeDelta::minutes(dice.between(5, 40))));
         }
         Self { services, windows, quiet_from, end }
     }
@@ -69,15 +69,15 @@ impl Plan {
 
 impl Planned {
     fn of(dice: &mut Dice, begin: DateTime<Utc>, quiet_from: DateTime<Utc>, end: DateTime<Utc>) -> Self {
-        let interval_minutes = dice.of(&[5, 20, 45, 90]);
-        let threshold = if interval_minutes == 5 { 1 } else { dice.of(&[1, 1, 2, 3]) };
+        let interval_minutes = dice.of(&[3, 10, 20]);
+        let threshold = if interval_minutes == 3 { 1 } else { dice.of(&[1, 1, 2, 3]) };
         let grace_seconds = dice.of(&[0, 0, 30, 300]);
-        let begins = begin + TimeDelta::seconds(dice.between(1, 600));
+        let begins = begin + TimeDelta::seconds(dice.between(1, 120));
         let (interval, step) = (interval_minutes * 60_000, interval_minutes * 60_000 / threshold);
         let mut says = Vec::new();
         let mut at = begins;
         while at < quiet_from {
-            for _ in 0..dice.between(2, 14) {
+            for _ in 0..dice.between(2, 6) {
                 at += TimeDelta::milliseconds(dice.between(step * 3 / 10, step * 9 / 10));
                 says.push((at, dice.of(&["UP", "UP", "UP", "COMPLETED", "STARTED"])));
             }

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::post;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use local::ManualTime;
 use runtime::Clock as _;
 use serde_json::{Value, json};
@@ -21,7 +21,6 @@ use crate::fate::{Seed, Weather};
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
     pub(crate) receiver: &'static str,
-    pub(crate) at: DateTime<Utc>,
     /// `webhook-id`, or nothing.
     pub(crate) id: String,
     pub(crate) body: Value,
@@ -69,7 +68,7 @@ async fn receive(receiver: &'static str, State(all): State<Receivers>, headers: 
     }
     let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
     let body = serde_json::from_slice(&body).unwrap();
-    all.taken.lock().unwrap().push(Taken { receiver, at: all.time.now(), id, body });
+    all.taken.lock().unwrap().push(Taken { receiver, id, body });
     if fate < 22 {
         // Taken, and the sender does not hear of it.
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();

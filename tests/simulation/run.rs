@@ -237,7 +237,7 @@ impl Run {
                 alert["reason"]
             ));
         }
-        let wrong = check::check(&self.cloud, &self.services, &alerts, end).await;
+        let wrong = check::check(&self.cloud, &self.services, &alerts, end);
         Outcome { wrong, trace: self.trace }
     }
 }

@@ -137,6 +137,12 @@ impl DynamoDb {
         Self { fates: Some(fates), ..self.clone() }
     }
 
+    /// Asks the tables themselves: without a client, and without what may befall its calls.
+    pub fn query(&self, request: Value) -> Result<Value, String> {
+        let asked = || Ok(serde_json::to_value(self.engine.query(serde_json::from_value(request)?)?)?);
+        asked().map_err(|error: Box<dyn std::error::Error>| error.to_string())
+    }
+
     /// What makes the SDK's client one on these tables.
     pub fn config(&self) -> aws_sdk_dynamodb::config::Builder {
         let mut config = aws_sdk_dynamodb::Config::builder();

@@ -30,7 +30,11 @@ PARAMETERS ?=
 ARCHITECTURE ?= x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-schema fuzz fuzz-build $(FUZZ_RUNS) sbom test-deployed check format build-lambda deploy bench load demo openapi clean
+# Which seeds `make simulate` looks at.
+SEEDS ?= 100
+SEED ?=
+
+.PHONY: help run test test-fast test-schema fuzz fuzz-build $(FUZZ_RUNS) sbom test-deployed check format build-lambda deploy bench load simulate demo openapi clean
 
 help: ## Lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -101,6 +105,9 @@ load: ## Loads a real process for two minutes; writes the same
 	$(CARGO) build --release --locked --package local --package tests
 	target/release/bench load
 	python3 docs/performance.py
+
+simulate: ## Runs Medic under virtual time and faults: SEEDS=n of them, or SEED=m alone
+	SIMULATE_FIRST=$(or $(SEED),1) SIMULATE_SEEDS=$(if $(SEED),1,$(SEEDS)) $(CARGO) test --locked --package tests --test simulation
 
 demo: ## Plays an outage from registration to recovery, with a timeline
 	$(CARGO) build --release --locked --package local --package tests

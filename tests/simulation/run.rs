@@ -215,7 +215,7 @@ impl Run {
             let path = format!("/service/{}", self.services[place].name);
             self.must("POST", &path, json!({"active": 0})).await;
         }
-        let later = end + TimeDelta::hours(26);
+        let later = end + TimeDelta::hours(4);
         while self.cloud.run_until(later).await.is_some() {}
         let mut alerts = Vec::new();
         let mut path = "/v2/alerts?limit=250".to_owned();

@@ -55,6 +55,21 @@ async fn a_transition_that_cannot_be_made_is_made_later() {
     }
 }
 
+#[tokio::test]
+async fn what_a_receiver_took_is_recorded_though_a_transaction_is_under_way() {
+    for made in 0..12 {
+        let system = System::start().await;
+        system.register("worker-1", 3_600.0, json!({})).await;
+        system.seconds(3_599).await;
+        system.service.dynamodb().fail_writes_after(made, Fault::Conflict, 1);
+        system.seconds(300).await;
+        let told = system.get("/v2/alerts/1/notifications").await;
+        let told = told.results()["items"].as_array().or(told.results().as_array()).unwrap().clone();
+        assert_eq!(told.len(), 2, "{made}: {told:?}");
+        assert!(told.iter().all(|outcome| outcome["success"] == true), "{made}: {told:?}");
+    }
+}
+
 /// The runs of service 1, how many heartbeats it has, and what Slack was told.
 async fn told_of_runs(system: &System) -> (Vec<String>, usize, usize) {
     let runs = system.get("/v2/services/1/runs").await;

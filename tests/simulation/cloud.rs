@@ -309,7 +309,7 @@ impl Cloud {
         let stands_still = |(_, life): &(u64, Arc<Life>)| life.still_until() > time.now();
         std::future::poll_fn(|context| match std::pin::Pin::new(&mut *working).poll_next(context) {
             Poll::Pending if lives.iter().all(stands_still) => Poll::Ready(None),
-            polled => polled,
+            polled @ (Poll::Ready(_) | Poll::Pending) => polled,
         })
         .await
     }

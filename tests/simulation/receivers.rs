@@ -40,9 +40,9 @@ impl Receivers {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let receivers = Self { address, seed: Arc::clone(seed), time: time.clone(), taken: Arc::default() };
         let router = Router::new()
-            .route("/api/chat.postMessage", post(|state, headers, body| receive("slack", state, headers, body)))
-            .route("/v2/enqueue", post(|state, headers, body| receive("pagerduty", state, headers, body)))
-            .route("/hook", post(|state, headers, body| receive("webhook", state, headers, body)))
+            .route("/api/chat.postMessage", post(async |state, headers, body| receive("slack", state, &headers, &body)))
+            .route("/v2/enqueue", post(async |state, headers, body| receive("pagerduty", state, &headers, &body)))
+            .route("/hook", post(async |state, headers, body| receive("webhook", state, &headers, &body)))
             .with_state(receivers.clone());
         #[expect(clippy::disallowed_methods, reason = "the receivers live as long as their simulation")]
         drop(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
@@ -54,7 +54,7 @@ impl Receivers {
     }
 }
 
-async fn receive(receiver: &'static str, State(all): State<Receivers>, headers: HeaderMap, body: Bytes) -> Response {
+fn receive(receiver: &'static str, State(all): State<Receivers>, headers: &HeaderMap, body: &Bytes) -> Response {
     let fate = if all.seed.is(Weather::Stormy) { all.seed.roll(receiver, 100) } else { 100 };
     if fate < 8 {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -67,7 +67,7 @@ async fn receive(receiver: &'static str, State(all): State<Receivers>, headers: 
         all.time.set(all.time.now() + TimeDelta::milliseconds(late.try_into().unwrap()));
     }
     let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    let body = serde_json::from_slice(&body).unwrap();
+    let body = serde_json::from_slice(body).unwrap();
     all.taken.lock().unwrap().push(Taken { receiver, id, body });
     if fate < 22 {
         // Taken, and the sender does not hear of it.

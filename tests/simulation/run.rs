@@ -162,7 +162,7 @@ impl Run {
                     let now = self.cloud.time.now();
                     let sent = self.sent.remove(&number).expect("what was sent");
                     let status = answer.as_ref().map(|(status, _)| *status);
-                    self.note(format!("{} {:?} {status:?}", self.services[sent.service].name, sent.wish));
+                    self.note(&format!("{} {:?} {status:?}", self.services[sent.service].name, sent.wish));
                     match answer {
                         Some((200..300, _)) => self.acknowledged(&sent, now),
                         None | Some((500.., _)) => {
@@ -177,7 +177,7 @@ impl Run {
         }
     }
 
-    fn note(&mut self, line: String) {
+    fn note(&mut self, line: &str) {
         let now = self.cloud.time.now();
         self.trace.push(format!("{} {line}", now.format("%d %H:%M:%S%.3f")));
     }

@@ -18,7 +18,7 @@ fuzz_target!(|yaml: &str| {
     let problems = document.definition.as_ref().err().into_iter().flatten();
     for problem in problems.chain(&document.warnings) {
         assert!((1..=lines).contains(&problem.line), "{problem} of {lines} lines");
-        assert!(!problem.message.is_empty());
+        assert!(!problem.field.is_empty() && !problem.message.is_empty());
     }
     match document.definition {
         Ok(definition) => assert!((1..=50).contains(&definition.steps.len())),

@@ -9,11 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use flate2::read::GzDecoder;
 use local::{ManualTime, Options, Service};
 use metrics_exporter_prometheus::PrometheusHandle;
+use operations::Medic;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use runtime::{Clock as _, Config};
 use script::Sandbox;
 use serde_json::Value;
+use store::Table;
 
 use crate::process::find_binary;
 use crate::{Receivers, UNLIMITED};
@@ -102,6 +104,15 @@ impl System {
             ..Options::new("127.0.0.1:0".parse().expect("an address"), config)
         };
         Service::start(options).await.expect("a start")
+    }
+
+    /// The operations as another process has them, on the same table and queues.
+    pub fn another_instance(&self) -> Medic {
+        let here = self.service.medic();
+        let table = Table::new(self.service.dynamodb().config(), "medic");
+        let ports = (Arc::clone(&here.wakes), Arc::clone(&here.script_jobs));
+        let (pagerduty, outgoing) = (here.pagerduty.clone(), here.outgoing.clone());
+        Medic::new(table, ports, here.slack.clone(), pagerduty, outgoing, here.settings.clone()).expect("an instance")
     }
 
     /// Stops, lets time pass while nothing runs, and starts again on the same folder and environment.

@@ -1,6 +1,7 @@
 //! Playbooks that run: from the silence of a service to its verified repair, and what may come in between.
 
 use harness::{Planned, System};
+use runtime::Clock as _;
 use serde_json::{Value, json};
 
 const LOCAL: [(&str, &str); 1] = [("MEDIC_ALLOW_PRIVATE_HOSTS", "true")];
@@ -143,6 +144,25 @@ async fn a_silent_worker_is_restarted_and_reports_again() {
     }
     "#);
     assert_eq!(executions(&system, "").await.len(), 1, "once for an alert and a trigger");
+}
+
+#[tokio::test]
+async fn two_instances_that_see_an_alert_at_once_start_one_execution() {
+    let system = system().await;
+    playbook(&system, "p", "trigger: { service_pattern: \"*\" }", "  - { name: s, type: wait, duration: 1h }").await;
+    system.register("db", 60.0, json!({})).await;
+    system.beat("db", "UP").await;
+    system.seconds(59).await;
+    let (here, there) = (system.service.medic(), system.another_instance());
+    let now = system.time.now() + chrono::TimeDelta::seconds(2);
+    let row = || store::Key::service(domain::ServiceId::new(1));
+    futures::join!(here.handle_row(row(), now), there.handle_row(row(), now));
+    let (alert, trigger) = (domain::AlertId::new(1), domain::TriggerId::new(1));
+    let (one, other) =
+        futures::join!(here.start_triggered(alert, trigger, now), there.start_triggered(alert, trigger, now));
+    one.and(other).unwrap();
+    system.seconds(3).await;
+    assert_eq!((system.open_alerts().await, executions(&system, "").await.len()), (1, 1));
 }
 
 #[tokio::test]

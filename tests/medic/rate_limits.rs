@@ -1,18 +1,14 @@
 //! How many requests a key may make: a sliding window of a minute, which all instances share.
 
-use std::sync::Arc;
-
 use axum::http::header::RETRY_AFTER;
 use chrono::TimeDelta;
 use domain::{ApiKeyId, KeyId, RequestClass};
 use futures::stream::{self, StreamExt as _};
 use harness::{Answer, System};
 use local::Fault;
-use operations::Medic;
 use reqwest::Method;
 use runtime::Clock as _;
 use serde_json::{Value, json};
-use store::Table;
 
 /// What is not set counts as none, and the limits are those of the contract.
 const DEFAULTS: [(&str, &str); 2] = [("MEDIC_RATE_LIMIT_HEARTBEATS", ""), ("MEDIC_RATE_LIMIT_MANAGEMENT", "")];
@@ -155,18 +151,7 @@ async fn classes_and_keys_are_apart() {
 #[tokio::test]
 async fn the_count_is_shared_by_all_instances() {
     let system = System::start().await;
-    let here = system.service.medic();
-    let table = Table::new(system.service.dynamodb().config(), "medic");
-    let (pagerduty, outgoing) = (here.pagerduty.clone(), here.outgoing.clone());
-    let there = Medic::new(
-        table,
-        (Arc::clone(&here.wakes), Arc::clone(&here.script_jobs)),
-        here.slack.clone(),
-        pagerduty,
-        outgoing,
-        here.settings.clone(),
-    )
-    .unwrap();
+    let (here, there) = (system.service.medic(), system.another_instance());
     key(&system, "ci", json!({"rate_limit_heartbeats": 50})).await;
     let ci = here.table.api_key(ApiKeyId::new(2), true).await.unwrap().unwrap();
     let now = system.time.now();

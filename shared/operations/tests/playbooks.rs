@@ -262,3 +262,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_key_that_is_empty_is_no_name() {
+    for yaml in ["'': 1\n", "? !\n", "name: x\nsteps:\n- {'': 1}\n"] {
+        let problems = errors(yaml);
+        assert!(
+            problems.iter().any(|problem| problem.message == "must have names as its keys"),
+            "{yaml}: {problems:?}"
+        );
+        assert!(problems.iter().all(|problem| !problem.field.is_empty()), "{yaml}: {problems:?}");
+    }
+}

@@ -62,7 +62,7 @@ impl Fields {
 
 fn key_text(key: &Kind) -> Option<String> {
     match key {
-        Kind::Text(text) => Some(text.clone()),
+        Kind::Text(text) => Some(text.clone()).filter(|text| !text.is_empty()),
         Kind::Integer(number) => Some(number.to_string()),
         Kind::Bool(value) => Some(value.to_string()),
         Kind::Null | Kind::Float(_) | Kind::List(_) | Kind::Map(_) => None,

@@ -1,15 +1,10 @@
 //! `/v2/executions`, and what starts them.
 
-use std::collections::BTreeMap;
-
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::TimeDelta;
-use domain::{
-    Condition, Decided, Execution, ExecutionId, ExecutionStatus, Invalid, Origin, Plan, PlannedScript, PlannedStep,
-    PlannedWork, PlaybookId, ServiceId, Template, Variables, Verification, WebhookCall, format_time,
-};
+use domain::{ApiKey, ExecutionId, ExecutionStatus, Invalid, Origin, PlaybookId, ServiceId, Variables};
 use operations::NewRun;
 use runtime::{ApiError, App, Caller, Envelope, IdPath, Listing, OptionalBody, Params, RateLimited, created, ok};
 use serde::{Deserialize, Serialize};
@@ -17,213 +12,8 @@ use serde_json::Value;
 use store::ExecutionFilter;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::execution_views::ExecutionView;
 use crate::pages::PageView;
-
-/// One run of a playbook.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ExecutionView {
-    execution_id: String,
-    playbook_id: i64,
-    playbook_name: String,
-    /// The playbook's version that runs.
-    version: u64,
-    /// Null when it is for none, or the service is gone.
-    service_id: Option<i64>,
-    /// `pending_approval`, `running`, `waiting`, `completed`, `failed` or `cancelled`.
-    status: &'static str,
-    /// The step that is being done, from 0; the number of steps when all are done.
-    current_step: usize,
-    started_at: String,
-    completed_at: Option<String>,
-    /// The alert that started it.
-    alert_id: Option<i64>,
-    trigger_id: Option<i64>,
-    /// Until when it waits for a yes.
-    approval_until: Option<String>,
-    /// Who said yes or no; null while nobody did.
-    decision: Option<DecisionView>,
-    /// Who ended it; null while nobody did.
-    cancellation: Option<DecisionView>,
-    /// `verified` when the service reported again in time, `unverified` when it did not.
-    verification: Option<&'static str>,
-    /// When the service reported again.
-    verified_at: Option<String>,
-    /// Left out of lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    steps: Option<Vec<StepView>>,
-    /// What is approved and runs. Left out of lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plan: Option<PlanView>,
-}
-
-/// Somebody's decision.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DecisionView {
-    /// Null when it was automatic.
-    actor: Option<String>,
-    reason: Option<String>,
-    at: String,
-}
-
-/// What came of a step.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct StepView {
-    step_index: usize,
-    step_name: String,
-    /// `pending`, `running`, `completed`, `failed` or `skipped`.
-    status: &'static str,
-    output: String,
-    error_message: Option<String>,
-    started_at: Option<String>,
-    completed_at: Option<String>,
-}
-
-/// The rendered plan: variables are filled in, secrets masked.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct PlanView {
-    /// SHA-256 in hexadecimal.
-    digest: String,
-    steps: Vec<PlannedStepView>,
-}
-
-/// A step as it runs. What does not belong to its type is left out.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(crate) struct PlannedStepView {
-    name: String,
-    /// `webhook`, `wait`, `script` or `condition`.
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    headers: Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    success_codes: Option<Vec<u16>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration_seconds: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    script: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    check: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    min_count: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service_id: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on_failure: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout_seconds: Option<i64>,
-}
-
-impl DecisionView {
-    fn of(decided: &Decided) -> Self {
-        let Decided { by, reason, at } = decided;
-        Self { actor: by.clone(), reason: reason.clone(), at: format_time(*at) }
-    }
-}
-
-impl PlanView {
-    fn of(plan: &Plan) -> Self {
-        Self { digest: plan.digest(), steps: plan.steps.iter().map(PlannedStepView::of).collect() }
-    }
-}
-
-fn shown(texts: &BTreeMap<String, Template>) -> BTreeMap<String, String> {
-    texts.iter().map(|(name, text)| (name.clone(), text.shown())).collect()
-}
-
-impl PlannedStepView {
-    fn of(step: &PlannedStep) -> Self {
-        let PlannedStep { name, work } = step;
-        let view = Self { name: name.to_string(), r#type: work.kind(), ..Self::default() };
-        match work {
-            PlannedWork::Webhook(WebhookCall { method, url, headers, body, success_codes, timeout }) => Self {
-                method: Some(method.as_str()),
-                url: Some(url.shown()),
-                headers: Some(shown(headers)),
-                body: body.as_ref().and_then(|body| serde_json::from_str(&body.to_json(&Template::shown)).ok()),
-                success_codes: Some(success_codes.clone()),
-                timeout_seconds: Some(timeout.num_seconds()),
-                ..view
-            },
-            PlannedWork::Wait { duration } => Self { duration_seconds: Some(duration.num_seconds()), ..view },
-            PlannedWork::Script(PlannedScript { script_id: _, name, version: _, parameters, timeout }) => Self {
-                script: Some(name.clone()),
-                parameters: Some(shown(parameters)),
-                timeout_seconds: Some(timeout.num_seconds()),
-                ..view
-            },
-            PlannedWork::Condition(Condition { min_count, status, service_id, timeout, on_failure }) => Self {
-                check: Some(Condition::CHECK),
-                min_count: Some(*min_count),
-                status: status.map(domain::Status::as_str),
-                service_id: service_id.map(ServiceId::get),
-                on_failure: Some(on_failure.as_str()),
-                timeout_seconds: Some(timeout.num_seconds()),
-                ..view
-            },
-        }
-    }
-}
-
-impl ExecutionView {
-    /// As lists show it.
-    fn listed(execution: &Execution, existing: &[ServiceId]) -> Self {
-        let (alert_id, trigger_id) = match &execution.origin {
-            Origin::Alert { alert_id, trigger_id } => (Some(alert_id.get()), Some(trigger_id.get())),
-            Origin::Key { .. } | Origin::Webhook => (None, None),
-        };
-        let (verification, verified_at) = match execution.verification {
-            Verification::None => (None, None),
-            Verification::Verified { at } => (Some("verified"), Some(format_time(at))),
-            Verification::Unverified => (Some("unverified"), None),
-        };
-        Self {
-            execution_id: execution.id.to_string(),
-            playbook_id: execution.plan.playbook_id.get(),
-            playbook_name: execution.playbook_name.clone(),
-            version: execution.plan.version,
-            service_id: execution.plan.service_id.filter(|id| existing.contains(id)).map(ServiceId::get),
-            status: execution.status.as_str(),
-            current_step: execution.current_step,
-            started_at: format_time(execution.started_at),
-            completed_at: execution.completed_at.map(format_time),
-            alert_id,
-            trigger_id,
-            approval_until: execution.awaits_decision().then(|| execution.due_at().map(format_time)).flatten(),
-            decision: execution.decision.as_ref().map(DecisionView::of),
-            cancellation: execution.cancelled_by.as_ref().map(DecisionView::of),
-            verification,
-            verified_at,
-            steps: None,
-            plan: None,
-        }
-    }
-
-    /// With its steps and its plan.
-    async fn of(app: &App, execution: &Execution) -> Result<Self, ApiError> {
-        let existing = app.medic.services_of_executions(std::slice::from_ref(execution)).await?;
-        let step = |(n, (planned, record)): (usize, (&PlannedStep, &domain::StepRecord))| StepView {
-            step_index: n,
-            step_name: planned.name.to_string(),
-            status: record.status.as_str(),
-            output: record.output.clone(),
-            error_message: record.error_message.clone(),
-            started_at: record.started_at.map(format_time),
-            completed_at: record.completed_at.map(format_time),
-        };
-        let steps = execution.plan.steps.iter().zip(&execution.steps).enumerate().map(step).collect();
-        let plan = Some(PlanView::of(&execution.plan));
-        Ok(Self { steps: Some(steps), plan, ..Self::listed(execution, &existing) })
-    }
-}
 
 /// What a playbook is to be run for.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -420,8 +210,7 @@ pub(crate) async fn approve(
     IdPath(id): IdPath<ExecutionId>,
     OptionalBody(body): OptionalBody<DecisionBody>,
 ) -> Result<Response, ApiError> {
-    app.medic.decide(id, true, Some(key.name.to_string()), body.reason()?, app.now()).await?;
-    show(&app, id).await
+    decide(&app, (id, true), &key, body).await
 }
 
 /// Says no to an execution that waits for a yes: it is cancelled.
@@ -445,8 +234,17 @@ pub(crate) async fn reject(
     IdPath(id): IdPath<ExecutionId>,
     OptionalBody(body): OptionalBody<DecisionBody>,
 ) -> Result<Response, ApiError> {
-    app.medic.decide(id, false, Some(key.name.to_string()), body.reason()?, app.now()).await?;
-    show(&app, id).await
+    decide(&app, (id, false), &key, body).await
+}
+
+async fn decide(
+    app: &App,
+    (id, approve): (ExecutionId, bool),
+    key: &ApiKey,
+    body: DecisionBody,
+) -> Result<Response, ApiError> {
+    app.medic.decide(id, approve, Some(key.name.to_string()), body.reason()?, app.now()).await?;
+    show(app, id).await
 }
 
 /// Ends an execution. A step that is being done is recorded, and no other begins.

@@ -6,6 +6,7 @@ mod audit_logs;
 mod csv;
 mod deliveries;
 mod docs;
+mod execution_views;
 mod executions;
 mod expectations;
 mod health;

@@ -8,7 +8,7 @@ mod tests;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{AlertId, Approval, ExecutionId, Plan, TriggerId};
+use crate::{AlertId, Approval, AuditAction, ExecutionId, Plan, TriggerId};
 
 /// One run of a playbook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -283,29 +283,17 @@ pub enum Audited {
 }
 
 impl Audited {
-    pub const fn action_type(&self) -> &'static str {
+    pub const fn action(&self) -> AuditAction {
         match self {
-            Self::Started => "execution_started",
-            Self::ApprovalRequested => "approval_requested",
-            Self::Approved(_) => "approved",
-            Self::Rejected(_) => "rejected",
-            Self::StepCompleted { .. } => "step_completed",
-            Self::StepFailed { .. } => "step_failed",
-            Self::Completed => "execution_completed",
-            Self::Failed => "execution_failed",
-            Self::Cancelled(_) => "execution_cancelled",
-        }
-    }
-
-    pub fn actor(&self) -> Option<&str> {
-        match self {
-            Self::Approved(decided) | Self::Rejected(decided) | Self::Cancelled(decided) => decided.by.as_deref(),
-            Self::Started
-            | Self::ApprovalRequested
-            | Self::StepCompleted { .. }
-            | Self::StepFailed { .. }
-            | Self::Completed
-            | Self::Failed => None,
+            Self::Started => AuditAction::ExecutionStarted,
+            Self::ApprovalRequested => AuditAction::ApprovalRequested,
+            Self::Approved(_) => AuditAction::Approved,
+            Self::Rejected(_) => AuditAction::Rejected,
+            Self::StepCompleted { .. } => AuditAction::StepCompleted,
+            Self::StepFailed { .. } => AuditAction::StepFailed,
+            Self::Completed => AuditAction::ExecutionCompleted,
+            Self::Failed => AuditAction::ExecutionFailed,
+            Self::Cancelled(_) => AuditAction::ExecutionCancelled,
         }
     }
 }

@@ -37,7 +37,7 @@ impl Medic {
             let entry = AuditEntry {
                 id: self.log_ids.next(now)?,
                 at: now,
-                action: action(audited),
+                action: audited.action(),
                 actor: actor(audited, execution),
                 execution_id: Some(execution.id),
                 service_id: execution.plan.service_id,
@@ -76,20 +76,6 @@ impl Medic {
     async fn service_name(&self, service: Option<ServiceId>) -> Result<Option<String>, Error> {
         let Some(id) = service else { return Ok(None) };
         Ok(self.table.service(id).await?.map(|record| record.profile.service_name.as_str().to_owned()))
-    }
-}
-
-const fn action(audited: &Audited) -> AuditAction {
-    match audited {
-        Audited::Started => AuditAction::ExecutionStarted,
-        Audited::ApprovalRequested => AuditAction::ApprovalRequested,
-        Audited::Approved(_) => AuditAction::Approved,
-        Audited::Rejected(_) => AuditAction::Rejected,
-        Audited::StepCompleted { .. } => AuditAction::StepCompleted,
-        Audited::StepFailed { .. } => AuditAction::StepFailed,
-        Audited::Completed => AuditAction::ExecutionCompleted,
-        Audited::Failed => AuditAction::ExecutionFailed,
-        Audited::Cancelled(_) => AuditAction::ExecutionCancelled,
     }
 }
 

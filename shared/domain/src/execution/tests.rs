@@ -93,7 +93,7 @@ fn statuses(execution: &Execution) -> Vec<&'static str> {
 
 fn audited(advance: &Advance) -> Vec<&'static str> {
     let audited = |effect: &Effect| {
-        if let Effect::Audit(audited) = effect { Some(audited.action_type()) } else { None }
+        if let Effect::Audit(audited) = effect { Some(audited.action().as_str()) } else { None }
     };
     advance.effects.iter().filter_map(audited).collect()
 }

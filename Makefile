@@ -57,8 +57,9 @@ test-schema: $(SCHEMA)/ready ## Asks all that the OpenAPI document allows, and m
 
 fuzz: $(FUZZ_RUNS) ## Fuzzes each parser of what users write for SECONDS=60; FUZZ_TARGETS=playbook for one of them
 
+# Its lock follows that of the workspace, whose crates it builds.
 fuzz-build:
-	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml --target $(FUZZ_HOST) --target-dir $(FUZZ_DIR)
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --manifest-path fuzz/Cargo.toml --target $(FUZZ_HOST) --target-dir $(FUZZ_DIR)
 
 # Whatever fails is kept in the folder, and is tried again with its path in place of the folders.
 $(FUZZ_RUNS): fuzz-run-%: fuzz-build

@@ -13,6 +13,10 @@ use runtime::Config;
 use script::Sandbox;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// A heartbeat is some thousand allocations, most of them the SDK's and the engine's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Watches services by their heartbeats, all in this process.
 #[derive(Debug, Parser)]
 #[command(name = "medic-local", version)]

@@ -5,12 +5,15 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::figure::{Figure, percentile};
 
 const FOLDER: &str = "target/lambda";
 const STARTS: usize = 15;
+/// A bootstrap that does not start never asks.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn figures() -> Vec<Figure> {
     let folders = fs::read_dir(FOLDER).expect("make build-lambda has run").map(|entry| entry.expect("a folder").path());
@@ -37,13 +40,29 @@ fn of_function(folder: &Path) -> [Figure; 2] {
 fn first_poll(bootstrap: &Path) -> Duration {
     let api = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = api.local_addr().expect("an address").to_string();
-    let settings = ["MEDIC_TABLE", "MEDIC_SWEEP_QUEUE_URL", "MEDIC_SWEEP_QUEUE_ARN", "MEDIC_NOTIFY_QUEUE_URL"];
-    let more = ["MEDIC_NOTIFY_QUEUE_ARN", "MEDIC_SCHEDULER_ROLE_ARN", "AWS_LAMBDA_FUNCTION_NAME", "AWS_ACCESS_KEY_ID"];
-    let others = ["AWS_SECRET_ACCESS_KEY", "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_LOG_STREAM_NAME"];
+    let settings = [
+        "MEDIC_TABLE",
+        "MEDIC_SWEEP_QUEUE_URL",
+        "MEDIC_SWEEP_QUEUE_ARN",
+        "MEDIC_NOTIFY_QUEUE_URL",
+        "MEDIC_NOTIFY_QUEUE_ARN",
+        "MEDIC_PLAYBOOK_QUEUE_URL",
+        "MEDIC_PLAYBOOK_QUEUE_ARN",
+        "MEDIC_SCRIPT_QUEUE_URL",
+        "MEDIC_SCRIPT_RESULTS_QUEUE_URL",
+        "MEDIC_SCHEDULER_ROLE_ARN",
+    ];
+    let of_lambda = [
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    ];
     let began = Instant::now();
     let mut process = Command::new(bootstrap)
         .env_clear()
-        .envs(settings.into_iter().chain(more).chain(others).map(|name| (name, "measured")))
+        .envs(settings.into_iter().chain(of_lambda).map(|name| (name, "measured")))
         .env("AWS_REGION", "eu-west-1")
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "704")
         .env("AWS_LAMBDA_LOG_GROUP_NAME", "measured")
@@ -51,7 +70,9 @@ fn first_poll(bootstrap: &Path) -> Duration {
         .stdout(Stdio::null())
         .spawn()
         .expect("a process");
-    let (connection, _) = api.accept().expect("a connection");
+    let (asking, asked_by) = mpsc::channel();
+    std::thread::spawn(move || asking.send(api.accept()));
+    let (connection, _) = asked_by.recv_timeout(PATIENCE).expect("it asks in time").expect("a connection");
     let mut asked = String::new();
     BufReader::new(connection).read_line(&mut asked).expect("a request");
     let took = began.elapsed();

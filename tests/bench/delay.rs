@@ -3,15 +3,14 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use harness::{Arrival, Process, Receivers};
+use harness::{Process, Receivers};
 use runtime::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::figure::{Figure, percentile};
+use crate::flood::{all_told, speaks_of};
 
 const OUTAGES: usize = 200;
-/// Notices may take so long, or they do not come.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) async fn figures() -> Vec<Figure> {
     // The last service is registered before the first is late, and the last is told of before the first reminder.
@@ -33,7 +32,7 @@ pub(crate) async fn figures() -> Vec<Figure> {
 }
 
 /// Delays in milliseconds, by receiver.
-type Delays = [(&'static str, Vec<f64>); 2];
+type Delays = Vec<(&'static str, Vec<f64>)>;
 
 /// Registers services one by one, a `pause` apart, each with one heartbeat and then none.
 async fn outages(pause: Duration, interval: Duration) -> Delays {
@@ -51,38 +50,30 @@ async fn outages(pause: Duration, interval: Duration) -> Delays {
         let next = began + pause * u32::try_from(n + 1).expect("a few");
         tokio::time::sleep_until(next.into()).await;
     }
-    let deadlines = deadlines(&process, interval).await;
-    let mut delays: Delays = [("PagerDuty", Vec::new()), ("Slack", Vec::new())];
-    for (name, deadline) in &deadlines {
-        let told = [format!("trigger medic-{name}-"), format!("] {name} is down")];
-        for ((receiver, delays), words) in delays.iter_mut().zip(told) {
-            // Of many at once Slack is told the number and the first names: such a message speaks of all.
-            let is_told = |arrival: &Arrival| {
-                let line = arrival.line();
-                line.contains(&words) || *receiver == "Slack" && line.contains("services are down")
-            };
-            let arrival = receivers.wait_for(PATIENCE, is_told).await;
-            let arrival = arrival.expect("a notice of each outage");
-            delays.push((time_of(&arrival) - *deadline).as_seconds_f64() * 1e3);
-        }
+    let mut deadlines = deadlines(&process, interval).await;
+    deadlines.sort_unstable();
+    // A receiver is told in the order of what happened. One message to Slack may tell of many, and names only the first.
+    let mut delays = Vec::new();
+    for receiver in ["PagerDuty", "Slack"] {
+        let arrivals = all_told(&receivers, receiver, OUTAGES).await;
+        let told = arrivals.iter().flat_map(|arrival| {
+            std::iter::repeat_n(SystemClock.now() - arrival.at.elapsed(), speaks_of(arrival, receiver))
+        });
+        let late = told.zip(&deadlines).map(|(at, deadline)| (at - *deadline).as_seconds_f64() * 1e3);
+        delays.push((receiver, late.collect()));
     }
     delays
 }
 
 /// When each service is late: its one heartbeat, as it was recorded, and an interval.
-async fn deadlines(process: &Process, interval: Duration) -> Vec<(String, DateTime<Utc>)> {
+async fn deadlines(process: &Process, interval: Duration) -> Vec<DateTime<Utc>> {
     let interval = TimeDelta::from_std(interval).expect("a span");
     let page = process.get("/v2/services?limit=250").await;
     let services = page["results"]["items"].as_array().expect("services");
     assert_eq!(services.len(), OUTAGES, "all are listed");
     let deadline = |service: &Value| {
         let heard_at = service["last_heartbeat_at"].as_str()?.parse::<DateTime<Utc>>().ok()?;
-        Some((service["heartbeat_name"].as_str()?.to_owned(), heard_at + interval))
+        Some(heard_at + interval)
     };
     services.iter().map(|service| deadline(service).expect("a service that reported")).collect()
-}
-
-/// When a notice arrived, by the clock that recorded the heartbeats.
-fn time_of(arrival: &Arrival) -> DateTime<Utc> {
-    SystemClock.now() - arrival.at.elapsed()
 }

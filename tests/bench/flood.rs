@@ -21,13 +21,7 @@ const SHORTEST: Duration = Duration::from_mins(1);
 /// Notices may take so long, or they do not come.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-pub(crate) async fn figures() -> Vec<Figure> {
-    let mut figures = flood(&["Slack"]).await;
-    figures.extend(flood(&["Slack", "PagerDuty"]).await);
-    figures
-}
-
-async fn flood(receivers: &[&str]) -> Vec<Figure> {
+pub(crate) async fn flood(receivers: &[&str]) -> Vec<Figure> {
     let folder = tempfile::tempdir().expect("a folder");
     let loopback = Receivers::start().await;
     let mut environment = loopback.environment();
@@ -45,7 +39,7 @@ async fn flood(receivers: &[&str]) -> Vec<Figure> {
 
     let mut figures = Vec::new();
     for receiver in receivers {
-        let arrivals = all_told(&loopback, receiver).await;
+        let arrivals = all_told(&loopback, receiver, SERVICES).await;
         let (count, with) = (told(&arrivals, receiver), receivers.join(" and "));
         let name = format!("10,000 services silent in the same second, {with} told: {receiver}");
         let mut delays = delays(&arrivals, receiver, deadline);
@@ -73,12 +67,12 @@ async fn register(process: &Process, connection: usize, deadline: DateTime<Utc>)
     }
 }
 
-/// What arrived, once it speaks of every service.
-async fn all_told(receivers: &Receivers, receiver: &str) -> Vec<Arrival> {
+/// What arrived, once it speaks of so many services.
+pub(crate) async fn all_told(receivers: &Receivers, receiver: &str, many: usize) -> Vec<Arrival> {
     let began = Instant::now();
     loop {
         let arrivals = receivers.arrivals();
-        if told(&arrivals, receiver) >= SERVICES || began.elapsed() > PATIENCE {
+        if told(&arrivals, receiver) >= many || began.elapsed() > PATIENCE {
             return arrivals;
         }
         rest(Duration::from_millis(500)).await;
@@ -91,7 +85,7 @@ async fn rest(span: Duration) {
 }
 
 /// How many services a message speaks of as down: many are told as a number.
-fn speaks_of(arrival: &Arrival, receiver: &str) -> usize {
+pub(crate) fn speaks_of(arrival: &Arrival, receiver: &str) -> usize {
     let line = arrival.line();
     match (arrival.receiver, receiver) {
         _ if !arrival.accepted => 0,

@@ -25,7 +25,7 @@ async fn main() {
     let named: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| wanted == name);
     let mut figures = Vec::new();
-    for part in ["capacity", "scale", "growth", "speed", "footprint", "bootstraps", "delay", "flood", "load"] {
+    for part in ["capacity", "scale", "growth", "speed", "footprint", "bootstraps", "delay", "flood", "pages", "load"] {
         // The load is a run of its own: `make load`.
         if is_wanted(part) && (part != "load" || !named.is_empty()) {
             keep(&mut figures, Box::pin(measure(part)).await);
@@ -53,7 +53,8 @@ async fn measure(part: &str) -> Vec<Figure> {
         "load" => load::figures().await,
         "bootstraps" => bootstraps::figures(),
         "delay" => delay::figures().await,
-        _ => flood::figures().await,
+        "flood" => flood::flood(&["Slack"]).await,
+        _ => flood::flood(&["Slack", "PagerDuty"]).await,
     }
 }
 

@@ -18,6 +18,8 @@ use crate::plan::Plan;
 pub(crate) struct Outcome {
     pub(crate) wrong: Vec<String>,
     pub(crate) trace: Vec<String>,
+    /// All that happened; the same whenever the seed is run.
+    pub(crate) record: Vec<String>,
 }
 
 /// What a client wants of Medic.
@@ -39,7 +41,7 @@ const AGAIN: TimeDelta = TimeDelta::seconds(7);
 
 pub(crate) fn run(number: u64) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(Run::of(number))
+    runtime.block_on(tokio::task::coop::unconstrained(Run::of(number)))
 }
 
 struct Run {
@@ -179,6 +181,7 @@ impl Run {
 
     fn note(&mut self, line: &str) {
         let now = self.cloud.time.now();
+        self.cloud.seed.record(line);
         self.trace.push(format!("{} {line}", now.format("%d %H:%M:%S%.3f")));
     }
 
@@ -238,6 +241,7 @@ impl Run {
             ));
         }
         let wrong = check::check(&self.cloud, &self.services, &alerts, end);
-        Outcome { wrong, trace: self.trace }
+        let record = self.cloud.seed.take_record();
+        Outcome { wrong, trace: self.trace, record }
     }
 }

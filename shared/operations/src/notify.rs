@@ -61,7 +61,7 @@ struct Read {
 /// A sender that dies frees its lane after this; longer than a send can take.
 pub(crate) const LEASE: TimeDelta = TimeDelta::seconds(25);
 /// Entries read at a time.
-pub(crate) const PAGE: i32 = 1_001;
+pub(crate) const PAGE: i32 = 2_001;
 /// Items of a lane that a first look reads: enough for most, and at no more than one of them costs.
 const FIRST_LOOK: i32 = 8;
 /// Where another target waits for its turn, one that is to be tried again only after this has failed: by the waits of
@@ -70,8 +70,8 @@ const TOO_LONG_FOR_THE_NEXT: TimeDelta = TimeDelta::seconds(8);
 /// What a send takes at most: a post of 10 s, and what is recorded of it.
 const LONGEST_SEND: TimeDelta = TimeDelta::seconds(20);
 /// The most notices in one Slack message. Of more than a few it tells their number and the first names.
-const GROUP: usize = 1_000;
-/// Reads and writes of a group that are under way at once: a thousand notices take some seconds, and a lease is longer.
+const GROUP: usize = 2_000;
+/// Reads and writes of a group that are under way at once: two thousand notices take some seconds, and a lease is longer.
 const AT_ONCE: usize = 16;
 /// Notices that are read by one request.
 const READ_AHEAD: usize = 100;
@@ -92,7 +92,7 @@ impl Medic {
         let Some(mut leased) = self.lease(lane, &receiver, now()).await? else {
             return Ok(Drained::Done);
         };
-        let most = if matches!(receiver, Receiver::Slack { .. }) { GROUP } else { 1 };
+        let most = most_at_once(&receiver);
         let entries = std::mem::take(&mut leased.entries);
         let StillOwed { mut told, settled } = self.still_owed(lane, &receiver, entries, most, now()).await?;
         told.truncate(together(&told));
@@ -178,7 +178,7 @@ impl Medic {
             self.watch_lane(lane, at, now).await;
             return Ok(None);
         }
-        if !is_whole {
+        if !is_whole && most_at_once(receiver) > 1 {
             entries = self.table.lane(lane, PAGE).await?;
         }
         let Some(first) = entries.first() else { return Ok(None) };
@@ -520,6 +520,11 @@ impl Medic {
         self.wake(Wake::Lane { lane: Lane::of(&next.receiver).to_string() }, now).await;
         Ok(true)
     }
+}
+
+/// How many notices a receiver takes in one message.
+const fn most_at_once(receiver: &Receiver) -> usize {
+    if matches!(receiver, Receiver::Slack { .. }) { GROUP } else { 1 }
 }
 
 /// How many of the first notices may share a message.

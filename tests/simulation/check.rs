@@ -31,6 +31,14 @@ fn slack(weather: Weather) -> Slack {
     }
 }
 
+/// What playbooks do comes by messages alone, which the tick sends again each minute until one arrives.
+fn slack_of_playbooks(weather: Weather) -> Slack {
+    match weather {
+        Weather::Calm => slack(weather),
+        Weather::Lossy | Weather::Stormy => Slack { late: TimeDelta::minutes(10), ..slack(weather) },
+    }
+}
+
 pub(crate) fn check(
     cloud: &Cloud,
     (plan, services): (&Plan, &[Service]),
@@ -61,7 +69,7 @@ pub(crate) fn check(
             maintenance: &service.maintenance,
             outside,
             is_stormy: cloud.is_stormy(),
-            slack,
+            slack: slack_of_playbooks(cloud.seed.weather),
             end,
         };
         wrong.extend(ward.judge(&plan.playbooks, &causes, &executions));
@@ -128,10 +136,8 @@ pub(crate) fn execution(execution: &Value, audited: &[Value]) -> Execution {
         status: text(execution, "status"),
         started: time(execution, "started_at").unwrap(),
         completed: time(execution, "completed_at"),
-        decision: decision.map(|decision| Decision {
-            is_by_person: !decision["actor"].is_null(),
-            at: time(decision, "at").unwrap(),
-        }),
+        decision: decision
+            .map(|decision| Decision { is_by_person: !decision["actor"].is_null(), at: time(decision, "at").unwrap() }),
         verification: execution["verification"].as_str().map(str::to_owned),
         steps: execution["steps"].as_array().unwrap().iter().map(step).collect(),
         audited: audited.iter().map(entry).collect(),

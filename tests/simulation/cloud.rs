@@ -4,26 +4,27 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
-use futures::future::LocalBoxFuture;
-use futures::stream::{FuturesUnordered, Stream as _};
 use local::{DynamoDb, ManualTime};
-use outbound::{QueueError, ScriptJob, ScriptJobs, Wake, WakeError, Wakes};
+use operations::Entropy;
+use outbound::{
+    AllowedHosts, Guard, Http, Outgoing, QueueError, ScriptJob, ScriptJobs, SystemLookup, Wake, WakeError, Wakes,
+};
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
-use runtime::{App, Clock as _, Config};
+use runtime::{App, Beyond, Clock as _, Config};
 use serde_json::{Value, json};
 use store::{SHARDS, Table};
 use tower::ServiceExt as _;
 
-use crate::fate::{Life, Mortal, Seed, Weather};
+use crate::fate::{Host, Seed, Weather};
 use crate::receivers::Receivers;
 use crate::repairs::{MOST_STARTS, Try};
+use crate::turns::Turns;
 
 /// A message that waits in a queue or is being handled.
 #[derive(Debug, Clone)]
@@ -73,6 +74,7 @@ impl Post {
         let mut queues = self.queues.lock().unwrap();
         queues.made += 1;
         let id = queues.made;
+        self.seed.record(&format!("message {id} is put in {queue:?} for {visible_at}: {body}"));
         queues.messages.push(Message { id, queue, body: body.to_owned(), visible_at, receives: 0 });
     }
 }
@@ -94,7 +96,7 @@ impl Wakes for Post {
         let about = (queue, body.get(..30));
         let millis = |below| TimeDelta::milliseconds(self.seed.roll(about, below).try_into().unwrap());
         match self.seed.roll(about, 100) {
-            0..15 => {}
+            0..15 => self.seed.record(&format!("a message is lost: {body}")),
             15..25 => {
                 self.put(queue, &body, at + millis(2_000));
                 self.put(queue, &body, at + millis(600_000));
@@ -149,29 +151,24 @@ impl ScriptJobs for Post {
             forged.nonce = "forged".to_owned();
             self.put(Queue::Playbook, &serde_json::to_string(&forged).unwrap(), now + millis("forged at", 5_000));
         }
+        self.seed.record(&format!("script {own:?}"));
         self.tries.lock().unwrap().push(own);
         if is_refused { Err(QueueError("no answer".into())) } else { Ok(()) }
     }
 }
 
-/// A handler at work.
-struct Work {
-    mortal: Mortal<LocalBoxFuture<'static, Ended>>,
-    number: u64,
-}
-
 /// How a handler ended.
 enum Ended {
     Handled,
-    Answered(u64, u16, Value),
+    Answered(u16, Value),
 }
 
-impl Future for Work {
-    type Output = (u64, Option<Ended>);
-
-    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Self::Output> {
-        let number = self.number;
-        std::pin::Pin::new(&mut self.mortal).poll(context).map(|ended| (number, ended))
+impl Ended {
+    fn answer(self) -> Option<(u16, Value)> {
+        match self {
+            Self::Handled => None,
+            Self::Answered(status, body) => Some((status, body)),
+        }
     }
 }
 
@@ -180,7 +177,7 @@ impl Future for Work {
 struct Instance {
     app: App,
     router: Router,
-    still_until: Arc<Mutex<DateTime<Utc>>>,
+    host: Arc<Host>,
 }
 
 /// A request on its way, by its number: what was asked, and what to do when there is no answer.
@@ -192,6 +189,13 @@ pub(crate) struct Asked {
     pub(crate) key: Option<String>,
 }
 
+/// A request that a client waits for.
+struct Pending {
+    work: u64,
+    number: u64,
+    until: DateTime<Utc>,
+}
+
 /// The whole of Medic on several instances, and what is around it.
 pub(crate) struct Cloud {
     pub(crate) time: ManualTime,
@@ -199,12 +203,12 @@ pub(crate) struct Cloud {
     pub(crate) receivers: Receivers,
     dynamodb: DynamoDb,
     post: Arc<Post>,
+    config: Config,
+    routes: Router<App>,
     instances: Vec<Instance>,
     admin_key: String,
-    working: FuturesUnordered<Work>,
-    lives: Vec<(u64, Arc<Life>)>,
-    requests: Vec<(u64, u64)>,
-    started: u64,
+    turns: Turns<Ended>,
+    requests: Vec<Pending>,
     ticked_at: DateTime<Utc>,
     tick_at: DateTime<Utc>,
     next_due: Option<DateTime<Utc>>,
@@ -223,11 +227,13 @@ const TICK: TimeDelta = TimeDelta::seconds(60);
 const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
 const INSTANCES: usize = 2;
 const MOST_RECEIVES: u32 = 5;
+/// A client waits no longer than this. Whoever works on its request does not hear of it.
+const PATIENCE: TimeDelta = TimeDelta::seconds(10);
 const LONG: TimeDelta = TimeDelta::days(400);
 
 impl Cloud {
     pub(crate) async fn start(seed: Arc<Seed>, time: ManualTime) -> Self {
-        let receivers = Receivers::start(&seed, &time).await;
+        let receivers = Receivers::start(&seed, &time);
         let clock = time.clone();
         let dynamodb = DynamoDb::in_memory(move || clock.now()).unwrap();
         let table = Table::new(dynamodb.config(), "medic");
@@ -256,108 +262,113 @@ impl Cloud {
             Some(value)
         };
         let config = Config::read(get).unwrap();
-        let fates: Arc<dyn local::Fates> = Arc::clone(&seed) as Arc<dyn local::Fates>;
-        let instances = (0..INSTANCES).map(|_| {
-            let table = Table::new(dynamodb.with_fates(Arc::clone(&fates)).config(), "medic");
-            let ports = (Arc::clone(&post) as Arc<dyn Wakes>, Arc::clone(&post) as Arc<dyn ScriptJobs>);
-            let medic = runtime::medic(&config, table, ports, false).unwrap();
-            let clock = Arc::new(SharedTime(time.clone()));
-            let app = App { medic: Arc::new(medic), clock, prometheus: None };
-            let (routes, _) = ingest::router().merge(api::router()).split_for_parts();
-            let router = runtime::serve(routes, &app).with_state(app.clone());
-            Instance { app, router, still_until: Arc::new(Mutex::new(DateTime::UNIX_EPOCH)) }
-        });
-        let instances = instances.collect();
+        let (routes, _) = ingest::router().merge(api::router()).split_for_parts();
         let (ticked_at, tick_at) = (time.now(), time.now());
-        Self {
+        let turns = Turns::new(&seed, &time);
+        let mut cloud = Self {
             time,
             seed,
             receivers,
             dynamodb,
             post,
-            instances,
+            config,
+            routes,
+            instances: Vec::new(),
             admin_key,
-            working: FuturesUnordered::new(),
-            lives: Vec::new(),
+            turns,
             requests: Vec::new(),
-            started: 0,
             ticked_at,
             tick_at,
             next_due: None,
+        };
+        for _ in 0..INSTANCES {
+            let instance = cloud.new_instance().await;
+            cloud.instances.push(instance);
         }
+        cloud
+    }
+
+    /// An instance that remembers nothing but the key: to check that takes a thread, whose time is not the seed's.
+    async fn new_instance(&self) -> Instance {
+        let fates: Arc<dyn local::Fates> = Arc::clone(&self.seed) as Arc<dyn local::Fates>;
+        let table = Table::new(self.dynamodb.with_fates(fates).config(), "medic");
+        let ports = (Arc::clone(&self.post) as Arc<dyn Wakes>, Arc::clone(&self.post) as Arc<dyn ScriptJobs>);
+        let http: Arc<dyn Http> = Arc::new(self.receivers.clone());
+        let guard = Guard::new(true, AllowedHosts::default(), Arc::new(SystemLookup));
+        let outgoing = Outgoing::over(Arc::clone(&http), guard);
+        let beyond = Beyond { http, outgoing, entropy: Arc::clone(&self.seed) as Arc<dyn Entropy> };
+        let medic = runtime::medic_with(&self.config, table, ports, beyond, false).unwrap();
+        let clock = Arc::new(SharedTime(self.time.clone()));
+        let app = App { medic: Arc::new(medic), clock, prometheus: None };
+        let router = runtime::serve(self.routes.clone(), &app).with_state(app.clone());
+        let known = router.clone().oneshot(self.request("GET", "/v2/webhooks?limit=1", Body::empty(), None));
+        assert_eq!(known.await.unwrap().status(), 200);
+        Instance { app, router, host: Host::new() }
+    }
+
+    /// Puts new instances in the place of those that died.
+    async fn start_anew(&mut self) {
+        for place in 0..self.instances.len() {
+            if self.instances[place].host.is_dead() {
+                self.seed.record(&format!("instance {place} starts anew"));
+                self.instances[place] = self.new_instance().await;
+            }
+        }
+    }
+
+    fn request(&self, method: &str, path: &str, body: Body, key: Option<&str>) -> Request<Body> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .extension(axum::extract::ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 9))))
+            .header("authorization", format!("Bearer {}", self.admin_key));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        request.body(body).unwrap()
     }
 
     /// Begins a request; its end comes out of `run_until`.
     pub(crate) fn ask(&mut self, asked: &Asked) {
         let instance = self.instance(asked.number);
         let router = instance.router.clone();
-        let mut request = Request::builder()
-            .method(asked.method)
-            .uri(&asked.path)
-            .extension(axum::extract::ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 9))))
-            .header("authorization", format!("Bearer {}", self.admin_key));
-        if let Some(key) = &asked.key {
-            request = request.header("idempotency-key", key);
-        }
-        let request = request.body(Body::from(asked.body.to_string())).unwrap();
+        let body = Body::from(asked.body.to_string());
+        let request = self.request(asked.method, &asked.path, body, asked.key.as_deref());
         let number = asked.number;
-        let work = self.work(
-            &instance,
+        let work = self.turns.start(
+            &instance.host,
             Box::pin(async move {
                 let response = router.oneshot(request).await.unwrap();
                 let status = response.status().as_u16();
                 let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-                Ended::Answered(number, status, serde_json::from_slice(&bytes).unwrap_or_default())
+                Ended::Answered(status, serde_json::from_slice(&bytes).unwrap_or_default())
             }),
         );
-        self.requests.push((work, number));
-    }
-
-    fn work(&mut self, instance: &Instance, work: LocalBoxFuture<'static, Ended>) -> u64 {
-        self.started += 1;
-        let (mortal, life) = Mortal::new(work, &self.time, &instance.still_until);
-        self.lives.push((self.started, life));
-        self.working.push(Work { mortal, number: self.started });
-        self.started
+        self.requests.push(Pending { work, number, until: self.time.now() + PATIENCE });
     }
 
     /// Runs until the clock shows `end`, or a request ended: by its number, status and body; no status is no answer.
     pub(crate) async fn run_until(&mut self, end: DateTime<Utc>) -> Option<(u64, Option<(u16, Value)>)> {
         loop {
             self.start_what_is_due();
-            while let Some((number, ended)) = self.progress().await {
-                self.lives.retain(|(known, _)| *known != number);
-                let request = self.requests.iter().position(|(known, _)| *known == number);
-                let asked = request.map(|place| self.requests.swap_remove(place).1);
-                match (ended, asked) {
-                    (Some(Ended::Answered(asked, status, body)), _) => return Some((asked, Some((status, body)))),
-                    (None, Some(asked)) => return Some((asked, None)),
-                    (Some(Ended::Handled) | None, None) | (Some(Ended::Handled), Some(_)) => {}
+            while let Some((number, ended)) = self.turns.next().await {
+                self.start_anew().await;
+                let request = self.requests.iter().position(|pending| pending.work == number);
+                if let Some(asked) = request.map(|place| self.requests.remove(place).number) {
+                    return Some((asked, ended.and_then(Ended::answer)));
                 }
                 self.start_what_is_due();
             }
             let now = self.time.now();
+            if let Some(place) = self.requests.iter().position(|pending| pending.until <= now) {
+                return Some((self.requests.remove(place).number, None));
+            }
             if now >= end {
                 return None;
             }
             let next = self.next_at().max(now + TimeDelta::milliseconds(1)).min(end);
             self.time.set(next);
-            // Those that stood still are polled anew.
-            for work in std::mem::take(&mut self.working) {
-                self.working.push(work);
-            }
         }
-    }
-
-    /// What ends next; nothing, if all that is at work stands still.
-    async fn progress(&mut self) -> Option<(u64, Option<Ended>)> {
-        let (working, lives, time) = (&mut self.working, &self.lives, &self.time);
-        let stands_still = |(_, life): &(u64, Arc<Life>)| life.still_until() > time.now();
-        std::future::poll_fn(|context| match std::pin::Pin::new(&mut *working).poll_next(context) {
-            Poll::Pending if lives.iter().all(stands_still) => Poll::Ready(None),
-            polled @ (Poll::Ready(_) | Poll::Pending) => polled,
-        })
-        .await
     }
 
     fn next_at(&mut self) -> DateTime<Utc> {
@@ -372,8 +383,15 @@ impl Cloud {
         });
         self.tick_at = useful.unwrap_or(now + LONG);
         let messages = self.post.queues.lock().unwrap().messages.iter().map(|message| message.visible_at).min();
-        let still = self.lives.iter().map(|(_, life)| life.still_until()).filter(|until| *until > now);
-        still.chain(messages).chain([self.tick_at]).min().unwrap_or(self.tick_at)
+        let given_up = self.requests.iter().map(|pending| pending.until);
+        self.turns
+            .next_at()
+            .into_iter()
+            .chain(messages)
+            .chain(given_up)
+            .chain([self.tick_at])
+            .min()
+            .unwrap_or(self.tick_at)
     }
 
     /// All rows that are due at some time, as the table has them.
@@ -398,8 +416,9 @@ impl Cloud {
             (self.ticked_at, self.tick_at) = (now, now + TICK);
             let instance = self.instance("tick");
             let app = instance.app.clone();
-            self.work(
-                &instance,
+            self.seed.record("tick");
+            let _tick = self.turns.start(
+                &instance.host,
                 Box::pin(async move {
                     // A tick that fails comes again in a minute.
                     drop(sweep::tick(&app).await);
@@ -409,21 +428,21 @@ impl Cloud {
         }
         let mut ready = self.receive(now);
         // Whoever comes first is the seed's to say.
-        let turns = ready.len() as u64;
-        if turns > 1 && !self.seed.is_calm() {
-            let first = usize::try_from(self.seed.roll("first", turns)).unwrap();
-            ready.rotate_left(first);
+        if !self.seed.is_calm() && !ready.is_empty() {
+            ready.rotate_left(self.seed.choose("first", ready.len()));
         }
         for batch in ready {
             let instance = self.instance(batch[0].queue);
             let (app, post) = (instance.app.clone(), Arc::clone(&self.post));
-            self.work(&instance, Box::pin(handle(app, post, batch)));
+            for message in &batch {
+                self.seed.record(&format!("message {} is received", message.id));
+            }
+            let _batch = self.turns.start(&instance.host, Box::pin(handle(app, post, batch)));
         }
     }
 
     fn instance(&self, about: impl std::hash::Hash) -> Instance {
-        let instance = self.seed.roll(("instance", about), INSTANCES as u64);
-        self.instances[usize::try_from(instance).unwrap()].clone()
+        self.instances[self.seed.choose(("instance", about), INSTANCES)].clone()
     }
 
     /// Batches of visible messages, which then are invisible for a while.

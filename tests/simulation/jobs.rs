@@ -167,7 +167,8 @@ impl Run {
                 wrong.push(format!("{} has an alert that opened in maintenance: {alert:?}", self.name));
             }
             let mut latest = due_last;
-            while let Some(span) = maintenance.iter().find(|span| span.from <= latest + slack.late && latest < span.to) {
+            while let Some(span) = maintenance.iter().find(|span| span.from <= latest + slack.late && latest < span.to)
+            {
                 latest = span.to;
             }
             if alert.is_stale && alert.opened > latest + slack.late {

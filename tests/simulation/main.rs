@@ -16,6 +16,7 @@ mod plan;
 mod receivers;
 mod repairs;
 mod run;
+mod turns;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,8 @@ use run::Outcome;
 
 /// Seeds that every run of the tests looks at.
 const FIXED: u64 = 8;
+/// Stormy seeds that are run twice.
+const REPLAYED: [u64; 2] = [2, 3];
 /// Failures past which no more are looked for.
 const MOST_SHOWN: usize = 3;
 /// Lines of a trace that are shown.
@@ -38,8 +41,11 @@ fn look_at(seeds: std::ops::Range<u64>) {
             if seed >= seeds.end || failed.lock().unwrap().len() >= MOST_SHOWN {
                 return;
             }
-            let Outcome { wrong, trace } = run::run(seed);
+            let Outcome { wrong, trace, record } = run::run(seed);
             if !wrong.is_empty() {
+                if let Some(file) = variable("SIMULATE_RECORD") {
+                    std::fs::write(file, record.join("\n")).unwrap();
+                }
                 failed.lock().unwrap().push(report(seed, &wrong, &trace));
             }
         }
@@ -58,10 +64,33 @@ fn report(seed: u64, wrong: &[String], trace: &[String]) -> String {
     format!("seed {seed} (make simulate SEED={seed}):\n  {}\n{}", wrong.join("\n  "), last.join("\n"))
 }
 
+#[expect(clippy::disallowed_methods, reason = "`make simulate` says which seeds, and where to write what happens")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in REPLAYED {
+        let (once, again) = (run::run(seed).record, run::run(seed).record);
+        let differs = once.iter().zip(&again).position(|(one, other)| one != other);
+        if let Some(place) = differs {
+            let from = place.saturating_sub(10);
+            panic!(
+                "seed {seed} parts at line {place} of {}:\n{}\nonce:  {}\nagain: {}",
+                once.len(),
+                once[from..place].join("\n"),
+                once[place],
+                again[place]
+            );
+        }
+        assert_eq!(once.len(), again.len(), "seed {seed}");
+    }
+}
+
 #[test]
 fn nothing_is_lost_and_nothing_happens_twice() {
-    #[expect(clippy::disallowed_methods, reason = "`make simulate` says how many seeds, and which is the first")]
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name| variable(name).and_then(|text| text.parse::<u64>().ok());
     let first = number("SIMULATE_FIRST").unwrap_or(1);
     look_at(first..first + number("SIMULATE_SEEDS").unwrap_or(FIXED));
 }

@@ -95,7 +95,8 @@ impl Plan {
         let mut dice = Dice::new(seed);
         let quiet_from = begin + TimeDelta::minutes(dice.between(60, 180));
         let end = quiet_from + TimeDelta::minutes(14);
-        let mut services: Vec<_> = (0..dice.between(1, 2)).map(|_| Planned::of(&mut dice, begin, quiet_from, end)).collect();
+        let mut services: Vec<_> =
+            (0..dice.between(1, 2)).map(|_| Planned::of(&mut dice, begin, quiet_from, end)).collect();
         let mut windows = Vec::new();
         if dice.chance(40) {
             let from = begin + TimeDelta::minutes(dice.between(10, 60));
@@ -173,11 +174,8 @@ impl Planned {
             7 => longest + dice.between(-3_000, 3_000),
             _ => return vec![(TimeDelta::zero(), Kind::Start)],
         };
-        let (end, other) = dice.of(&[
-            (Kind::Complete, Kind::Fail),
-            (Kind::Complete, Kind::Fail),
-            (Kind::Fail, Kind::Complete),
-        ]);
+        let (end, other) =
+            dice.of(&[(Kind::Complete, Kind::Fail), (Kind::Complete, Kind::Fail), (Kind::Fail, Kind::Complete)]);
         let soon = dice.between(1_000, 60_000);
         let signals = match dice.between(0, 9) {
             0..5 => vec![(0, Kind::Start), (takes, end)],

@@ -2,20 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse as _;
-use axum::response::Response;
-use axum::routing::post;
+use async_trait::async_trait;
+use axum::http::{Response, StatusCode};
 use chrono::{DateTime, TimeDelta, Utc};
 use local::ManualTime;
+use outbound::Http;
 use runtime::Clock as _;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
-use crate::fate::{Seed, Weather};
+use crate::fate::{Seed, Weather, hash, yields};
 use crate::repairs::Call;
 
 /// What a receiver took.
@@ -28,7 +23,7 @@ pub(crate) struct Taken {
     pub(crate) body: Value,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Receivers {
     pub(crate) address: String,
     seed: Arc<Seed>,
@@ -37,20 +32,27 @@ pub(crate) struct Receivers {
     calls: Arc<Mutex<Vec<Call>>>,
 }
 
+/// What becomes of a request.
+#[derive(Clone, Copy)]
+enum Lot {
+    Taken,
+    Unavailable,
+    Hurried,
+    /// Taken after some seconds.
+    Late,
+    /// Taken, and the sender hears that it failed.
+    Denied,
+    /// Not taken, and the sender waits in vain.
+    Hangs,
+    /// Taken, and the sender waits in vain.
+    Silent,
+}
+
 impl Receivers {
-    pub(crate) async fn start(seed: &Arc<Seed>, time: &ManualTime) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let receivers = Self { address, seed: Arc::clone(seed), time: time.clone(), taken: Arc::default(), calls: Arc::default() };
-        let router = Router::new()
-            .route("/api/chat.postMessage", post(async |state, headers, body| receive("slack", state, &headers, &body)))
-            .route("/v2/enqueue", post(async |state, headers, body| receive("pagerduty", state, &headers, &body)))
-            .route("/hook", post(async |state, headers, body| receive("webhook", state, &headers, &body)))
-            .route("/step", post(step))
-            .with_state(receivers.clone());
-        #[expect(clippy::disallowed_methods, reason = "the receivers live as long as their simulation")]
-        drop(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
-        receivers
+    /// Nobody listens at their address: whoever sends goes by `Http`.
+    pub(crate) fn start(seed: &Arc<Seed>, time: &ManualTime) -> Self {
+        let (address, seed) = ("http://receivers.test".to_owned(), Arc::clone(seed));
+        Self { address, seed, time: time.clone(), taken: Arc::default(), calls: Arc::default() }
     }
 
     /// What steps of playbooks called.
@@ -61,34 +63,88 @@ impl Receivers {
     pub(crate) fn taken(&self, receiver: &str) -> Vec<Taken> {
         self.taken.lock().unwrap().iter().filter(|taken| taken.receiver == receiver).cloned().collect()
     }
+
+    fn lot(&self, receiver: &str) -> Lot {
+        if !self.seed.is(Weather::Stormy) {
+            return Lot::Taken;
+        }
+        match self.seed.roll(receiver, 100) {
+            0..8 => Lot::Unavailable,
+            8..12 => Lot::Hurried,
+            12..16 => Lot::Late,
+            16..22 => Lot::Denied,
+            22..24 => Lot::Hangs,
+            24..26 => Lot::Silent,
+            _ => Lot::Taken,
+        }
+    }
+
+    fn take(&self, receiver: &'static str, request: &reqwest::Request) {
+        let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+        self.seed.record(&format!("{receiver} took {id} {:016x}", hash(body)));
+        let body = serde_json::from_slice(body).unwrap();
+        self.taken.lock().unwrap().push(Taken { receiver, at: self.time.now(), id, body });
+    }
+
+    /// Notes a call of a playbook's step.
+    fn note_call(&self, request: &reqwest::Request, is_taken: bool) {
+        let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
+        self.calls.lock().unwrap().push(Call { key: key.to_owned(), at: self.time.now(), is_taken });
+    }
+
+    async fn wait(&self, millis: i64) {
+        self.seed.wait(self.time.now() + TimeDelta::milliseconds(millis)).await;
+    }
 }
 
-/// What a step of a playbook calls.
-async fn step(State(all): State<Receivers>, headers: HeaderMap, body: Bytes) -> Response {
-    let answer = receive("step", State(all.clone()), &headers, &body);
-    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
-    all.calls.lock().unwrap().push(Call { key, at: all.time.now(), is_taken: answer.status().is_success() });
-    answer
+/// A sender waits so long for an answer.
+const PATIENCE_MILLIS: i64 = 10_000;
+
+#[async_trait]
+impl Http for Receivers {
+    async fn execute(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
+        let receiver = match request.url().path() {
+            "/api/chat.postMessage" => "slack",
+            // A question that was answered.
+            "/api/chat.update" => "update",
+            "/v2/enqueue" => "pagerduty",
+            "/hook" => "webhook",
+            "/step" => "step",
+            other => panic!("nobody receives at {other}"),
+        };
+        let lot = self.lot(receiver);
+        yields(self.seed.roll((receiver, "way"), 4)).await;
+        match lot {
+            Lot::Taken | Lot::Denied | Lot::Silent => self.take(receiver, &request),
+            Lot::Late => {
+                self.wait(self.seed.roll((receiver, "late"), 9_000).try_into().unwrap()).await;
+                self.take(receiver, &request);
+            }
+            Lot::Unavailable | Lot::Hurried | Lot::Hangs => {}
+        }
+        if receiver == "step" {
+            self.note_call(&request, matches!(lot, Lot::Taken | Lot::Late));
+        }
+        yields(self.seed.roll((receiver, "way back"), 4)).await;
+        match lot {
+            Lot::Taken | Lot::Late => {
+                let body = json!({"ok": true, "channel": "C0ALERTS", "ts": "1.1"});
+                Ok(answer(StatusCode::OK, &[("content-type", "application/json")], body.to_string()))
+            }
+            Lot::Unavailable => Ok(answer(StatusCode::SERVICE_UNAVAILABLE, &[], String::new())),
+            Lot::Hurried => Ok(answer(StatusCode::TOO_MANY_REQUESTS, &[("retry-after", "20")], String::new())),
+            Lot::Denied => Ok(answer(StatusCode::INTERNAL_SERVER_ERROR, &[], String::new())),
+            Lot::Hangs | Lot::Silent => {
+                self.wait(PATIENCE_MILLIS).await;
+                // The client's own errors cannot be made, but this one.
+                answer(StatusCode::GATEWAY_TIMEOUT, &[], String::new()).error_for_status()
+            }
+        }
+    }
 }
 
-fn receive(receiver: &'static str, State(all): State<Receivers>, headers: &HeaderMap, body: &Bytes) -> Response {
-    let fate = if all.seed.is(Weather::Stormy) { all.seed.roll(receiver, 100) } else { 100 };
-    if fate < 8 {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    }
-    if fate < 12 {
-        return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "20")]).into_response();
-    }
-    if fate < 16 {
-        let late = all.seed.roll((receiver, "late"), 9_000);
-        all.time.set(all.time.now() + TimeDelta::milliseconds(late.try_into().unwrap()));
-    }
-    let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    let body = serde_json::from_slice(body).unwrap();
-    all.taken.lock().unwrap().push(Taken { receiver, at: all.time.now(), id, body });
-    if fate < 22 {
-        // Taken, and the sender does not hear of it.
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    }
-    (StatusCode::OK, axum::Json(json!({"ok": true, "channel": "C0ALERTS", "ts": "1.1"}))).into_response()
+fn answer(status: StatusCode, headers: &[(&str, &str)], body: String) -> reqwest::Response {
+    let response = Response::builder().status(status);
+    headers.iter().fold(response, |response, (name, value)| response.header(*name, *value)).body(body).unwrap().into()
 }

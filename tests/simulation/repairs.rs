@@ -166,7 +166,8 @@ impl Ward<'_> {
         }
         let mut starts: Vec<_> = executions.iter().map(|execution| execution.started).collect();
         starts.sort_unstable();
-        for window in starts.windows(MOST_STARTS + 1).filter(|window| window[MOST_STARTS] - window[0] < CIRCUIT_WINDOW) {
+        for window in starts.windows(MOST_STARTS + 1).filter(|window| window[MOST_STARTS] - window[0] < CIRCUIT_WINDOW)
+        {
             wrong.push(format!("{} executions started within an hour: {window:?}", MOST_STARTS + 1));
         }
         for execution in executions {
@@ -398,7 +399,8 @@ impl Ward<'_> {
             }
             Step::Wait(seconds) => {
                 let due = TimeDelta::seconds(*seconds);
-                let is_right = is_done && (due..=due + late).contains(&took) || shown.status == "skipped" && took <= due + late;
+                let is_right =
+                    is_done && (due..=due + late).contains(&took) || shown.status == "skipped" && took <= due + late;
                 (!is_right).then(|| format!("took {took}"))
             }
             Step::Script(_) => {
@@ -409,7 +411,8 @@ impl Ward<'_> {
                 }
                 if !is_done && (tries.len() >= MOST_ATTEMPTS || shown.output.is_empty()) {
                     // No attempt was reported.
-                    let is_lost = self.is_stormy || tries.iter().any(|one| one.reports_at.is_none_or(|at| at > completed));
+                    let is_lost =
+                        self.is_stormy || tries.iter().any(|one| one.reports_at.is_none_or(|at| at > completed));
                     return (!is_lost).then(|| format!("is not what was reported of {tries:?}"));
                 }
                 let told = tries.iter().find(|one| one.output() == shown.output);
@@ -423,13 +426,15 @@ impl Ward<'_> {
             Step::Condition { timeout_seconds, on_failure } => {
                 let timeout = TimeDelta::seconds(*timeout_seconds);
                 let may = self.beats.iter().any(|beat| beat.last + early >= started && beat.first <= completed + early);
-                let has_to = self.beats.iter().any(|beat| beat.first >= started + early && beat.last + early < completed - late);
+                let has_to =
+                    self.beats.iter().any(|beat| beat.first >= started + early && beat.last + early < completed - late);
                 let goes_on = *on_failure == "continue";
-                let held = took <= timeout + late && match shown.status.as_str() {
-                    "completed" => may || goes_on && took >= timeout,
-                    "failed" => !has_to && !goes_on && took >= timeout,
-                    status => status == "skipped",
-                };
+                let held = took <= timeout + late
+                    && match shown.status.as_str() {
+                        "completed" => may || goes_on && took >= timeout,
+                        "failed" => !has_to && !goes_on && took >= timeout,
+                        status => status == "skipped",
+                    };
                 (!held).then(|| "is not what the heartbeats say".to_owned())
             }
         }
@@ -462,11 +467,15 @@ impl Ward<'_> {
     }
 
     fn misverified(&self, execution: &Execution) -> Vec<String> {
-        let Some(completed) = execution.completed.filter(|_| execution.status == "completed") else { return Vec::new() };
+        let Some(completed) = execution.completed.filter(|_| execution.status == "completed") else {
+            return Vec::new();
+        };
         let (early, until) = (self.slack.early, completed + VERIFY_WITHIN);
         let may = self.beats.iter().any(|beat| beat.is_life() && beat.last >= completed && beat.first <= until + early);
-        let has_to =
-            self.beats.iter().any(|beat| beat.recovers() && beat.first > completed + early && beat.last < until - early);
+        let has_to = self
+            .beats
+            .iter()
+            .any(|beat| beat.recovers() && beat.first > completed + early && beat.last < until - early);
         let is_right = match execution.verification.as_deref() {
             Some("verified") => may,
             Some("unverified") => !has_to,

@@ -20,6 +20,8 @@ use crate::repairs::{Outside, Said as SaidOf, Word};
 pub(crate) struct Outcome {
     pub(crate) wrong: Vec<String>,
     pub(crate) trace: Vec<String>,
+    /// All that happened; the same whenever the seed is run.
+    pub(crate) record: Vec<String>,
 }
 
 /// What a client wants of Medic.
@@ -31,7 +33,10 @@ enum Wish {
     Say(Said),
     /// The person looks at what playbooks do.
     Look,
-    Word { execution: String, word: Word },
+    Word {
+        execution: String,
+        word: Word,
+    },
 }
 
 /// A wish that was sent, perhaps more than once.
@@ -50,7 +55,7 @@ const REST: TimeDelta = TimeDelta::days(8);
 
 pub(crate) fn run(number: u64) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(Run::of(number))
+    runtime.block_on(tokio::task::coop::unconstrained(Run::of(number)))
 }
 
 struct Run {
@@ -229,6 +234,7 @@ impl Run {
 
     fn note(&mut self, line: &str) {
         let now = self.cloud.time.now();
+        self.cloud.seed.record(line);
         self.trace.push(format!("{} {line}", now.format("%d %H:%M:%S%.3f")));
     }
 
@@ -300,7 +306,9 @@ impl Run {
             let id = execution["execution_id"].as_str().unwrap().to_owned();
             let status = execution["status"].as_str().unwrap();
             let is_asked = status == "pending_approval";
-            if !matches!(status, "pending_approval" | "running" | "waiting") || !self.seen.insert((id.clone(), is_asked)) {
+            if !matches!(status, "pending_approval" | "running" | "waiting")
+                || !self.seen.insert((id.clone(), is_asked))
+            {
                 continue;
             }
             let words = match self.dice.between(0, 99) {
@@ -348,7 +356,8 @@ impl Run {
         }
         let outside = Outside { calls: self.cloud.receivers.calls(), tries: self.cloud.tries(), said: self.said };
         let wrong = check::check(&self.cloud, (&self.plan, &self.services), &shown, &outside, end);
-        Outcome { wrong, trace: self.trace }
+        let record = self.cloud.seed.take_record();
+        Outcome { wrong, trace: self.trace, record }
     }
 
     /// All that Medic shows at the end, oldest first.

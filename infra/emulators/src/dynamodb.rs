@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::retry::RetryPartition;
 use aws_sdk_dynamodb::config::{AsyncSleep, BehaviorVersion, Credentials, Region, SharedAsyncSleep, Sleep};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -130,7 +131,8 @@ impl DynamoDb {
         Self { engine, meter: Arc::default(), fates: None }
     }
 
-    /// The same tables for a client whose calls have these fates. It does not wait between its tries.
+    /// The same tables for a client whose calls have these fates. It does not wait between its tries, and shares its quota of
+    /// them with no other.
     #[must_use]
     pub fn with_fates(&self, fates: Arc<dyn Fates>) -> Self {
         self.meter.loses_answers.store(true, Ordering::Relaxed);
@@ -148,6 +150,7 @@ impl DynamoDb {
         let mut config = aws_sdk_dynamodb::Config::builder();
         if self.fates.is_some() {
             config.set_sleep_impl(Some(SharedAsyncSleep::new(NoBackoff)));
+            config.set_retry_partition(Some(RetryPartition::custom("fated").build()));
         }
         config
             .behavior_version(BehaviorVersion::latest())

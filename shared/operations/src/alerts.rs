@@ -76,7 +76,7 @@ impl Medic {
             writes.change_alert(&self.table, &alert, &acknowledged)?;
             let kind = NoticeKind::Acknowledged;
             let outcomes = if told { self.who_heard(id, kind).await? } else { Vec::new() };
-            let notice = Self::notice_of(kind, &acknowledged, outcomes, notice_at)?;
+            let notice = self.notice_of(kind, &acknowledged, outcomes, notice_at)?;
             if let Some(notice) = &notice {
                 writes.add_notice(&self.table, notice)?;
             }
@@ -109,7 +109,7 @@ impl Medic {
         writes.change_alert(&self.table, alert, &acknowledged)?;
         let kind = NoticeKind::Acknowledged;
         let outcomes = if stale.told { self.who_heard(alert.id, kind).await? } else { Vec::new() };
-        let notice = Self::notice_of(kind, &acknowledged, outcomes, notice_at)?;
+        let notice = self.notice_of(kind, &acknowledged, outcomes, notice_at)?;
         if let Some(notice) = &notice {
             writes.add_notice(&self.table, notice)?;
         }

@@ -10,7 +10,6 @@ use outbound::Wake;
 use store::{Commit, Entity as _, Key, Writes};
 
 use crate::configuration::{TRIES, contended};
-use crate::entropy::random;
 use crate::{By, Error, Medic};
 
 /// A notice and its places in lanes are one transaction, which DynamoDB bounds.
@@ -76,7 +75,7 @@ impl Medic {
         }
         let (window_id, name, services) = (window.id, window.name.to_string(), window.service_ids.len());
         let subject = Subject::Maintenance(Announcement { window_id, name, services, stage });
-        Ok(Some(Notice { id: NoticeId::at(now, random()?), at: now, subject, outcomes }))
+        Ok(Some(Notice { id: NoticeId::at(now, self.random()?), at: now, subject, outcomes }))
     }
 
     /// Wakes the sweep for a window that was made or changed.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::{ApiKey, ApiKeyId, Credential, Invalid, KeySecret, Label, RateLimits, Scope, Scopes};
 use store::{Claim, Commit, Page, Table, Writes};
 
-use crate::entropy::random;
+use crate::entropy::{Entropy, SystemEntropy, random};
 use crate::keyring::hash;
 use crate::{By, Error, Medic};
 
@@ -26,7 +26,7 @@ impl Medic {
         if expires_at.is_some_and(|at| at <= now) {
             return Err(Invalid::new("expires_at", "must be in the future").into());
         }
-        let credential = new_credential(self.table.next_api_key_id().await?)?;
+        let credential = new_credential(self.table.next_api_key_id().await?, &*self.settings.entropy)?;
         let key = ApiKey {
             id: credential.id,
             name,
@@ -54,7 +54,7 @@ impl Medic {
     /// Gives a key a new secret; the old one is refused from now on.
     pub async fn rotate_api_key(&self, id: ApiKeyId, by: &By) -> Result<(ApiKey, Credential), Error> {
         let old = self.api_key(id).await?;
-        let credential = new_credential(id)?;
+        let credential = new_credential(id, &*self.settings.entropy)?;
         let key = ApiKey { hash: hash(credential.reveal()).await?, rotated_at: Some(by.at), ..old.clone() };
         match self.table.change_api_key(&old, &key, self.noted_change(by, &old, &key)?).await? {
             Commit::Done => {}
@@ -95,7 +95,7 @@ pub async fn bootstrap_key<E: From<Error>>(
     let credential = if let Some(credential) = kept {
         credential
     } else {
-        let credential = new_credential(first)?;
+        let credential = new_credential(first, &SystemEntropy)?;
         keep(&credential.reveal())?;
         credential
     };
@@ -115,8 +115,8 @@ pub async fn bootstrap_key<E: From<Error>>(
     Ok(Some(credential.reveal()))
 }
 
-fn new_credential(id: ApiKeyId) -> Result<Credential, Error> {
-    let text = BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?);
+fn new_credential(id: ApiKeyId, entropy: &dyn Entropy) -> Result<Credential, Error> {
+    let text = BASE64_URL_SAFE_NO_PAD.encode(random::<32>(entropy)?);
     let secret = KeySecret::parse(&text).ok_or_else(|| Error::Hash("a secret that does not read back".to_owned()))?;
     Ok(Credential { id, secret })
 }

@@ -66,7 +66,7 @@ impl Medic {
         };
         let By { actor, at } = by.clone();
         let entry = AuditEntry {
-            id: self.log_ids.next(at)?,
+            id: self.next_log_id(at)?,
             at,
             action,
             actor,

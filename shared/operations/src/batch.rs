@@ -126,7 +126,8 @@ impl Medic {
         let handled: Vec<_> = ids.iter().map(|id| self.row_turns.handled_alone(&Key::service(*id))).collect();
         let mut watched = self.table.watched_by_id(&ids).await?;
         let opens = |seen: &&Watched| matches!(seen.service.judge(now), Decision::Act(Transition::Open(_)));
-        let opening: Vec<_> = watched.values().filter(opens).map(|seen| seen.service.id).collect();
+        let opening = ids.iter().filter_map(|id| watched.get(id)).filter(opens).map(|seen| seen.service.id);
+        let opening: Vec<_> = opening.collect();
         let outlines = self.table.outlines_by_id(&opening).await?;
         let handled = ids.into_iter().zip(handled);
         let watched = handled.filter_map(|(id, handled)| Some((id, (watched.remove(&id)?, handled)))).collect();

@@ -8,7 +8,6 @@ use outbound::{
 use serde_json::{Value, json};
 use store::{Commit, Lane, LaneEntry, Owed, Page};
 
-use crate::entropy::random;
 use crate::notify::{Drained, LEASE, Now, PAGE};
 use crate::{By, Error, Medic};
 
@@ -21,6 +20,7 @@ const TRIES: usize = 10;
 impl Medic {
     /// What webhooks are owed of a notice of an alert.
     pub(crate) fn deliveries_of(
+        &self,
         kind: NoticeKind,
         alert: &Alert,
         webhooks: Vec<Webhook>,
@@ -30,7 +30,7 @@ impl Medic {
         let data = if webhooks.is_empty() { String::new() } else { event_data(alert).to_string() };
         let delivery = |webhook: Webhook| {
             Ok(Delivery {
-                id: DeliveryId::at(now, random()?),
+                id: DeliveryId::at(now, self.random()?),
                 webhook_id: webhook.id,
                 service_id: Some(alert.service_id),
                 event_type: event_type.to_owned(),

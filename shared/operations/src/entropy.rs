@@ -1,15 +1,36 @@
-//! Random bytes from the operating system, and ids that keep the order in which this process made them.
+//! Where chance comes from, and ids that keep the order in which this process made them.
 
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use domain::{HeartbeatId, LogId};
 
-use crate::Error;
+use crate::{Error, Medic};
 
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
+/// Gives random bytes.
+pub trait Entropy: std::fmt::Debug + Send + Sync {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), Error>;
+}
+
+/// The operating system's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), Error> {
+        getrandom::fill(bytes).map_err(|source| Error::Entropy(source.to_string()))
+    }
+}
+
+impl Medic {
+    pub(crate) fn random<const N: usize>(&self) -> Result<[u8; N], Error> {
+        random(&*self.settings.entropy)
+    }
+}
+
+pub(crate) fn random<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|source| Error::Entropy(source.to_string()))?;
+    entropy.fill(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -21,8 +42,8 @@ struct Counted(Mutex<(i64, u32)>);
 impl Counted {
     const MOST: u32 = (1 << 20) - 1;
 
-    fn next(&self, now: DateTime<Utc>) -> Result<[u8; 10], Error> {
-        let mut bytes: [u8; 10] = random()?;
+    fn next(&self, entropy: &dyn Entropy, now: DateTime<Utc>) -> Result<[u8; 10], Error> {
+        let mut bytes: [u8; 10] = random(entropy)?;
         let [_, a, b, c, d, ..] = bytes;
         let count = {
             let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,8 +69,8 @@ impl Counted {
 pub(crate) struct HeartbeatIds(Counted);
 
 impl HeartbeatIds {
-    pub(crate) fn next(&self, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
-        Ok(HeartbeatId::at(now, self.0.next(now)?))
+    fn next(&self, entropy: &dyn Entropy, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
+        Ok(HeartbeatId::at(now, self.0.next(entropy, now)?))
     }
 }
 
@@ -58,8 +79,18 @@ impl HeartbeatIds {
 pub(crate) struct LogIds(Counted);
 
 impl LogIds {
-    pub(crate) fn next(&self, now: DateTime<Utc>) -> Result<LogId, Error> {
-        Ok(LogId::at(now, self.0.next(now)?))
+    fn next(&self, entropy: &dyn Entropy, now: DateTime<Utc>) -> Result<LogId, Error> {
+        Ok(LogId::at(now, self.0.next(entropy, now)?))
+    }
+}
+
+impl Medic {
+    pub(crate) fn next_heartbeat_id(&self, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
+        self.heartbeat_ids.next(&*self.settings.entropy, now)
+    }
+
+    pub(crate) fn next_log_id(&self, now: DateTime<Utc>) -> Result<LogId, Error> {
+        self.log_ids.next(&*self.settings.entropy, now)
     }
 }
 
@@ -72,7 +103,7 @@ mod tests {
     #[test]
     fn ids_of_one_millisecond_keep_their_order_and_have_stamps_of_their_own() {
         let (ids, now) = (HeartbeatIds::default(), domain::from_millis(1_790_000_000_123));
-        let made: Vec<_> = (0..5_000).map(|_| ids.next(now).unwrap()).collect();
+        let made: Vec<_> = (0..5_000).map(|_| ids.next(&SystemEntropy, now).unwrap()).collect();
         assert!(made.windows(2).all(|pair| pair[0] < pair[1]));
         assert!(made.windows(2).all(|pair| Stamp::of(pair[0]) < Stamp::of(pair[1])));
         assert!(made.iter().all(|id| Stamp::of(*id).time() == Some(now)));

@@ -35,7 +35,7 @@ impl Medic {
         let service_name = self.service_name(execution.plan.service_id).await?;
         for audited in audited {
             let entry = AuditEntry {
-                id: self.log_ids.next(now)?,
+                id: self.next_log_id(now)?,
                 at: now,
                 action: audited.action(),
                 actor: actor(audited, execution),
@@ -57,7 +57,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let entry = AuditEntry {
-            id: self.log_ids.next(now)?,
+            id: self.next_log_id(now)?,
             at: now,
             action: AuditAction::ExecutionFailed,
             actor: None,

@@ -15,7 +15,6 @@ use subtle::ConstantTimeEq as _;
 
 use crate::batch::Batch;
 use crate::configuration::TRIES;
-use crate::entropy::random;
 use crate::{By, Document, Error, Medic};
 
 /// What is to be run.
@@ -92,7 +91,7 @@ impl Medic {
         let Document { definition, warnings: _ } = self.validate_playbook(&playbook.yaml);
         let unreadable = |_| Error::Conflict(format!("The playbook {} is not valid any more", playbook.name));
         let definition = definition.map_err(unreadable)?;
-        let id = ExecutionId::at(now, random()?);
+        let id = ExecutionId::at(now, self.random()?);
         let mut variables = new.variables.clone();
         variables.extend([
             ("EXECUTION_ID".to_owned(), id.to_string()),
@@ -138,7 +137,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Option<Applied>, Error> {
         let Advance { execution, effects } = begun;
-        let stamp = new_stamp()?;
+        let stamp = self.new_stamp()?;
         writes.begin_execution(&self.table, &execution, &stamp)?;
         let batch = Batch::default();
         self.add_news(&mut writes, (&execution, &effects), &batch, now).await?;
@@ -192,9 +191,9 @@ impl Medic {
             if execution == seen.execution {
                 return Ok(Applied { record: seen, effects });
             }
-            let stamp = new_stamp()?;
+            let stamp = self.new_stamp()?;
             let performs = effects.iter().any(|effect| matches!(effect, Effect::Perform { .. }));
-            let nonce = if performs { Some(new_stamp()?) } else { seen.nonce.clone() };
+            let nonce = if performs { Some(self.new_stamp()?) } else { seen.nonce.clone() };
             let mut writes = Writes::new();
             writes.change_execution(&self.table, &seen, &execution, (&stamp, nonce.as_deref()))?;
             let batch = Batch::default();
@@ -408,11 +407,11 @@ impl Medic {
         // Their digests are of one length, so that the comparison tells nothing of the secret's.
         Some(Sha256::digest(secret).ct_eq(&Sha256::digest(given)).into())
     }
-}
 
-/// 128 random bits in hexadecimal.
-fn new_stamp() -> Result<String, Error> {
-    Ok(format!("{:032x}", u128::from_be_bytes(random()?)))
+    /// 128 random bits in hexadecimal.
+    fn new_stamp(&self) -> Result<String, Error> {
+        Ok(format!("{:032x}", u128::from_be_bytes(self.random()?)))
+    }
 }
 
 /// How an execution stands, for whoever comes too late.

@@ -55,7 +55,7 @@ impl Medic {
     /// Takes a heartbeat, and answers it as it is kept.
     pub(crate) async fn report_and_keep(&self, report: Report, now: DateTime<Utc>) -> Result<Heartbeat, Error> {
         let Report { service, status, run_id, idempotency_key } = report;
-        let id = self.heartbeat_ids.next(now)?;
+        let id = self.next_heartbeat_id(now)?;
         // A name that this process remembers may have moved to another service: then it is looked up once more.
         for remembered in [true, false] {
             let service_id = self.resolve(&service, remembered).await?;

@@ -114,10 +114,10 @@ impl Medic {
         let start = self.triggered(&alert, 1, now).await?;
         alert.triggered.extend(start.as_ref().map(|start| start.trigger_id));
         let notice = match change.notice_at {
-            Some(at) => Self::notice_of(NoticeKind::Opened, &alert, outcomes, at)?,
+            Some(at) => self.notice_of(NoticeKind::Opened, &alert, outcomes, at)?,
             None => None,
         };
-        let deliveries = Self::deliveries_of(NoticeKind::Opened, &alert, webhooks, now)?;
+        let deliveries = self.deliveries_of(NoticeKind::Opened, &alert, webhooks, now)?;
         let mut writes = Writes::new();
         writes.transition(&self.table, seen, &change.service)?;
         writes.open_alert(&self.table, &alert)?;
@@ -187,10 +187,10 @@ impl Medic {
                 && !is_held
             {
                 let outcomes = self.who_is_told(transition, kind, &new, now).await?;
-                notice = Self::notice_of(kind, &new, outcomes, at)?;
+                notice = self.notice_of(kind, &new, outcomes, at)?;
                 if transition != Transition::Close(Close::Unwatched) {
                     let webhooks = self.webhooks_for(new.service_id, now).await?;
-                    deliveries = Self::deliveries_of(kind, &new, webhooks, now)?;
+                    deliveries = self.deliveries_of(kind, &new, webhooks, now)?;
                 }
             }
             if let Some(notice) = &notice {

@@ -232,9 +232,9 @@ impl Medic {
             None
         } else {
             let at = run.next_notice_at(now);
-            Self::notice_of(kind, alert, outcomes, at)?
+            self.notice_of(kind, alert, outcomes, at)?
         };
-        let deliveries = Self::deliveries_of(kind, alert, webhooks, now)?;
+        let deliveries = self.deliveries_of(kind, alert, webhooks, now)?;
         writes.change_run(&self.table, seen, &run)?;
         writes.check_watched(&self.table, watched)?;
         if let Some(notice) = &notice {

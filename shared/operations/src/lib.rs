@@ -45,6 +45,7 @@ pub use api_keys::{NewApiKey, bootstrap_key};
 pub use audit::{AuditBounds, AuditFilter, By};
 pub use document::{Document, Problem};
 pub use endpoints::read_headers;
+pub use entropy::{Entropy, SystemEntropy};
 pub use error::{Error, error_chain};
 pub use executions::NewRun;
 pub use heartbeats::{Named, Report, Taken};

@@ -11,7 +11,7 @@ use store::{CircuitLimit, SHARDS, Table};
 use crate::Error;
 use crate::Keyring;
 use crate::batch::RowTurns;
-use crate::entropy::{HeartbeatIds, LogIds, random};
+use crate::entropy::{Entropy, HeartbeatIds, LogIds, random};
 use crate::error::error_chain;
 use crate::limits::{DefaultLimits, Limits};
 use crate::ping_keys::PingKeyring;
@@ -39,6 +39,8 @@ pub struct Settings {
     pub seal: Option<Arc<Seal>>,
     /// Whether no other process works on the table, so that what others hold is free.
     pub only_process: bool,
+    /// Where ids, keys and nonces come from.
+    pub entropy: Arc<dyn Entropy>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -98,7 +100,7 @@ impl Medic {
         outgoing: Outgoing,
         settings: Settings,
     ) -> Result<Self, Error> {
-        let instance = u64::from_be_bytes(random()?).to_string();
+        let instance = u64::from_be_bytes(random(&*settings.entropy)?).to_string();
         Ok(Self {
             instance,
             table,

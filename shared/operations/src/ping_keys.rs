@@ -8,7 +8,6 @@ use domain::{History, Label, PingKey, PingKeyId, PingKeyText};
 use sha2::{Digest as _, Sha256};
 use store::{FoundPingKey, Page, digest};
 
-use crate::entropy::random;
 use crate::keyring::{MOST_KEYS, TRUSTED_FOR, hash, is_hash_of};
 use crate::{By, Error, Medic};
 
@@ -45,7 +44,7 @@ impl Medic {
     /// Makes a key. Without a name it is called after its id.
     pub async fn create_ping_key(&self, name: Option<Label>, by: &By) -> Result<(PingKey, PingKeyText), Error> {
         let text = loop {
-            if let Some(text) = PingKeyText::of(&random::<48>()?) {
+            if let Some(text) = PingKeyText::of(&self.random::<48>()?) {
                 break text;
             }
         };

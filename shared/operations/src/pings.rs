@@ -77,7 +77,7 @@ impl Medic {
             }
             // A run that nobody named. Where a crash leaves it without its start, nothing is found by it.
             None => {
-                let run = RunId::parse(self.heartbeat_ids.next(now)?.to_string())?;
+                let run = RunId::parse(self.next_heartbeat_id(now)?.to_string())?;
                 self.table.keep_unnamed_run(self.resolve(&service, true).await?, &run, now).await?;
                 Some(run)
             }
@@ -92,7 +92,7 @@ impl Medic {
             Some(id) => Some(id),
             None => self.heartbeat_of(taken.service_id, &run, kind, now).await?,
         };
-        let id = id.map_or_else(|| self.heartbeat_ids.next(now), Ok)?;
+        let id = id.map_or_else(|| self.next_heartbeat_id(now), Ok)?;
         let (service_id, at) = (taken.service_id, id.time());
         Ok(Heartbeat {
             id,
@@ -120,7 +120,7 @@ impl Medic {
     /// Keeps a note among a service's heartbeats, which changes nothing else.
     async fn keep_log(&self, service: &Named, run_id: Option<&RunId>, now: DateTime<Utc>) -> Result<Heartbeat, Error> {
         let service_id = self.active_service(service).await?;
-        let id = self.heartbeat_ids.next(now)?;
+        let id = self.next_heartbeat_id(now)?;
         let at = id.time();
         let heartbeat = Heartbeat {
             id,

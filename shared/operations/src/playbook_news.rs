@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use store::{CircuitLimit, Table, Writes};
 
 use crate::batch::Batch;
-use crate::entropy::random;
 use crate::{Error, Medic};
 
 /// Slack's text for a reason is bounded, and names stand beside it.
@@ -88,7 +87,7 @@ impl Medic {
                 };
                 if !outcomes.is_empty() {
                     let subject = Subject::Playbook(Box::new(notice));
-                    news.notices.push(Notice { id: NoticeId::at(at, random()?), at, subject, outcomes });
+                    news.notices.push(Notice { id: NoticeId::at(at, self.random()?), at, subject, outcomes });
                     at += MOMENT;
                 }
             }
@@ -105,7 +104,7 @@ impl Medic {
             if !scene.is_muted {
                 let data = event_data(execution, scene.service.as_ref()).to_string();
                 for webhook in self.webhooks_of_execution(execution.plan.service_id, now).await? {
-                    news.deliveries.push(delivery(execution, &webhook, event_type, &data, now)?);
+                    news.deliveries.push(self.delivery_of(execution, &webhook, event_type, &data, now)?);
                 }
             }
         }
@@ -126,9 +125,32 @@ impl Medic {
         let CircuitLimit { most, window } = self.settings.circuit;
         let subject = Subject::Circuit(OpenCircuit { service_id, heartbeat_name, most, window });
         let at = now + MOMENT;
-        let notice = Notice { id: NoticeId::at(at, random()?), at, subject, outcomes };
+        let notice = Notice { id: NoticeId::at(at, self.random()?), at, subject, outcomes };
         let notices = if notice.outcomes.is_empty() { Vec::new() } else { vec![notice] };
         Ok(PlaybookNews { notices, deliveries: Vec::new() })
+    }
+
+    fn delivery_of(
+        &self,
+        execution: &Execution,
+        webhook: &Webhook,
+        event_type: &str,
+        data: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Delivery, Error> {
+        Ok(Delivery {
+            id: DeliveryId::at(now, self.random()?),
+            webhook_id: webhook.id,
+            service_id: execution.plan.service_id,
+            event_type: event_type.to_owned(),
+            data: data.to_owned(),
+            status: DeliveryStatus::Pending,
+            attempts: 0,
+            response_status: None,
+            response_body: None,
+            created_at: now,
+            next_attempt_at: Some(now),
+        })
     }
 
     async fn scene(&self, service_id: Option<ServiceId>, now: DateTime<Utc>) -> Result<Scene, Error> {
@@ -337,28 +359,6 @@ fn step_name(execution: &Execution, step: usize) -> String {
 
 fn short(reason: Option<&str>) -> Option<String> {
     reason.filter(|reason| !reason.is_empty()).map(|reason| shorten(reason, MOST_REASON))
-}
-
-fn delivery(
-    execution: &Execution,
-    webhook: &Webhook,
-    event_type: &str,
-    data: &str,
-    now: DateTime<Utc>,
-) -> Result<Delivery, Error> {
-    Ok(Delivery {
-        id: DeliveryId::at(now, random()?),
-        webhook_id: webhook.id,
-        service_id: execution.plan.service_id,
-        event_type: event_type.to_owned(),
-        data: data.to_owned(),
-        status: DeliveryStatus::Pending,
-        attempts: 0,
-        response_status: None,
-        response_body: None,
-        created_at: now,
-        next_attempt_at: Some(now),
-    })
 }
 
 /// What an event says of its execution. Outputs are not in it: who may read executions finds them there.

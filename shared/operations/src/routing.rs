@@ -8,7 +8,6 @@ use domain::{
     Subject, Target, TargetKind, Team, Webhook, in_maintenance,
 };
 
-use crate::entropy::random;
 use crate::{Error, Medic};
 
 impl Medic {
@@ -83,6 +82,7 @@ impl Medic {
 
     /// A notice of an alert, if anybody is to be told.
     pub(crate) fn notice_of(
+        &self,
         kind: NoticeKind,
         alert: &Alert,
         outcomes: Vec<Outcome>,
@@ -92,7 +92,7 @@ impl Medic {
             return Ok(None);
         }
         let subject = Subject::Alert { kind, alert: Box::new(alert.clone()) };
-        Ok(Some(Notice { id: NoticeId::at(at, random()?), at, subject, outcomes }))
+        Ok(Some(Notice { id: NoticeId::at(at, self.random()?), at, subject, outcomes }))
     }
 
     /// Until when a service's alerts wait: the end of the maintenance that it is in, where that is known.

@@ -4,7 +4,7 @@ use domain::{History, Label, SealedSecret, Secret, SecretId};
 use outbound::Seal;
 use store::Page;
 
-use crate::entropy::random;
+use crate::entropy::{SystemEntropy, random};
 use crate::{By, Error, Medic};
 
 /// What a new secret is to be. `Debug` would show its value, so there is none.
@@ -69,7 +69,7 @@ impl Medic {
 
 /// A new key for secrets.
 pub fn new_secrets_key() -> Result<[u8; 32], Error> {
-    random()
+    random(&SystemEntropy)
 }
 
 fn sealed(seal: &Seal, id: SecretId, value: &str) -> Result<SealedSecret, Error> {

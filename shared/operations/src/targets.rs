@@ -6,7 +6,6 @@ use outbound::Delivery;
 use serde_json::json;
 use store::Page;
 
-use crate::entropy::random;
 use crate::{By, Error, Medic, SlackDelivery};
 
 /// What a new target is to be. Its address was checked.
@@ -45,7 +44,7 @@ impl Medic {
             (Destination::PagerDuty { service_key }, _) => self.pagerduty.test(service_key.reveal(), &about).await,
             (Destination::Webhook(endpoint), _) => {
                 let data = json!({"service_id": service.get(), "heartbeat_name": about});
-                let id = NoticeId::at(now, random()?).to_string();
+                let id = NoticeId::at(now, self.random()?).to_string();
                 self.post_to(endpoint, &id, ("test", data), now, now).await
             }
         };

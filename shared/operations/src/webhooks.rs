@@ -6,7 +6,6 @@ use domain::{Attempts, Endpoint, History, Invalid, SecretText, ServiceId, Webhoo
 use outbound::WebhookSecret;
 use store::Page;
 
-use crate::entropy::random;
 use crate::{By, Error, Medic};
 
 /// What a new webhook is to be. Its address was checked.
@@ -34,7 +33,7 @@ impl Medic {
         let NewWebhook { endpoint, enabled, service_id, attempts } = new;
         self.check_service_id(service_id).await?;
         let id = self.table.next_webhook_id().await?;
-        let secrets = WebhookSecrets::first(new_secret()?);
+        let secrets = WebhookSecrets::first(self.new_secret()?);
         let history = History::beginning(by.at);
         let made = self.add(Webhook { id, endpoint, enabled, service_id, attempts, secrets, history }, by).await?;
         Ok(made)
@@ -71,7 +70,7 @@ impl Medic {
 
     /// Gives a webhook a new secret; the one before it stays valid for a day.
     pub async fn rotate_webhook_secret(&self, id: WebhookId, by: &By) -> Result<Webhook, Error> {
-        let secret = new_secret()?;
+        let secret = self.new_secret()?;
         let decide =
             |webhook: Webhook| Ok(Webhook { secrets: webhook.secrets.rotate(secret.clone(), by.at), ..webhook });
         let changed = self.change(id, by, decide).await?;
@@ -86,8 +85,8 @@ impl Medic {
             Some(_) | None => Ok(()),
         }
     }
-}
 
-fn new_secret() -> Result<SecretText, Error> {
-    Ok(SecretText::new(WebhookSecret::new(random()?).reveal()))
+    fn new_secret(&self) -> Result<SecretText, Error> {
+        Ok(SecretText::new(WebhookSecret::new(self.random()?).reveal()))
+    }
 }

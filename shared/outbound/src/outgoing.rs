@@ -2,19 +2,20 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{Client, Method, Response, StatusCode, redirect};
+use reqwest::{Client, Method, Request, Response, StatusCode, redirect};
 
 use crate::excerpt::{EXCERPT_BYTES, excerpt};
-use crate::{Guard, Refusal, RetryAfter};
+use crate::{Guard, Http, Refusal, RetryAfter};
 
 /// Sends requests to addresses that users set. It follows no redirect, uses no proxy and no connection twice, and
 /// decompresses nothing.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    http: Client,
+    http: Arc<dyn Http>,
     guard: Guard,
 }
 
@@ -80,7 +81,12 @@ impl Outgoing {
             .connect_timeout(Self::TIMEOUT)
             .user_agent(concat!("medic/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { http, guard })
+        Ok(Self::over(Arc::new(http), guard))
+    }
+
+    /// Sends over `http`, which is to be bounded as this is.
+    pub const fn over(http: Arc<dyn Http>, guard: Guard) -> Self {
+        Self { http, guard }
     }
 
     pub const fn guard(&self) -> &Guard {
@@ -92,8 +98,11 @@ impl Outgoing {
         let Call { method, url, headers, body, timeout } = call;
         // The client resolves names through the guard, but connects to a number as it stands.
         let url = self.guard.read(&url).map_err(SendError::Refused)?;
-        let request = self.http.request(method, url).headers(headers).body(body).timeout(timeout);
-        let mut response = request.send().await.map_err(|error| SendError::of(&error))?;
+        let mut request = Request::new(method, url);
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(body.into());
+        *request.timeout_mut() = Some(timeout);
+        let mut response = self.http.execute(request).await.map_err(|error| SendError::of(&error))?;
         let (start, is_cut) = start_of_body(&mut response).await;
         Ok(Answer {
             status: response.status(),

@@ -1,14 +1,17 @@
 //! PagerDuty's Events API, version 2. <https://developer.pagerduty.com/docs/send-alert-event>
 
+use std::sync::Arc;
+
 use domain::{Alert, NoticeKind, PlaybookEvent, PlaybookNotice, Priority};
 use serde_json::{Value, json};
 
-use crate::Delivery;
+use crate::http::post_of_json;
+use crate::{Delivery, Http};
 
 /// Sends events for the configured routing key, or for a target's own.
 #[derive(Clone)]
 pub struct PagerDuty {
-    http: reqwest::Client,
+    http: Arc<dyn Http>,
     url: String,
     routing_key: Option<String>,
 }
@@ -20,7 +23,7 @@ impl std::fmt::Debug for PagerDuty {
 }
 
 impl PagerDuty {
-    pub fn new(http: reqwest::Client, url: String, routing_key: Option<String>) -> Self {
+    pub fn new(http: Arc<dyn Http>, url: String, routing_key: Option<String>) -> Self {
         Self { http, url, routing_key }
     }
 
@@ -65,7 +68,8 @@ impl PagerDuty {
     }
 
     async fn post(&self, body: &Value) -> Delivery {
-        match self.http.post(&self.url).json(body).send().await {
+        let Some(request) = post_of_json(&self.url, body) else { return Delivery::no_address() };
+        match self.http.execute(request).await {
             Ok(response) => Delivery::of_status(response.status(), response.headers()),
             Err(error) => Delivery::unreachable(&error),
         }

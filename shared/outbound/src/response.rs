@@ -45,6 +45,11 @@ impl Delivery {
         Self::Retry { error: what.to_owned(), after: None }
     }
 
+    /// There is nothing to call.
+    pub(crate) fn no_address() -> Self {
+        Self::Refused { error: "its address is not a URL".to_owned() }
+    }
+
     /// Judges a status code: 408, 429 and 5xx are worth another try.
     pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap) -> Self {
         if status.is_success() {

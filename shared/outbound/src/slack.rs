@@ -1,13 +1,17 @@
 //! Slack: what a notice says there, and `chat.postMessage`.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use domain::{Alert, Announcement, JobAlert, Notice, NoticeKind, PlaybookEvent, SlackMessage, Stage, Subject, elapsed};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::Delivery;
+use crate::http::post_of_json;
 use crate::playbook_message::{self, blocks as playbook_blocks, packed};
 use crate::response::retry_after;
+use crate::{Delivery, Http};
 
 /// How Slack is reached.
 #[derive(Clone)]
@@ -26,7 +30,7 @@ impl std::fmt::Debug for SlackAccess {
 /// Posts to Slack channels.
 #[derive(Debug, Clone)]
 pub struct Slack {
-    http: reqwest::Client,
+    http: Arc<dyn Http>,
     access: SlackAccess,
 }
 
@@ -76,7 +80,7 @@ const OF_THE_CHANNEL: [&str; 14] = [
 ];
 
 impl Slack {
-    pub fn new(http: reqwest::Client, access: SlackAccess) -> Self {
+    pub fn new(http: Arc<dyn Http>, access: SlackAccess) -> Self {
         Self { http, access }
     }
 
@@ -97,8 +101,15 @@ impl Slack {
 
     /// Calls a method. Answers what came of it, and where the message is then.
     async fn call(&self, method: &str, body: &Value) -> (Delivery, Option<SlackMessage>) {
-        let request = self.http.post(format!("{}/{method}", self.access.api_url));
-        let response = match request.bearer_auth(&self.access.token).json(body).send().await {
+        let Some(mut request) = post_of_json(&format!("{}/{method}", self.access.api_url), body) else {
+            return (Delivery::no_address(), None);
+        };
+        let Ok(mut token) = HeaderValue::try_from(format!("Bearer {}", self.access.token)) else {
+            return (Delivery::Refused { error: "its token is none".to_owned() }, None);
+        };
+        token.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, token);
+        let response = match self.http.execute(request).await {
             Ok(response) => response,
             Err(error) => return (Delivery::unreachable(&error), None),
         };

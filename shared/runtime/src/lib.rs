@@ -32,7 +32,7 @@ pub use gauges::{gauges, record_gauges};
 pub use pings::{ping_answer, ping_refusal};
 use rate_limit::limit;
 pub use telemetry::{init_logging, prometheus};
-pub use wiring::{medic, serve};
+pub use wiring::{Beyond, medic, medic_with, serve};
 
 /// What the AWS runtime hands to handlers of a queue's messages.
 pub use aws_lambda_events::sqs;

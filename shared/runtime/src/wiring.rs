@@ -4,27 +4,58 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use operations::{DefaultLimits, Medic, Settings, SlackDelivery};
+use operations::{DefaultLimits, Entropy, Medic, Settings, SlackDelivery, SystemEntropy};
 use outbound::{
-    Guard, Outgoing, PagerDuty, ScriptJobs, Slack, SlackAccess, SlackSecret, SystemLookup, Wakes, http_client,
+    Guard, Http, Outgoing, PagerDuty, ScriptJobs, Slack, SlackAccess, SlackSecret, SystemLookup, Wakes, http_client,
 };
 use store::{CircuitLimit, Table};
 
 use crate::{App, Config, authenticate, envelope_layers, limit};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is beyond the process, but for AWS.
+#[derive(Debug, Clone)]
+pub struct Beyond {
+    /// Reaches Slack and PagerDuty.
+    pub http: Arc<dyn Http>,
+    /// Reaches the addresses that users set.
+    pub outgoing: Outgoing,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Beyond {
+    /// The internet, and the operating system.
+    pub fn real(config: &Config) -> Result<Self, Failure> {
+        let guard = Guard::new(config.allow_private_hosts, config.allowed_hosts.clone(), Arc::new(SystemLookup));
+        let (http, entropy) = (Arc::new(http_client()?), Arc::new(SystemEntropy));
+        Ok(Self { http, outgoing: Outgoing::new(guard)?, entropy })
+    }
+}
 
 /// The operations on this table, as configured. `only_process` is for the local system, where people also read what was
 /// printed.
 pub fn medic(
     config: &Config,
     table: Table,
-    (wakes, script_jobs): (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
+    ports: (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
     only_process: bool,
-) -> Result<Medic, Box<dyn std::error::Error + Send + Sync>> {
-    let http = http_client()?;
+) -> Result<Medic, Failure> {
+    medic_with(config, table, ports, Beyond::real(config)?, only_process)
+}
+
+/// The same with something else beyond it.
+pub fn medic_with(
+    config: &Config,
+    table: Table,
+    ports: (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
+    Beyond { http, outgoing, entropy }: Beyond,
+    only_process: bool,
+) -> Result<Medic, Failure> {
     let access =
         config.slack_api_token.clone().map(|token| SlackAccess { api_url: config.slack_api_url.clone(), token });
     let slack = match access {
-        Some(access) => SlackDelivery::Post(Slack::new(http.clone(), access)),
+        Some(access) => SlackDelivery::Post(Slack::new(Arc::clone(&http), access)),
         None => SlackDelivery::Print { keep: only_process },
     };
     let prints = matches!(slack, SlackDelivery::Print { .. });
@@ -49,9 +80,9 @@ pub fn medic(
         circuit: CircuitLimit { most: config.circuit_max_executions, window: config.circuit_window },
         seal: config.seal.clone(),
         only_process,
+        entropy,
     };
-    let guard = Guard::new(config.allow_private_hosts, config.allowed_hosts.clone(), Arc::new(SystemLookup));
-    Ok(Medic::new(table, (wakes, script_jobs), slack, pagerduty, Outgoing::new(guard)?, settings)?)
+    Ok(Medic::new(table, ports, slack, pagerduty, outgoing, settings)?)
 }
 
 /// A function's routes behind authentication and then the limits on requests, within the envelope.

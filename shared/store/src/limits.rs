@@ -51,7 +51,7 @@ impl Table {
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .customize()
-            .config_override(patience::brief())
+            .config_override(patience::brief(&self.brief_quota))
             .send()
             .await;
         match sent {
@@ -75,7 +75,7 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(key.attributes()))
             .customize()
-            .config_override(patience::brief())
+            .config_override(patience::brief(&self.brief_quota))
             .send()
             .await?;
         sent.item.map_or(Ok(0), |item| requests(&key, Some(&item)))

@@ -38,10 +38,15 @@ pub(crate) fn apply(config: Builder) -> Builder {
 
 /// For calls whose answer the request can do without: they are given up soon. Their retries draw on a quota of their own,
 /// so that throttling here takes none from the calls that matter.
-pub(crate) fn brief() -> Builder {
+pub(crate) fn brief(quota: &RetryPartition) -> Builder {
     let timeouts = TimeoutConfig::builder().operation_timeout(BRIEF_OPERATION).build();
     let retries = RetryConfig::standard().with_max_attempts(BRIEF_ATTEMPTS).with_initial_backoff(FIRST_WAIT);
-    Builder::new().timeout_config(timeouts).retry_config(retries).retry_partition(RetryPartition::new("medic-brief"))
+    Builder::new().timeout_config(timeouts).retry_config(retries).retry_partition(quota.clone())
+}
+
+/// A quota of retries for `brief` calls.
+pub(crate) fn brief_quota() -> RetryPartition {
+    RetryPartition::custom("medic-brief").build()
 }
 
 /// A transaction in which an item was throttled is cancelled, which the SDK takes for an answer.

@@ -1,6 +1,7 @@
 //! The table itself: reads, conditional writes and transactions, with one place for their retries.
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryPartition;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -20,6 +21,7 @@ use crate::{Error, patience};
 pub struct Table {
     pub(crate) client: Client,
     pub(crate) name: String,
+    pub(crate) brief_quota: RetryPartition,
 }
 
 /// Whether a conditional write was made.
@@ -53,7 +55,8 @@ const WRITE_BATCH: usize = 25;
 impl Table {
     /// The table `name`, reached as `config` says but for what `retries` sets.
     pub fn new(config: aws_sdk_dynamodb::config::Builder, name: impl Into<String>) -> Self {
-        Self { client: Client::from_conf(patience::apply(config).build()), name: name.into() }
+        let client = Client::from_conf(patience::apply(config).build());
+        Self { client, name: name.into(), brief_quota: patience::brief_quota() }
     }
 
     pub(crate) async fn get(&self, key: &Key, consistent: bool) -> Result<Option<Item>, Error> {

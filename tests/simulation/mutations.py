@@ -1,0 +1,71 @@
+"""Breaks one invariant at a time in a scratch copy of what is committed, and tells how many seeds it took to see it.
+
+    python3 tests/simulation/mutations.py [NAME...]
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PATCHES = pathlib.Path(__file__).resolve().parent / "mutations"
+SCRATCH = ROOT / "target" / "mutations"
+SEEDS = int(os.environ.get("SEEDS") or 200)
+
+
+def git(*arguments, cwd=SCRATCH):
+    subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True)
+
+
+def copy():
+    """A fresh checkout of what is committed, apart from the working tree."""
+    if not (SCRATCH / ".git").exists():
+        git("worktree", "add", "--force", "--detach", str(SCRATCH), "HEAD", cwd=ROOT)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
+    git("reset", "--hard", head.stdout.strip())
+
+
+def simulate():
+    """What the simulation says of the copy: whether it was built, and the first seed that failed, if one did."""
+    # What the workspace was built of from elsewhere is built once for all.
+    target = os.environ.get("CARGO_TARGET_DIR") or str(ROOT / "target")
+    environment = {**os.environ, "CARGO_TARGET_DIR": target, "SIMULATE_FIRST": "1"}
+    command = [os.environ.get("CARGO") or "cargo", "test", "--locked", "--package", "tests", "--test", "simulation"]
+    built = subprocess.run([*command, "--no-run"], cwd=SCRATCH, env=environment, capture_output=True, text=True)
+    if built.returncode != 0:
+        print(built.stderr[-3000:], file=sys.stderr)
+        return False, None
+    ran = subprocess.run(
+        [*command, "nothing_is_lost"],
+        cwd=SCRATCH,
+        env={**environment, "SIMULATE_SEEDS": str(SEEDS)},
+        capture_output=True,
+        text=True,
+    )
+    failed = [int(seed) for seed in re.findall(r"^seed (\d+) \(", ran.stdout + ran.stderr, re.MULTILINE)]
+    if ran.returncode != 0 and not failed:
+        print((ran.stdout + ran.stderr)[-3000:], file=sys.stderr)
+        return False, None
+    return True, min(failed, default=None)
+
+
+def main():
+    names = sys.argv[1:] or sorted(path.stem for path in PATCHES.glob("*.patch"))
+    print("| what is broken | seeds it took |\n| --- | --- |", flush=True)
+    unseen = []
+    for name in names:
+        copy()
+        git("apply", str(PATCHES / f"{name}.patch"))
+        built, seed = simulate()
+        found = "not built" if not built else seed or f"not seen in {SEEDS}"
+        print(f"| {name} | {found} |", flush=True)
+        if not seed:
+            unseen.append(name)
+    git("worktree", "remove", "--force", str(SCRATCH), cwd=ROOT)
+    sys.exit(f"not seen: {', '.join(unseen)}" if unseen else 0)
+
+
+if __name__ == "__main__":
+    main()

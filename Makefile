@@ -34,7 +34,7 @@ ARCHITECTURE ?= x86_64
 SEEDS ?= 100
 SEED ?=
 
-.PHONY: help run test test-fast test-schema fuzz fuzz-build $(FUZZ_RUNS) sbom test-deployed check format build-lambda deploy bench load simulate demo openapi clean
+.PHONY: help run test test-fast test-schema fuzz fuzz-build $(FUZZ_RUNS) sbom test-deployed check format build-lambda deploy bench load simulate mutations demo openapi clean
 
 help: ## Lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -107,8 +107,12 @@ load: ## Loads a real process for two minutes; writes the same
 	target/release/bench load
 	python3 docs/performance.py
 
-simulate: ## Runs Medic under virtual time and faults: SEEDS=n of them, or SEED=m alone
-	SIMULATE_FIRST=$(or $(SEED),1) SIMULATE_SEEDS=$(if $(SEED),1,$(SEEDS)) $(CARGO) test --locked --package tests --test simulation
+simulate: ## Runs Medic under virtual time and faults: SEEDS=n of them, or SEED=m alone (RECORD=FILE for all that happens)
+	SIMULATE_FIRST=$(or $(SEED),1) SIMULATE_SEEDS=$(if $(SEED),1,$(SEEDS)) SIMULATE_RECORD=$(RECORD) \
+		$(CARGO) test --locked --package tests --test simulation nothing_is_lost
+
+mutations: ## Breaks one invariant at a time, and tells how many seeds the simulation took to see it
+	python3 tests/simulation/mutations.py
 
 demo: ## Plays an outage from registration to recovery, with a timeline
 	$(CARGO) build --release --locked --package local --package tests

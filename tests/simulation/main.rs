@@ -24,9 +24,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use run::Outcome;
 
 /// Seeds that every run of the tests looks at.
-const FIXED: u64 = 8;
-/// Stormy seeds that are run twice.
-const REPLAYED: [u64; 2] = [2, 3];
+const FIXED: u64 = 12;
+/// A stormy seed that is run twice.
+const REPLAYED: u64 = 3;
 /// Failures past which no more are looked for.
 const MOST_SHOWN: usize = 3;
 /// Lines of a trace that are shown.
@@ -66,26 +66,17 @@ fn report(seed: u64, wrong: &[String], trace: &[String]) -> String {
 
 #[expect(clippy::disallowed_methods, reason = "`make simulate` says which seeds, and where to write what happens")]
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    std::env::var(name).ok().filter(|text| !text.is_empty())
 }
 
 #[test]
 fn a_seed_replays_exactly() {
-    for seed in REPLAYED {
-        let (once, again) = (run::run(seed).record, run::run(seed).record);
-        let differs = once.iter().zip(&again).position(|(one, other)| one != other);
-        if let Some(place) = differs {
-            let from = place.saturating_sub(10);
-            panic!(
-                "seed {seed} parts at line {place} of {}:\n{}\nonce:  {}\nagain: {}",
-                once.len(),
-                once[from..place].join("\n"),
-                once[place],
-                again[place]
-            );
-        }
-        assert_eq!(once.len(), again.len(), "seed {seed}");
+    let (once, again) = (run::run(REPLAYED).record, run::run(REPLAYED).record);
+    if let Some(place) = once.iter().zip(&again).position(|(one, other)| one != other) {
+        let before = once[place.saturating_sub(10)..place].join("\n");
+        panic!("they part at line {place}:\n{before}\nonce:  {}\nagain: {}", once[place], again[place]);
     }
+    assert_eq!(once.len(), again.len());
 }
 
 #[test]

@@ -31,6 +31,9 @@ fn slack(weather: Weather) -> Slack {
     }
 }
 
+/// In calm weather.
+const TOLD_WITHIN: TimeDelta = TimeDelta::seconds(1);
+
 /// What playbooks do comes by messages alone, which the tick sends again each minute until one arrives.
 fn slack_of_playbooks(weather: Weather) -> Slack {
     match weather {
@@ -193,6 +196,9 @@ fn notices_of_job(cloud: &Cloud, service: &Service, alert: &JobAlert, end: DateT
     let actions: Vec<_> = told.iter().map(|taken| taken.body["event_action"].as_str().unwrap()).collect();
     let mut once = actions.clone();
     once.dedup();
+    if is_calm && told.first().is_some_and(|first| first.at > alert.opened + TOLD_WITHIN) {
+        wrong.push(format!("PagerDuty was told late of run {}, which opened at {}", alert.run, alert.opened));
+    }
     let owed: &[&str] = if alert.is_stale { &["trigger", "resolve"] } else { &[] };
     if once != owed || is_calm && actions != owed {
         wrong.push(format!("PagerDuty took {actions:?} of run {}", alert.run));
@@ -238,6 +244,9 @@ fn notices(cloud: &Cloud, service: &Service, alerts: &[Alert]) -> Vec<String> {
         let is_in_order = actions.first() == Some(&"trigger") && actions.last() == Some(&"resolve");
         if !is_in_order || actions.windows(2).any(|pair| pair == ["resolve", "trigger"]) {
             wrong.push(format!("PagerDuty took {actions:?} of alert {}", alert.id));
+        }
+        if is_calm && told.first().is_some_and(|first| first.at > alert.opened + TOLD_WITHIN) {
+            wrong.push(format!("PagerDuty was told late of alert {}, which opened at {}", alert.id, alert.opened));
         }
         if is_calm && actions.len() != 2 {
             wrong.push(format!("PagerDuty was told twice of alert {}: {actions:?}", alert.id));

@@ -148,7 +148,7 @@ impl ScriptJobs for Post {
         }
         if below("forged", 100) < 30 {
             let mut forged = job.report(Some(1 - own.exit), "forged".to_owned(), None, 1_000);
-            forged.nonce = "forged".to_owned();
+            "forged".clone_into(&mut forged.nonce);
             self.put(Queue::Playbook, &serde_json::to_string(&forged).unwrap(), now + millis("forged at", 5_000));
         }
         self.seed.record(&format!("script {own:?}"));

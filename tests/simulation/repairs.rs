@@ -226,9 +226,13 @@ impl Ward<'_> {
                     }
                 }
                 (None, _, Some(at)) => {
-                    let hour = *at - early - CIRCUIT_WINDOW..*at + patience;
-                    let recent = executions.iter().filter(|execution| hour.contains(&execution.started)).count();
-                    if recent < MOST_STARTS {
+                    // Refused once while the circuit was open, it is not offered again.
+                    let offers = (1..=cause.failures).filter(|failures| wanted(playbooks, *failures) == Some(playbook));
+                    let may_be_open = offers.map(|failures| cause.counted_at(failures)).any(|at| {
+                        let hour = at - early - CIRCUIT_WINDOW..at + patience;
+                        executions.iter().filter(|execution| hour.contains(&execution.started)).count() >= MOST_STARTS
+                    });
+                    if !may_be_open {
                         wrong.push(format!("alert {} was to start playbook {playbook} at {at}", cause.alert));
                     }
                 }

@@ -66,7 +66,9 @@ impl Receivers {
 
     fn lot(&self, receiver: &str) -> Lot {
         if !self.seed.is(Weather::Stormy) {
-            return Lot::Taken;
+            // Nothing fails, and senders meet each other nevertheless.
+            let is_late = self.seed.is(Weather::Lossy) && self.seed.roll(receiver, 100) < 40;
+            return if is_late { Lot::Late } else { Lot::Taken };
         }
         match self.seed.roll(receiver, 100) {
             0..8 => Lot::Unavailable,

@@ -7,8 +7,19 @@ use serde_json::Value;
 
 use crate::cloud::Cloud;
 use crate::fate::Weather;
+use crate::jobs::{self, JobAlert};
 use crate::model::{Alert, Service, Slack};
+use crate::plan::Plan;
 use crate::receivers::Taken;
+use crate::repairs::{Cause, Decision, Execution, Outside, ShownStep, Ward};
+
+/// All that Medic shows at the end, oldest first.
+pub(crate) struct Shown {
+    pub(crate) alerts: Vec<Value>,
+    /// By the place of their service.
+    pub(crate) runs: Vec<Vec<jobs::Shown>>,
+    pub(crate) executions: Vec<Execution>,
+}
 
 /// How late Medic may be in a weather: without messages a row waits for the tick; and where ticks die and rows are put off,
 /// for some of them.
@@ -20,29 +31,204 @@ fn slack(weather: Weather) -> Slack {
     }
 }
 
-pub(crate) fn check(cloud: &Cloud, services: &[Service], alerts: &[Value], end: DateTime<Utc>) -> Vec<String> {
+/// In calm weather.
+const TOLD_WITHIN: TimeDelta = TimeDelta::seconds(1);
+
+/// What playbooks do comes by messages alone, which the tick sends again each minute until one arrives.
+fn slack_of_playbooks(weather: Weather) -> Slack {
+    match weather {
+        Weather::Calm => slack(weather),
+        Weather::Lossy | Weather::Stormy => Slack { late: TimeDelta::minutes(10), ..slack(weather) },
+    }
+}
+
+pub(crate) fn check(
+    cloud: &Cloud,
+    (plan, services): (&Plan, &[Service]),
+    shown: &Shown,
+    outside: &Outside,
+    end: DateTime<Utc>,
+) -> Vec<String> {
     let slack = slack(cloud.seed.weather);
     let mut wrong = Vec::new();
-    for service in services {
-        let own = alerts.iter().filter(|alert| alert["heartbeat_name"] == service.name);
-        let own: Vec<_> = own.map(read).collect();
+    let is_of = |alert: &i64, causes: &[Cause]| causes.iter().any(|cause| cause.alert == *alert);
+    let mut all_causes = Vec::new();
+    for (service, runs) in services.iter().zip(&shown.runs) {
+        let own = || shown.alerts.iter().filter(|alert| alert["heartbeat_name"] == service.name);
+        let of_jobs: Vec<_> = own().filter(|alert| !alert["run_id"].is_null()).map(read_of_job).collect();
+        let own: Vec<_> = own().filter(|alert| alert["run_id"].is_null()).map(read).collect();
         wrong.extend(service.judge(&own, end, slack));
         wrong.extend(notices(cloud, service, &own));
+        if let Some(jobs) = &service.jobs {
+            let problems = jobs.judge((runs, &of_jobs), &service.maintenance, end, slack);
+            wrong.extend(problems.into_iter().map(|problem| format!("{}: {problem}", service.name)));
+            wrong.extend(of_jobs.iter().flat_map(|alert| notices_of_job(cloud, service, alert, end, slack)));
+        }
+        let causes = causes(service, &own, &of_jobs);
+        let executions: Vec<_> = shown.executions.iter().filter(|one| is_of(&one.alert, &causes)).collect();
+        let ward = Ward {
+            name: &service.name,
+            beats: &service.beats,
+            maintenance: &service.maintenance,
+            outside,
+            is_stormy: cloud.is_stormy(),
+            slack: slack_of_playbooks(cloud.seed.weather),
+            end,
+        };
+        wrong.extend(ward.judge(&plan.playbooks, &causes, &executions));
+        all_causes.extend(causes);
     }
+    let strays = shown.executions.iter().filter(|one| !is_of(&one.alert, &all_causes));
+    wrong.extend(strays.map(|one| format!("execution {} is of no alert", one.id)));
+    wrong.extend(shown.executions.iter().flat_map(|execution| events_of(cloud, execution)));
     wrong.extend(webhooks(&cloud.receivers.taken("webhook")));
     wrong.extend(cloud.left());
     wrong.extend(cloud.due_rows().into_iter().map(|(at, row)| format!("{row} is still due at {at}")));
     wrong
 }
 
+fn time(of: &Value, name: &str) -> Option<DateTime<Utc>> {
+    of[name].as_str().map(|text| text.parse().unwrap())
+}
+
+fn text(of: &Value, name: &str) -> String {
+    of[name].as_str().unwrap_or_default().to_owned()
+}
+
 fn read(alert: &Value) -> Alert {
-    let at = |name: &str| alert[name].as_str().map(|text| text.parse().unwrap());
     Alert {
         id: alert["alert_id"].as_i64().unwrap(),
-        opened: at("created_date").unwrap(),
-        closed: at("closed_date"),
+        opened: time(alert, "created_date").unwrap(),
+        closed: time(alert, "closed_date"),
         cycle: alert["alert_cycle"].as_i64().unwrap(),
     }
+}
+
+fn read_of_job(alert: &Value) -> JobAlert {
+    let Alert { id, opened, closed, cycle: _ } = read(alert);
+    let is_stale = text(alert, "alert_name").starts_with("Medic - Stale job detected for ");
+    JobAlert { id, run: text(alert, "run_id"), is_stale, opened, closed }
+}
+
+pub(crate) fn run(run: &Value) -> jobs::Shown {
+    jobs::Shown {
+        run: text(run, "run_id"),
+        status: text(run, "status"),
+        started: time(run, "started_at"),
+        ended: time(run, "completed_at"),
+        duration_ms: run["duration_ms"].as_i64(),
+    }
+}
+
+pub(crate) fn execution(execution: &Value, audited: &[Value]) -> Execution {
+    let step = |step: &Value| ShownStep {
+        status: text(step, "status"),
+        output: text(step, "output"),
+        started: time(step, "started_at"),
+        completed: time(step, "completed_at"),
+    };
+    let entry = |entry: &Value| {
+        format!("{} {}", text(entry, "action_type"), text(&entry["details"], "step_name")).trim_end().to_owned()
+    };
+    let decision = Some(&execution["decision"]).filter(|decision| !decision.is_null());
+    let place = text(execution, "playbook_name").trim_start_matches("playbook-").parse();
+    Execution {
+        id: text(execution, "execution_id"),
+        playbook: place.unwrap(),
+        alert: execution["alert_id"].as_i64().unwrap(),
+        status: text(execution, "status"),
+        started: time(execution, "started_at").unwrap(),
+        completed: time(execution, "completed_at"),
+        decision: decision
+            .map(|decision| Decision { is_by_person: !decision["actor"].is_null(), at: time(decision, "at").unwrap() }),
+        verification: execution["verification"].as_str().map(str::to_owned),
+        steps: execution["steps"].as_array().unwrap().iter().map(step).collect(),
+        audited: audited.iter().map(entry).collect(),
+    }
+}
+
+/// What may start playbooks.
+fn causes(service: &Service, alerts: &[Alert], of_jobs: &[JobAlert]) -> Vec<Cause> {
+    let of_service = alerts.iter().map(|alert| Cause {
+        alert: alert.id,
+        opened: alert.opened,
+        closed: alert.closed,
+        failures: alert.cycle,
+        interval: service.interval,
+    });
+    let of_runs = of_jobs.iter().map(|alert| Cause {
+        alert: alert.id,
+        opened: alert.opened,
+        closed: alert.closed.filter(|_| alert.is_stale),
+        failures: 1,
+        interval: TimeDelta::zero(),
+    });
+    of_service.chain(of_runs).collect()
+}
+
+/// The ids under which the webhook took events of a type about something.
+fn ids(taken: &[Taken], event: &str, name: &str, of: &Value) -> BTreeSet<String> {
+    let of_this = |taken: &&Taken| taken.body["type"] == event && taken.body["data"][name] == *of;
+    taken.iter().filter(of_this).map(|taken| taken.id.clone()).collect()
+}
+
+/// Whether the webhook took what it was owed of an execution.
+fn events_of(cloud: &Cloud, execution: &Execution) -> Vec<String> {
+    let taken = cloud.receivers.taken("webhook");
+    let has_started = execution.audited.iter().any(|entry| entry == "execution_started");
+    let mut wrong = Vec::new();
+    for (event, is_owed) in [("playbook.started", has_started), ("playbook.finished", true)] {
+        let ids = ids(&taken, event, "execution_id", &execution.id.as_str().into());
+        if ids.len() != usize::from(is_owed) && !(cloud.is_stormy() && ids.is_empty()) {
+            wrong.push(format!("the webhook took {event} of execution {} under the ids {ids:?}", execution.id));
+        }
+    }
+    wrong
+}
+
+/// Whether each receiver took what it was owed of a run.
+fn notices_of_job(cloud: &Cloud, service: &Service, alert: &JobAlert, end: DateTime<Utc>, slack: Slack) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let is_calm = cloud.seed.weather == Weather::Calm;
+    let key = format!("medic-{}-{}", service.name, alert.run);
+    let told = cloud.receivers.taken("pagerduty");
+    let told: Vec<_> = told.iter().filter(|taken| taken.body["dedup_key"] == key.as_str()).collect();
+    let actions: Vec<_> = told.iter().map(|taken| taken.body["event_action"].as_str().unwrap()).collect();
+    let mut once = actions.clone();
+    once.dedup();
+    if is_calm && told.first().is_some_and(|first| first.at > alert.opened + TOLD_WITHIN) {
+        wrong.push(format!("PagerDuty was told late of run {}, which opened at {}", alert.run, alert.opened));
+    }
+    let owed: &[&str] = if alert.is_stale { &["trigger", "resolve"] } else { &[] };
+    if once != owed || is_calm && actions != owed {
+        wrong.push(format!("PagerDuty took {actions:?} of run {}", alert.run));
+    }
+    // Of a service that is switched off nobody hears.
+    let has_recovered = alert.is_stale && alert.closed.is_some_and(|closed| closed < end - slack.early);
+    let (event, line) = if alert.is_stale {
+        ("job.stale", format!("Stale job detected for {}: run {} has", service.name, alert.run))
+    } else {
+        ("job.exceeded", format!("Job exceeded max duration for {}: run {} took", service.name, alert.run))
+    };
+    let recovery = format!("{} has recovered: run {} ended", service.name, alert.run);
+    let (webhook, lines) = (cloud.receivers.taken("webhook"), lines(cloud));
+    for (event, line, is_owed) in [(event, line, true), ("alert.resolved", recovery, has_recovered)] {
+        let ids = ids(&webhook, event, "alert_id", &alert.id.into());
+        if ids.len() != usize::from(is_owed) && !(cloud.is_stormy() && ids.is_empty()) {
+            wrong.push(format!("the webhook took {event} of alert {} under the ids {ids:?}", alert.id));
+        }
+        let told = lines.iter().map(|text| text.matches(&line).count()).sum::<usize>();
+        if (told > 0) != is_owed || is_calm && told > 1 {
+            wrong.push(format!("Slack heard {told} times that {line}"));
+        }
+    }
+    wrong
+}
+
+/// What Slack was told.
+fn lines(cloud: &Cloud) -> Vec<String> {
+    let taken = cloud.receivers.taken("slack");
+    taken.iter().filter_map(|taken| taken.body["text"].as_str().map(str::to_owned)).collect()
 }
 
 /// Whether each receiver took what it was owed.
@@ -60,30 +246,29 @@ fn notices(cloud: &Cloud, service: &Service, alerts: &[Alert]) -> Vec<String> {
         if !is_in_order || actions.windows(2).any(|pair| pair == ["resolve", "trigger"]) {
             wrong.push(format!("PagerDuty took {actions:?} of alert {}", alert.id));
         }
+        let is_calm = cloud.seed.weather == Weather::Calm;
+        if is_calm && told.first().is_some_and(|first| first.at > alert.opened + TOLD_WITHIN) {
+            wrong.push(format!("PagerDuty was told late of alert {}, which opened at {}", alert.id, alert.opened));
+        }
         if is_exact && actions.len() != 2 {
             wrong.push(format!("PagerDuty was told twice of alert {}: {actions:?}", alert.id));
         }
         for event in ["alert.opened", "alert.resolved"] {
-            let of_this = |taken: &&Taken| taken.body["type"] == event && taken.body["data"]["alert_id"] == alert.id;
+            let id = alert.id.into();
+            let of_this = |taken: &&Taken| taken.body["type"] == event && taken.body["data"]["alert_id"] == id;
             let taken = webhook.iter().filter(of_this).count();
             if is_exact && taken != 1 {
                 wrong.push(format!("the webhook took {event} of alert {} {taken} times", alert.id));
             }
-            let ids: BTreeSet<_> = webhook.iter().filter(of_this).map(|taken| taken.id.as_str()).collect();
+            let ids = ids(&webhook, event, "alert_id", &id);
             if ids.len() != 1 && !(cloud.is_stormy() && ids.is_empty()) {
                 wrong.push(format!("the webhook took {event} of alert {} under the ids {ids:?}", alert.id));
             }
         }
     }
-    let lines: Vec<_> = cloud
-        .receivers
-        .taken("slack")
-        .iter()
-        .filter_map(|taken| taken.body["text"].as_str().map(str::to_owned))
-        .collect();
-    for (what, owed) in
-        [(format!("{} is down", service.name), alerts.len()), (format!("{} has recovered", service.name), alerts.len())]
-    {
+    let lines = lines(cloud);
+    for what in [format!("{} is down: ", service.name), format!("{} has recovered after ", service.name)] {
+        let owed = alerts.len();
         let told = lines.iter().map(|text| text.matches(&what).count()).sum::<usize>();
         if told < owed || (is_exact && told != owed) {
             wrong.push(format!("Slack heard {told} times that {what}, and was owed {owed}"));

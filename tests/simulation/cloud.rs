@@ -23,6 +23,7 @@ use tower::ServiceExt as _;
 
 use crate::fate::{Host, Seed, Weather};
 use crate::receivers::Receivers;
+use crate::repairs::{MOST_STARTS, Try};
 use crate::turns::Turns;
 
 /// A message that waits in a queue or is being handled.
@@ -64,6 +65,8 @@ struct Post {
     queues: Mutex<Queues>,
     seed: Arc<Seed>,
     time: ManualTime,
+    /// Attempts of scripts.
+    tries: Mutex<Vec<Try>>,
 }
 
 impl Post {
@@ -109,10 +112,48 @@ impl Wakes for Post {
     }
 }
 
+/// Stands for the runner of scripts as well: what it reports, and when, is the seed's to say.
 #[async_trait]
 impl ScriptJobs for Post {
-    async fn send_job(&self, _: &ScriptJob) -> Result<(), QueueError> {
-        Ok(())
+    async fn send_job(&self, job: &ScriptJob) -> Result<(), QueueError> {
+        let about = ("script", job.step_index, job.attempt);
+        let below = |what: &'static str, below| self.seed.roll((about, what), below);
+        let millis = |what, most| TimeDelta::milliseconds(below(what, most).try_into().unwrap());
+        let now = self.time.now();
+        let in_time = now + TimeDelta::milliseconds(500) + millis("takes", 4_000);
+        let too_late = now + TimeDelta::seconds(i64::from(job.timeout_seconds) + 30) + millis("late", 120_000);
+        let mut own = Try {
+            execution: job.execution_id.clone(),
+            step: job.step_index.try_into().unwrap(),
+            attempt: job.attempt,
+            at: now,
+            reports_at: None,
+            exit: i32::from(below("exit", 100) < 10),
+        };
+        let fate = if self.seed.is_calm() { 99 } else { below("fate", 100) };
+        let is_refused = self.seed.is(Weather::Stormy) && fate < 5;
+        own.reports_at = match fate {
+            0..10 => None,
+            10..25 => Some(too_late),
+            _ => Some(in_time),
+        };
+        let error = (own.exit != 0).then(|| "the script failed".to_owned());
+        let report = job.report(Some(own.exit), own.output(), error, 1_000);
+        let report = serde_json::to_string(&report).unwrap();
+        if let Some(at) = own.reports_at {
+            self.put(Queue::Playbook, &report, at);
+        }
+        if (25..40).contains(&fate) {
+            self.put(Queue::Playbook, &report, in_time + millis("again", 600_000));
+        }
+        if below("forged", 100) < 30 {
+            let mut forged = job.report(Some(1 - own.exit), "forged".to_owned(), None, 1_000);
+            "forged".clone_into(&mut forged.nonce);
+            self.put(Queue::Playbook, &serde_json::to_string(&forged).unwrap(), now + millis("forged at", 5_000));
+        }
+        self.seed.record(&format!("script {own:?}"));
+        self.tries.lock().unwrap().push(own);
+        if is_refused { Err(QueueError("no answer".into())) } else { Ok(()) }
     }
 }
 
@@ -199,7 +240,12 @@ impl Cloud {
         table.create().await.unwrap();
         let admin_key = operations::bootstrap_key(&table, None, |_| Ok::<_, operations::Error>(()), time.now()).await;
         let admin_key = admin_key.unwrap().unwrap();
-        let post = Arc::new(Post { queues: Mutex::default(), seed: Arc::clone(&seed), time: time.clone() });
+        let post = Arc::new(Post {
+            queues: Mutex::default(),
+            seed: Arc::clone(&seed),
+            time: time.clone(),
+            tries: Mutex::default(),
+        });
         let address = receivers.address.clone();
         let get = |name: &'static str| {
             let value = match name {
@@ -210,6 +256,7 @@ impl Cloud {
                 "MEDIC_PAGERDUTY_URL" => format!("{address}/v2/enqueue"),
                 "MEDIC_ALLOW_PRIVATE_HOSTS" => "true".to_owned(),
                 "MEDIC_RATE_LIMIT_HEARTBEATS" | "MEDIC_RATE_LIMIT_MANAGEMENT" => "1000000".to_owned(),
+                "MEDIC_CIRCUIT_MAX_EXECUTIONS" => MOST_STARTS.to_string(),
                 _ => return None,
             };
             Some(value)
@@ -425,6 +472,11 @@ impl Cloud {
         let queues = self.post.queues.lock().unwrap();
         let dead = queues.dead.iter().map(|message| format!("dead letter: {}", message.body));
         dead.chain(queues.messages.iter().map(|message| format!("message: {}", message.body))).collect()
+    }
+
+    /// Attempts of scripts.
+    pub(crate) fn tries(&self) -> Vec<Try> {
+        self.post.tries.lock().unwrap().clone()
     }
 
     pub(crate) fn is_stormy(&self) -> bool {

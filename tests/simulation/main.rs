@@ -10,9 +10,11 @@
 mod check;
 mod cloud;
 mod fate;
+mod jobs;
 mod model;
 mod plan;
 mod receivers;
+mod repairs;
 mod run;
 mod turns;
 

@@ -3,6 +3,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::jobs::Jobs;
+
 /// A heartbeat that was acknowledged: it counted at some instant between its first try and its answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Beat {
@@ -16,7 +18,7 @@ impl Beat {
         matches!(self.status, "UP" | "STARTED" | "COMPLETED")
     }
 
-    fn recovers(&self) -> bool {
+    pub(crate) fn recovers(&self) -> bool {
         matches!(self.status, "UP" | "COMPLETED")
     }
 }
@@ -44,7 +46,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    fn covers(&self, at: DateTime<Utc>) -> bool {
+    pub(crate) fn covers(&self, at: DateTime<Utc>) -> bool {
         self.from <= at && at < self.to
     }
 }
@@ -52,6 +54,7 @@ impl Span {
 /// A service, and all that happened to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
+    pub(crate) id: i64,
     pub(crate) name: String,
     pub(crate) interval: TimeDelta,
     pub(crate) grace: TimeDelta,
@@ -60,6 +63,7 @@ pub(crate) struct Service {
     /// In their order.
     pub(crate) beats: Vec<Beat>,
     pub(crate) maintenance: Vec<Span>,
+    pub(crate) jobs: Option<Jobs>,
 }
 
 /// How late Medic may be.

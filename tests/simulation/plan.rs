@@ -1,6 +1,7 @@
-//! The world of a seed: services and what they will do, and windows of maintenance.
+//! The world of a seed: services and their jobs with what they will say, windows of maintenance, and playbooks.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
 
 /// A sequence of numbers that a seed gives (splitmix64).
 #[derive(Debug, Clone)]
@@ -21,11 +22,11 @@ impl Dice {
         low + i64::try_from((z ^ (z >> 31)) % span).unwrap()
     }
 
-    fn chance(&mut self, percent: i64) -> bool {
+    pub(crate) fn chance(&mut self, percent: i64) -> bool {
         self.between(1, 100) <= percent
     }
 
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[usize::try_from(self.between(0, i64::try_from(choices.len()).unwrap() - 1)).unwrap()]
     }
 }
@@ -37,8 +38,44 @@ pub(crate) struct Planned {
     pub(crate) grace_seconds: i64,
     pub(crate) threshold: i64,
     pub(crate) begins: DateTime<Utc>,
+    /// Of services that run jobs.
+    pub(crate) max_duration_ms: Option<i64>,
     /// What it says when, and at the end nothing but that it is well.
-    pub(crate) says: Vec<(DateTime<Utc>, &'static str)>,
+    pub(crate) says: Vec<(DateTime<Utc>, Said)>,
+}
+
+/// Something that a service says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Said {
+    Status(&'static str),
+    /// Of a run, by its number.
+    Signal(Kind, usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Start,
+    Complete,
+    Fail,
+}
+
+impl Kind {
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Complete => "complete",
+            Self::Fail => "fail",
+        }
+    }
+
+    /// The heartbeat that it also is.
+    pub(crate) const fn status(self) -> &'static str {
+        match self {
+            Self::Start => "STARTED",
+            Self::Complete => "COMPLETED",
+            Self::Fail => "FAILED",
+        }
+    }
 }
 
 /// What happens in a seed.
@@ -46,6 +83,7 @@ pub(crate) struct Planned {
 pub(crate) struct Plan {
     pub(crate) services: Vec<Planned>,
     pub(crate) windows: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    pub(crate) playbooks: Vec<Playbook>,
     /// No fault happens past this.
     pub(crate) quiet_from: DateTime<Utc>,
     /// All has recovered by now.
@@ -57,13 +95,19 @@ impl Plan {
         let mut dice = Dice::new(seed);
         let quiet_from = begin + TimeDelta::minutes(dice.between(60, 180));
         let end = quiet_from + TimeDelta::minutes(14);
-        let services = (0..dice.between(1, 2)).map(|_| Planned::of(&mut dice, begin, quiet_from, end)).collect();
+        let mut services: Vec<_> =
+            (0..dice.between(1, 2)).map(|_| Planned::of(&mut dice, begin, quiet_from, end)).collect();
         let mut windows = Vec::new();
         if dice.chance(40) {
             let from = begin + TimeDelta::minutes(dice.between(10, 60));
             windows.push((from, from + TimeDelta::minutes(dice.between(5, 40))));
         }
-        Self { services, windows, quiet_from, end }
+        if dice.chance(60) {
+            let service = Planned::with_jobs(&mut dice, begin, quiet_from, end);
+            services.push(service);
+        }
+        let playbooks = if dice.chance(60) { Playbook::some(&mut dice) } else { Vec::new() };
+        Self { services, windows, playbooks, quiet_from, end }
     }
 }
 
@@ -99,6 +143,149 @@ impl Planned {
             says.push((at, "UP"));
             at += TimeDelta::minutes(2);
         }
-        Self { interval_minutes, grace_seconds, threshold, begins, says }
+        let says = says.into_iter().map(|(at, status)| (at, Said::Status(status))).collect();
+        Self { interval_minutes, grace_seconds, threshold, begins, max_duration_ms: None, says }
+    }
+
+    /// One that runs jobs, beside what it says as any other.
+    fn with_jobs(dice: &mut Dice, begin: DateTime<Utc>, quiet_from: DateTime<Utc>, end: DateTime<Utc>) -> Self {
+        let mut planned = Self::of(dice, begin, quiet_from, end);
+        let longest = dice.of(&[2, 10, 30]) * 60_000;
+        planned.max_duration_ms = Some(longest);
+        let mut at = planned.begins;
+        for run in 0.. {
+            at += TimeDelta::milliseconds(dice.between(60_000, 20 * 60_000));
+            if at >= quiet_from {
+                break;
+            }
+            let signals = Self::run(dice, longest);
+            let signals = signals.into_iter().map(|(after, kind)| (at + after, Said::Signal(kind, run)));
+            planned.says.extend(signals.filter(|(at, _)| *at < quiet_from));
+        }
+        planned.says.sort_by_key(|(at, _)| *at);
+        planned
+    }
+
+    /// What is said of one run, and how long after its beginning.
+    fn run(dice: &mut Dice, longest: i64) -> Vec<(TimeDelta, Kind)> {
+        let takes = match dice.between(0, 9) {
+            0..4 => dice.between(longest / 10, longest * 9 / 10),
+            4..7 => dice.between(longest + 1_000, longest * 3),
+            7 => longest + dice.between(-3_000, 3_000),
+            _ => return vec![(TimeDelta::zero(), Kind::Start)],
+        };
+        let (end, other) =
+            dice.of(&[(Kind::Complete, Kind::Fail), (Kind::Complete, Kind::Fail), (Kind::Fail, Kind::Complete)]);
+        let soon = dice.between(1_000, 60_000);
+        let signals = match dice.between(0, 9) {
+            0..5 => vec![(0, Kind::Start), (takes, end)],
+            5 | 6 => {
+                let again = dice.between(1_000, takes / 2);
+                vec![(0, Kind::Start), (again, Kind::Start), (takes, end), (takes + soon, end)]
+            }
+            7 => vec![(0, end), (soon, Kind::Start)],
+            8 => vec![(0, end)],
+            _ => vec![(0, Kind::Start), (takes, end), (takes + soon, other)],
+        };
+        signals.into_iter().map(|(after, kind)| (TimeDelta::milliseconds(after), kind)).collect()
+    }
+}
+
+/// A playbook that alerts start.
+#[derive(Debug, Clone)]
+pub(crate) struct Playbook {
+    /// From how many failures on.
+    pub(crate) failures: i64,
+    pub(crate) approval: Approval,
+    pub(crate) steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Approval {
+    None,
+    Required,
+    /// Minutes, and whether it then goes on by itself.
+    Timeout(i64, bool),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    Webhook,
+    /// Seconds.
+    Wait(i64),
+    /// Its timeout in seconds.
+    Script(i64),
+    Condition {
+        timeout_seconds: i64,
+        on_failure: &'static str,
+    },
+}
+
+/// How long a step of a playbook may call an address.
+pub(crate) const CALL_SECONDS: i64 = 10;
+
+impl Playbook {
+    /// One for the first failure, or for a later one; or both.
+    fn some(dice: &mut Dice) -> Vec<Self> {
+        let failures = dice.of(&[&[1][..], &[1], &[2], &[1, 2], &[1, 3]]);
+        failures.iter().map(|failures| Self::of(dice, *failures)).collect()
+    }
+
+    fn of(dice: &mut Dice, failures: i64) -> Self {
+        let minutes = dice.of(&[1, 5, 15]);
+        let approval = dice.of(&[
+            Approval::None,
+            Approval::None,
+            Approval::Required,
+            Approval::Timeout(minutes, true),
+            Approval::Timeout(minutes, false),
+        ]);
+        let steps = (0..dice.between(1, 5)).map(|_| match dice.between(0, 4) {
+            0 | 1 => Step::Webhook,
+            2 => Step::Wait(dice.of(&[1, 30, 300, 1_200])),
+            3 => Step::Script(dice.of(&[5, 20, 60])),
+            _ => Step::Condition {
+                timeout_seconds: dice.of(&[12, 60, 300]),
+                on_failure: dice.of(&["fail", "continue", "escalate"]),
+            },
+        });
+        Self { failures, approval, steps: steps.collect() }
+    }
+
+    /// Its text. JSON is YAML.
+    pub(crate) fn yaml(&self, place: usize, address: &str) -> String {
+        let steps = self.steps.iter().enumerate().map(|(n, step)| {
+            let name = format!("step-{n}");
+            match step {
+                Step::Webhook => json!({
+                    "name": name, "type": "webhook", "url": format!("{address}/step"), "timeout": CALL_SECONDS,
+                    "body": {"alert": "${ALERT_ID}", "execution": "${EXECUTION_ID}"},
+                }),
+                Step::Wait(seconds) => json!({"name": name, "type": "wait", "duration": seconds}),
+                Step::Script(seconds) => {
+                    json!({"name": name, "type": "script", "script": "mend", "timeout": seconds})
+                }
+                Step::Condition { timeout_seconds, on_failure } => json!({
+                    "name": name, "type": "condition", "check": "heartbeat_received", "timeout": timeout_seconds,
+                    "parameters": {"min_count": 1}, "on_failure": on_failure,
+                }),
+            }
+        });
+        let mut playbook = json!({
+            "name": format!("playbook-{place}"),
+            "trigger": {"service_pattern": "service-*", "consecutive_failures": self.failures},
+            "steps": steps.collect::<Vec<_>>(),
+        });
+        match self.approval {
+            Approval::None => {}
+            Approval::Required => playbook["approval"] = json!("required"),
+            Approval::Timeout(minutes, proceeds) => {
+                playbook["approval"] = json!(format!("timeout:{minutes}m"));
+                if !proceeds {
+                    playbook["approval_on_timeout"] = json!("cancel");
+                }
+            }
+        }
+        playbook.to_string()
     }
 }

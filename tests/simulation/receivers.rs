@@ -1,21 +1,23 @@
-//! Slack, PagerDuty and a webhook's receiver: they take, refuse, hang or answer late as the seed decides.
+//! Slack, PagerDuty, a webhook's receiver and what steps of playbooks call: they take, refuse, hang or answer late as the seed decides.
 
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use axum::http::{Response, StatusCode};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use local::ManualTime;
 use outbound::Http;
 use runtime::Clock as _;
 use serde_json::{Value, json};
 
 use crate::fate::{Seed, Weather, hash, yields};
+use crate::repairs::Call;
 
 /// What a receiver took.
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
     pub(crate) receiver: &'static str,
+    pub(crate) at: DateTime<Utc>,
     /// `webhook-id`, or nothing.
     pub(crate) id: String,
     pub(crate) body: Value,
@@ -27,6 +29,7 @@ pub(crate) struct Receivers {
     seed: Arc<Seed>,
     time: ManualTime,
     taken: Arc<Mutex<Vec<Taken>>>,
+    calls: Arc<Mutex<Vec<Call>>>,
 }
 
 /// What becomes of a request.
@@ -49,7 +52,12 @@ impl Receivers {
     /// Nobody listens at their address: whoever sends goes by `Http`.
     pub(crate) fn start(seed: &Arc<Seed>, time: &ManualTime) -> Self {
         let (address, seed) = ("http://receivers.test".to_owned(), Arc::clone(seed));
-        Self { address, seed, time: time.clone(), taken: Arc::default() }
+        Self { address, seed, time: time.clone(), taken: Arc::default(), calls: Arc::default() }
+    }
+
+    /// What steps of playbooks called.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls.lock().unwrap().clone()
     }
 
     pub(crate) fn taken(&self, receiver: &str) -> Vec<Taken> {
@@ -78,7 +86,13 @@ impl Receivers {
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
         self.seed.record(&format!("{receiver} took {id} {:016x}", hash(body)));
         let body = serde_json::from_slice(body).unwrap();
-        self.taken.lock().unwrap().push(Taken { receiver, id, body });
+        self.taken.lock().unwrap().push(Taken { receiver, at: self.time.now(), id, body });
+    }
+
+    /// Notes a call of a playbook's step.
+    fn note_call(&self, request: &reqwest::Request, is_taken: bool) {
+        let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
+        self.calls.lock().unwrap().push(Call { key: key.to_owned(), at: self.time.now(), is_taken });
     }
 
     async fn wait(&self, millis: i64) {
@@ -94,8 +108,11 @@ impl Http for Receivers {
     async fn execute(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
         let receiver = match request.url().path() {
             "/api/chat.postMessage" => "slack",
+            // A question that was answered.
+            "/api/chat.update" => "update",
             "/v2/enqueue" => "pagerduty",
             "/hook" => "webhook",
+            "/step" => "step",
             other => panic!("nobody receives at {other}"),
         };
         let lot = self.lot(receiver);
@@ -107,6 +124,9 @@ impl Http for Receivers {
                 self.take(receiver, &request);
             }
             Lot::Unavailable | Lot::Hurried | Lot::Hangs => {}
+        }
+        if receiver == "step" {
+            self.note_call(&request, matches!(lot, Lot::Taken | Lot::Late));
         }
         yields(self.seed.roll((receiver, "way back"), 4)).await;
         match lot {

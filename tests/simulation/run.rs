@@ -1,6 +1,6 @@
-//! Runs one seed: clients that try again until they are answered, then a quiet end, then the check.
+//! Runs one seed: clients and a person who try again until they are answered, then a quiet end, then the check.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -8,11 +8,13 @@ use local::ManualTime;
 use runtime::Clock as _;
 use serde_json::{Value, json};
 
-use crate::check;
+use crate::check::{self, Shown};
 use crate::cloud::{Asked, Cloud};
 use crate::fate::{Seed, Weather};
+use crate::jobs::{self, Jobs, Signal};
 use crate::model::{Beat, Service, Span};
-use crate::plan::Plan;
+use crate::plan::{Dice, Plan, Said};
+use crate::repairs::{Outside, Said as SaidOf, Word};
 
 /// What came of a seed.
 pub(crate) struct Outcome {
@@ -26,18 +28,30 @@ pub(crate) struct Outcome {
 #[derive(Debug, Clone)]
 enum Wish {
     Register,
-    Say(&'static str),
+    /// Asks for its id.
+    Find,
+    Say(Said),
+    /// The person looks at what playbooks do.
+    Look,
+    Word {
+        execution: String,
+        word: Word,
+    },
 }
 
 /// A wish that was sent, perhaps more than once.
 struct Sent {
-    service: usize,
+    /// Whose it is: a service's, by its place, or else the person's.
+    lane: usize,
     wish: Wish,
     first: DateTime<Utc>,
+    tries: u32,
 }
 
 /// A client tries again after this.
 const AGAIN: TimeDelta = TimeDelta::seconds(7);
+/// Longer than anything waits.
+const REST: TimeDelta = TimeDelta::days(8);
 
 pub(crate) fn run(number: u64) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -47,12 +61,20 @@ pub(crate) fn run(number: u64) -> Outcome {
 struct Run {
     cloud: Cloud,
     plan: Plan,
+    /// For what the person does.
+    dice: Dice,
     services: Vec<Service>,
+    /// What is to be wished for, and by whom.
+    agenda: BTreeMap<(DateTime<Utc>, u64), (usize, Wish)>,
+    orders: u64,
     /// What each client still has to send, one after the other.
     waiting: Vec<VecDeque<Wish>>,
     sent: HashMap<u64, Sent>,
     is_busy: Vec<bool>,
     numbers: u64,
+    /// Executions that the person has seen, and whether they waited for a yes.
+    seen: HashSet<(String, bool)>,
+    said: Vec<SaidOf>,
     trace: Vec<String>,
 }
 
@@ -68,15 +90,20 @@ impl Run {
         seed.be_quiet(true);
         let plan = Plan::of(number, time.now());
         let cloud = Cloud::start(seed, time).await;
-        let count = plan.services.len();
+        let lanes = plan.services.len() + 1;
         let mut run = Self {
             cloud,
             plan,
+            dice: Dice::new(!number),
             services: Vec::new(),
-            waiting: vec![VecDeque::new(); count],
+            agenda: BTreeMap::new(),
+            orders: 0,
+            waiting: vec![VecDeque::new(); lanes],
             sent: HashMap::new(),
-            is_busy: vec![false; count],
+            is_busy: vec![false; lanes],
             numbers: 0,
+            seen: HashSet::new(),
+            said: Vec::new(),
             trace: Vec::new(),
         };
         run.set_up().await;
@@ -92,6 +119,14 @@ impl Run {
             let window = json!({"name": format!("window-{place}"), "start_time": from.to_rfc3339(), "end_time": to.to_rfc3339(), "timezone": "UTC"});
             self.must("POST", "/v2/maintenance-windows", window).await;
         }
+        if !self.plan.playbooks.is_empty() {
+            let script = json!({"name": "mend", "interpreter": "bash", "content": "true"});
+            self.must("POST", "/v2/scripts", script).await;
+        }
+        for (place, playbook) in self.plan.playbooks.clone().into_iter().enumerate() {
+            let yaml = playbook.yaml(place, &self.cloud.receivers.address);
+            self.must("POST", "/v2/playbooks", json!({"yaml": yaml})).await;
+        }
         self.cloud.seed.be_quiet(false);
         let maintenance: Vec<_> = self.plan.windows.iter().map(|(from, to)| Span { from: *from, to: *to }).collect();
         self.services = self
@@ -100,6 +135,7 @@ impl Run {
             .iter()
             .enumerate()
             .map(|(place, planned)| Service {
+                id: 0,
                 name: format!("service-{place}"),
                 interval: TimeDelta::minutes(planned.interval_minutes),
                 grace: TimeDelta::seconds(planned.grace_seconds),
@@ -107,6 +143,9 @@ impl Run {
                 registered: Beat { first: planned.begins, last: planned.begins, status: "UP" },
                 beats: Vec::new(),
                 maintenance: maintenance.clone(),
+                jobs: planned
+                    .max_duration_ms
+                    .map(|longest| Jobs { longest: TimeDelta::milliseconds(longest), signals: Vec::new() }),
             })
             .collect();
     }
@@ -122,14 +161,25 @@ impl Run {
         body["results"].clone()
     }
 
+    fn put_down(&mut self, at: DateTime<Utc>, lane: usize, wish: Wish) {
+        self.orders += 1;
+        self.agenda.insert((at, self.orders), (lane, wish));
+    }
+
+    fn persons_lane(&self) -> usize {
+        self.plan.services.len()
+    }
+
     async fn live(&mut self) {
-        let mut agenda: BTreeMap<(DateTime<Utc>, u64), (usize, Wish)> = BTreeMap::new();
-        for (place, planned) in self.plan.services.iter().enumerate() {
-            let says = planned.says.iter().map(|(at, status)| (*at, Wish::Say(status)));
-            for (at, wish) in [(planned.begins, Wish::Register)].into_iter().chain(says) {
-                let order = agenda.len() as u64;
-                agenda.insert((at, order), (place, wish));
+        for (place, planned) in self.plan.services.clone().into_iter().enumerate() {
+            self.put_down(planned.begins, place, Wish::Register);
+            for (at, said) in planned.says {
+                self.put_down(at, place, Wish::Say(said));
             }
+        }
+        if !self.plan.playbooks.is_empty() {
+            let (at, lane) = (self.cloud.time.now() + TimeDelta::minutes(1), self.persons_lane());
+            self.put_down(at, lane, Wish::Look);
         }
         let mut again: BTreeMap<(DateTime<Utc>, u64), Sent> = BTreeMap::new();
         loop {
@@ -137,25 +187,25 @@ impl Run {
             if now >= self.plan.quiet_from {
                 self.cloud.seed.be_quiet(true);
             }
-            while let Some(entry) = agenda.first_entry().filter(|entry| entry.key().0 <= now) {
-                let (place, wish) = entry.remove();
-                self.waiting[place].push_back(wish);
+            while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= now) {
+                let (lane, wish) = entry.remove();
+                self.waiting[lane].push_back(wish);
             }
             while let Some(entry) = again.first_entry().filter(|entry| entry.key().0 <= now) {
                 let number = entry.key().1;
                 let sent = entry.remove();
-                self.send(number, sent);
+                self.send(number, Sent { tries: sent.tries + 1, ..sent });
             }
-            for place in 0..self.waiting.len() {
-                if !self.is_busy[place]
-                    && let Some(wish) = self.waiting[place].pop_front()
+            for lane in 0..self.waiting.len() {
+                if !self.is_busy[lane]
+                    && let Some(wish) = self.waiting[lane].pop_front()
                 {
-                    self.is_busy[place] = true;
+                    self.is_busy[lane] = true;
                     self.numbers += 1;
-                    self.send(self.numbers, Sent { service: place, wish, first: now });
+                    self.send(self.numbers, Sent { lane, wish, first: now, tries: 1 });
                 }
             }
-            let nexts = agenda.first_key_value().map(|(key, _)| key.0).into_iter();
+            let nexts = self.agenda.first_key_value().map(|(key, _)| key.0).into_iter();
             let next = nexts.chain(again.first_key_value().map(|(key, _)| key.0)).chain([self.plan.end]).min();
             let quiet_from = Some(self.plan.quiet_from).filter(|at| *at > now);
             let next = next.into_iter().chain(quiet_from).min().unwrap_or(now);
@@ -164,9 +214,12 @@ impl Run {
                     let now = self.cloud.time.now();
                     let sent = self.sent.remove(&number).expect("what was sent");
                     let status = answer.as_ref().map(|(status, _)| *status);
-                    self.note(&format!("{} {:?} {status:?}", self.services[sent.service].name, sent.wish));
+                    self.note(&format!("{} {:?} {status:?}", sent.lane, sent.wish));
+                    let may_be_refused = matches!(sent.wish, Wish::Word { .. });
                     match answer {
-                        Some((200..300, _)) => self.acknowledged(&sent, now),
+                        Some((status, body)) if (200..300).contains(&status) || status == 409 && may_be_refused => {
+                            self.acknowledged(&sent, now, (status, &body));
+                        }
                         None | Some((500.., _)) => {
                             again.insert((now + AGAIN, number), sent);
                         }
@@ -186,29 +239,95 @@ impl Run {
     }
 
     fn send(&mut self, number: u64, sent: Sent) {
-        let (planned, service) = (&self.plan.services[sent.service], &self.services[sent.service]);
-        let name = &service.name;
-        let (path, body) = match sent.wish {
-            Wish::Register => (
-                "/service",
-                json!({
+        let service = self.services.get(sent.lane);
+        let name = service.map(|service| service.name.as_str()).unwrap_or_default();
+        let (method, path, body) = match &sent.wish {
+            Wish::Register => {
+                let planned = &self.plan.services[sent.lane];
+                let body = json!({
                     "heartbeat_name": name, "service_name": name, "alert_interval": planned.interval_minutes,
                     "threshold": planned.threshold, "grace_period_seconds": planned.grace_seconds,
-                }),
-            ),
-            Wish::Say(status) => ("/heartbeat", json!({"heartbeat_name": name, "status": status})),
+                    "max_duration_ms": planned.max_duration_ms,
+                });
+                ("POST", "/service".to_owned(), body)
+            }
+            Wish::Find => ("GET", format!("/service/{name}"), Value::Null),
+            Wish::Say(Said::Status(status)) => {
+                ("POST", "/heartbeat".to_owned(), json!({"heartbeat_name": name, "status": status}))
+            }
+            Wish::Say(Said::Signal(kind, run)) => {
+                let id = service.map(|service| service.id).unwrap_or_default();
+                ("POST", format!("/v2/heartbeat/{id}/{}", kind.path()), json!({"run_id": jobs::name_of(*run)}))
+            }
+            Wish::Look => ("GET", "/v2/executions?limit=50".to_owned(), Value::Null),
+            Wish::Word { execution, word } => {
+                ("POST", format!("/v2/executions/{execution}/{}", word.path()), json!({}))
+            }
         };
         let key = matches!(sent.wish, Wish::Say(_)).then(|| format!("try-{number}"));
-        self.cloud.ask(&Asked { number, method: "POST", path: path.to_owned(), body, key });
+        self.cloud.ask(&Asked { number, method, path, body, key });
         self.sent.insert(number, sent);
     }
 
-    fn acknowledged(&mut self, sent: &Sent, now: DateTime<Utc>) {
-        self.is_busy[sent.service] = false;
-        let service = &mut self.services[sent.service];
-        match sent.wish {
-            Wish::Register => service.registered = Beat { first: sent.first, last: now, status: "UP" },
-            Wish::Say(status) => service.beats.push(Beat { first: sent.first, last: now, status }),
+    fn acknowledged(&mut self, sent: &Sent, now: DateTime<Utc>, (status, body): (u16, &Value)) {
+        self.is_busy[sent.lane] = false;
+        let beat = |status| Beat { first: sent.first, last: now, status };
+        match &sent.wish {
+            Wish::Register => {
+                self.services[sent.lane].registered = beat("UP");
+                self.waiting[sent.lane].push_front(Wish::Find);
+            }
+            Wish::Find => self.services[sent.lane].id = body["results"][0]["service_id"].as_i64().expect("an id"),
+            Wish::Say(Said::Status(status)) => self.services[sent.lane].beats.push(beat(status)),
+            Wish::Say(Said::Signal(kind, run)) => {
+                let service = &mut self.services[sent.lane];
+                let jobs = service.jobs.as_mut().expect("a service with jobs");
+                if !jobs.is_repetition(*kind, *run) {
+                    service.beats.push(beat(kind.status()));
+                }
+                jobs.signals.push(Signal { kind: *kind, run: *run, beat: beat(kind.status()) });
+            }
+            Wish::Look => self.looked_at(body["results"]["items"].as_array().expect("executions"), now),
+            Wish::Word { execution, word } => self.said.push(SaidOf {
+                execution: execution.clone(),
+                word: *word,
+                first: sent.first,
+                last: now,
+                was_taken: status != 409,
+                is_unsure: sent.tries > 1,
+            }),
+        }
+    }
+
+    /// The person makes up their mind about executions that are new to them, and looks again soon.
+    fn looked_at(&mut self, executions: &[Value], now: DateTime<Utc>) {
+        let lane = self.persons_lane();
+        for execution in executions.iter().rev() {
+            let id = execution["execution_id"].as_str().unwrap().to_owned();
+            let status = execution["status"].as_str().unwrap();
+            let is_asked = status == "pending_approval";
+            if !matches!(status, "pending_approval" | "running" | "waiting")
+                || !self.seen.insert((id.clone(), is_asked))
+            {
+                continue;
+            }
+            let words = match self.dice.between(0, 99) {
+                0..30 if is_asked => vec![Word::Approve],
+                30..40 if is_asked => vec![Word::Approve, Word::Reject],
+                40..60 if is_asked => vec![Word::Reject],
+                60..70 if is_asked => vec![Word::Reject, Word::Approve],
+                0..12 | 70..78 => vec![Word::Cancel],
+                _ => Vec::new(),
+            };
+            let mut at = now;
+            for word in words {
+                at += TimeDelta::milliseconds(self.dice.between(1, 120_000));
+                self.put_down(at, lane, Wish::Word { execution: id.clone(), word });
+            }
+        }
+        let at = now + TimeDelta::milliseconds(self.dice.between(30_000, 150_000));
+        if at < self.plan.end {
+            self.put_down(at, lane, Wish::Look);
         }
     }
 
@@ -218,18 +337,10 @@ impl Run {
             let path = format!("/service/{}", self.services[place].name);
             self.must("POST", &path, json!({"active": 0})).await;
         }
-        let later = end + TimeDelta::hours(4);
+        let later = end + REST;
         while self.cloud.run_until(later).await.is_some() {}
-        let mut alerts = Vec::new();
-        let mut path = "/v2/alerts?limit=250".to_owned();
-        loop {
-            let page = self.must("GET", &path, Value::Null).await;
-            alerts.extend(page["items"].as_array().unwrap().iter().cloned());
-            let Some(cursor) = page["next_cursor"].as_str() else { break };
-            path = format!("/v2/alerts?limit=250&cursor={cursor}");
-        }
-        alerts.reverse();
-        for alert in &alerts {
+        let shown = self.shown().await;
+        for alert in &shown.alerts {
             self.trace.push(format!(
                 "alert {} of {}: {} to {}, cycle {}: {}",
                 alert["alert_id"],
@@ -240,8 +351,43 @@ impl Run {
                 alert["reason"]
             ));
         }
-        let wrong = check::check(&self.cloud, &self.services, &alerts, end);
+        for execution in &shown.executions {
+            self.trace.push(format!("{execution:?}"));
+        }
+        let outside = Outside { calls: self.cloud.receivers.calls(), tries: self.cloud.tries(), said: self.said };
+        let wrong = check::check(&self.cloud, (&self.plan, &self.services), &shown, &outside, end);
         let record = self.cloud.seed.take_record();
         Outcome { wrong, trace: self.trace, record }
+    }
+
+    /// All that Medic shows at the end, oldest first.
+    async fn shown(&mut self) -> Shown {
+        let alerts = self.all("/v2/alerts?limit=250").await;
+        let mut runs = Vec::new();
+        for place in 0..self.services.len() {
+            let path = format!("/v2/services/{}/runs?limit=250", self.services[place].id);
+            runs.push(self.all(&path).await.iter().map(check::run).collect());
+        }
+        let mut executions = Vec::new();
+        for listed in self.all("/v2/executions?limit=250").await {
+            let id = listed["execution_id"].as_str().unwrap();
+            let whole = self.must("GET", &format!("/v2/executions/{id}"), Value::Null).await;
+            let audited = self.all(&format!("/v2/audit-logs?limit=250&execution_id={id}")).await;
+            executions.push(check::execution(&whole, &audited));
+        }
+        Shown { alerts, runs, executions }
+    }
+
+    /// A list from its first page to its last, oldest first.
+    async fn all(&mut self, path: &str) -> Vec<Value> {
+        let (mut items, mut page) = (Vec::new(), path.to_owned());
+        loop {
+            let answer = self.must("GET", &page, Value::Null).await;
+            items.extend(answer["items"].as_array().unwrap().iter().cloned());
+            let Some(cursor) = answer["next_cursor"].as_str() else { break };
+            page = format!("{path}&cursor={cursor}");
+        }
+        items.reverse();
+        items
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use crate::limits::bind;
+use crate::limits::{bind, bind_memory};
 use crate::watch;
 
 /// What a binary is started with to become a script.
@@ -31,7 +31,8 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     command.args(arguments).stdin(Stdio::null());
     let user = Some(user).filter(|user| *user != 0);
     let bound = bind(user, Duration::from_secs(seconds.into())).map_err(io::Error::from);
-    let error = match bound.and_then(|()| watch::submit(io::stdin().as_fd())) {
+    let watched = bound.and_then(|()| watch::submit(io::stdin().as_fd()));
+    let error = match watched.and_then(|()| bind_memory().map_err(io::Error::from)) {
         Ok(()) => command.exec(),
         Err(error) => error,
     };

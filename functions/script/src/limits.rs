@@ -27,7 +27,7 @@ pub(crate) fn own_user() -> Option<u32> {
     getuid().is_root().then_some(FIRST_USER + runner % USERS)
 }
 
-/// Binds this process, and whatever it becomes.
+/// Binds this process, and whatever it becomes, but for memory.
 pub(crate) fn bind(user: Option<u32>, timeout: Duration) -> io::Result<()> {
     if let Some(user) = user {
         let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
@@ -43,7 +43,11 @@ pub(crate) fn bind(user: Option<u32>, timeout: Duration) -> io::Result<()> {
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, FILE_BYTES, FILE_BYTES)?;
     let processes = threads_of(getuid()) + PROCESSES;
-    limit(Resource::Nproc, processes, processes)?;
+    limit(Resource::Nproc, processes, processes)
+}
+
+/// Binds what this process becomes to its memory: the last limit, as an allocator may hold more address space already.
+pub(crate) fn bind_memory() -> io::Result<()> {
     limit(Resource::As, MEMORY_BYTES, MEMORY_BYTES)
 }
 

@@ -8,7 +8,7 @@ use outbound::{
 use serde_json::{Value, json};
 use store::{Commit, Lane, LaneEntry, Owed, Page};
 
-use crate::notify::{Drained, LEASE, Now, PAGE};
+use crate::notify::{Drained, LEASE, Now};
 use crate::{By, Error, Medic};
 
 /// How long a row that is not settled waits until the sweep hands it over again.
@@ -16,6 +16,8 @@ const HAND_OVER_AGAIN: TimeDelta = TimeDelta::seconds(60);
 /// Pages that a list with a filter reads before it answers what it has.
 const MOST_PAGES: usize = 10;
 const TRIES: usize = 10;
+/// Entries of a lane that are looked at: those that wait for another attempt hold up none behind them.
+const PAGE: i32 = 1_001;
 
 impl Medic {
     /// What webhooks are owed of a notice of an alert.

@@ -61,7 +61,7 @@ struct Read {
 /// A sender that dies frees its lane after this; longer than a send can take.
 pub(crate) const LEASE: TimeDelta = TimeDelta::seconds(25);
 /// Entries read at a time.
-pub(crate) const PAGE: i32 = 2_001;
+const PAGE: i32 = 2_001;
 /// Items of a lane that a first look reads: enough for most, and at no more than one of them costs.
 const FIRST_LOOK: i32 = 8;
 /// Where another target waits for its turn, one that is to be tried again only after this has failed: by the waits of

@@ -68,7 +68,9 @@ impl PagerDuty {
     }
 
     async fn post(&self, body: &Value) -> Delivery {
-        let Some(request) = post_of_json(&self.url, body) else { return Delivery::no_address() };
+        let Some(request) = post_of_json(&self.url, body) else {
+            return Delivery::misconfigured("the address of PagerDuty is not a URL");
+        };
         match self.http.execute(request).await {
             Ok(response) => Delivery::of_status(response.status(), response.headers()),
             Err(error) => Delivery::unreachable(&error),

@@ -45,9 +45,9 @@ impl Delivery {
         Self::Retry { error: what.to_owned(), after: None }
     }
 
-    /// There is nothing to call.
-    pub(crate) fn no_address() -> Self {
-        Self::Refused { error: "its address is not a URL".to_owned() }
+    /// A request that cannot be made as Medic is configured: what it was for waits until that is mended.
+    pub(crate) fn misconfigured(what: &str) -> Self {
+        Self::Retry { error: what.to_owned(), after: None }
     }
 
     /// Judges a status code: 408, 429 and 5xx are worth another try.

@@ -102,10 +102,10 @@ impl Slack {
     /// Calls a method. Answers what came of it, and where the message is then.
     async fn call(&self, method: &str, body: &Value) -> (Delivery, Option<SlackMessage>) {
         let Some(mut request) = post_of_json(&format!("{}/{method}", self.access.api_url), body) else {
-            return (Delivery::no_address(), None);
+            return (Delivery::misconfigured("the address of Slack is not a URL"), None);
         };
         let Ok(mut token) = HeaderValue::try_from(format!("Bearer {}", self.access.token)) else {
-            return (Delivery::Refused { error: "its token is none".to_owned() }, None);
+            return (Delivery::misconfigured("the token of Slack has characters that a header cannot have"), None);
         };
         token.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, token);

@@ -66,7 +66,7 @@ impl Config {
 
     pub(crate) fn read_from(env: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            slack_api_token: env.text("SLACK_API_TOKEN"),
+            slack_api_token: env.token("SLACK_API_TOKEN")?,
             slack_channel_id: env.text("SLACK_CHANNEL_ID"),
             slack_signing_secret: env.text("SLACK_SIGNING_SECRET"),
             slack_approvers: env.list("MEDIC_SLACK_APPROVERS"),
@@ -121,6 +121,16 @@ impl<'a> Environment<'a> {
 
     fn text(&self, name: &'static str) -> Option<String> {
         (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn token(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let token = self.text(name);
+        let is_token = |token: &String| token.bytes().all(|byte| byte.is_ascii_graphic());
+        if token.as_ref().is_none_or(is_token) {
+            Ok(token)
+        } else {
+            Err(error(name, "must be visible ASCII characters"))
+        }
     }
 
     fn list(&self, name: &'static str) -> Vec<String> {
@@ -197,6 +207,7 @@ mod tests {
             ("MEDIC_RATE_LIMIT_HEARTBEATS", "many"),
             ("MEDIC_RATE_LIMIT_MANAGEMENT", "0"),
             ("MEDIC_HEARTBEAT_RETENTION_DAYS", "-1"),
+            ("SLACK_API_TOKEN", "xoxb-1\u{7f}2"),
             ("MEDIC_SLACK_API_URL", "slack.com/api"),
             ("MEDIC_PAGERDUTY_URL", "ftp://events.example.com"),
             ("MEDIC_BASE_URL", "https://"),

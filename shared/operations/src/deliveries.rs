@@ -1,14 +1,17 @@
 //! Tells webhooks of events: each delivery is tried a few times, one at a time for each webhook, and stays readable.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Alert, Delivery, DeliveryId, DeliveryStatus, NoticeKind, Receiver, Webhook, WebhookId, format_time};
+use domain::{
+    Alert, Delivery, DeliveryId, DeliveryStatus, NoticeKind, Receiver, ServiceId, Webhook, WebhookId, format_time,
+};
 use outbound::{
     UserHeaders, WEBHOOK_HEADERS, Wake, WebhookAttempt, WebhookEvent, WebhookOutcome, WebhookReport, WebhookSecret,
 };
 use serde_json::{Value, json};
 use store::{Commit, Lane, LaneEntry, Owed, Page};
 
-use crate::notify::{Drained, LEASE, Now};
+use crate::leases::LEASE;
+use crate::notify::{Drained, Now};
 use crate::{By, Error, Medic};
 
 /// How long a row that is not settled waits until the sweep hands it over again.
@@ -30,22 +33,34 @@ impl Medic {
     ) -> Result<Vec<Delivery>, Error> {
         let Some(event_type) = alert.event_type(kind) else { return Ok(Vec::new()) };
         let data = if webhooks.is_empty() { String::new() } else { event_data(alert).to_string() };
-        let delivery = |webhook: Webhook| {
-            Ok(Delivery {
-                id: DeliveryId::at(now, self.random()?),
-                webhook_id: webhook.id,
-                service_id: Some(alert.service_id),
-                event_type: event_type.to_owned(),
-                data: data.clone(),
-                status: DeliveryStatus::Pending,
-                attempts: 0,
-                response_status: None,
-                response_body: None,
-                created_at: now,
-                next_attempt_at: Some(now),
-            })
-        };
-        webhooks.into_iter().map(delivery).collect()
+        let service_id = Some(alert.service_id);
+        webhooks
+            .into_iter()
+            .map(|webhook| self.new_delivery(webhook.id, service_id, (event_type, &data), now))
+            .collect()
+    }
+
+    /// An event that a webhook is owed.
+    pub(crate) fn new_delivery(
+        &self,
+        webhook_id: WebhookId,
+        service_id: Option<ServiceId>,
+        (event_type, data): (&str, &str),
+        now: DateTime<Utc>,
+    ) -> Result<Delivery, Error> {
+        Ok(Delivery {
+            id: DeliveryId::at(now, self.random()?),
+            webhook_id,
+            service_id,
+            event_type: event_type.to_owned(),
+            data: data.to_owned(),
+            status: DeliveryStatus::Pending,
+            attempts: 0,
+            response_status: None,
+            response_body: None,
+            created_at: now,
+            next_attempt_at: Some(now),
+        })
     }
 
     async fn wake_webhook(&self, webhook_id: WebhookId, at: DateTime<Utc>) {

@@ -17,6 +17,7 @@ mod heartbeats;
 mod judge;
 mod judge_run;
 mod keyring;
+mod leases;
 mod limits;
 mod maintenance;
 mod medic;

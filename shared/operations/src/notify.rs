@@ -6,10 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Alert, GIVE_UP_AFTER, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, Pace, Receiver, retry_delay};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use outbound::{Delivery, Slack, Wake};
-use store::{Commit, Lane, LaneEntry, LaneHead, LaneHold, LaneView, Owed};
+use store::{Commit, Lane, LaneEntry, LaneHead, Owed};
 
 use crate::error::error_chain;
-use crate::medic::SlackDelivery;
+use crate::leases::Leased;
 use crate::{Error, Medic};
 
 /// What one step in a lane came to.
@@ -23,20 +23,6 @@ pub enum Drained {
 
 /// Reads the time anew, since a send takes a while.
 pub type Now<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
-
-/// A lane that this sender holds, by the first of its entries.
-struct Leased {
-    head: LaneHead,
-    /// As it was before.
-    seen: LaneHead,
-    entries: Vec<LaneEntry>,
-}
-
-impl Leased {
-    fn is_by(&self, entry: &LaneEntry) -> bool {
-        self.head.hold.as_ref().is_some_and(|hold| hold.place == entry.place)
-    }
-}
 
 /// An entry that is owed, with what it is to say.
 type Told = (LaneEntry, Notice);
@@ -58,15 +44,9 @@ struct Read {
     moot: Option<&'static str>,
 }
 
-/// A sender that dies frees its lane after this; longer than a send can take.
-pub(crate) const LEASE: TimeDelta = TimeDelta::seconds(25);
-/// Entries read at a time.
-const PAGE: i32 = 2_001;
-/// Items of a lane that a first look reads: enough for most, and at no more than one of them costs.
-const FIRST_LOOK: i32 = 8;
 /// Where another target waits for its turn, one that is to be tried again only after this has failed: by the waits of
 /// `retry_delay` that is at the fourth try, some seven seconds and what each try takes after the first.
-const TOO_LONG_FOR_THE_NEXT: TimeDelta = TimeDelta::seconds(8);
+pub(crate) const TOO_LONG_FOR_THE_NEXT: TimeDelta = TimeDelta::seconds(8);
 /// What a send takes at most: a post of 10 s, and what is recorded of it.
 const LONGEST_SEND: TimeDelta = TimeDelta::seconds(20);
 /// The most notices in one Slack message. Of more than a few it tells their number and the first names.
@@ -157,93 +137,6 @@ impl Medic {
         self.wake(Wake::Lane { lane: lane.to_string() }, now).await;
     }
 
-    /// Takes the lane by its first entry; or answers that there is none, that somebody else has the lane, or that its
-    /// receiver is to be told no more for the moment. Then it is looked at again when that ends.
-    async fn lease(&self, lane: &Lane, receiver: &Receiver, now: DateTime<Utc>) -> Result<Option<Leased>, Error> {
-        let LaneView { head: seen, mut entries, is_whole } = self.table.look_at_lane(lane, FIRST_LOOK).await?;
-        if entries.is_empty() {
-            return Ok(None);
-        }
-        if let Some(until) = self.busy_until(lane, &seen, &entries, is_whole, now).await? {
-            self.watch_lane(lane, until, now).await;
-            if seen.hold.is_none() && until - now >= TOO_LONG_FOR_THE_NEXT {
-                if !is_whole {
-                    entries = self.table.lane(lane, PAGE).await?;
-                }
-                self.pass_on_what_waits(lane, receiver, entries, now).await?;
-            }
-            return Ok(None);
-        }
-        if let Some(at) = seen.pace.map(|pace| pace.next_at()).filter(|at| *at > now) {
-            self.watch_lane(lane, at, now).await;
-            return Ok(None);
-        }
-        if !is_whole && most_at_once(receiver) > 1 {
-            entries = self.table.lane(lane, PAGE).await?;
-        }
-        let Some(first) = entries.first() else { return Ok(None) };
-        let until = now + LEASE;
-        let hold = LaneHold { holder: self.instance.clone(), place: first.place.clone() };
-        let is_paced = matches!((receiver, &self.slack), (Receiver::Slack { .. }, SlackDelivery::Post(_)));
-        let head = LaneHead {
-            held_until: Some(until),
-            hold: Some(hold),
-            attempts: 0,
-            pace: if is_paced { Some(Pace::and_one(seen.pace, now)) } else { None },
-            ..seen.clone()
-        };
-        let Some(head) = self.table.set_lane_head(lane, &seen, head).await? else {
-            // Somebody was first; or this very write was made, and its answer lost.
-            self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
-            return Ok(None);
-        };
-        Ok(Some(Leased { head, seen, entries }))
-    }
-
-    /// Until when a lane is somebody's, or waits for another try. Where this is the only process, another one's hold is a
-    /// dead one's.
-    async fn busy_until(
-        &self,
-        lane: &Lane,
-        head: &LaneHead,
-        entries: &[LaneEntry],
-        is_whole: bool,
-        now: DateTime<Utc>,
-    ) -> Result<Option<DateTime<Utc>>, Error> {
-        let Some(until) = head.held_until.filter(|until| *until > now) else { return Ok(None) };
-        let Some(LaneHold { holder, place }) = &head.hold else { return Ok(Some(until)) };
-        if self.settings.only_process && *holder != self.instance {
-            return Ok(None);
-        }
-        let is_seen = entries.iter().any(|entry| entry.place == *place);
-        let may_come = !is_whole && entries.last().is_some_and(|last| last.place < *place);
-        let is_held = is_seen || (may_come && self.table.is_in_lane(lane, place).await?);
-        Ok(is_held.then_some(until))
-    }
-
-    /// Holds a lane for longer. Answers whether it still was this sender's.
-    async fn renew(
-        &self,
-        lane: &Lane,
-        leased: &mut Leased,
-        pace: Option<Pace>,
-        now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
-        let renewed = LaneHead { held_until: Some(now + LEASE), pace, ..leased.head.clone() };
-        let Some(head) = self.table.set_lane_head(lane, &leased.head, renewed).await? else { return Ok(false) };
-        leased.head = head;
-        Ok(true)
-    }
-
-    /// Gives a lane back in which nothing was sent.
-    async fn release(&self, lane: &Lane, leased: Leased) -> Result<(), Error> {
-        let Leased { head, seen, entries: _ } = leased;
-        let free = LaneHead { held_until: None, hold: None, attempts: seen.attempts, pace: seen.pace, ..head.clone() };
-        // Refused, the lease ran out before.
-        let _released: Option<LaneHead> = self.table.set_lane_head(lane, &head, free).await?;
-        Ok(())
-    }
-
     /// Ends notices at their receiver, taken or with an error for good, and then takes their entries out of the lane: a
     /// crash between the two is seen by the next sender. The entry that holds the lane is the last.
     async fn settle(
@@ -268,7 +161,7 @@ impl Medic {
 
     /// Lets the next targets have what waits in a lane whose receiver is not to be tried for long. The lane waits, and so
     /// nobody sends.
-    async fn pass_on_what_waits(
+    pub(crate) async fn pass_on_what_waits(
         &self,
         lane: &Lane,
         receiver: &Receiver,
@@ -285,18 +178,6 @@ impl Medic {
             }
         }
         Ok(())
-    }
-
-    /// Looks at a lane again when somebody's hold of it ends, should its holder have died.
-    pub(crate) async fn watch_lane(&self, lane: &Lane, until: DateTime<Utc>, now: DateTime<Utc>) {
-        if self.lanes_watched.is_new(&lane.to_string(), until, now) {
-            self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
-        }
-    }
-
-    /// Whether somebody is sending this delivery. Where this is the only process, another one's hold is a dead one's.
-    pub(crate) fn is_leased(&self, entry: &LaneEntry, now: DateTime<Utc>) -> bool {
-        entry.is_leased(now, |holder| self.settings.only_process && holder != self.instance)
     }
 
     /// The first entries that are still to be sent, and those before them that are not.
@@ -523,7 +404,7 @@ impl Medic {
 }
 
 /// How many notices a receiver takes in one message.
-const fn most_at_once(receiver: &Receiver) -> usize {
+pub(crate) const fn most_at_once(receiver: &Receiver) -> usize {
     if matches!(receiver, Receiver::Slack { .. }) { GROUP } else { 1 }
 }
 

@@ -3,10 +3,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    AlertCopy, Audited, Decided, Delivery, DeliveryId, DeliveryStatus, Effect, Execution, ExecutionStage,
-    ExecutionStatus, Notice, NoticeId, NoticeOwner, OpenCircuit, Origin, Outcome, PlaybookEvent, PlaybookNotice,
-    Question, Receiver, Routing, ServiceId, SlackUser, StepStatus, Subject, TargetKind, Verdict, VerdictKind, Webhook,
-    format_time, shorten,
+    AlertCopy, Audited, Decided, Delivery, Effect, Execution, ExecutionStage, ExecutionStatus, Notice, NoticeId,
+    NoticeOwner, OpenCircuit, Origin, Outcome, PlaybookEvent, PlaybookNotice, Question, Receiver, Routing, ServiceId,
+    SlackUser, StepStatus, Subject, TargetKind, Verdict, VerdictKind, Webhook, format_time, shorten,
 };
 use serde_json::{Value, json};
 use store::{CircuitLimit, Table, Writes};
@@ -103,8 +102,9 @@ impl Medic {
             };
             if !scene.is_muted {
                 let data = event_data(execution, scene.service.as_ref()).to_string();
-                for webhook in self.webhooks_of_execution(execution.plan.service_id, now).await? {
-                    news.deliveries.push(self.delivery_of(execution, &webhook, event_type, &data, now)?);
+                let service_id = execution.plan.service_id;
+                for webhook in self.webhooks_of_execution(service_id, now).await? {
+                    news.deliveries.push(self.new_delivery(webhook.id, service_id, (event_type, &data), now)?);
                 }
             }
         }
@@ -128,29 +128,6 @@ impl Medic {
         let notice = Notice { id: NoticeId::at(at, self.random()?), at, subject, outcomes };
         let notices = if notice.outcomes.is_empty() { Vec::new() } else { vec![notice] };
         Ok(PlaybookNews { notices, deliveries: Vec::new() })
-    }
-
-    fn delivery_of(
-        &self,
-        execution: &Execution,
-        webhook: &Webhook,
-        event_type: &str,
-        data: &str,
-        now: DateTime<Utc>,
-    ) -> Result<Delivery, Error> {
-        Ok(Delivery {
-            id: DeliveryId::at(now, self.random()?),
-            webhook_id: webhook.id,
-            service_id: execution.plan.service_id,
-            event_type: event_type.to_owned(),
-            data: data.to_owned(),
-            status: DeliveryStatus::Pending,
-            attempts: 0,
-            response_status: None,
-            response_body: None,
-            created_at: now,
-            next_attempt_at: Some(now),
-        })
     }
 
     async fn scene(&self, service_id: Option<ServiceId>, now: DateTime<Utc>) -> Result<Scene, Error> {

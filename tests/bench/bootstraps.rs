@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use runtime::DEPLOYMENT_VARIABLES;
+
 use crate::figure::{Figure, percentile};
 
 const FOLDER: &str = "target/lambda";
@@ -40,18 +42,6 @@ fn of_function(folder: &Path) -> [Figure; 2] {
 fn first_poll(bootstrap: &Path) -> Duration {
     let api = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = api.local_addr().expect("an address").to_string();
-    let settings = [
-        "MEDIC_TABLE",
-        "MEDIC_SWEEP_QUEUE_URL",
-        "MEDIC_SWEEP_QUEUE_ARN",
-        "MEDIC_NOTIFY_QUEUE_URL",
-        "MEDIC_NOTIFY_QUEUE_ARN",
-        "MEDIC_PLAYBOOK_QUEUE_URL",
-        "MEDIC_PLAYBOOK_QUEUE_ARN",
-        "MEDIC_SCRIPT_QUEUE_URL",
-        "MEDIC_SCRIPT_RESULTS_QUEUE_URL",
-        "MEDIC_SCHEDULER_ROLE_ARN",
-    ];
     let of_lambda = [
         "AWS_LAMBDA_FUNCTION_NAME",
         "AWS_LAMBDA_FUNCTION_VERSION",
@@ -62,7 +52,13 @@ fn first_poll(bootstrap: &Path) -> Duration {
     let began = Instant::now();
     let mut process = Command::new(bootstrap)
         .env_clear()
-        .envs(settings.into_iter().chain(of_lambda).map(|name| (name, "measured")))
+        .envs(
+            DEPLOYMENT_VARIABLES
+                .into_iter()
+                .chain(["MEDIC_SCRIPT_RESULTS_QUEUE_URL"])
+                .chain(of_lambda)
+                .map(|name| (name, "measured")),
+        )
         .env("AWS_REGION", "eu-west-1")
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "704")
         .env("AWS_LAMBDA_LOG_GROUP_NAME", "measured")

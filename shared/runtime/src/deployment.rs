@@ -5,6 +5,20 @@ use outbound::{AwsAddresses, QueueAddress};
 use crate::ConfigError;
 use crate::config::Environment;
 
+/// What must be set where a function runs on AWS; `template.yaml` and Lambda do.
+pub const DEPLOYMENT_VARIABLES: [&str; 10] = [
+    "AWS_LAMBDA_RUNTIME_API",
+    "MEDIC_TABLE",
+    "MEDIC_SWEEP_QUEUE_URL",
+    "MEDIC_SWEEP_QUEUE_ARN",
+    "MEDIC_NOTIFY_QUEUE_URL",
+    "MEDIC_NOTIFY_QUEUE_ARN",
+    "MEDIC_PLAYBOOK_QUEUE_URL",
+    "MEDIC_PLAYBOOK_QUEUE_ARN",
+    "MEDIC_SCRIPT_QUEUE_URL",
+    "MEDIC_SCHEDULER_ROLE_ARN",
+];
+
 /// Where things are on AWS.
 #[derive(Debug, Clone)]
 pub(crate) struct Deployment {
@@ -61,20 +75,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        const ALL: [&str; 10] = [
-            "AWS_LAMBDA_RUNTIME_API",
-            "MEDIC_TABLE",
-            "MEDIC_SWEEP_QUEUE_URL",
-            "MEDIC_SWEEP_QUEUE_ARN",
-            "MEDIC_NOTIFY_QUEUE_URL",
-            "MEDIC_NOTIFY_QUEUE_ARN",
-            "MEDIC_PLAYBOOK_QUEUE_URL",
-            "MEDIC_PLAYBOOK_QUEUE_ARN",
-            "MEDIC_SCRIPT_QUEUE_URL",
-            "MEDIC_SCHEDULER_ROLE_ARN",
-        ];
-        for missing in ALL {
-            let get = |name: &'static str| (ALL.contains(&name) && name != missing).then(|| "set".to_owned());
+        for missing in DEPLOYMENT_VARIABLES {
+            let get = |name: &'static str| {
+                (DEPLOYMENT_VARIABLES.contains(&name) && name != missing).then(|| "set".to_owned())
+            };
             let error = Deployment::read(&Environment::new(&get)).unwrap_err();
             assert_eq!(error.to_string(), format!("{missing} is not set"));
         }

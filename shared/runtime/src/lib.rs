@@ -22,6 +22,7 @@ pub use auth::{Asked, Caller, PingCaller};
 pub use batch::each_record;
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError};
+pub use deployment::DEPLOYMENT_VARIABLES;
 use emf::EmbeddedMetrics;
 use envelope::envelope_layers;
 pub use envelope::{ApiError, Envelope, RateLimited, created, ok, reply};

@@ -82,7 +82,7 @@ pub(crate) fn check(
     wrong.extend(strays.map(|one| format!("execution {} is of no alert", one.id)));
     wrong.extend(shown.executions.iter().flat_map(|execution| events_of(cloud, execution)));
     wrong.extend(webhooks(&cloud.receivers.taken("webhook")));
-    wrong.extend(cloud.left());
+    wrong.extend(cloud.post.left());
     wrong.extend(cloud.due_rows().into_iter().map(|(at, row)| format!("{row} is still due at {at}")));
     wrong
 }

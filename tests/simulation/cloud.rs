@@ -1,20 +1,16 @@
 //! What AWS does: delivers messages, ticks once a minute, and runs handlers beside each other on several instances.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use local::{DynamoDb, ManualTime};
 use operations::Entropy;
-use outbound::{
-    AllowedHosts, Guard, Http, Outgoing, QueueError, ScriptJob, ScriptJobs, SystemLookup, Wake, WakeError, Wakes,
-};
+use outbound::{AllowedHosts, Guard, Http, Outgoing, ScriptJobs, SystemLookup, Wakes};
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
 use runtime::{App, Beyond, Clock as _, Config};
 use serde_json::{Value, json};
@@ -22,140 +18,10 @@ use store::{SHARDS, Table};
 use tower::ServiceExt as _;
 
 use crate::fate::{Host, Seed, Weather};
+use crate::post::{Message, Post, Queue};
 use crate::receivers::Receivers;
-use crate::repairs::{MOST_STARTS, Try};
+use crate::repairs::MOST_STARTS;
 use crate::turns::Turns;
-
-/// A message that waits in a queue or is being handled.
-#[derive(Debug, Clone)]
-struct Message {
-    id: u64,
-    queue: Queue,
-    body: String,
-    visible_at: DateTime<Utc>,
-    receives: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Queue {
-    Sweep,
-    Notify,
-    Playbook,
-}
-
-impl Queue {
-    const fn visibility_timeout(self) -> TimeDelta {
-        match self {
-            Self::Sweep | Self::Notify => TimeDelta::seconds(180),
-            Self::Playbook => TimeDelta::seconds(1_980),
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Queues {
-    messages: Vec<Message>,
-    dead: Vec<Message>,
-    made: u64,
-}
-
-/// The queues, as Medic's port.
-#[derive(Debug)]
-struct Post {
-    queues: Mutex<Queues>,
-    seed: Arc<Seed>,
-    time: ManualTime,
-    /// Attempts of scripts.
-    tries: Mutex<Vec<Try>>,
-}
-
-impl Post {
-    fn put(&self, queue: Queue, body: &str, visible_at: DateTime<Utc>) {
-        let mut queues = self.queues.lock().unwrap();
-        queues.made += 1;
-        let id = queues.made;
-        self.seed.record(&format!("message {id} is put in {queue:?} for {visible_at}: {body}"));
-        queues.messages.push(Message { id, queue, body: body.to_owned(), visible_at, receives: 0 });
-    }
-}
-
-#[async_trait]
-impl Wakes for Post {
-    async fn wake(&self, wake: Wake, at: DateTime<Utc>) -> Result<(), WakeError> {
-        let queue = match &wake {
-            Wake::Row { .. } | Wake::Shard { .. } => Queue::Sweep,
-            Wake::Lane { .. } => Queue::Notify,
-            Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => Queue::Playbook,
-        };
-        let body = serde_json::to_string(&wake).unwrap();
-        let at = self.time.now().max(at);
-        if self.seed.is_calm() {
-            self.put(queue, &body, at);
-            return Ok(());
-        }
-        let about = (queue, body.get(..30));
-        let millis = |below| TimeDelta::milliseconds(self.seed.roll(about, below).try_into().unwrap());
-        match self.seed.roll(about, 100) {
-            0..15 => self.seed.record(&format!("a message is lost: {body}")),
-            15..25 => {
-                self.put(queue, &body, at + millis(2_000));
-                self.put(queue, &body, at + millis(600_000));
-            }
-            25..35 => self.put(queue, &body, at + millis(3_600_000)),
-            _ => self.put(queue, &body, at + millis(1_500)),
-        }
-        Ok(())
-    }
-
-    fn arrival(&self, at: DateTime<Utc>) -> DateTime<Utc> {
-        at.duration_trunc(TimeDelta::seconds(1)).unwrap() + TimeDelta::seconds(1)
-    }
-}
-
-/// Stands for the runner of scripts as well: what it reports, and when, is the seed's to say.
-#[async_trait]
-impl ScriptJobs for Post {
-    async fn send_job(&self, job: &ScriptJob) -> Result<(), QueueError> {
-        let about = ("script", job.step_index, job.attempt);
-        let below = |what: &'static str, below| self.seed.roll((about, what), below);
-        let millis = |what, most| TimeDelta::milliseconds(below(what, most).try_into().unwrap());
-        let now = self.time.now();
-        let in_time = now + TimeDelta::milliseconds(500) + millis("takes", 4_000);
-        let too_late = now + TimeDelta::seconds(i64::from(job.timeout_seconds) + 30) + millis("late", 120_000);
-        let mut own = Try {
-            execution: job.execution_id.clone(),
-            step: job.step_index.try_into().unwrap(),
-            attempt: job.attempt,
-            at: now,
-            reports_at: None,
-            exit: i32::from(below("exit", 100) < 10),
-        };
-        let fate = if self.seed.is_calm() { 99 } else { below("fate", 100) };
-        let is_refused = self.seed.is(Weather::Stormy) && fate < 5;
-        own.reports_at = match fate {
-            0..10 => None,
-            10..25 => Some(too_late),
-            _ => Some(in_time),
-        };
-        let error = (own.exit != 0).then(|| "the script failed".to_owned());
-        let report = job.report(Some(own.exit), own.output(), error, 1_000);
-        let report = serde_json::to_string(&report).unwrap();
-        if let Some(at) = own.reports_at {
-            self.put(Queue::Playbook, &report, at);
-        }
-        if (25..40).contains(&fate) {
-            self.put(Queue::Playbook, &report, in_time + millis("again", 600_000));
-        }
-        if below("forged", 100) < 30 {
-            let mut forged = job.report(Some(1 - own.exit), "forged".to_owned(), None, 1_000);
-            "forged".clone_into(&mut forged.nonce);
-            self.put(Queue::Playbook, &serde_json::to_string(&forged).unwrap(), now + millis("forged at", 5_000));
-        }
-        self.seed.record(&format!("script {own:?}"));
-        self.tries.lock().unwrap().push(own);
-        if is_refused { Err(QueueError("no answer".into())) } else { Ok(()) }
-    }
-}
 
 /// How a handler ended.
 enum Ended {
@@ -202,7 +68,7 @@ pub(crate) struct Cloud {
     pub(crate) seed: Arc<Seed>,
     pub(crate) receivers: Receivers,
     dynamodb: DynamoDb,
-    post: Arc<Post>,
+    pub(crate) post: Arc<Post>,
     config: Config,
     routes: Router<App>,
     instances: Vec<Instance>,
@@ -226,7 +92,6 @@ impl runtime::Clock for SharedTime {
 const TICK: TimeDelta = TimeDelta::seconds(60);
 const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
 const INSTANCES: usize = 2;
-const MOST_RECEIVES: u32 = 5;
 /// A client waits no longer than this. Whoever works on its request does not hear of it.
 const PATIENCE: TimeDelta = TimeDelta::seconds(10);
 const LONG: TimeDelta = TimeDelta::days(400);
@@ -240,12 +105,7 @@ impl Cloud {
         table.create().await.unwrap();
         let admin_key = operations::bootstrap_key(&table, None, |_| Ok::<_, operations::Error>(()), time.now()).await;
         let admin_key = admin_key.unwrap().unwrap();
-        let post = Arc::new(Post {
-            queues: Mutex::default(),
-            seed: Arc::clone(&seed),
-            time: time.clone(),
-            tries: Mutex::default(),
-        });
+        let post = Arc::new(Post::new(&seed, &time));
         let address = receivers.address.clone();
         let get = |name: &'static str| {
             let value = match name {
@@ -382,7 +242,7 @@ impl Cloud {
             first.duration_trunc(TICK).unwrap().max(self.ticked_at.duration_trunc(TICK).unwrap() + TICK)
         });
         self.tick_at = useful.unwrap_or(now + LONG);
-        let messages = self.post.queues.lock().unwrap().messages.iter().map(|message| message.visible_at).min();
+        let messages = self.post.next_at();
         let given_up = self.requests.iter().map(|pending| pending.until);
         self.turns
             .next_at()
@@ -426,7 +286,7 @@ impl Cloud {
                 }),
             );
         }
-        let mut ready = self.receive(now);
+        let mut ready = self.post.receive(now);
         // Whoever comes first is the seed's to say.
         if !self.seed.is_calm() && !ready.is_empty() {
             ready.rotate_left(self.seed.choose("first", ready.len()));
@@ -443,40 +303,6 @@ impl Cloud {
 
     fn instance(&self, about: impl std::hash::Hash) -> Instance {
         self.instances[self.seed.choose(("instance", about), INSTANCES)].clone()
-    }
-
-    /// Batches of visible messages, which then are invisible for a while.
-    fn receive(&self, now: DateTime<Utc>) -> VecDeque<Vec<Message>> {
-        let mut queues = self.post.queues.lock().unwrap();
-        let (given_up, kept) = std::mem::take(&mut queues.messages)
-            .into_iter()
-            .partition(|message: &Message| message.visible_at <= now && message.receives >= MOST_RECEIVES);
-        queues.messages = kept;
-        queues.dead.extend(given_up);
-        queues.messages.sort_by_key(|message| (message.visible_at, message.id));
-        let mut batches: VecDeque<Vec<Message>> = VecDeque::new();
-        for message in queues.messages.iter_mut().filter(|message| message.visible_at <= now) {
-            message.receives += 1;
-            message.visible_at = now + message.queue.visibility_timeout();
-            let most = if message.queue == Queue::Playbook { 1 } else { 10 };
-            match batches.iter_mut().find(|batch| batch[0].queue == message.queue && batch.len() < most) {
-                Some(batch) => batch.push(message.clone()),
-                None => batches.push_back(vec![message.clone()]),
-            }
-        }
-        batches
-    }
-
-    /// What is left in the queues, the dead letters first.
-    pub(crate) fn left(&self) -> Vec<String> {
-        let queues = self.post.queues.lock().unwrap();
-        let dead = queues.dead.iter().map(|message| format!("dead letter: {}", message.body));
-        dead.chain(queues.messages.iter().map(|message| format!("message: {}", message.body))).collect()
-    }
-
-    /// Attempts of scripts.
-    pub(crate) fn tries(&self) -> Vec<Try> {
-        self.post.tries.lock().unwrap().clone()
     }
 
     pub(crate) fn is_stormy(&self) -> bool {
@@ -496,7 +322,6 @@ async fn handle(app: App, post: Arc<Post>, batch: Vec<Message>) -> Ended {
         Queue::Playbook => playbook::messages(&app, event).await,
     };
     let failed = |id: u64| batch_item_failures.iter().any(|failure| failure.item_identifier == id.to_string());
-    let mut queues = post.queues.lock().unwrap();
-    queues.messages.retain(|message| !batch.iter().any(|known| known.id == message.id) || failed(message.id));
+    post.handled(&batch, failed);
     Ended::Handled
 }

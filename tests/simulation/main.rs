@@ -13,6 +13,7 @@ mod fate;
 mod jobs;
 mod model;
 mod plan;
+mod post;
 mod receivers;
 mod repairs;
 mod run;

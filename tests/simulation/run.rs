@@ -354,7 +354,7 @@ impl Run {
         for execution in &shown.executions {
             self.trace.push(format!("{execution:?}"));
         }
-        let outside = Outside { calls: self.cloud.receivers.calls(), tries: self.cloud.tries(), said: self.said };
+        let outside = Outside { calls: self.cloud.receivers.calls(), tries: self.cloud.post.tries(), said: self.said };
         let wrong = check::check(&self.cloud, (&self.plan, &self.services), &shown, &outside, end);
         let record = self.cloud.seed.take_record();
         Outcome { wrong, trace: self.trace, record }

@@ -49,7 +49,7 @@ async fn start() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_env()?;
-    runtime::init_logging(&config.log_filter);
+    runtime::init_logging(config.log_filter.clone());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let service = Service::start(Options {

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chrono::TimeDelta;
 use outbound::{AllowedHosts, Seal};
+use tracing_subscriber::filter::Targets;
 
 /// A variable whose value cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +45,7 @@ pub struct Config {
     /// What secrets are sealed with.
     pub seal: Option<Arc<Seal>>,
     /// A filter as `tracing` reads it.
-    pub log_filter: String,
+    pub log_filter: Targets,
 }
 
 impl std::fmt::Debug for Config {
@@ -180,12 +181,9 @@ impl<'a> Environment<'a> {
         seal.map(Some).ok_or_else(|| error(name, "must be 32 bytes in base64"))
     }
 
-    fn filter(&self, name: &'static str) -> Result<String, ConfigError> {
-        let value = self.text(name).unwrap_or_else(|| "info".to_owned());
-        match tracing_subscriber::EnvFilter::try_new(&value) {
-            Ok(_) => Ok(value),
-            Err(_) => Err(error(name, "must be a filter such as info or medic=debug")),
-        }
+    fn filter(&self, name: &'static str) -> Result<Targets, ConfigError> {
+        let value = self.text(name).unwrap_or_else(|| "info".to_owned()).replace(' ', "");
+        value.parse().map_err(|_| error(name, "must be a filter such as info or info,operations=debug"))
     }
 }
 

@@ -40,7 +40,7 @@ impl Function {
     pub async fn start() -> Result<Self, Error> {
         let read = |env: &Environment<'_>| Ok((Config::read_from(env)?, Deployment::read(env)?));
         let (config, deployment) = from_env(read)?;
-        telemetry::init_json_logging(&config.log_filter);
+        telemetry::init_json_logging(config.log_filter.clone());
         let metrics = EmbeddedMetrics::new(std::io::stdout());
         metrics::set_global_recorder(metrics.clone())?;
         let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
@@ -101,7 +101,7 @@ impl ScriptFunction {
     pub async fn start() -> Result<Self, Error> {
         let read = |env: &Environment<'_>| Ok((Config::read_from(env)?, ScriptDeployment::read(env)?));
         let (config, deployment) = from_env(read)?;
-        telemetry::init_json_logging(&config.log_filter);
+        telemetry::init_json_logging(config.log_filter.clone());
         let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
         Ok(Self { seal: config.seal, reports: AwsScriptQueue::new(&aws, deployment.results_queue_url) })
     }

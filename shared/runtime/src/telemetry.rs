@@ -6,29 +6,28 @@ use domain::{DeliveryStatus, RequestClass, Status};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use operations::AuthFailure;
 use outbound::Delivery;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{fmt, registry};
 
 /// Logs to stderr what `filter` lets through.
-pub fn init_logging(filter: &str) {
-    let logging = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    if logging.try_init().is_err() {
+pub fn init_logging(filter: Targets) {
+    let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    if registry().with(filter).with(lines).try_init().is_err() {
         tracing::debug!("logging was set up before");
     }
 }
 
 /// Logs to stderr what `filter` lets through, a JSON object a line.
-pub(crate) fn init_json_logging(filter: &str) {
-    let logging = tracing_subscriber::fmt()
+pub(crate) fn init_json_logging(filter: Targets) {
+    let lines = fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
-        .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr);
-    if logging.try_init().is_err() {
+    if registry().with(filter).with(lines).try_init().is_err() {
         tracing::debug!("logging was set up before");
     }
 }

@@ -12,17 +12,19 @@ class Receiver:
 
     def __init__(self, status: int, answer: dict):
         self.bodies: list[dict] = []
-        # What is answered next, once each, before the usual answer: a status, and headers.
-        self.next_answers: list[tuple[int, dict[str, str]]] = []
+        # What is answered once each, instead of the usual answer: to which body, a status, and headers.
+        self.answers_once: list[tuple] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 body |= {"path": self.path, "headers": dict(self.headers)}
-                try:
-                    answered, headers = receiver.next_answers.pop(0)
-                except IndexError:
+                once = next((answer for answer in receiver.answers_once if answer[0](body)), None)
+                if once:
+                    receiver.answers_once.remove(once)
+                    _, answered, headers = once
+                else:
                     answered, headers = status, {}
                     receiver.bodies.append(body)
                 self.send_response(answered)
@@ -37,6 +39,10 @@ class Receiver:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer_once(self, matches, status: int, headers: dict[str, str] | None = None):
+        """Answers the first body that matches so, whatever else arrives before it, and does not keep it."""
+        self.answers_once.append((matches, status, headers or {}))
 
     def received(self, matches, seconds: float = 30) -> dict:
         """The one body that matches, once it is there."""

@@ -65,7 +65,12 @@ def test_metrics_shows_the_gauges_of_the_table(stack):
 
     assert set(gauges()) == {name for name in METRICS if name.endswith(("_services", "_active", "_current", "_approval", "_open"))}
     service_id = stack.register("counted", seconds=6)
-    wait_for("a tick that sees the alert", lambda: gauges()["medic_alerts_active"] == "1", seconds=90)
+
+    def shown():
+        active = [one["heartbeat_name"] for one in stack.json("GET", "/v2/alerts?active=true")["results"]["items"]]
+        return "counted" in active and gauges()["medic_alerts_active"] == str(len(active))
+
+    wait_for("a tick that sees the alert", shown, seconds=90)
     stack.json("DELETE", f"/v2/services/{service_id}")
 
 

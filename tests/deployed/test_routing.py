@@ -25,7 +25,7 @@ def test_a_team_a_schedule_and_the_next_target(stack, slack, hook):
         {"type": "slack", "config": {"channel_id": "C0NIGHT"}, "period": "after_hours", "priority": 3},
     ]:
         stack.json("POST", targets, target, expect=201)
-    slack.next_answers.append((404, {}))
+    slack.answer_once(lambda body: body["channel"] == "C0GONE", 404)
     stack.beat("chained", "FAILED")
     hook.received(lambda body: body["type"] == "alert.opened" and body["data"]["heartbeat_name"] == "chained")
     [alert] = [one for one in stack.json("GET", "/v2/alerts?active=true")["results"]["items"]
@@ -45,7 +45,7 @@ def test_a_webhook_is_told_and_one_that_is_gone_is_disabled(stack, hook):
     service_id = stack.register("hooked", seconds=3_600)
     new = {"url": hook.url, "service_id": service_id}
     webhook = stack.json("POST", "/v2/webhooks", new, expect=201)["results"]
-    hook.next_answers.append((500, {}))
+    hook.answer_once(lambda body: body["data"]["heartbeat_name"] == "hooked", 500)
     stack.beat("hooked", "FAILED")
     hook.received(lambda body: body["type"] == "alert.opened" and body["data"]["heartbeat_name"] == "hooked")
 
@@ -58,7 +58,7 @@ def test_a_webhook_is_told_and_one_that_is_gone_is_disabled(stack, hook):
     assert wait_for("the list of all", lambda: listed("status=success", "success"))
     path = f"/v2/webhook-deliveries/{delivery['delivery_id']}"
     assert stack.json("GET", path)["results"] == delivery
-    hook.next_answers.append((410, {}))
+    hook.answer_once(lambda body: body["data"]["heartbeat_name"] == "hooked", 410)
     stack.json("POST", f"{path}/redeliver")
     shown = f"/v2/webhooks/{webhook['webhook_id']}"
     wait_for("its end", lambda: stack.json("GET", shown)["results"]["enabled"] is False)

@@ -8,7 +8,7 @@ from waiting import wait_for
 def test_what_slack_wants_later_than_a_message_can_wait_is_sent_by_a_schedule(stack, slack):
     scheduler = stack.emulator.client("scheduler")
     before = datetime.now(UTC)
-    slack.next_answers.append((429, {"retry-after": "1000"}))
+    slack.answer_once(lambda body: "patient is down" in body["text"], 429, {"retry-after": "1000"})
     service_id = stack.register("patient", seconds=6)
 
     def made():
@@ -47,8 +47,8 @@ def test_what_slack_wants_later_than_a_message_can_wait_is_sent_by_a_schedule(st
 
 
 def test_a_receiver_that_fails_is_tried_again_by_a_message(stack, slack):
-    slack.next_answers.append((500, {}))
+    slack.answer_once(lambda body: "retried is down" in body["text"], 500)
     service_id = stack.register("retried", seconds=6)
     slack.received(lambda body: "retried is down" in body["text"])
-    assert slack.next_answers == []
+    assert slack.answers_once == []
     stack.json("DELETE", f"/v2/services/{service_id}")

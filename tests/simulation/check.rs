@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cloud::Cloud;
 use crate::fate::Weather;
 use crate::jobs::{self, JobAlert};
-use crate::model::{Alert, Service, Slack};
+use crate::model::{Alert, Owed, Rule, Service, Slack, What};
 use crate::plan::Plan;
 use crate::receivers::Taken;
 use crate::repairs::{Cause, Decision, Execution, Outside, ShownStep, Ward};
@@ -58,13 +58,13 @@ pub(crate) fn check(
         let of_jobs: Vec<_> = own().filter(|alert| !alert["run_id"].is_null()).map(read_of_job).collect();
         let own: Vec<_> = own().filter(|alert| alert["run_id"].is_null()).map(read).collect();
         wrong.extend(service.judge(&own, end, slack));
-        wrong.extend(notices(cloud, service, &own));
+        wrong.extend(notices(cloud, service, &own, end, slack));
         if let Some(jobs) = &service.jobs {
             let problems = jobs.judge((runs, &of_jobs), &service.maintenance, end, slack);
             wrong.extend(problems.into_iter().map(|problem| format!("{}: {problem}", service.name)));
             wrong.extend(of_jobs.iter().flat_map(|alert| notices_of_job(cloud, service, alert, end, slack)));
         }
-        let causes = causes(service, &own, &of_jobs);
+        let causes = causes(service, &own, &of_jobs, end);
         let executions: Vec<_> = shown.executions.iter().filter(|one| is_of(&one.alert, &causes)).collect();
         let ward = Ward {
             name: &service.name,
@@ -80,7 +80,10 @@ pub(crate) fn check(
     }
     let strays = shown.executions.iter().filter(|one| !is_of(&one.alert, &all_causes));
     wrong.extend(strays.map(|one| format!("execution {} is of no alert", one.id)));
-    wrong.extend(shown.executions.iter().flat_map(|execution| events_of(cloud, execution)));
+    let mut changes = services.iter().flat_map(|service| &service.changes);
+    if !changes.any(|change| matches!(change.what, What::Mute(_))) {
+        wrong.extend(shown.executions.iter().flat_map(|execution| events_of(cloud, execution)));
+    }
     wrong.extend(webhooks(&cloud.receivers.taken("webhook")));
     wrong.extend(cloud.post.left());
     wrong.extend(cloud.due_rows().into_iter().map(|(at, row)| format!("{row} is still due at {at}")));
@@ -148,20 +151,24 @@ pub(crate) fn execution(execution: &Value, audited: &[Value]) -> Execution {
 }
 
 /// What may start playbooks.
-fn causes(service: &Service, alerts: &[Alert], of_jobs: &[JobAlert]) -> Vec<Cause> {
+fn causes(service: &Service, alerts: &[Alert], of_jobs: &[JobAlert], end: DateTime<Utc>) -> Vec<Cause> {
     let of_service = alerts.iter().map(|alert| Cause {
         alert: alert.id,
         opened: alert.opened,
         closed: alert.closed,
         failures: alert.cycle,
-        interval: service.interval,
+        counted_again: service.counted_again(alert.opened, end),
+        interval: service.rules(alert.opened, end).iter().map(Rule::period).min().unwrap_or_default(),
+        is_steady: service.changes.is_empty(),
     });
     let of_runs = of_jobs.iter().map(|alert| Cause {
         alert: alert.id,
         opened: alert.opened,
         closed: alert.closed.filter(|_| alert.is_stale),
         failures: 1,
+        counted_again: alert.opened,
         interval: TimeDelta::zero(),
+        is_steady: true,
     });
     of_service.chain(of_runs).collect()
 }
@@ -232,49 +239,63 @@ fn lines(cloud: &Cloud) -> Vec<String> {
 }
 
 /// Whether each receiver took what it was owed.
-fn notices(cloud: &Cloud, service: &Service, alerts: &[Alert]) -> Vec<String> {
+fn notices(cloud: &Cloud, service: &Service, alerts: &[Alert], end: DateTime<Utc>, slack: Slack) -> Vec<String> {
     let mut wrong = Vec::new();
     // Where nobody dies or hears wrong, nothing is said twice.
     let is_exact = !cloud.is_stormy();
+    let is_timely = cloud.seed.weather == Weather::Calm && service.changes.is_empty();
     let pagerduty = cloud.receivers.taken("pagerduty");
     let webhook = cloud.receivers.taken("webhook");
-    for alert in alerts {
+    let owed: Vec<_> = alerts.iter().map(|alert| service.owed(alert, alerts, end, slack)).collect();
+    for (alert, (told, recovery)) in alerts.iter().zip(&owed) {
         let key = format!("medic-{}-{}", service.name, alert.id);
-        let told: Vec<_> = pagerduty.iter().filter(|taken| taken.body["dedup_key"] == key.as_str()).collect();
-        let actions: Vec<_> = told.iter().map(|taken| taken.body["event_action"].as_str().unwrap()).collect();
+        let taken: Vec<_> = pagerduty.iter().filter(|taken| taken.body["dedup_key"] == key.as_str()).collect();
+        let actions: Vec<_> = taken.iter().map(|taken| taken.body["event_action"].as_str().unwrap()).collect();
         let is_in_order = actions.first() == Some(&"trigger") && actions.last() == Some(&"resolve");
-        if !is_in_order || actions.windows(2).any(|pair| pair == ["resolve", "trigger"]) {
-            wrong.push(format!("PagerDuty took {actions:?} of alert {}", alert.id));
+        let is_right = match told {
+            Owed::Must => is_in_order,
+            Owed::May => is_in_order || actions.is_empty(),
+            Owed::Never => actions.is_empty(),
+        };
+        if !is_right || actions.windows(2).any(|pair| pair == ["resolve", "trigger"]) {
+            wrong.push(format!("PagerDuty took {actions:?} of alert {}, {told:?}", alert.id));
         }
-        let is_calm = cloud.seed.weather == Weather::Calm;
-        if is_calm && told.first().is_some_and(|first| first.at > alert.opened + TOLD_WITHIN) {
+        if is_timely && taken.first().is_some_and(|first| first.at > alert.opened + TOLD_WITHIN) {
             wrong.push(format!("PagerDuty was told late of alert {}, which opened at {}", alert.id, alert.opened));
         }
-        if is_exact && actions.len() != 2 {
+        if is_exact && actions.len() > 2 {
             wrong.push(format!("PagerDuty was told twice of alert {}: {actions:?}", alert.id));
         }
-        for event in ["alert.opened", "alert.resolved"] {
+        for (event, owed) in [("alert.opened", told), ("alert.resolved", recovery)] {
             let id = alert.id.into();
             let of_this = |taken: &&Taken| taken.body["type"] == event && taken.body["data"]["alert_id"] == id;
             let taken = webhook.iter().filter(of_this).count();
-            if is_exact && taken != 1 {
+            if is_exact && taken > 1 {
                 wrong.push(format!("the webhook took {event} of alert {} {taken} times", alert.id));
             }
             let ids = ids(&webhook, event, "alert_id", &id);
-            if ids.len() != 1 && !(cloud.is_stormy() && ids.is_empty()) {
+            let (least, most) = range([*owed].iter());
+            let least = if cloud.is_stormy() { 0 } else { least };
+            if !(least..=most).contains(&ids.len()) {
                 wrong.push(format!("the webhook took {event} of alert {} under the ids {ids:?}", alert.id));
             }
         }
     }
     let lines = lines(cloud);
-    for what in [format!("{} is down: ", service.name), format!("{} has recovered after ", service.name)] {
-        let owed = alerts.len();
+    let (down, recovered) = (range(owed.iter().map(|owed| &owed.0)), range(owed.iter().map(|owed| &owed.1)));
+    for (what, (least, most)) in [("is down: ", down), ("has recovered after ", recovered)] {
+        let what = format!("{} {what}", service.name);
         let told = lines.iter().map(|text| text.matches(&what).count()).sum::<usize>();
-        if told < owed || (is_exact && told != owed) {
-            wrong.push(format!("Slack heard {told} times that {what}, and was owed {owed}"));
+        if told < least || told > most && (is_exact || most == 0) {
+            wrong.push(format!("Slack heard {told} times that {what}, and was owed {least} to {most}"));
         }
     }
     wrong
+}
+
+/// How many of these there must be, and how many there may be.
+fn range<'a>(owed: impl Iterator<Item = &'a Owed> + Clone) -> (usize, usize) {
+    (owed.clone().filter(|owed| **owed == Owed::Must).count(), owed.filter(|owed| **owed != Owed::Never).count())
 }
 
 /// Whether each id stands for one event.

@@ -51,17 +51,100 @@ impl Span {
     }
 }
 
+/// When heartbeats must come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Every {
+    Interval(TimeDelta),
+    /// One for each multiple of `of` since 1970, and so long after it.
+    Time {
+        of: TimeDelta,
+        after: TimeDelta,
+    },
+}
+
+/// When a service must report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rule {
+    pub(crate) every: Every,
+    pub(crate) grace: TimeDelta,
+    pub(crate) threshold: usize,
+}
+
+impl Rule {
+    pub(crate) fn period(&self) -> TimeDelta {
+        match self.every {
+            Every::Interval(period) | Every::Time { of: period, .. } => period,
+        }
+    }
+
+    pub(crate) fn is_timetable(&self) -> bool {
+        matches!(self.every, Every::Time { .. })
+    }
+
+    /// From when it is late that counts from `since`, and whose oldest heartbeat of those that are asked for came at `beat`.
+    fn late(&self, since: DateTime<Utc>, beat: Option<DateTime<Utc>>) -> DateTime<Utc> {
+        match (self.every, beat) {
+            (Every::Interval(interval), beat) => beat.unwrap_or(since) + interval + self.grace,
+            // A heartbeat is for the deadline that comes next, and the one after that is missed.
+            (Every::Time { of, after }, Some(beat)) => next_multiple(beat, of, after + self.grace) + of,
+            (Every::Time { of, after }, None) => {
+                next_multiple(since + TimeDelta::milliseconds(1), of, after) + self.grace
+            }
+        }
+    }
+
+    /// How often an alert is counted that lasts for so long: at least, and at most.
+    fn counts(&self, least: TimeDelta, most: TimeDelta) -> (i64, i64) {
+        let whole = |lasted: TimeDelta| lasted.num_milliseconds().max(0) / self.period().num_milliseconds() + 1;
+        (whole(least), whole(most) + i64::from(self.is_timetable()))
+    }
+}
+
+/// The first multiple at or after `at`.
+pub(crate) fn next_multiple(at: DateTime<Utc>, of: TimeDelta, after: TimeDelta) -> DateTime<Utc> {
+    let past = (at - after).timestamp_millis().rem_euclid(of.num_milliseconds());
+    if past == 0 { at } else { at + of - TimeDelta::milliseconds(past) }
+}
+
+/// An operator's change that was acknowledged: it was made at some instant between its first try and its answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    pub(crate) first: DateTime<Utc>,
+    pub(crate) last: DateTime<Utc>,
+    pub(crate) what: What,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum What {
+    Rule(Rule),
+    On,
+    Off,
+    Deleted,
+    /// Until then, unless something ends it before.
+    Mute(DateTime<Utc>),
+    Unmute,
+}
+
+/// What must or may have been told of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owed {
+    Must,
+    May,
+    Never,
+}
+
 /// A service, and all that happened to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) id: i64,
     pub(crate) name: String,
-    pub(crate) interval: TimeDelta,
-    pub(crate) grace: TimeDelta,
-    pub(crate) threshold: usize,
+    /// As it was registered.
+    pub(crate) rule: Rule,
     pub(crate) registered: Beat,
     /// In their order.
     pub(crate) beats: Vec<Beat>,
+    /// What operators changed, in its order.
+    pub(crate) changes: Vec<Change>,
     pub(crate) maintenance: Vec<Span>,
     pub(crate) jobs: Option<Jobs>,
 }
@@ -85,8 +168,80 @@ enum Reading {
 }
 
 impl Service {
-    /// From when the service is late, as it stands at `at`.
-    fn overdue(&self, at: DateTime<Utc>, reading: Reading) -> DateTime<Utc> {
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.changes.last().is_some_and(|change| matches!(change.what, What::Deleted))
+    }
+
+    /// The rules that may hold at some instant from `from` to `to`.
+    pub(crate) fn rules(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Rule> {
+        let registered = (self.registered.first, self.registered.first, self.rule);
+        let changed = self.changes.iter().filter_map(|change| match change.what {
+            What::Rule(rule) => Some((change.first, change.last, rule)),
+            What::On | What::Off | What::Deleted | What::Mute(_) | What::Unmute => None,
+        });
+        let all: Vec<_> = [registered].into_iter().chain(changed).collect();
+        let may_hold = |place: usize| {
+            let has_begun = place == 0 || all[place].0 <= to;
+            has_begun && all.get(place + 1).is_none_or(|(_, last, _)| *last >= from)
+        };
+        (0..all.len()).filter(|place| may_hold(*place)).map(|place| all[place].2).collect()
+    }
+
+    /// When an alert that opened then is counted for the second time, at the soonest.
+    pub(crate) fn counted_again(&self, opened: DateTime<Utc>, end: DateTime<Utc>) -> DateTime<Utc> {
+        let again = self.rules(opened, end).into_iter().map(|rule| match rule.every {
+            Every::Interval(interval) => opened + interval,
+            Every::Time { .. } if !self.changes.is_empty() => opened,
+            Every::Time { of, after } => next_multiple(opened + TimeDelta::milliseconds(1), of, after + rule.grace),
+        });
+        again.min().unwrap_or(opened)
+    }
+
+    /// The changes that switched it off, each with the one that switched it on again.
+    fn offs(&self) -> Vec<(Change, Option<Change>)> {
+        let is_off = |change: &&Change| matches!(change.what, What::Off | What::Deleted);
+        let on_after = |off: &Change| {
+            self.changes.iter().find(|change| matches!(change.what, What::On) && change.first >= off.last).copied()
+        };
+        self.changes.iter().filter(is_off).map(|off| (*off, on_after(off))).collect()
+    }
+
+    fn is_off(&self, at: DateTime<Utc>, reading: Reading) -> bool {
+        self.offs().iter().any(|(off, on)| match reading {
+            Reading::Strict => off.last <= at && on.is_none_or(|on| at < on.first),
+            Reading::Kind => off.first <= at && on.is_none_or(|on| at < on.last),
+        })
+    }
+
+    /// Since when it counts heartbeats, as it stands at `at`.
+    fn counts_from(&self, at: DateTime<Utc>, reading: Reading) -> Beat {
+        let is_known = |change: &&Change| match reading {
+            Reading::Strict => change.last <= at,
+            Reading::Kind => change.first <= at,
+        };
+        let mut ons = self.changes.iter().filter(|change| matches!(change.what, What::On)).filter(is_known);
+        ons.next_back().map_or(self.registered, |on| Beat { first: on.first, last: on.last, status: "UP" })
+    }
+
+    /// The last change that asked for more heartbeats, or for others: until those have come, it counts from then.
+    fn raised(&self, at: DateTime<Utc>) -> Option<Change> {
+        let mut before = self.rule;
+        let mut raised = None;
+        for change in self.changes.iter().filter(|change| change.first <= at) {
+            if let What::Rule(rule) = change.what {
+                let is_other = (before.is_timetable() || rule.is_timetable()) && before.every != rule.every;
+                raised = if rule.threshold > before.threshold || is_other { Some(*change) } else { raised };
+                before = rule;
+            }
+        }
+        raised
+    }
+
+    /// From when the service is late, as it stands at `at`; never while it is off.
+    fn overdue(&self, at: DateTime<Utc>, reading: Reading) -> Option<DateTime<Utc>> {
+        if self.is_off(at, reading) {
+            return None;
+        }
         let instant = |beat: &Beat| match reading {
             Reading::Strict => beat.first,
             Reading::Kind => beat.last,
@@ -95,27 +250,58 @@ impl Service {
             Reading::Strict => beat.last <= at,
             Reading::Kind => beat.first <= at,
         };
-        let known: Vec<_> = self.beats.iter().filter(is_known).collect();
-        let lives: Vec<_> =
-            known.rsplit(|beat| !beat.is_life()).next().into_iter().flatten().map(|beat| instant(beat)).collect();
-        let base = lives.len().checked_sub(self.threshold).map_or_else(|| instant(&self.registered), |nth| lives[nth]);
-        base + self.interval + self.grace
+        let counts_from = self.counts_from(at, reading);
+        let known: Vec<_> = self.beats.iter().filter(is_known).filter(|beat| beat.first >= counts_from.first).collect();
+        let lives: Vec<_> = known.rsplit(|beat| !beat.is_life()).next().into_iter().flatten().collect();
+        let late = |rule: Rule| {
+            let nth = lives.len().checked_sub(rule.threshold).map(|nth| instant(lives[nth]));
+            let late = rule.late(instant(&counts_from), nth);
+            let raised = self
+                .raised(at)
+                .filter(|raised| lives.iter().filter(|beat| beat.first >= raised.first).count() < rule.threshold);
+            match (reading, raised) {
+                (Reading::Kind, Some(raised)) => late.max(rule.late(raised.last, None)),
+                (Reading::Strict, Some(raised)) => late.min(rule.late(raised.first, None)),
+                (Reading::Kind | Reading::Strict, None) => late,
+            }
+        };
+        let all = self.rules(at, at).into_iter().map(late);
+        match reading {
+            Reading::Strict => all.min(),
+            Reading::Kind => all.max(),
+        }
     }
 
     fn is_held(&self, at: DateTime<Utc>) -> bool {
         self.maintenance.iter().any(|span| span.covers(at))
     }
 
-    /// Whether the service's own heartbeats up to this one are enough again.
-    fn has_recovered_by(&self, place: usize, reading: Reading) -> bool {
+    /// Whether the service's own heartbeats up to this one are enough again, by the rules until `by`.
+    fn has_recovered_by(&self, place: usize, by: DateTime<Utc>, reading: Reading) -> bool {
         let beat = self.beats[place];
-        let lives: Vec<_> = self.beats[..=place].iter().rev().take_while(|beat| beat.is_life()).collect();
-        let Some(nth) = lives.get(self.threshold - 1) else { return false };
-        let span = match reading {
-            Reading::Strict => beat.last - nth.first,
-            Reading::Kind => beat.first - nth.last,
+        let since = match reading {
+            Reading::Strict => {
+                let raised = self.raised(by).map_or(self.registered.first, |raised| raised.first);
+                self.counts_from(by, Reading::Kind).first.max(raised)
+            }
+            Reading::Kind => self.registered.first,
         };
-        beat.recovers() && span < self.interval + self.grace
+        let lives = self.beats[..=place].iter().rev();
+        let lives: Vec<_> = lives.take_while(|beat| beat.is_life() && beat.first >= since).collect();
+        let is_enough = |rule: &Rule| {
+            let Some(nth) = lives.get(rule.threshold - 1) else { return false };
+            let span = match reading {
+                Reading::Strict => beat.last - nth.first,
+                Reading::Kind => beat.first - nth.last,
+            };
+            rule.is_timetable() || span < rule.period() + rule.grace
+        };
+        let rules = self.rules(beat.first, by);
+        beat.recovers()
+            && match reading {
+                Reading::Strict => rules.iter().all(is_enough),
+                Reading::Kind => rules.iter().any(is_enough),
+            }
     }
 
     /// All that is wrong with these alerts, which are in their order.
@@ -132,13 +318,21 @@ impl Service {
                 wrong.push(format!("{}: alert {} opened at {} without a cause", self.name, alert.id, alert.opened));
             }
             if let Some(closed) = alert.closed
-                && !self.was_over(alert, closed, slack)
+                && !self.has_recovered(alert, closed, slack)
+                && !self.may_be_switched_off(closed, slack)
             {
                 wrong.push(format!("{}: alert {} closed at {closed} and nothing was well", self.name, alert.id));
             }
-            let lasted = alert.closed.unwrap_or(end) - alert.opened;
-            let count = |lasted: TimeDelta| lasted.num_milliseconds().max(0) / self.interval.num_milliseconds() + 1;
-            if !(count(lasted - slack.late)..=count(lasted + slack.early)).contains(&alert.cycle) {
+            let closed = alert.closed.unwrap_or(end);
+            let lasted = closed - alert.opened;
+            let rules = self.rules(alert.opened - slack.early, closed + slack.early);
+            let counts = rules.iter().map(|rule| rule.counts(lasted - slack.late, lasted + slack.early));
+            let (least, most) =
+                counts.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))).unwrap_or_default();
+            // With another timetable it is counted anew.
+            let switches =
+                if rules.iter().any(Rule::is_timetable) { i64::try_from(rules.len()).unwrap() - 1 } else { 0 };
+            if !((least - switches).max(1)..=most + switches).contains(&alert.cycle) {
                 wrong.push(format!("{}: alert {} has cycle {} after {lasted}", self.name, alert.id, alert.cycle));
             }
         }
@@ -153,8 +347,9 @@ impl Service {
             return false;
         }
         let instants = self.beats.iter().flat_map(|beat| [beat.first, beat.last]);
+        let instants = instants.chain(self.changes.iter().flat_map(|change| [change.first, change.last]));
         let instants = instants.filter(|at| (alert.opened..=seen).contains(at)).chain([alert.opened]);
-        if instants.into_iter().any(|at| alert.opened >= self.overdue(at, Reading::Strict)) {
+        if instants.into_iter().any(|at| self.overdue(at, Reading::Strict).is_some_and(|late| alert.opened >= late)) {
             return true;
         }
         self.beats.iter().any(|beat| {
@@ -165,22 +360,31 @@ impl Service {
         })
     }
 
-    fn was_over(&self, alert: &Alert, closed: DateTime<Utc>, slack: Slack) -> bool {
+    fn has_recovered(&self, alert: &Alert, closed: DateTime<Utc>, slack: Slack) -> bool {
         (0..self.beats.len()).any(|place| {
             let beat = self.beats[place];
             beat.first <= closed + slack.early
                 && beat.last + slack.late >= alert.opened
-                && self.has_recovered_by(place, Reading::Kind)
+                && self.has_recovered_by(place, closed + slack.early, Reading::Kind)
         })
+    }
+
+    /// Whether an alert that closed then may have closed because nobody watches the service any more.
+    fn may_be_switched_off(&self, closed: DateTime<Utc>, slack: Slack) -> bool {
+        self.offs().iter().any(|(off, _)| off.first <= closed + slack.early && closed <= off.last + slack.late)
     }
 
     /// What has to be open for longer than Medic may be late, and was not.
     fn missed_openings(&self, alerts: &[Alert], end: DateTime<Utc>, slack: Slack) -> Vec<String> {
         let mut wrong = Vec::new();
-        let begin = [self.registered.last].into_iter().chain(self.beats.iter().map(|beat| beat.last));
-        let until = self.beats.iter().map(|beat| beat.first).chain([end]);
+        let beats = self.beats.iter().map(|beat| (beat.first, beat.last));
+        let mut events: Vec<_> = beats.chain(self.changes.iter().map(|change| (change.first, change.last))).collect();
+        events.sort_unstable();
+        let begin = [self.registered.last].into_iter().chain(events.iter().map(|(_, last)| *last));
+        let until = events.iter().map(|(first, _)| *first).chain([end]);
         for (from, until) in begin.zip(until) {
-            let mut late = self.overdue(from, Reading::Kind).max(from);
+            let Some(overdue) = self.overdue(from, Reading::Kind) else { continue };
+            let mut late = overdue.max(from);
             while let Some(span) = self.maintenance.iter().find(|span| span.covers(late)) {
                 late = span.to;
             }
@@ -196,7 +400,10 @@ impl Service {
                 alert.opened <= by && alert.closed.is_none_or(|closed| closed + slack.early >= beat.first)
             });
             let is_held = self.maintenance.iter().any(|span| span.from < by && span.to + slack.late > beat.first);
-            if by < end && !is_held && !is_told {
+            // What it said as it was switched off no longer matters.
+            let is_off =
+                self.offs().iter().any(|(off, on)| off.first <= by && on.is_none_or(|on| beat.first <= on.last));
+            if by < end && !is_held && !is_off && !is_told {
                 wrong.push(format!("{}: it said {} at {}, and no alert opened", self.name, beat.status, beat.first));
             }
         }
@@ -206,15 +413,70 @@ impl Service {
     /// What has to be closed for longer than Medic may be late, and was not.
     fn missed_closings(&self, alerts: &[Alert], end: DateTime<Utc>, slack: Slack) -> Vec<String> {
         let mut wrong = Vec::new();
+        let left_at = |since: DateTime<Utc>, by| {
+            alerts.iter().find(|alert| alert.opened + slack.early < since && alert.is_open_at(by))
+        };
         for (place, beat) in self.beats.iter().enumerate() {
             let by = beat.last + slack.late;
             let rest = self.beats[place..].iter().take_while(|beat| beat.first <= by).count();
-            let is_well = (place..place + rest).all(|place| self.has_recovered_by(place, Reading::Strict));
-            let left = alerts.iter().find(|alert| alert.opened + slack.early < beat.first && alert.is_open_at(by));
-            if let Some(alert) = left.filter(|_| is_well && by < end) {
+            let is_well = (place..place + rest).all(|place| self.has_recovered_by(place, by, Reading::Strict));
+            if let Some(alert) = left_at(beat.first, by).filter(|_| is_well && by < end) {
                 wrong.push(format!("{}: alert {} was open at {by}, after {}", self.name, alert.id, beat.first));
             }
         }
+        for (off, _) in self.offs() {
+            let by = off.last + slack.late;
+            if let Some(alert) = left_at(off.first, by).filter(|_| by < end) {
+                wrong.push(format!("{}: alert {} was open at {by}, and it was off", self.name, alert.id));
+            }
+        }
         wrong
+    }
+
+    /// When it may have been muted, and when it was for sure. A recovery ends a mute.
+    fn mutes(&self, alerts: &[Alert], slack: Slack) -> Vec<(Span, Span)> {
+        let mutes = self.changes.iter().filter(|change| matches!(change.what, What::Mute(_) | What::Unmute));
+        let mutes: Vec<_> = mutes.collect();
+        let mut spans = Vec::new();
+        for (place, change) in mutes.iter().enumerate() {
+            let What::Mute(until) = change.what else { continue };
+            let next = mutes.get(place + 1);
+            let closings = || alerts.iter().filter_map(|alert| alert.closed);
+            let may_end = closings().find(|closed| *closed >= change.first - slack.early);
+            let recovered = closings()
+                .find(|closed| *closed > change.last + slack.early && !self.may_be_switched_off(*closed, slack));
+            let sure = [Some(until), next.map(|next| next.first), may_end].into_iter().flatten().min();
+            let may = [Some(until), next.map(|next| next.last), recovered].into_iter().flatten().min();
+            spans.push((
+                Span { from: change.first, to: may.unwrap_or(until) + slack.late },
+                Span { from: change.last, to: sure.unwrap_or(until) },
+            ));
+        }
+        spans
+    }
+
+    /// Whether people must have been told of an alert; and whether of its recovery.
+    pub(crate) fn owed(&self, alert: &Alert, alerts: &[Alert], end: DateTime<Utc>, slack: Slack) -> (Owed, Owed) {
+        let mutes = self.mutes(alerts, slack);
+        let closed = alert.closed.unwrap_or(end);
+        let may_be_muted = |from, to| mutes.iter().any(|(may, _)| may.from <= to && from < may.to);
+        let is_told_later = mutes.iter().any(|(may, _)| {
+            alert.opened <= may.to && may.to + slack.late < closed && !may_be_muted(may.to, may.to + slack.late)
+        });
+        let told = if !may_be_muted(alert.opened - slack.early, alert.opened + slack.early) || is_told_later {
+            Owed::Must
+        } else if mutes.iter().any(|(_, sure)| sure.from <= alert.opened - slack.early && sure.to >= closed) {
+            Owed::Never
+        } else {
+            Owed::May
+        };
+        let recovery = if !self.has_recovered(alert, closed, slack) {
+            Owed::Never
+        } else if told == Owed::Must && self.may_be_switched_off(closed, slack) {
+            Owed::May
+        } else {
+            told
+        };
+        (told, recovery)
     }
 }

@@ -1,7 +1,9 @@
 //! The world of a seed: services and their jobs with what they will say, windows of maintenance, and playbooks.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::model::{Span, next_multiple};
 
 /// A sequence of numbers that a seed gives (splitmix64).
 #[derive(Debug, Clone)]
@@ -31,17 +33,117 @@ impl Dice {
     }
 }
 
+/// When a service is to report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected {
+    pub(crate) every_minutes: i64,
+    /// At fixed times by this zone's clock.
+    pub(crate) zone: Option<(&'static str, TimeDelta)>,
+    pub(crate) grace_seconds: i64,
+    pub(crate) threshold: i64,
+}
+
+impl Expected {
+    fn of(dice: &mut Dice, pace: i64) -> Self {
+        let zones = [("UTC", TimeDelta::zero()), ("Asia/Kathmandu", TimeDelta::minutes(345))];
+        if dice.chance(30) {
+            let every_minutes = dice.of(&[5, 15, 30]) * pace;
+            let grace_seconds = dice.of(&[0, 30, 240]);
+            return Self { every_minutes, zone: Some(dice.of(&zones)), grace_seconds, threshold: 1 };
+        }
+        let minutes = dice.of(&[3, 10, 20]);
+        let threshold = if minutes == 3 { 1 } else { dice.of(&[1, 1, 2, 3]) };
+        let grace_seconds = dice.of(&[0, 0, 30, 300]);
+        Self { every_minutes: minutes * pace, zone: None, grace_seconds, threshold }
+    }
+
+    /// Its fields, as a service has them.
+    pub(crate) fn fields(&self) -> Value {
+        let mut fields = json!({"threshold": self.threshold, "grace_period_seconds": self.grace_seconds});
+        match (self.zone, self.every_minutes) {
+            (None, minutes) => fields["alert_interval"] = json!(minutes),
+            (Some((zone, _)), minutes) => {
+                let (hours, rest) = (minutes / 60, minutes % 60);
+                fields["schedule_cron"] =
+                    if rest == 0 { json!(format!("0 */{hours} * * *")) } else { json!(format!("*/{rest} * * * *")) };
+                fields["timezone"] = json!(zone);
+            }
+        }
+        fields
+    }
+}
+
 /// A service that will be.
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
-    pub(crate) interval_minutes: i64,
-    pub(crate) grace_seconds: i64,
-    pub(crate) threshold: i64,
+    pub(crate) expected: Expected,
     pub(crate) begins: DateTime<Utc>,
     /// Of services that run jobs.
     pub(crate) max_duration_ms: Option<i64>,
     /// What it says when, and at the end nothing but that it is well.
     pub(crate) says: Vec<(DateTime<Utc>, Said)>,
+    /// What operators change when.
+    pub(crate) edits: Vec<(DateTime<Utc>, Edit)>,
+}
+
+/// An operator's change to a service.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Edit {
+    Rule(Expected),
+    Switch(bool),
+    /// For so many minutes.
+    Mute(i64),
+    Unmute,
+    Delete,
+}
+
+/// Maintenance of all services.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) from: DateTime<Utc>,
+    pub(crate) lasts: TimeDelta,
+    /// From then on, unless it is once.
+    pub(crate) again: Option<Again>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Again {
+    pub(crate) every_hours: i64,
+    pub(crate) minute: i64,
+}
+
+impl Window {
+    fn some(dice: &mut Dice, begin: DateTime<Utc>, pace: i64) -> Vec<Self> {
+        let mut windows = Vec::new();
+        if dice.chance(40) {
+            let from = begin + TimeDelta::minutes(dice.between(10, 60) * pace);
+            windows.push(Self { from, lasts: TimeDelta::minutes(dice.between(5, 40) * pace), again: None });
+        }
+        if dice.chance(25) {
+            let from = begin + TimeDelta::seconds(dice.between(1, 5_400) * pace);
+            let again = Again { every_hours: if pace == 1 { 1 } else { 6 }, minute: dice.between(0, 59) };
+            windows.push(Self { from, lasts: TimeDelta::minutes(dice.between(5, 20) * pace), again: Some(again) });
+        }
+        windows
+    }
+
+    pub(crate) fn fields(&self, name: &str) -> Value {
+        let recurrence = self.again.map(|again| format!("{} */{} * * *", again.minute, again.every_hours));
+        json!({
+            "name": name, "start_time": self.from.to_rfc3339(), "end_time": (self.from + self.lasts).to_rfc3339(),
+            "timezone": "UTC", "recurrence": recurrence,
+        })
+    }
+
+    /// When it holds, until `end`.
+    pub(crate) fn spans(&self, end: DateTime<Utc>) -> Vec<Span> {
+        let span = |from| Span { from, to: from + self.lasts };
+        let Some(Again { every_hours, minute }) = self.again else { return vec![span(self.from)] };
+        let hours = TimeDelta::hours(every_hours);
+        let first = next_multiple(self.from, hours, TimeDelta::minutes(minute));
+        let nth = |n| Some(first + hours * n).filter(|from| *from < end);
+        (0..).map_while(nth).map(span).collect()
+    }
 }
 
 /// Something that a service says.
@@ -82,8 +184,10 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) services: Vec<Planned>,
-    pub(crate) windows: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    pub(crate) windows: Vec<Window>,
     pub(crate) playbooks: Vec<Playbook>,
+    /// How slowly all goes: minutes that stand for one.
+    pub(crate) pace: i64,
     /// No fault happens past this.
     pub(crate) quiet_from: DateTime<Utc>,
     /// All has recovered by now.
@@ -93,31 +197,42 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn of(seed: u64, begin: DateTime<Utc>) -> Self {
         let mut dice = Dice::new(seed);
-        let quiet_from = begin + TimeDelta::minutes(dice.between(60, 180));
+        // Hours, or else days.
+        let pace = if dice.chance(80) { 1 } else { 12 };
+        let quiet_from = begin + TimeDelta::minutes(dice.between(60, 180) * pace);
         let end = quiet_from + TimeDelta::minutes(14);
-        let mut services: Vec<_> =
-            (0..dice.between(1, 2)).map(|_| Planned::of(&mut dice, begin, quiet_from, end)).collect();
-        let mut windows = Vec::new();
-        if dice.chance(40) {
-            let from = begin + TimeDelta::minutes(dice.between(10, 60));
-            windows.push((from, from + TimeDelta::minutes(dice.between(5, 40))));
-        }
+        let times = Times { begin, quiet_from, end, pace };
+        let mut services: Vec<_> = (0..dice.between(1, 2)).map(|_| Planned::of(&mut dice, times)).collect();
+        let windows = Window::some(&mut dice, begin, pace);
         if dice.chance(60) {
-            let service = Planned::with_jobs(&mut dice, begin, quiet_from, end);
+            let service = Planned::with_jobs(&mut dice, times);
             services.push(service);
         }
         let playbooks = if dice.chance(60) { Playbook::some(&mut dice) } else { Vec::new() };
-        Self { services, windows, playbooks, quiet_from, end }
+        for service in &mut services {
+            if dice.chance(60) {
+                service.edits = Planned::edits(&mut dice, service, times);
+            }
+        }
+        Self { services, windows, playbooks, pace, quiet_from, end }
     }
 }
 
+/// When a seed begins and ends, and how slowly it goes.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    begin: DateTime<Utc>,
+    quiet_from: DateTime<Utc>,
+    end: DateTime<Utc>,
+    pace: i64,
+}
+
 impl Planned {
-    fn of(dice: &mut Dice, begin: DateTime<Utc>, quiet_from: DateTime<Utc>, end: DateTime<Utc>) -> Self {
-        let interval_minutes = dice.of(&[3, 10, 20]);
-        let threshold = if interval_minutes == 3 { 1 } else { dice.of(&[1, 1, 2, 3]) };
-        let grace_seconds = dice.of(&[0, 0, 30, 300]);
+    fn of(dice: &mut Dice, Times { begin, quiet_from, end, pace }: Times) -> Self {
+        let expected = Expected::of(dice, pace);
+        let Expected { every_minutes, grace_seconds, threshold, .. } = expected;
         let begins = begin + TimeDelta::seconds(dice.between(1, 120));
-        let (interval, step) = (interval_minutes * 60_000, interval_minutes * 60_000 / threshold);
+        let (interval, step) = (every_minutes * 60_000, every_minutes * 60_000 / threshold);
         let mut says = Vec::new();
         let mut at = begins;
         while at < quiet_from {
@@ -144,17 +259,47 @@ impl Planned {
             at += TimeDelta::minutes(2);
         }
         let says = says.into_iter().map(|(at, status)| (at, Said::Status(status))).collect();
-        Self { interval_minutes, grace_seconds, threshold, begins, max_duration_ms: None, says }
+        Self { expected, begins, max_duration_ms: None, says, edits: Vec::new() }
+    }
+
+    fn edits(dice: &mut Dice, service: &Self, times: Times) -> Vec<(DateTime<Utc>, Edit)> {
+        let Times { quiet_from, pace, .. } = times;
+        let mut edits = Vec::new();
+        let mut at = service.begins + TimeDelta::minutes(1);
+        loop {
+            at += TimeDelta::milliseconds(dice.between(60_000, 40 * 60_000) * pace);
+            if at >= quiet_from {
+                return edits;
+            }
+            match dice.between(0, 99) {
+                // What is told of its runs follows from these too, which the model of jobs does not know.
+                0..70 if service.max_duration_ms.is_some() => {}
+                0..30 => edits.push((at, Edit::Mute(dice.of(&[20, 60, 1_440])))),
+                30..45 => edits.push((at, Edit::Unmute)),
+                70.. => edits.push((at, Edit::Rule(Expected::of(dice, pace)))),
+                45 | 46 => {
+                    edits.push((at, Edit::Delete));
+                    return edits;
+                }
+                _ => {
+                    edits.push((at, Edit::Switch(false)));
+                    let pause = dice.of(&[500, 10_000, 300_000, 1_800_000]);
+                    at = (at + TimeDelta::milliseconds(dice.between(1, pause))).min(quiet_from);
+                    edits.push((at, Edit::Switch(true)));
+                }
+            }
+        }
     }
 
     /// One that runs jobs, beside what it says as any other.
-    fn with_jobs(dice: &mut Dice, begin: DateTime<Utc>, quiet_from: DateTime<Utc>, end: DateTime<Utc>) -> Self {
-        let mut planned = Self::of(dice, begin, quiet_from, end);
+    fn with_jobs(dice: &mut Dice, times: Times) -> Self {
+        let Times { quiet_from, pace, .. } = times;
+        let mut planned = Self::of(dice, times);
         let longest = dice.of(&[2, 10, 30]) * 60_000;
         planned.max_duration_ms = Some(longest);
         let mut at = planned.begins;
         for run in 0.. {
-            at += TimeDelta::milliseconds(dice.between(60_000, 20 * 60_000));
+            at += TimeDelta::milliseconds(dice.between(60_000, 20 * 60_000) * pace);
             if at >= quiet_from {
                 break;
             }

@@ -92,12 +92,18 @@ pub(crate) struct Cause {
     pub(crate) closed: Option<DateTime<Utc>>,
     /// Counted once in an interval; 1 for good without one.
     pub(crate) failures: i64,
+    pub(crate) counted_again: DateTime<Utc>,
     pub(crate) interval: TimeDelta,
+    /// And not one that was changed meanwhile.
+    pub(crate) is_steady: bool,
 }
 
 impl Cause {
     fn counted_at(&self, failures: i64) -> DateTime<Utc> {
-        self.opened + self.interval * i32::try_from(failures - 1).unwrap()
+        match i32::try_from(failures - 2) {
+            Ok(more @ 0..) => self.counted_again + self.interval * more,
+            Ok(_) | Err(_) => self.opened,
+        }
     }
 }
 
@@ -204,7 +210,7 @@ impl Ward<'_> {
             let Some(playbook) = wanted(playbooks, failures) else { continue };
             first_at.entry(playbook).or_insert(at);
             // Of counts that were passed over at once, the last one is offered.
-            let is_offered = failures == 1 || failures == cause.failures;
+            let is_offered = failures == 1 || cause.is_steady && failures == cause.failures;
             if is_offered && !self.may_be_held(at - early, at + patience) && at + patience < self.end {
                 is_owed.entry(playbook).or_insert(at);
             }
@@ -429,9 +435,10 @@ impl Ward<'_> {
             }
             Step::Condition { timeout_seconds, on_failure } => {
                 let timeout = TimeDelta::seconds(*timeout_seconds);
-                let may = self.beats.iter().any(|beat| beat.last + early >= started && beat.first <= completed + early);
+                let mut lives = self.beats.iter().filter(|beat| beat.is_life());
                 let has_to =
-                    self.beats.iter().any(|beat| beat.first >= started + early && beat.last + early < completed - late);
+                    lives.clone().any(|beat| beat.first >= started + early && beat.last + early < completed - late);
+                let may = lives.any(|beat| beat.last + early >= started && beat.first <= completed + early);
                 let goes_on = *on_failure == "continue";
                 let held = took <= timeout + late
                     && match shown.status.as_str() {

@@ -12,8 +12,8 @@ use crate::check::{self, Shown};
 use crate::cloud::{Asked, Cloud};
 use crate::fate::{Seed, Weather};
 use crate::jobs::{self, Jobs, Signal};
-use crate::model::{Beat, Service, Span};
-use crate::plan::{Dice, Plan, Said};
+use crate::model::{Beat, Change, Every, Rule, Service, What};
+use crate::plan::{Dice, Edit, Expected, Plan, Said};
 use crate::repairs::{Outside, Said as SaidOf, Word};
 
 /// What came of a seed.
@@ -31,12 +31,24 @@ enum Wish {
     /// Asks for its id.
     Find,
     Say(Said),
+    Edit(Edit),
     /// The person looks at what playbooks do.
     Look,
     Word {
         execution: String,
         word: Word,
     },
+}
+
+impl Wish {
+    /// Whether a second try hears by this that the first one was taken.
+    fn is_done(&self, status: u16) -> bool {
+        match self {
+            Self::Register => status == 409,
+            Self::Edit(Edit::Delete) => status == 404,
+            Self::Find | Self::Say(_) | Self::Edit(_) | Self::Look | Self::Word { .. } => false,
+        }
+    }
 }
 
 /// A wish that was sent, perhaps more than once.
@@ -50,12 +62,26 @@ struct Sent {
 
 /// A client tries again after this.
 const AGAIN: TimeDelta = TimeDelta::seconds(7);
+/// A handler that nobody waits for any more ends within this.
+const STRAGGLES: TimeDelta = TimeDelta::seconds(90);
 /// Longer than anything waits.
 const REST: TimeDelta = TimeDelta::days(8);
 
 pub(crate) fn run(number: u64) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(tokio::task::coop::unconstrained(Run::of(number)))
+}
+
+fn rule(expected: &Expected) -> Rule {
+    let period = TimeDelta::minutes(expected.every_minutes);
+    let every = expected.zone.map_or(Every::Interval(period), |(_, ahead)| Every::Time { of: period, after: -ahead });
+    let (grace, threshold) = (TimeDelta::seconds(expected.grace_seconds), usize::try_from(expected.threshold).unwrap());
+    Rule { every, grace, threshold }
+}
+
+/// Until when a mute lasts that was asked for so.
+fn until(sent: &Sent, minutes: i64) -> DateTime<Utc> {
+    sent.first + TimeDelta::minutes(minutes)
 }
 
 struct Run {
@@ -71,6 +97,9 @@ struct Run {
     waiting: Vec<VecDeque<Wish>>,
     sent: HashMap<u64, Sent>,
     is_busy: Vec<bool>,
+    /// Until then nothing is sent.
+    free_at: Vec<DateTime<Utc>>,
+    windows: Vec<i64>,
     numbers: u64,
     /// Executions that the person has seen, and whether they waited for a yes.
     seen: HashSet<(String, bool)>,
@@ -101,6 +130,8 @@ impl Run {
             waiting: vec![VecDeque::new(); lanes],
             sent: HashMap::new(),
             is_busy: vec![false; lanes],
+            free_at: vec![DateTime::UNIX_EPOCH; lanes],
+            windows: Vec::new(),
             numbers: 0,
             seen: HashSet::new(),
             said: Vec::new(),
@@ -115,9 +146,10 @@ impl Run {
         let hook = format!("{}/hook", self.cloud.receivers.address);
         let webhook = json!({"url": hook, "max_attempts": 4, "retry_delays_seconds": [5, 60, 600]});
         self.must("POST", "/v2/webhooks", webhook).await;
-        for (place, (from, to)) in self.plan.windows.clone().into_iter().enumerate() {
-            let window = json!({"name": format!("window-{place}"), "start_time": from.to_rfc3339(), "end_time": to.to_rfc3339(), "timezone": "UTC"});
-            self.must("POST", "/v2/maintenance-windows", window).await;
+        for (place, window) in self.plan.windows.clone().into_iter().enumerate() {
+            let window = window.fields(&format!("window-{place}"));
+            let made = self.must("POST", "/v2/maintenance-windows", window).await;
+            self.windows.push(made["window_id"].as_i64().expect("an id"));
         }
         if !self.plan.playbooks.is_empty() {
             let script = json!({"name": "mend", "interpreter": "bash", "content": "true"});
@@ -128,7 +160,7 @@ impl Run {
             self.must("POST", "/v2/playbooks", json!({"yaml": yaml})).await;
         }
         self.cloud.seed.be_quiet(false);
-        let maintenance: Vec<_> = self.plan.windows.iter().map(|(from, to)| Span { from: *from, to: *to }).collect();
+        let maintenance: Vec<_> = self.plan.windows.iter().flat_map(|window| window.spans(self.plan.end)).collect();
         self.services = self
             .plan
             .services
@@ -137,11 +169,10 @@ impl Run {
             .map(|(place, planned)| Service {
                 id: 0,
                 name: format!("service-{place}"),
-                interval: TimeDelta::minutes(planned.interval_minutes),
-                grace: TimeDelta::seconds(planned.grace_seconds),
-                threshold: usize::try_from(planned.threshold).unwrap(),
+                rule: rule(&planned.expected),
                 registered: Beat { first: planned.begins, last: planned.begins, status: "UP" },
                 beats: Vec::new(),
+                changes: Vec::new(),
                 maintenance: maintenance.clone(),
                 jobs: planned
                     .max_duration_ms
@@ -176,6 +207,9 @@ impl Run {
             for (at, said) in planned.says {
                 self.put_down(at, place, Wish::Say(said));
             }
+            for (at, edit) in planned.edits {
+                self.put_down(at, place, Wish::Edit(edit));
+            }
         }
         if !self.plan.playbooks.is_empty() {
             let (at, lane) = (self.cloud.time.now() + TimeDelta::minutes(1), self.persons_lane());
@@ -197,7 +231,11 @@ impl Run {
                 self.send(number, Sent { tries: sent.tries + 1, ..sent });
             }
             for lane in 0..self.waiting.len() {
+                if self.services.get(lane).is_some_and(Service::is_deleted) {
+                    self.waiting[lane].clear();
+                }
                 if !self.is_busy[lane]
+                    && self.free_at[lane] <= now
                     && let Some(wish) = self.waiting[lane].pop_front()
                 {
                     self.is_busy[lane] = true;
@@ -208,7 +246,8 @@ impl Run {
             let nexts = self.agenda.first_key_value().map(|(key, _)| key.0).into_iter();
             let next = nexts.chain(again.first_key_value().map(|(key, _)| key.0)).chain([self.plan.end]).min();
             let quiet_from = Some(self.plan.quiet_from).filter(|at| *at > now);
-            let next = next.into_iter().chain(quiet_from).min().unwrap_or(now);
+            let free_at = self.free_at.iter().copied().filter(|at| *at > now);
+            let next = next.into_iter().chain(quiet_from).chain(free_at).min().unwrap_or(now);
             match self.cloud.run_until(next).await {
                 Some((number, answer)) => {
                     let now = self.cloud.time.now();
@@ -216,7 +255,13 @@ impl Run {
                     let status = answer.as_ref().map(|(status, _)| *status);
                     self.note(&format!("{} {:?} {status:?}", sent.lane, sent.wish));
                     let may_be_refused = matches!(sent.wish, Wish::Word { .. });
+                    let is_off = matches!(sent.wish, Wish::Say(_)) && self.is_off(sent.lane);
                     match answer {
+                        Some((400, _)) if is_off => self.is_busy[sent.lane] = false,
+                        Some((status, body)) if sent.tries > 1 && sent.wish.is_done(status) => {
+                            self.acknowledged(&sent, now, (status, &body));
+                        }
+                        Some((200..300, _)) if is_off => panic!("{:?} was taken of a service that is off", sent.wish),
                         Some((status, body)) if (200..300).contains(&status) || status == 409 && may_be_refused => {
                             self.acknowledged(&sent, now, (status, &body));
                         }
@@ -232,6 +277,12 @@ impl Run {
         }
     }
 
+    fn is_off(&self, place: usize) -> bool {
+        let switches = self.services.get(place).into_iter().flat_map(|service| service.changes.iter().rev());
+        let mut switches = switches.filter(|change| matches!(change.what, What::On | What::Off));
+        switches.next().is_some_and(|change| matches!(change.what, What::Off))
+    }
+
     fn note(&mut self, line: &str) {
         let now = self.cloud.time.now();
         self.cloud.seed.record(line);
@@ -244,12 +295,13 @@ impl Run {
         let (method, path, body) = match &sent.wish {
             Wish::Register => {
                 let planned = &self.plan.services[sent.lane];
-                let body = json!({
-                    "heartbeat_name": name, "service_name": name, "alert_interval": planned.interval_minutes,
-                    "threshold": planned.threshold, "grace_period_seconds": planned.grace_seconds,
-                    "max_duration_ms": planned.max_duration_ms,
-                });
-                ("POST", "/service".to_owned(), body)
+                let mut body = planned.expected.fields();
+                body["heartbeat_name"] = json!(name);
+                body["service_name"] = json!(name);
+                body["max_duration_ms"] = json!(planned.max_duration_ms);
+                // Clients of the Python service know no timetables.
+                let path = if planned.expected.zone.is_some() { "/v2/services" } else { "/service" };
+                ("POST", path.to_owned(), body)
             }
             Wish::Find => ("GET", format!("/service/{name}"), Value::Null),
             Wish::Say(Said::Status(status)) => {
@@ -258,6 +310,19 @@ impl Run {
             Wish::Say(Said::Signal(kind, run)) => {
                 let id = service.map(|service| service.id).unwrap_or_default();
                 ("POST", format!("/v2/heartbeat/{id}/{}", kind.path()), json!({"run_id": jobs::name_of(*run)}))
+            }
+            Wish::Edit(edit) => {
+                let id = service.map(|service| service.id).unwrap_or_default();
+                let (method, body) = match *edit {
+                    Edit::Rule(expected) => ("PATCH", expected.fields()),
+                    Edit::Switch(is_on) => ("PATCH", json!({"active": is_on})),
+                    Edit::Mute(minutes) => {
+                        ("PATCH", json!({"muted": true, "muted_until": until(&sent, minutes).to_rfc3339()}))
+                    }
+                    Edit::Unmute => ("PATCH", json!({"muted": false})),
+                    Edit::Delete => ("DELETE", Value::Null),
+                };
+                (method, format!("/v2/services/{id}"), body)
             }
             Wish::Look => ("GET", "/v2/executions?limit=50".to_owned(), Value::Null),
             Wish::Word { execution, word } => {
@@ -271,6 +336,8 @@ impl Run {
 
     fn acknowledged(&mut self, sent: &Sent, now: DateTime<Utc>, (status, body): (u16, &Value)) {
         self.is_busy[sent.lane] = false;
+        // Of two heartbeats in one millisecond nobody can tell which came first.
+        self.free_at[sent.lane] = now + TimeDelta::milliseconds(1);
         let beat = |status| Beat { first: sent.first, last: now, status };
         match &sent.wish {
             Wish::Register => {
@@ -286,6 +353,20 @@ impl Run {
                     service.beats.push(beat(kind.status()));
                 }
                 jobs.signals.push(Signal { kind: *kind, run: *run, beat: beat(kind.status()) });
+            }
+            Wish::Edit(edit) => {
+                let what = match *edit {
+                    Edit::Rule(expected) => What::Rule(rule(&expected)),
+                    Edit::Switch(true) => What::On,
+                    Edit::Switch(false) => What::Off,
+                    Edit::Mute(minutes) => What::Mute(until(sent, minutes)),
+                    Edit::Unmute => What::Unmute,
+                    Edit::Delete => What::Deleted,
+                };
+                // A try that got no answer may still be at work; the operator lets it end before anything else is done.
+                let last = if sent.tries > 1 { now + STRAGGLES } else { now };
+                self.free_at[sent.lane] = last + TimeDelta::milliseconds(1);
+                self.services[sent.lane].changes.push(Change { first: sent.first, last, what });
             }
             Wish::Look => self.looked_at(body["results"]["items"].as_array().expect("executions"), now),
             Wish::Word { execution, word } => self.said.push(SaidOf {
@@ -325,7 +406,7 @@ impl Run {
                 self.put_down(at, lane, Wish::Word { execution: id.clone(), word });
             }
         }
-        let at = now + TimeDelta::milliseconds(self.dice.between(30_000, 150_000));
+        let at = now + TimeDelta::milliseconds(self.dice.between(30_000, 150_000) * self.plan.pace);
         if at < self.plan.end {
             self.put_down(at, lane, Wish::Look);
         }
@@ -334,8 +415,13 @@ impl Run {
     async fn end(mut self) -> Outcome {
         let end = self.cloud.time.now();
         for place in 0..self.services.len() {
-            let path = format!("/service/{}", self.services[place].name);
-            self.must("POST", &path, json!({"active": 0})).await;
+            if !self.services[place].is_deleted() {
+                let path = format!("/service/{}", self.services[place].name);
+                self.must("POST", &path, json!({"active": 0})).await;
+            }
+        }
+        for window in self.windows.clone() {
+            self.must("DELETE", &format!("/v2/maintenance-windows/{window}"), Value::Null).await;
         }
         let later = end + REST;
         while self.cloud.run_until(later).await.is_some() {}
@@ -366,7 +452,8 @@ impl Run {
         let mut runs = Vec::new();
         for place in 0..self.services.len() {
             let path = format!("/v2/services/{}/runs?limit=250", self.services[place].id);
-            runs.push(self.all(&path).await.iter().map(check::run).collect());
+            let all = if self.services[place].is_deleted() { Vec::new() } else { self.all(&path).await };
+            runs.push(all.iter().map(check::run).collect());
         }
         let mut executions = Vec::new();
         for listed in self.all("/v2/executions?limit=250").await {

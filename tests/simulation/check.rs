@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cloud::Cloud;
 use crate::fate::Weather;
 use crate::jobs::{self, JobAlert};
-use crate::model::{Alert, Owed, Rule, Service, Slack, What};
+use crate::model::{Alert, Owed, Rule, Service, Slack};
 use crate::plan::Plan;
 use crate::receivers::Taken;
 use crate::repairs::{Cause, Decision, Execution, Outside, ShownStep, Ward};
@@ -19,6 +19,28 @@ pub(crate) struct Shown {
     /// By the place of their service.
     pub(crate) runs: Vec<Vec<jobs::Shown>>,
     pub(crate) executions: Vec<Execution>,
+    pub(crate) deliveries: Vec<Delivery>,
+    /// By the place of their service.
+    pub(crate) heartbeats: Vec<Vec<(DateTime<Utc>, String)>>,
+}
+
+/// A webhook's delivery as Medic shows it.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    id: String,
+    event: String,
+    status: String,
+    attempts: u64,
+}
+
+/// Attempts of a delivery, past which it is given up.
+pub(crate) const MOST_DELIVERIES: u64 = 4;
+
+impl Shown {
+    /// Whether some event of this type was given up, because the webhook failed each time.
+    fn gave_up_on(&self, event: &str) -> bool {
+        self.deliveries.iter().any(|delivery| delivery.event == event && delivery.status == "failed")
+    }
 }
 
 /// How late Medic may be in a weather: without messages a row waits for the tick; and where ticks die and rows are put off,
@@ -31,8 +53,15 @@ fn slack(weather: Weather) -> Slack {
     }
 }
 
-/// In calm weather.
-const TOLD_WITHIN: TimeDelta = TimeDelta::seconds(1);
+/// How long it may take from an opening until PagerDuty has taken the notice: each message that is lost costs a minute or
+/// two, and in storms PagerDuty fails too.
+fn told_within(weather: Weather) -> TimeDelta {
+    match weather {
+        Weather::Calm => TimeDelta::seconds(1),
+        Weather::Lossy => TimeDelta::minutes(15),
+        Weather::Stormy => TimeDelta::minutes(30),
+    }
+}
 
 /// What playbooks do comes by messages alone, which the tick sends again each minute until one arrives.
 fn slack_of_playbooks(weather: Weather) -> Slack {
@@ -53,16 +82,19 @@ pub(crate) fn check(
     let mut wrong = Vec::new();
     let is_of = |alert: &i64, causes: &[Cause]| causes.iter().any(|cause| cause.alert == *alert);
     let mut all_causes = Vec::new();
-    for (service, runs) in services.iter().zip(&shown.runs) {
+    for ((service, runs), heartbeats) in services.iter().zip(&shown.runs).zip(&shown.heartbeats) {
+        if !service.is_deleted() {
+            wrong.extend(service.misheard(heartbeats));
+        }
         let own = || shown.alerts.iter().filter(|alert| alert["heartbeat_name"] == service.name);
         let of_jobs: Vec<_> = own().filter(|alert| !alert["run_id"].is_null()).map(read_of_job).collect();
         let own: Vec<_> = own().filter(|alert| alert["run_id"].is_null()).map(read).collect();
         wrong.extend(service.judge(&own, end, slack));
-        wrong.extend(notices(cloud, service, &own, end, slack));
+        wrong.extend(notices((cloud, shown), service, &own, end, slack));
         if let Some(jobs) = &service.jobs {
             let problems = jobs.judge((runs, &of_jobs), &service.maintenance, end, slack);
             wrong.extend(problems.into_iter().map(|problem| format!("{}: {problem}", service.name)));
-            wrong.extend(of_jobs.iter().flat_map(|alert| notices_of_job(cloud, service, alert, end, slack)));
+            wrong.extend(of_jobs.iter().flat_map(|alert| notices_of_job((cloud, shown), service, alert, end, slack)));
         }
         let causes = causes(service, &own, &of_jobs, end);
         let executions: Vec<_> = shown.executions.iter().filter(|one| is_of(&one.alert, &causes)).collect();
@@ -76,17 +108,83 @@ pub(crate) fn check(
             end,
         };
         wrong.extend(ward.judge(&plan.playbooks, &causes, &executions));
+        // While a service is muted, only questions are told.
+        let is_told = |execution: &&&Execution| {
+            let (begun, ended) = (execution.started - slack.early, execution.completed.unwrap_or(end) + slack.late);
+            !service.may_be_muted(&own, (begun, ended), slack)
+        };
+        wrong.extend(executions.iter().filter(is_told).flat_map(|execution| events_of(cloud, shown, execution)));
         all_causes.extend(causes);
     }
-    let strays = shown.executions.iter().filter(|one| !is_of(&one.alert, &all_causes));
-    wrong.extend(strays.map(|one| format!("execution {} is of no alert", one.id)));
-    let mut changes = services.iter().flat_map(|service| &service.changes);
-    if !changes.any(|change| matches!(change.what, What::Mute(_))) {
-        wrong.extend(shown.executions.iter().flat_map(|execution| events_of(cloud, execution)));
-    }
+    let alerts: BTreeSet<i64> = all_causes.iter().map(|cause| cause.alert).collect();
+    wrong.extend(strays((cloud, shown), services, &alerts, outside));
     wrong.extend(webhooks(&cloud.receivers.taken("webhook")));
     wrong.extend(cloud.post.left());
     wrong.extend(cloud.due_rows().into_iter().map(|(at, row)| format!("{row} is still due at {at}")));
+    wrong
+}
+
+/// What belongs to nothing that Medic shows.
+fn strays(
+    (cloud, shown): (&Cloud, &Shown),
+    services: &[Service],
+    alerts: &BTreeSet<i64>,
+    outside: &Outside,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for alert in shown.alerts.iter().filter(|alert| !alerts.contains(&alert["alert_id"].as_i64().unwrap())) {
+        wrong.push(format!("an alert of nothing: {alert}"));
+    }
+    for execution in shown.executions.iter().filter(|one| !alerts.contains(&one.alert)) {
+        wrong.push(format!("execution {} is of no alert", execution.id));
+    }
+    let of = |name: &str, value: &Value| shown.alerts.iter().any(|alert| alert[name] == *value);
+    for taken in cloud.receivers.taken("webhook") {
+        let data = &taken.body["data"];
+        let is_known = if data["execution_id"].is_string() {
+            shown.executions.iter().any(|execution| data["execution_id"] == execution.id.as_str())
+        } else {
+            of("alert_id", &data["alert_id"])
+        };
+        if !is_known {
+            wrong.push(format!("the webhook took what is of nothing: {}", taken.body));
+        }
+    }
+    let mut keys: BTreeSet<String> = shown
+        .alerts
+        .iter()
+        .map(|alert| {
+            let of = alert["run_id"].as_str().map_or_else(|| alert["alert_id"].to_string(), str::to_owned);
+            format!("medic-{}-{of}", text(alert, "heartbeat_name"))
+        })
+        .collect();
+    let executions = shown.executions.iter().map(|execution| execution.id.as_str());
+    keys.extend(executions.clone().flat_map(|id| services.iter().map(move |one| format!("medic-{}-{id}", one.name))));
+    for taken in cloud.receivers.taken("pagerduty") {
+        if !taken.body["dedup_key"].as_str().is_some_and(|key| keys.contains(key)) {
+            wrong.push(format!("PagerDuty took what is of nothing: {}", taken.body));
+        }
+    }
+    let steps = |execution: &Execution| {
+        (0..execution.steps.len()).map(|step| format!("{}-{step}", execution.id)).collect::<Vec<_>>()
+    };
+    let steps: BTreeSet<String> = shown.executions.iter().flat_map(steps).collect();
+    for call in outside.calls.iter().filter(|call| !steps.contains(&call.key)) {
+        wrong.push(format!("a call of nothing: {call:?}"));
+    }
+    for one in outside.tries.iter().filter(|one| !steps.contains(&format!("{}-{}", one.execution, one.step))) {
+        wrong.push(format!("a script of nothing: {one:?}"));
+    }
+    for delivery in &shown.deliveries {
+        let is_settled = match delivery.status.as_str() {
+            "success" => cloud.receivers.taken("webhook").iter().any(|taken| taken.id == delivery.id),
+            "failed" => cloud.is_stormy() && delivery.attempts == MOST_DELIVERIES,
+            _ => false,
+        };
+        if !is_settled {
+            wrong.push(format!("a delivery is not what the webhook took: {delivery:?}"));
+        }
+    }
     wrong
 }
 
@@ -104,11 +202,12 @@ fn read(alert: &Value) -> Alert {
         opened: time(alert, "created_date").unwrap(),
         closed: time(alert, "closed_date"),
         cycle: alert["alert_cycle"].as_i64().unwrap(),
+        is_said: text(alert, "reason").starts_with("it reported "),
     }
 }
 
 fn read_of_job(alert: &Value) -> JobAlert {
-    let Alert { id, opened, closed, cycle: _ } = read(alert);
+    let Alert { id, opened, closed, .. } = read(alert);
     let is_stale = text(alert, "alert_name").starts_with("Medic - Stale job detected for ");
     JobAlert { id, run: text(alert, "run_id"), is_stale, opened, closed }
 }
@@ -123,10 +222,24 @@ pub(crate) fn run(run: &Value) -> jobs::Shown {
     }
 }
 
+pub(crate) fn delivery(delivery: &Value) -> Delivery {
+    Delivery {
+        id: text(delivery, "delivery_id"),
+        event: text(delivery, "event_type"),
+        status: text(delivery, "status"),
+        attempts: delivery["attempts"].as_u64().unwrap(),
+    }
+}
+
+pub(crate) fn heartbeat(heartbeat: &Value) -> (DateTime<Utc>, String) {
+    (time(heartbeat, "time").unwrap(), text(heartbeat, "status"))
+}
+
 pub(crate) fn execution(execution: &Value, audited: &[Value]) -> Execution {
     let step = |step: &Value| ShownStep {
         status: text(step, "status"),
         output: text(step, "output"),
+        error: text(step, "error_message"),
         started: time(step, "started_at"),
         completed: time(step, "completed_at"),
     };
@@ -180,13 +293,13 @@ fn ids(taken: &[Taken], event: &str, name: &str, of: &Value) -> BTreeSet<String>
 }
 
 /// Whether the webhook took what it was owed of an execution.
-fn events_of(cloud: &Cloud, execution: &Execution) -> Vec<String> {
+fn events_of(cloud: &Cloud, shown: &Shown, execution: &Execution) -> Vec<String> {
     let taken = cloud.receivers.taken("webhook");
     let has_started = execution.audited.iter().any(|entry| entry == "execution_started");
     let mut wrong = Vec::new();
     for (event, is_owed) in [("playbook.started", has_started), ("playbook.finished", true)] {
         let ids = ids(&taken, event, "execution_id", &execution.id.as_str().into());
-        if ids.len() != usize::from(is_owed) && !(cloud.is_stormy() && ids.is_empty()) {
+        if ids.len() != usize::from(is_owed) && !(ids.is_empty() && shown.gave_up_on(event)) {
             wrong.push(format!("the webhook took {event} of execution {} under the ids {ids:?}", execution.id));
         }
     }
@@ -194,7 +307,13 @@ fn events_of(cloud: &Cloud, execution: &Execution) -> Vec<String> {
 }
 
 /// Whether each receiver took what it was owed of a run.
-fn notices_of_job(cloud: &Cloud, service: &Service, alert: &JobAlert, end: DateTime<Utc>, slack: Slack) -> Vec<String> {
+fn notices_of_job(
+    (cloud, shown): (&Cloud, &Shown),
+    service: &Service,
+    alert: &JobAlert,
+    end: DateTime<Utc>,
+    slack: Slack,
+) -> Vec<String> {
     let mut wrong = Vec::new();
     let is_calm = cloud.seed.weather == Weather::Calm;
     let key = format!("medic-{}-{}", service.name, alert.run);
@@ -203,7 +322,7 @@ fn notices_of_job(cloud: &Cloud, service: &Service, alert: &JobAlert, end: DateT
     let actions: Vec<_> = told.iter().map(|taken| taken.body["event_action"].as_str().unwrap()).collect();
     let mut once = actions.clone();
     once.dedup();
-    if is_calm && told.first().is_some_and(|first| first.at > alert.opened + TOLD_WITHIN) {
+    if told.first().is_some_and(|first| first.at > alert.opened + told_within(cloud.seed.weather)) {
         wrong.push(format!("PagerDuty was told late of run {}, which opened at {}", alert.run, alert.opened));
     }
     let owed: &[&str] = if alert.is_stale { &["trigger", "resolve"] } else { &[] };
@@ -221,7 +340,7 @@ fn notices_of_job(cloud: &Cloud, service: &Service, alert: &JobAlert, end: DateT
     let (webhook, lines) = (cloud.receivers.taken("webhook"), lines(cloud));
     for (event, line, is_owed) in [(event, line, true), ("alert.resolved", recovery, has_recovered)] {
         let ids = ids(&webhook, event, "alert_id", &alert.id.into());
-        if ids.len() != usize::from(is_owed) && !(cloud.is_stormy() && ids.is_empty()) {
+        if ids.len() != usize::from(is_owed) && !(ids.is_empty() && shown.gave_up_on(event)) {
             wrong.push(format!("the webhook took {event} of alert {} under the ids {ids:?}", alert.id));
         }
         let told = lines.iter().map(|text| text.matches(&line).count()).sum::<usize>();
@@ -239,11 +358,16 @@ fn lines(cloud: &Cloud) -> Vec<String> {
 }
 
 /// Whether each receiver took what it was owed.
-fn notices(cloud: &Cloud, service: &Service, alerts: &[Alert], end: DateTime<Utc>, slack: Slack) -> Vec<String> {
+fn notices(
+    (cloud, shown): (&Cloud, &Shown),
+    service: &Service,
+    alerts: &[Alert],
+    end: DateTime<Utc>,
+    slack: Slack,
+) -> Vec<String> {
     let mut wrong = Vec::new();
     // Where nobody dies or hears wrong, nothing is said twice.
     let is_exact = !cloud.is_stormy();
-    let is_timely = cloud.seed.weather == Weather::Calm && service.changes.is_empty();
     let pagerduty = cloud.receivers.taken("pagerduty");
     let webhook = cloud.receivers.taken("webhook");
     let owed: Vec<_> = alerts.iter().map(|alert| service.owed(alert, alerts, end, slack)).collect();
@@ -260,11 +384,20 @@ fn notices(cloud: &Cloud, service: &Service, alerts: &[Alert], end: DateTime<Utc
         if !is_right || actions.windows(2).any(|pair| pair == ["resolve", "trigger"]) {
             wrong.push(format!("PagerDuty took {actions:?} of alert {}, {told:?}", alert.id));
         }
-        if is_timely && taken.first().is_some_and(|first| first.at > alert.opened + TOLD_WITHIN) {
+        let by = alert.opened + told_within(cloud.seed.weather);
+        if service.changes.is_empty() && taken.first().is_some_and(|first| first.at > by) {
             wrong.push(format!("PagerDuty was told late of alert {}, which opened at {}", alert.id, alert.opened));
         }
         if is_exact && actions.len() > 2 {
             wrong.push(format!("PagerDuty was told twice of alert {}: {actions:?}", alert.id));
+        }
+        let reminders = ids(&webhook, "alert.reminder", "alert_id", &alert.id.into()).len();
+        let counted = usize::try_from(alert.cycle - 1).unwrap();
+        // In maintenance nobody is reminded.
+        let is_held = service.may_be_held(alert.opened, alert.closed.unwrap_or(end));
+        let is_each_told = cloud.seed.weather == Weather::Calm && service.changes.is_empty() && !is_held;
+        if reminders > counted || is_each_told && reminders < counted {
+            wrong.push(format!("the webhook took {reminders} reminders of alert {}, of {counted}", alert.id));
         }
         for (event, owed) in [("alert.opened", told), ("alert.resolved", recovery)] {
             let id = alert.id.into();
@@ -275,7 +408,7 @@ fn notices(cloud: &Cloud, service: &Service, alerts: &[Alert], end: DateTime<Utc
             }
             let ids = ids(&webhook, event, "alert_id", &id);
             let (least, most) = range([*owed].iter());
-            let least = if cloud.is_stormy() { 0 } else { least };
+            let least = if shown.gave_up_on(event) { 0 } else { least };
             if !(least..=most).contains(&ids.len()) {
                 wrong.push(format!("the webhook took {event} of alert {} under the ids {ids:?}", alert.id));
             }

@@ -157,7 +157,13 @@ impl Run {
             } else {
                 let span = finish.map(|finish| (finish.first - slack.early, finish.last + slack.late));
                 let was_in_time = span.is_some_and(|(from, to)| (from..=to).contains(&alert.opened));
-                let exceeded = finish.is_some_and(|finish| finish.last > due_first);
+                let is_held = maintenance
+                    .iter()
+                    .any(|span| span.from <= due_last + slack.late && due_first < span.to + slack.late);
+                // One that went on for longer than that is stale first.
+                let exceeded = finish.is_some_and(|finish| {
+                    finish.last > due_first && (is_held || finish.first <= due_last + slack.late)
+                });
                 let is_right = was_in_time && exceeded && alert.closed == Some(alert.opened);
                 (!is_right).then_some("did not exceed its maximum then")
             };

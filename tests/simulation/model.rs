@@ -30,6 +30,8 @@ pub(crate) struct Alert {
     pub(crate) opened: DateTime<Utc>,
     pub(crate) closed: Option<DateTime<Utc>>,
     pub(crate) cycle: i64,
+    /// Opened because the service said so, and not because it was late.
+    pub(crate) is_said: bool,
 }
 
 impl Alert {
@@ -272,6 +274,10 @@ impl Service {
         }
     }
 
+    pub(crate) fn may_be_held(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> bool {
+        self.maintenance.iter().any(|span| span.from <= to && from < span.to)
+    }
+
     fn is_held(&self, at: DateTime<Utc>) -> bool {
         self.maintenance.iter().any(|span| span.covers(at))
     }
@@ -304,6 +310,21 @@ impl Service {
             }
     }
 
+    /// Whether each heartbeat that was acknowledged is shown, once, and no other.
+    pub(crate) fn misheard(&self, shown: &[(DateTime<Utc>, String)]) -> Vec<String> {
+        let mut left: Vec<_> = self.beats.iter().collect();
+        let mut wrong = Vec::new();
+        for (at, status) in shown {
+            let is_it = |beat: &&Beat| beat.status == status && (beat.first..=beat.last).contains(at);
+            match left.iter().position(is_it) {
+                Some(place) => drop(left.remove(place)),
+                None => wrong.push(format!("{}: {status} at {at} was not sent, or only once", self.name)),
+            }
+        }
+        wrong.extend(left.into_iter().map(|beat| format!("{}: {beat:?} is not shown", self.name)));
+        wrong
+    }
+
     /// All that is wrong with these alerts, which are in their order.
     pub(crate) fn judge(&self, alerts: &[Alert], end: DateTime<Utc>, slack: Slack) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -312,9 +333,10 @@ impl Service {
                 wrong.push(format!("{}: alert {} opened while {} was open", self.name, pair[1].id, pair[0].id));
             }
         }
+        let mut said: Vec<_> = self.beats.iter().filter(|beat| !beat.is_life()).collect();
         for (place, alert) in alerts.iter().enumerate() {
             let before = place.checked_sub(1).and_then(|before| alerts[before].closed);
-            if !self.had_a_cause(alert, before, slack) {
+            if !self.had_a_cause(alert, before, &mut said, slack) {
                 wrong.push(format!("{}: alert {} opened at {} without a cause", self.name, alert.id, alert.opened));
             }
             if let Some(closed) = alert.closed
@@ -341,30 +363,34 @@ impl Service {
         wrong
     }
 
-    fn had_a_cause(&self, alert: &Alert, before: Option<DateTime<Utc>>, slack: Slack) -> bool {
+    /// Each word of `said` is the cause of one alert.
+    fn had_a_cause(&self, alert: &Alert, before: Option<DateTime<Utc>>, said: &mut Vec<&Beat>, slack: Slack) -> bool {
         let seen = alert.opened + slack.early;
         if self.is_held(alert.opened) && self.is_held(seen) && self.is_held(alert.opened - slack.early) {
             return false;
         }
+        if alert.is_said {
+            let cause = said.iter().position(|beat| {
+                let is_new = before.is_none_or(|before| beat.last + slack.early >= before);
+                let held = self.maintenance.iter().find(|span| span.covers(beat.last) || span.covers(beat.first));
+                let last = held.map_or(beat.last, |span| span.to.max(beat.last)) + slack.late;
+                is_new && beat.first <= seen && alert.opened <= last
+            });
+            return cause.map(|cause| said.drain(..=cause)).is_some();
+        }
         let instants = self.beats.iter().flat_map(|beat| [beat.first, beat.last]);
         let instants = instants.chain(self.changes.iter().flat_map(|change| [change.first, change.last]));
         let instants = instants.filter(|at| (alert.opened..=seen).contains(at)).chain([alert.opened]);
-        if instants.into_iter().any(|at| self.overdue(at, Reading::Strict).is_some_and(|late| alert.opened >= late)) {
-            return true;
-        }
-        self.beats.iter().any(|beat| {
-            let is_new = before.is_none_or(|before| beat.last + slack.early >= before);
-            let held = self.maintenance.iter().find(|span| span.covers(beat.last) || span.covers(beat.first));
-            let last = held.map_or(beat.last, |span| span.to.max(beat.last)) + slack.late;
-            !beat.is_life() && is_new && beat.first <= seen && alert.opened <= last
-        })
+        instants.into_iter().any(|at| self.overdue(at, Reading::Strict).is_some_and(|late| alert.opened >= late))
     }
 
     fn has_recovered(&self, alert: &Alert, closed: DateTime<Utc>, slack: Slack) -> bool {
         (0..self.beats.len()).any(|place| {
             let beat = self.beats[place];
+            // What it said is followed by what it said since, though the alert may open after both.
+            let since = if alert.is_said { alert.opened - slack.late } else { alert.opened - slack.early };
             beat.first <= closed + slack.early
-                && beat.last + slack.late >= alert.opened
+                && beat.last >= since
                 && self.has_recovered_by(place, closed + slack.early, Reading::Kind)
         })
     }
@@ -453,6 +479,15 @@ impl Service {
             ));
         }
         spans
+    }
+
+    pub(crate) fn may_be_muted(
+        &self,
+        alerts: &[Alert],
+        (from, to): (DateTime<Utc>, DateTime<Utc>),
+        slack: Slack,
+    ) -> bool {
+        self.mutes(alerts, slack).iter().any(|(may, _)| may.from <= to && from < may.to)
     }
 
     /// Whether people must have been told of an alert; and whether of its recovery.

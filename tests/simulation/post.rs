@@ -133,7 +133,15 @@ impl Wakes for Post {
         }
         let about = (queue, body.get(..30));
         let millis = |below| TimeDelta::milliseconds(self.seed.roll(about, below).try_into().unwrap());
-        match self.seed.roll(about, 100) {
+        let roll = self.seed.roll(about, 100);
+        if self.seed.is(Weather::Stormy) && roll >= 94 {
+            // Whether it was sent, nobody knows.
+            if roll >= 97 {
+                self.put(queue, &body, at);
+            }
+            return Err(WakeError("no answer".into()));
+        }
+        match roll {
             0..15 => self.seed.record(&format!("a message is lost: {body}")),
             15..25 => {
                 self.put(queue, &body, at + millis(2_000));

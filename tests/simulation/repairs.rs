@@ -12,6 +12,8 @@ use crate::plan::{Approval, Playbook, Step};
 pub(crate) const MOST_STARTS: usize = 3;
 const CIRCUIT_WINDOW: TimeDelta = TimeDelta::hours(1);
 const LONGEST_APPROVAL: TimeDelta = TimeDelta::days(7);
+/// How often a condition looks.
+const POLL: TimeDelta = TimeDelta::seconds(5);
 const VERIFY_WITHIN: TimeDelta = TimeDelta::minutes(10);
 /// A step whose worker dies each time is given up after so many.
 const MOST_ATTEMPTS: usize = 5;
@@ -118,6 +120,7 @@ pub(crate) struct Decision {
 pub(crate) struct ShownStep {
     pub(crate) status: String,
     pub(crate) output: String,
+    pub(crate) error: String,
     pub(crate) started: Option<DateTime<Utc>>,
     pub(crate) completed: Option<DateTime<Utc>>,
 }
@@ -163,6 +166,15 @@ fn wanted(playbooks: &[Playbook], failures: i64) -> Option<usize> {
     met.max_by_key(|(place, playbook)| (playbook.failures, std::cmp::Reverse(*place))).map(|(place, _)| place)
 }
 
+/// After how long an approval that nobody gives ends the execution.
+fn cancels_after(approval: Approval) -> Option<TimeDelta> {
+    match approval {
+        Approval::Required => Some(LONGEST_APPROVAL),
+        Approval::Timeout(minutes, false) => Some(TimeDelta::minutes(minutes)),
+        Approval::Timeout(_, true) | Approval::None => None,
+    }
+}
+
 impl Ward<'_> {
     /// All that is wrong with the executions of this service's alerts.
     pub(crate) fn judge(&self, playbooks: &[Playbook], causes: &[Cause], executions: &[&Execution]) -> Vec<String> {
@@ -185,7 +197,7 @@ impl Ward<'_> {
             let playbook = &playbooks[execution.playbook];
             let problems = [
                 self.misapproved(playbook, cause, execution),
-                self.misended(playbook, execution),
+                self.misended(playbook, cause, execution),
                 self.missteps(playbook, execution),
                 Self::misaudited(playbook, execution),
                 self.misverified(execution),
@@ -304,7 +316,7 @@ impl Ward<'_> {
     }
 
     /// Whether it ended, and as what it should have.
-    fn misended(&self, playbook: &Playbook, execution: &Execution) -> Vec<String> {
+    fn misended(&self, playbook: &Playbook, cause: &Cause, execution: &Execution) -> Vec<String> {
         let mut wrong = Vec::new();
         let Slack { late, early } = self.slack;
         let Some(completed) = execution.completed else { return vec![format!("it is {} for ever", execution.status)] };
@@ -316,12 +328,18 @@ impl Ward<'_> {
             if !said.may_be_taken() && completed > said.last + early {
                 wrong.push(format!("it went on until {completed}, and could not be cancelled: {said:?}"));
             }
+            let begins = execution.steps.iter().filter_map(|step| step.started);
+            if said.was_taken && begins.max().is_some_and(|begins| begins > said.last + early) {
+                wrong.push(format!("it went on after {said:?}"));
+            }
         }
         let is_rejected = execution.decision.as_ref().is_some_and(|decision| {
             let mut words = self.said(execution);
             words.any(|said| said.word == Word::Reject && said.may_be_taken() && said.covers(decision.at))
         });
-        let is_lapsed = playbook.approval != Approval::None && execution.decision.is_none();
+        let limit = cancels_after(playbook.approval).map(|limit| execution.started + limit);
+        let waited_in_vain = limit.into_iter().chain(cause.closed).any(|at| completed + early >= at);
+        let is_lapsed = playbook.approval != Approval::None && execution.decision.is_none() && waited_in_vain;
         let is_cancelled = cancels.iter().any(|said| said.may_be_taken() && said.first <= completed + early);
         let has_begun = execution.steps.iter().any(|step| step.started.is_some());
         match execution.status.as_str() {
@@ -397,11 +415,11 @@ impl Ward<'_> {
         let (took, is_done) = (completed - started, shown.status == "completed");
         match step {
             Step::Webhook => {
-                let is_early = calls.iter().any(|call| call.at < started);
+                let is_in_time = calls.iter().all(|call| call.at >= started && call.at <= completed + late);
                 let is_right = calls.iter().any(|call| call.is_taken == is_done);
                 // Whoever called may have died each time before it could tell.
-                let may_be_lost = self.is_stormy && !is_done;
-                if is_early || !is_right && !may_be_lost {
+                let is_lost = self.is_stormy && shown.error.contains("was lost");
+                if !is_in_time || calls.len() > MOST_ATTEMPTS || !is_right && !is_lost {
                     return Some(format!("is not what came of {calls:?}"));
                 }
                 let is_once = calls.len() == 1 && is_done && took <= late;
@@ -415,6 +433,7 @@ impl Ward<'_> {
             }
             Step::Script(_) => {
                 let mut attempts: Vec<_> = tries.iter().map(|one| one.attempt).collect();
+                attempts.sort_unstable();
                 attempts.dedup();
                 if attempts.len() != tries.len() {
                     return Some(format!("was begun twice under one attempt: {tries:?}"));
@@ -435,15 +454,28 @@ impl Ward<'_> {
             }
             Step::Condition { timeout_seconds, on_failure } => {
                 let timeout = TimeDelta::seconds(*timeout_seconds);
-                let mut lives = self.beats.iter().filter(|beat| beat.is_life());
-                let has_to =
-                    lives.clone().any(|beat| beat.first >= started + early && beat.last + early < completed - late);
-                let may = lives.any(|beat| beat.last + early >= started && beat.first <= completed + early);
+                let lives = || self.beats.iter().filter(|beat| beat.is_life());
+                let may = lives().any(|beat| beat.last + early >= started && beat.first <= completed + early);
+                let within = started + early..started + timeout - early;
+                let first = lives().filter(|beat| within.contains(&beat.first)).map(|beat| beat.last).min();
+                let has_to = first.is_some_and(|first| within.contains(&first));
+                // It looks every few seconds, and not only at the end.
+                let is_timely = first.is_none_or(|first| took <= first - started + POLL + late);
+                let is_lost = [&shown.output, &shown.error].iter().any(|text| text.contains("was lost"));
+                let has_to = has_to && !is_lost;
+                let gave_up = is_lost || shown.output.contains(" heartbeats of ");
+                let is_escalated = *on_failure == "escalate";
                 let goes_on = *on_failure == "continue";
                 let held = took <= timeout + late
                     && match shown.status.as_str() {
-                        "completed" => may || goes_on && took >= timeout,
-                        "failed" => !has_to && !goes_on && took >= timeout,
+                        "completed" if gave_up => goes_on && !has_to && took >= timeout,
+                        "completed" => may && is_timely,
+                        "failed" => {
+                            !has_to
+                                && !goes_on
+                                && took >= timeout
+                                && shown.output.contains("[ESCALATE]") == is_escalated
+                        }
                         status => status == "skipped",
                     };
                 (!held).then(|| "is not what the heartbeats say".to_owned())

@@ -144,7 +144,8 @@ impl Run {
 
     async fn set_up(&mut self) {
         let hook = format!("{}/hook", self.cloud.receivers.address);
-        let webhook = json!({"url": hook, "max_attempts": 4, "retry_delays_seconds": [5, 60, 600]});
+        let webhook =
+            json!({"url": hook, "max_attempts": check::MOST_DELIVERIES, "retry_delays_seconds": [5, 60, 600]});
         self.must("POST", "/v2/webhooks", webhook).await;
         for (place, window) in self.plan.windows.clone().into_iter().enumerate() {
             let window = window.fields(&format!("window-{place}"));
@@ -462,7 +463,14 @@ impl Run {
             let audited = self.all(&format!("/v2/audit-logs?limit=250&execution_id={id}")).await;
             executions.push(check::execution(&whole, &audited));
         }
-        Shown { alerts, runs, executions }
+        let deliveries = self.all("/v2/webhook-deliveries?limit=250").await.iter().map(check::delivery).collect();
+        let mut heartbeats = Vec::new();
+        for place in 0..self.services.len() {
+            let path = format!("/v2/services/{}/heartbeats?limit=250", self.services[place].id);
+            let all = if self.services[place].is_deleted() { Vec::new() } else { self.all(&path).await };
+            heartbeats.push(all.iter().map(check::heartbeat).collect());
+        }
+        Shown { alerts, runs, executions, deliveries, heartbeats }
     }
 
     /// A list from its first page to its last, oldest first.

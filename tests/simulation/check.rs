@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cloud::Cloud;
 use crate::fate::Weather;
 use crate::jobs::{self, JobAlert};
-use crate::model::{Alert, Owed, Rule, Service, Slack};
+use crate::model::{Alert, Owed, Rule, Service, Tolerance};
 use crate::plan::Plan;
 use crate::receivers::Taken;
 use crate::repairs::{Cause, Decision, Execution, Outside, ShownStep, Ward};
@@ -45,11 +45,11 @@ impl Shown {
 
 /// How late Medic may be in a weather: without messages a row waits for the tick; and where ticks die and rows are put off,
 /// for some of them.
-fn slack(weather: Weather) -> Slack {
+fn tolerance(weather: Weather) -> Tolerance {
     match weather {
-        Weather::Calm => Slack { late: TimeDelta::seconds(2), early: TimeDelta::zero() },
-        Weather::Lossy => Slack { late: TimeDelta::seconds(62), early: TimeDelta::zero() },
-        Weather::Stormy => Slack { late: TimeDelta::minutes(5), early: TimeDelta::seconds(60) },
+        Weather::Calm => Tolerance { late: TimeDelta::seconds(2), early: TimeDelta::zero() },
+        Weather::Lossy => Tolerance { late: TimeDelta::seconds(62), early: TimeDelta::zero() },
+        Weather::Stormy => Tolerance { late: TimeDelta::minutes(5), early: TimeDelta::seconds(60) },
     }
 }
 
@@ -64,10 +64,10 @@ fn told_within(weather: Weather) -> TimeDelta {
 }
 
 /// What playbooks do comes by messages alone, which the tick sends again each minute until one arrives.
-fn slack_of_playbooks(weather: Weather) -> Slack {
+fn tolerance_of_playbooks(weather: Weather) -> Tolerance {
     match weather {
-        Weather::Calm => slack(weather),
-        Weather::Lossy | Weather::Stormy => Slack { late: TimeDelta::minutes(10), ..slack(weather) },
+        Weather::Calm => tolerance(weather),
+        Weather::Lossy | Weather::Stormy => Tolerance { late: TimeDelta::minutes(10), ..tolerance(weather) },
     }
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn check(
     outside: &Outside,
     end: DateTime<Utc>,
 ) -> Vec<String> {
-    let slack = slack(cloud.seed.weather);
+    let tolerance = tolerance(cloud.seed.weather);
     let mut wrong = Vec::new();
     let is_of = |alert: &i64, causes: &[Cause]| causes.iter().any(|cause| cause.alert == *alert);
     let mut all_causes = Vec::new();
@@ -89,12 +89,14 @@ pub(crate) fn check(
         let own = || shown.alerts.iter().filter(|alert| alert["heartbeat_name"] == service.name);
         let of_jobs: Vec<_> = own().filter(|alert| !alert["run_id"].is_null()).map(read_of_job).collect();
         let own: Vec<_> = own().filter(|alert| alert["run_id"].is_null()).map(read).collect();
-        wrong.extend(service.judge(&own, end, slack));
-        wrong.extend(notices((cloud, shown), service, &own, end, slack));
+        wrong.extend(service.judge(&own, end, tolerance));
+        wrong.extend(notices((cloud, shown), service, &own, end, tolerance));
         if let Some(jobs) = &service.jobs {
-            let problems = jobs.judge((runs, &of_jobs), &service.maintenance, end, slack);
+            let problems = jobs.judge((runs, &of_jobs), &service.maintenance, end, tolerance);
             wrong.extend(problems.into_iter().map(|problem| format!("{}: {problem}", service.name)));
-            wrong.extend(of_jobs.iter().flat_map(|alert| notices_of_job((cloud, shown), service, alert, end, slack)));
+            wrong.extend(
+                of_jobs.iter().flat_map(|alert| notices_of_job((cloud, shown), service, alert, end, tolerance)),
+            );
         }
         let causes = causes(service, &own, &of_jobs, end);
         let executions: Vec<_> = shown.executions.iter().filter(|one| is_of(&one.alert, &causes)).collect();
@@ -104,14 +106,15 @@ pub(crate) fn check(
             maintenance: &service.maintenance,
             outside,
             is_stormy: cloud.is_stormy(),
-            slack: slack_of_playbooks(cloud.seed.weather),
+            tolerance: tolerance_of_playbooks(cloud.seed.weather),
             end,
         };
         wrong.extend(ward.judge(&plan.playbooks, &causes, &executions));
         // While a service is muted, only questions are told.
         let is_told = |execution: &&&Execution| {
-            let (begun, ended) = (execution.started - slack.early, execution.completed.unwrap_or(end) + slack.late);
-            !service.may_be_muted(&own, (begun, ended), slack)
+            let (begun, ended) =
+                (execution.started - tolerance.early, execution.completed.unwrap_or(end) + tolerance.late);
+            !service.may_be_muted(&own, (begun, ended), tolerance)
         };
         wrong.extend(executions.iter().filter(is_told).flat_map(|execution| events_of(cloud, shown, execution)));
         all_causes.extend(causes);
@@ -312,7 +315,7 @@ fn notices_of_job(
     service: &Service,
     alert: &JobAlert,
     end: DateTime<Utc>,
-    slack: Slack,
+    tolerance: Tolerance,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     let is_calm = cloud.seed.weather == Weather::Calm;
@@ -330,7 +333,7 @@ fn notices_of_job(
         wrong.push(format!("PagerDuty took {actions:?} of run {}", alert.run));
     }
     // Of a service that is switched off nobody hears.
-    let has_recovered = alert.is_stale && alert.closed.is_some_and(|closed| closed < end - slack.early);
+    let has_recovered = alert.is_stale && alert.closed.is_some_and(|closed| closed < end - tolerance.early);
     let (event, line) = if alert.is_stale {
         ("job.stale", format!("Stale job detected for {}: run {} has", service.name, alert.run))
     } else {
@@ -363,14 +366,14 @@ fn notices(
     service: &Service,
     alerts: &[Alert],
     end: DateTime<Utc>,
-    slack: Slack,
+    tolerance: Tolerance,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     // Where nobody dies or hears wrong, nothing is said twice.
     let is_exact = !cloud.is_stormy();
     let pagerduty = cloud.receivers.taken("pagerduty");
     let webhook = cloud.receivers.taken("webhook");
-    let owed: Vec<_> = alerts.iter().map(|alert| service.owed(alert, alerts, end, slack)).collect();
+    let owed: Vec<_> = alerts.iter().map(|alert| service.owed(alert, alerts, end, tolerance)).collect();
     for (alert, (told, recovery)) in alerts.iter().zip(&owed) {
         let key = format!("medic-{}-{}", service.name, alert.id);
         let taken: Vec<_> = pagerduty.iter().filter(|taken| taken.body["dedup_key"] == key.as_str()).collect();

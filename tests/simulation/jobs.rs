@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{Beat, Slack, Span};
+use crate::model::{Beat, Span, Tolerance};
 use crate::plan::Kind;
 
 /// A signal that was acknowledged.
@@ -71,7 +71,7 @@ impl Jobs {
         (shown, alerts): (&[Shown], &[JobAlert]),
         maintenance: &[Span],
         end: DateTime<Utc>,
-        slack: Slack,
+        tolerance: Tolerance,
     ) -> Vec<String> {
         let mut numbers: Vec<_> = self.signals.iter().map(|signal| signal.run).collect();
         numbers.sort_unstable();
@@ -87,7 +87,7 @@ impl Jobs {
                 Some(shown) => wrong.extend(run.misshown(shown, !own.is_empty() && own[0].is_stale)),
                 None => wrong.push(format!("{} is not shown", run.name)),
             }
-            wrong.extend(run.misjudged(self.longest, &own, maintenance, end, slack));
+            wrong.extend(run.misjudged(self.longest, &own, maintenance, end, tolerance));
         }
         wrong
     }
@@ -139,7 +139,7 @@ impl Run {
         alerts: &[&JobAlert],
         maintenance: &[Span],
         end: DateTime<Utc>,
-        slack: Slack,
+        tolerance: Tolerance,
     ) -> Vec<String> {
         let mut wrong = Vec::new();
         if alerts.len() > 1 {
@@ -153,45 +153,46 @@ impl Run {
         let finish = self.end.map(|(end, _)| end);
         if let Some(alert) = alerts.first() {
             let problem = if alert.is_stale {
-                self.misjudged_stale(alert, (due_first, finish.map_or(end, |finish| finish.last)), end, slack)
+                self.misjudged_stale(alert, (due_first, finish.map_or(end, |finish| finish.last)), end, tolerance)
             } else {
-                let span = finish.map(|finish| (finish.first - slack.early, finish.last + slack.late));
+                let span = finish.map(|finish| (finish.first - tolerance.early, finish.last + tolerance.late));
                 let was_in_time = span.is_some_and(|(from, to)| (from..=to).contains(&alert.opened));
                 let is_held = maintenance
                     .iter()
-                    .any(|span| span.from <= due_last + slack.late && due_first < span.to + slack.late);
+                    .any(|span| span.from <= due_last + tolerance.late && due_first < span.to + tolerance.late);
                 // One that went on for longer than that is stale first.
                 let exceeded = finish.is_some_and(|finish| {
-                    finish.last > due_first && (is_held || finish.first <= due_last + slack.late)
+                    finish.last > due_first && (is_held || finish.first <= due_last + tolerance.late)
                 });
                 let is_right = was_in_time && exceeded && alert.closed == Some(alert.opened);
                 (!is_right).then_some("did not exceed its maximum then")
             };
             wrong.extend(problem.map(|problem| format!("{} {problem}: {alert:?}", self.name)));
             let held = |at| maintenance.iter().any(|span| span.covers(at));
-            if held(alert.opened) && held(alert.opened + slack.early) && held(alert.opened - slack.early) {
+            if held(alert.opened) && held(alert.opened + tolerance.early) && held(alert.opened - tolerance.early) {
                 wrong.push(format!("{} has an alert that opened in maintenance: {alert:?}", self.name));
             }
             let mut latest = due_last;
-            while let Some(span) = maintenance.iter().find(|span| span.from <= latest + slack.late && latest < span.to)
+            while let Some(span) =
+                maintenance.iter().find(|span| span.from <= latest + tolerance.late && latest < span.to)
             {
                 latest = span.to;
             }
-            if alert.is_stale && alert.opened > latest + slack.late {
+            if alert.is_stale && alert.opened > latest + tolerance.late {
                 wrong.push(format!("{} was found stale late: {alert:?}, due at {due_last}", self.name));
             }
         } else {
             // What ended in maintenance is no news.
-            let by = due_last + slack.late;
-            let is_held = |from, to| maintenance.iter().any(|span| span.from <= to && from < span.to + slack.late);
+            let by = due_last + tolerance.late;
+            let is_held = |from, to| maintenance.iter().any(|span| span.from <= to && from < span.to + tolerance.late);
             let is_over = match finish {
-                Some(finish) => finish.first > due_last && !is_held(due_first, finish.last + slack.late),
+                Some(finish) => finish.first > due_last && !is_held(due_first, finish.last + tolerance.late),
                 None => by < end && !is_held(due_first, by),
             };
             if is_over {
                 wrong.push(format!("{} was to be told of: it was due at {due_last}, and ended {finish:?}", self.name));
             }
-            let after = maintenance.iter().map(|span| span.to.max(due_last)).max().unwrap_or(due_last) + slack.late;
+            let after = maintenance.iter().map(|span| span.to.max(due_last)).max().unwrap_or(due_last) + tolerance.late;
             if after < end && finish.is_none_or(|finish| finish.first > after) {
                 wrong.push(format!("{} was to be told of after maintenance, by {after}", self.name));
             }
@@ -204,18 +205,18 @@ impl Run {
         alert: &JobAlert,
         (due, ended): (DateTime<Utc>, DateTime<Utc>),
         end: DateTime<Utc>,
-        slack: Slack,
+        tolerance: Tolerance,
     ) -> Option<&'static str> {
         let finish = self.end.map(|(finish, _)| finish);
         if alert.opened < due {
             return Some("was not stale then");
         }
-        if alert.opened > ended + slack.late {
+        if alert.opened > ended + tolerance.late {
             return Some("had ended by then");
         }
         let is_closed_right = match (alert.closed, finish) {
             (Some(closed), Some(finish)) => finish.first <= closed && closed <= finish.last.max(alert.opened),
-            (Some(closed), None) => end - slack.early <= closed && closed <= end + slack.late,
+            (Some(closed), None) => end - tolerance.early <= closed && closed <= end + tolerance.late,
             (None, _) => false,
         };
         (!is_closed_right).then_some("was not closed by its end")

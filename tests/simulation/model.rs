@@ -153,7 +153,7 @@ pub(crate) struct Service {
 
 /// How late Medic may be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Slack {
+pub(crate) struct Tolerance {
     /// A transition after what is its cause.
     pub(crate) late: TimeDelta,
     /// A handler's clock may be read so long before it sees the table.
@@ -166,7 +166,7 @@ enum Reading {
     /// What speaks for being late: no heartbeat counts that may not have been there.
     Strict,
     /// What speaks against it.
-    Kind,
+    Lenient,
 }
 
 impl Service {
@@ -211,7 +211,7 @@ impl Service {
     fn is_off(&self, at: DateTime<Utc>, reading: Reading) -> bool {
         self.offs().iter().any(|(off, on)| match reading {
             Reading::Strict => off.last <= at && on.is_none_or(|on| at < on.first),
-            Reading::Kind => off.first <= at && on.is_none_or(|on| at < on.last),
+            Reading::Lenient => off.first <= at && on.is_none_or(|on| at < on.last),
         })
     }
 
@@ -219,7 +219,7 @@ impl Service {
     fn counts_from(&self, at: DateTime<Utc>, reading: Reading) -> Beat {
         let is_known = |change: &&Change| match reading {
             Reading::Strict => change.last <= at,
-            Reading::Kind => change.first <= at,
+            Reading::Lenient => change.first <= at,
         };
         let mut ons = self.changes.iter().filter(|change| matches!(change.what, What::On)).filter(is_known);
         ons.next_back().map_or(self.registered, |on| Beat { first: on.first, last: on.last, status: "UP" })
@@ -246,11 +246,11 @@ impl Service {
         }
         let instant = |beat: &Beat| match reading {
             Reading::Strict => beat.first,
-            Reading::Kind => beat.last,
+            Reading::Lenient => beat.last,
         };
         let is_known = |beat: &&Beat| match reading {
             Reading::Strict => beat.last <= at,
-            Reading::Kind => beat.first <= at,
+            Reading::Lenient => beat.first <= at,
         };
         let counts_from = self.counts_from(at, reading);
         let known: Vec<_> = self.beats.iter().filter(is_known).filter(|beat| beat.first >= counts_from.first).collect();
@@ -262,15 +262,15 @@ impl Service {
                 .raised(at)
                 .filter(|raised| lives.iter().filter(|beat| beat.first >= raised.first).count() < rule.threshold);
             match (reading, raised) {
-                (Reading::Kind, Some(raised)) => late.max(rule.late(raised.last, None)),
+                (Reading::Lenient, Some(raised)) => late.max(rule.late(raised.last, None)),
                 (Reading::Strict, Some(raised)) => late.min(rule.late(raised.first, None)),
-                (Reading::Kind | Reading::Strict, None) => late,
+                (Reading::Lenient | Reading::Strict, None) => late,
             }
         };
         let all = self.rules(at, at).into_iter().map(late);
         match reading {
             Reading::Strict => all.min(),
-            Reading::Kind => all.max(),
+            Reading::Lenient => all.max(),
         }
     }
 
@@ -288,9 +288,9 @@ impl Service {
         let since = match reading {
             Reading::Strict => {
                 let raised = self.raised(by).map_or(self.registered.first, |raised| raised.first);
-                self.counts_from(by, Reading::Kind).first.max(raised)
+                self.counts_from(by, Reading::Lenient).first.max(raised)
             }
-            Reading::Kind => self.registered.first,
+            Reading::Lenient => self.registered.first,
         };
         let lives = self.beats[..=place].iter().rev();
         let lives: Vec<_> = lives.take_while(|beat| beat.is_life() && beat.first >= since).collect();
@@ -298,7 +298,7 @@ impl Service {
             let Some(nth) = lives.get(rule.threshold - 1) else { return false };
             let span = match reading {
                 Reading::Strict => beat.last - nth.first,
-                Reading::Kind => beat.first - nth.last,
+                Reading::Lenient => beat.first - nth.last,
             };
             rule.is_timetable() || span < rule.period() + rule.grace
         };
@@ -306,7 +306,7 @@ impl Service {
         beat.recovers()
             && match reading {
                 Reading::Strict => rules.iter().all(is_enough),
-                Reading::Kind => rules.iter().any(is_enough),
+                Reading::Lenient => rules.iter().any(is_enough),
             }
     }
 
@@ -326,7 +326,7 @@ impl Service {
     }
 
     /// All that is wrong with these alerts, which are in their order.
-    pub(crate) fn judge(&self, alerts: &[Alert], end: DateTime<Utc>, slack: Slack) -> Vec<String> {
+    pub(crate) fn judge(&self, alerts: &[Alert], end: DateTime<Utc>, tolerance: Tolerance) -> Vec<String> {
         let mut wrong = Vec::new();
         for pair in alerts.windows(2) {
             if pair[0].closed.is_none_or(|closed| closed > pair[1].opened) {
@@ -336,19 +336,19 @@ impl Service {
         let mut said: Vec<_> = self.beats.iter().filter(|beat| !beat.is_life()).collect();
         for (place, alert) in alerts.iter().enumerate() {
             let before = place.checked_sub(1).and_then(|before| alerts[before].closed);
-            if !self.had_a_cause(alert, before, &mut said, slack) {
+            if !self.had_a_cause(alert, before, &mut said, tolerance) {
                 wrong.push(format!("{}: alert {} opened at {} without a cause", self.name, alert.id, alert.opened));
             }
             if let Some(closed) = alert.closed
-                && !self.has_recovered(alert, closed, slack)
-                && !self.may_be_switched_off(closed, slack)
+                && !self.has_recovered(alert, closed, tolerance)
+                && !self.may_be_switched_off(closed, tolerance)
             {
                 wrong.push(format!("{}: alert {} closed at {closed} and nothing was well", self.name, alert.id));
             }
             let closed = alert.closed.unwrap_or(end);
             let lasted = closed - alert.opened;
-            let rules = self.rules(alert.opened - slack.early, closed + slack.early);
-            let counts = rules.iter().map(|rule| rule.counts(lasted - slack.late, lasted + slack.early));
+            let rules = self.rules(alert.opened - tolerance.early, closed + tolerance.early);
+            let counts = rules.iter().map(|rule| rule.counts(lasted - tolerance.late, lasted + tolerance.early));
             let (least, most) =
                 counts.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))).unwrap_or_default();
             // With another timetable it is counted anew.
@@ -358,22 +358,28 @@ impl Service {
                 wrong.push(format!("{}: alert {} has cycle {} after {lasted}", self.name, alert.id, alert.cycle));
             }
         }
-        wrong.extend(self.missed_openings(alerts, end, slack));
-        wrong.extend(self.missed_closings(alerts, end, slack));
+        wrong.extend(self.missed_openings(alerts, end, tolerance));
+        wrong.extend(self.missed_closings(alerts, end, tolerance));
         wrong
     }
 
     /// Each word of `said` is the cause of one alert.
-    fn had_a_cause(&self, alert: &Alert, before: Option<DateTime<Utc>>, said: &mut Vec<&Beat>, slack: Slack) -> bool {
-        let seen = alert.opened + slack.early;
-        if self.is_held(alert.opened) && self.is_held(seen) && self.is_held(alert.opened - slack.early) {
+    fn had_a_cause(
+        &self,
+        alert: &Alert,
+        before: Option<DateTime<Utc>>,
+        said: &mut Vec<&Beat>,
+        tolerance: Tolerance,
+    ) -> bool {
+        let seen = alert.opened + tolerance.early;
+        if self.is_held(alert.opened) && self.is_held(seen) && self.is_held(alert.opened - tolerance.early) {
             return false;
         }
         if alert.is_said {
             let cause = said.iter().position(|beat| {
-                let is_new = before.is_none_or(|before| beat.last + slack.early >= before);
+                let is_new = before.is_none_or(|before| beat.last + tolerance.early >= before);
                 let held = self.maintenance.iter().find(|span| span.covers(beat.last) || span.covers(beat.first));
-                let last = held.map_or(beat.last, |span| span.to.max(beat.last)) + slack.late;
+                let last = held.map_or(beat.last, |span| span.to.max(beat.last)) + tolerance.late;
                 is_new && beat.first <= seen && alert.opened <= last
             });
             return cause.map(|cause| said.drain(..=cause)).is_some();
@@ -384,24 +390,24 @@ impl Service {
         instants.into_iter().any(|at| self.overdue(at, Reading::Strict).is_some_and(|late| alert.opened >= late))
     }
 
-    fn has_recovered(&self, alert: &Alert, closed: DateTime<Utc>, slack: Slack) -> bool {
+    fn has_recovered(&self, alert: &Alert, closed: DateTime<Utc>, tolerance: Tolerance) -> bool {
         (0..self.beats.len()).any(|place| {
             let beat = self.beats[place];
             // What it said is followed by what it said since, though the alert may open after both.
-            let since = if alert.is_said { alert.opened - slack.late } else { alert.opened - slack.early };
-            beat.first <= closed + slack.early
+            let since = if alert.is_said { alert.opened - tolerance.late } else { alert.opened - tolerance.early };
+            beat.first <= closed + tolerance.early
                 && beat.last >= since
-                && self.has_recovered_by(place, closed + slack.early, Reading::Kind)
+                && self.has_recovered_by(place, closed + tolerance.early, Reading::Lenient)
         })
     }
 
     /// Whether an alert that closed then may have closed because nobody watches the service any more.
-    fn may_be_switched_off(&self, closed: DateTime<Utc>, slack: Slack) -> bool {
-        self.offs().iter().any(|(off, _)| off.first <= closed + slack.early && closed <= off.last + slack.late)
+    fn may_be_switched_off(&self, closed: DateTime<Utc>, tolerance: Tolerance) -> bool {
+        self.offs().iter().any(|(off, _)| off.first <= closed + tolerance.early && closed <= off.last + tolerance.late)
     }
 
     /// What has to be open for longer than Medic may be late, and was not.
-    fn missed_openings(&self, alerts: &[Alert], end: DateTime<Utc>, slack: Slack) -> Vec<String> {
+    fn missed_openings(&self, alerts: &[Alert], end: DateTime<Utc>, tolerance: Tolerance) -> Vec<String> {
         let mut wrong = Vec::new();
         let beats = self.beats.iter().map(|beat| (beat.first, beat.last));
         let mut events: Vec<_> = beats.chain(self.changes.iter().map(|change| (change.first, change.last))).collect();
@@ -409,23 +415,23 @@ impl Service {
         let begin = [self.registered.last].into_iter().chain(events.iter().map(|(_, last)| *last));
         let until = events.iter().map(|(first, _)| *first).chain([end]);
         for (from, until) in begin.zip(until) {
-            let Some(overdue) = self.overdue(from, Reading::Kind) else { continue };
+            let Some(overdue) = self.overdue(from, Reading::Lenient) else { continue };
             let mut late = overdue.max(from);
             while let Some(span) = self.maintenance.iter().find(|span| span.covers(late)) {
                 late = span.to;
             }
-            let by = late + slack.late;
+            let by = late + tolerance.late;
             let is_held = self.maintenance.iter().any(|span| span.from < by && span.to > late);
             if by < until && !is_held && !alerts.iter().any(|alert| alert.is_open_at(by)) {
                 wrong.push(format!("{}: late from {late}, and no alert was open at {by}", self.name));
             }
         }
         for beat in self.beats.iter().filter(|beat| !beat.is_life()) {
-            let by = beat.last + slack.late;
+            let by = beat.last + tolerance.late;
             let is_told = alerts.iter().any(|alert| {
-                alert.opened <= by && alert.closed.is_none_or(|closed| closed + slack.early >= beat.first)
+                alert.opened <= by && alert.closed.is_none_or(|closed| closed + tolerance.early >= beat.first)
             });
-            let is_held = self.maintenance.iter().any(|span| span.from < by && span.to + slack.late > beat.first);
+            let is_held = self.maintenance.iter().any(|span| span.from < by && span.to + tolerance.late > beat.first);
             // What it said as it was switched off no longer matters.
             let is_off =
                 self.offs().iter().any(|(off, on)| off.first <= by && on.is_none_or(|on| beat.first <= on.last));
@@ -437,13 +443,13 @@ impl Service {
     }
 
     /// What has to be closed for longer than Medic may be late, and was not.
-    fn missed_closings(&self, alerts: &[Alert], end: DateTime<Utc>, slack: Slack) -> Vec<String> {
+    fn missed_closings(&self, alerts: &[Alert], end: DateTime<Utc>, tolerance: Tolerance) -> Vec<String> {
         let mut wrong = Vec::new();
         let left_at = |since: DateTime<Utc>, by| {
-            alerts.iter().find(|alert| alert.opened + slack.early < since && alert.is_open_at(by))
+            alerts.iter().find(|alert| alert.opened + tolerance.early < since && alert.is_open_at(by))
         };
         for (place, beat) in self.beats.iter().enumerate() {
-            let by = beat.last + slack.late;
+            let by = beat.last + tolerance.late;
             let rest = self.beats[place..].iter().take_while(|beat| beat.first <= by).count();
             let is_well = (place..place + rest).all(|place| self.has_recovered_by(place, by, Reading::Strict));
             if let Some(alert) = left_at(beat.first, by).filter(|_| is_well && by < end) {
@@ -451,7 +457,7 @@ impl Service {
             }
         }
         for (off, _) in self.offs() {
-            let by = off.last + slack.late;
+            let by = off.last + tolerance.late;
             if let Some(alert) = left_at(off.first, by).filter(|_| by < end) {
                 wrong.push(format!("{}: alert {} was open at {by}, and it was off", self.name, alert.id));
             }
@@ -460,7 +466,7 @@ impl Service {
     }
 
     /// When it may have been muted, and when it was for sure. A recovery ends a mute.
-    fn mutes(&self, alerts: &[Alert], slack: Slack) -> Vec<(Span, Span)> {
+    fn mutes(&self, alerts: &[Alert], tolerance: Tolerance) -> Vec<(Span, Span)> {
         let mutes = self.changes.iter().filter(|change| matches!(change.what, What::Mute(_) | What::Unmute));
         let mutes: Vec<_> = mutes.collect();
         let mut spans = Vec::new();
@@ -468,13 +474,14 @@ impl Service {
             let What::Mute(until) = change.what else { continue };
             let next = mutes.get(place + 1);
             let closings = || alerts.iter().filter_map(|alert| alert.closed);
-            let may_end = closings().find(|closed| *closed >= change.first - slack.early);
-            let recovered = closings()
-                .find(|closed| *closed > change.last + slack.early && !self.may_be_switched_off(*closed, slack));
+            let may_end = closings().find(|closed| *closed >= change.first - tolerance.early);
+            let recovered = closings().find(|closed| {
+                *closed > change.last + tolerance.early && !self.may_be_switched_off(*closed, tolerance)
+            });
             let sure = [Some(until), next.map(|next| next.first), may_end].into_iter().flatten().min();
             let may = [Some(until), next.map(|next| next.last), recovered].into_iter().flatten().min();
             spans.push((
-                Span { from: change.first, to: may.unwrap_or(until) + slack.late },
+                Span { from: change.first, to: may.unwrap_or(until) + tolerance.late },
                 Span { from: change.last, to: sure.unwrap_or(until) },
             ));
         }
@@ -485,29 +492,35 @@ impl Service {
         &self,
         alerts: &[Alert],
         (from, to): (DateTime<Utc>, DateTime<Utc>),
-        slack: Slack,
+        tolerance: Tolerance,
     ) -> bool {
-        self.mutes(alerts, slack).iter().any(|(may, _)| may.from <= to && from < may.to)
+        self.mutes(alerts, tolerance).iter().any(|(may, _)| may.from <= to && from < may.to)
     }
 
     /// Whether people must have been told of an alert; and whether of its recovery.
-    pub(crate) fn owed(&self, alert: &Alert, alerts: &[Alert], end: DateTime<Utc>, slack: Slack) -> (Owed, Owed) {
-        let mutes = self.mutes(alerts, slack);
+    pub(crate) fn owed(
+        &self,
+        alert: &Alert,
+        alerts: &[Alert],
+        end: DateTime<Utc>,
+        tolerance: Tolerance,
+    ) -> (Owed, Owed) {
+        let mutes = self.mutes(alerts, tolerance);
         let closed = alert.closed.unwrap_or(end);
         let may_be_muted = |from, to| mutes.iter().any(|(may, _)| may.from <= to && from < may.to);
         let is_told_later = mutes.iter().any(|(may, _)| {
-            alert.opened <= may.to && may.to + slack.late < closed && !may_be_muted(may.to, may.to + slack.late)
+            alert.opened <= may.to && may.to + tolerance.late < closed && !may_be_muted(may.to, may.to + tolerance.late)
         });
-        let told = if !may_be_muted(alert.opened - slack.early, alert.opened + slack.early) || is_told_later {
+        let told = if !may_be_muted(alert.opened - tolerance.early, alert.opened + tolerance.early) || is_told_later {
             Owed::Must
-        } else if mutes.iter().any(|(_, sure)| sure.from <= alert.opened - slack.early && sure.to >= closed) {
+        } else if mutes.iter().any(|(_, sure)| sure.from <= alert.opened - tolerance.early && sure.to >= closed) {
             Owed::Never
         } else {
             Owed::May
         };
-        let recovery = if !self.has_recovered(alert, closed, slack) {
+        let recovery = if !self.has_recovered(alert, closed, tolerance) {
             Owed::Never
-        } else if told == Owed::Must && self.may_be_switched_off(closed, slack) {
+        } else if told == Owed::Must && self.may_be_switched_off(closed, tolerance) {
             Owed::May
         } else {
             told

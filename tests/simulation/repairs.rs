@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{Beat, Slack, Span};
+use crate::model::{Beat, Span, Tolerance};
 use crate::plan::{Approval, Playbook, Step};
 
 /// Executions in an hour for a service, past which alerts start none.
@@ -156,7 +156,7 @@ pub(crate) struct Ward<'a> {
     pub(crate) maintenance: &'a [Span],
     pub(crate) outside: &'a Outside,
     pub(crate) is_stormy: bool,
-    pub(crate) slack: Slack,
+    pub(crate) tolerance: Tolerance,
     pub(crate) end: DateTime<Utc>,
 }
 
@@ -214,7 +214,7 @@ impl Ward<'_> {
     /// What an alert started, and should not have, or late, or not at all.
     fn misstarted(&self, playbooks: &[Playbook], cause: &Cause, executions: &[&Execution]) -> Vec<String> {
         let mut wrong = Vec::new();
-        let (early, patience) = (self.slack.early, self.slack.late * 2);
+        let (early, patience) = (self.tolerance.early, self.tolerance.late * 2);
         let mut first_at: BTreeMap<usize, DateTime<Utc>> = BTreeMap::new();
         let mut is_owed: BTreeMap<usize, DateTime<Utc>> = BTreeMap::new();
         for failures in 1..=cause.failures {
@@ -267,7 +267,7 @@ impl Ward<'_> {
     /// Whether it waited for a yes, and went on or not, as it should have.
     fn misapproved(&self, playbook: &Playbook, cause: &Cause, execution: &Execution) -> Vec<String> {
         let mut wrong = Vec::new();
-        let Slack { late, early } = self.slack;
+        let Tolerance { late, early } = self.tolerance;
         let decision = execution.decision.as_ref();
         let settled = decision.map(|decision| decision.at).or(execution.completed);
         let words: Vec<_> = self.said(execution).filter(|said| said.word != Word::Cancel).collect();
@@ -318,7 +318,7 @@ impl Ward<'_> {
     /// Whether it ended, and as what it should have.
     fn misended(&self, playbook: &Playbook, cause: &Cause, execution: &Execution) -> Vec<String> {
         let mut wrong = Vec::new();
-        let Slack { late, early } = self.slack;
+        let Tolerance { late, early } = self.tolerance;
         let Some(completed) = execution.completed else { return vec![format!("it is {} for ever", execution.status)] };
         let cancels: Vec<_> = self.said(execution).filter(|said| said.word == Word::Cancel).collect();
         for said in &cancels {
@@ -372,7 +372,7 @@ impl Ward<'_> {
 
     fn missteps(&self, playbook: &Playbook, execution: &Execution) -> Vec<String> {
         let mut wrong = Vec::new();
-        let Slack { late, early } = self.slack;
+        let Tolerance { late, early } = self.tolerance;
         if execution.steps.len() != playbook.steps.len() {
             return vec![format!("it has {} steps of {}", execution.steps.len(), playbook.steps.len())];
         }
@@ -411,7 +411,7 @@ impl Ward<'_> {
             let is_untouched = calls.is_empty() && tries.is_empty();
             return (!is_untouched).then(|| format!("did not begin, and did {calls:?} {tries:?}"));
         };
-        let Slack { late, early } = self.slack;
+        let Tolerance { late, early } = self.tolerance;
         let (took, is_done) = (completed - started, shown.status == "completed");
         match step {
             Step::Webhook => {
@@ -513,7 +513,7 @@ impl Ward<'_> {
         let Some(completed) = execution.completed.filter(|_| execution.status == "completed") else {
             return Vec::new();
         };
-        let (early, until) = (self.slack.early, completed + VERIFY_WITHIN);
+        let (early, until) = (self.tolerance.early, completed + VERIFY_WITHIN);
         let may = self.beats.iter().any(|beat| beat.is_life() && beat.last >= completed && beat.first <= until + early);
         let has_to = self
             .beats

@@ -233,7 +233,8 @@ impl Cloud {
 
     fn next_at(&mut self) -> DateTime<Utc> {
         let now = self.time.now();
-        if self.seed.has_new_timers.swap(false, Ordering::Relaxed) {
+        // A write that is on its way may be made at any instant.
+        if self.seed.has_new_timers.swap(!self.turns.is_idle(), Ordering::Relaxed) {
             self.next_due = self.due_rows().into_iter().map(|(at, _)| at).min();
         }
         // A tick with nothing due before the one after the next does nothing, and is left out.

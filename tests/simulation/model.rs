@@ -260,7 +260,7 @@ impl Service {
             let late = rule.late(instant(&counts_from), nth);
             let raised = self
                 .raised(at)
-                .filter(|raised| lives.iter().filter(|beat| beat.first >= raised.first).count() < rule.threshold);
+                .filter(|raised| lives.iter().filter(|beat| beat.first >= raised.last).count() < rule.threshold);
             match (reading, raised) {
                 (Reading::Lenient, Some(raised)) => late.max(rule.late(raised.last, None)),
                 (Reading::Strict, Some(raised)) => late.min(rule.late(raised.first, None)),
@@ -287,7 +287,7 @@ impl Service {
         let beat = self.beats[place];
         let since = match reading {
             Reading::Strict => {
-                let raised = self.raised(by).map_or(self.registered.first, |raised| raised.first);
+                let raised = self.raised(by).map_or(self.registered.first, |raised| raised.last);
                 self.counts_from(by, Reading::Lenient).first.max(raised)
             }
             Reading::Lenient => self.registered.first,

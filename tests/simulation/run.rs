@@ -41,6 +41,11 @@ enum Wish {
 }
 
 impl Wish {
+    /// Of a heartbeat that meets such an end nobody can say afterwards whether it was to be taken: the service waits.
+    fn ends_a_watch(&self) -> bool {
+        matches!(self, Self::Edit(Edit::Switch(_) | Edit::Delete))
+    }
+
     /// Whether a second try hears by this that the first one was taken.
     fn is_done(&self, status: u16) -> bool {
         match self {
@@ -53,8 +58,8 @@ impl Wish {
 
 /// A wish that was sent, perhaps more than once.
 struct Sent {
-    /// Whose it is: a service's, by its place, or else the person's.
-    lane: usize,
+    /// Whose it is: a service's, by its place, that of the person who decides, or that of a service's operator.
+    client: usize,
     wish: Wish,
     first: DateTime<Utc>,
     tries: u32,
@@ -99,6 +104,8 @@ struct Run {
     is_busy: Vec<bool>,
     /// Until then nothing is sent.
     free_at: Vec<DateTime<Utc>>,
+    /// Services that are being switched or deleted.
+    is_ending: Vec<bool>,
     windows: Vec<i64>,
     numbers: u64,
     /// Executions that the person has seen, and whether they waited for a yes.
@@ -119,7 +126,7 @@ impl Run {
         seed.be_quiet(true);
         let plan = Plan::of(number, time.now());
         let cloud = Cloud::start(seed, time).await;
-        let lanes = plan.services.len() + 1;
+        let (places, clients) = (plan.services.len(), plan.services.len() * 2 + 1);
         let mut run = Self {
             cloud,
             plan,
@@ -127,10 +134,11 @@ impl Run {
             services: Vec::new(),
             agenda: BTreeMap::new(),
             orders: 0,
-            waiting: vec![VecDeque::new(); lanes],
+            waiting: vec![VecDeque::new(); clients],
             sent: HashMap::new(),
-            is_busy: vec![false; lanes],
-            free_at: vec![DateTime::UNIX_EPOCH; lanes],
+            is_busy: vec![false; clients],
+            free_at: vec![DateTime::UNIX_EPOCH; clients],
+            is_ending: vec![false; places],
             windows: Vec::new(),
             numbers: 0,
             seen: HashSet::new(),
@@ -193,13 +201,41 @@ impl Run {
         body["results"].clone()
     }
 
-    fn put_down(&mut self, at: DateTime<Utc>, lane: usize, wish: Wish) {
+    fn put_down(&mut self, at: DateTime<Utc>, client: usize, wish: Wish) {
         self.orders += 1;
-        self.agenda.insert((at, self.orders), (lane, wish));
+        self.agenda.insert((at, self.orders), (client, wish));
     }
 
-    fn persons_lane(&self) -> usize {
+    fn person(&self) -> usize {
         self.plan.services.len()
+    }
+
+    /// Who changes a service, beside what it says itself.
+    fn operator_of(&self, place: usize) -> usize {
+        self.person() + 1 + place
+    }
+
+    /// Which service a client is, or operates.
+    fn place_of(&self, client: usize) -> usize {
+        if client > self.person() { client - self.person() - 1 } else { client }
+    }
+
+    /// Whether a client may send its next wish.
+    fn is_free(&self, client: usize, now: DateTime<Utc>) -> bool {
+        let place = self.place_of(client);
+        let is_idle = |client: usize| !self.is_busy[client] && self.free_at[client] <= now;
+        if client == self.person() || !is_idle(client) {
+            return is_idle(client);
+        }
+        let is_operator = client > self.person();
+        if is_operator && self.services[place].id == 0 {
+            return false;
+        }
+        if is_operator {
+            !self.waiting[client].front().is_some_and(Wish::ends_a_watch) || is_idle(place)
+        } else {
+            !self.is_ending[place]
+        }
     }
 
     async fn live(&mut self) {
@@ -209,12 +245,11 @@ impl Run {
                 self.put_down(at, place, Wish::Say(said));
             }
             for (at, edit) in planned.edits {
-                self.put_down(at, place, Wish::Edit(edit));
+                self.put_down(at, self.operator_of(place), Wish::Edit(edit));
             }
         }
         if !self.plan.playbooks.is_empty() {
-            let (at, lane) = (self.cloud.time.now() + TimeDelta::minutes(1), self.persons_lane());
-            self.put_down(at, lane, Wish::Look);
+            self.put_down(self.cloud.time.now() + TimeDelta::minutes(1), self.person(), Wish::Look);
         }
         let mut again: BTreeMap<(DateTime<Utc>, u64), Sent> = BTreeMap::new();
         loop {
@@ -223,25 +258,28 @@ impl Run {
                 self.cloud.seed.be_quiet(true);
             }
             while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= now) {
-                let (lane, wish) = entry.remove();
-                self.waiting[lane].push_back(wish);
+                let (client, wish) = entry.remove();
+                self.waiting[client].push_back(wish);
             }
             while let Some(entry) = again.first_entry().filter(|entry| entry.key().0 <= now) {
                 let number = entry.key().1;
                 let sent = entry.remove();
                 self.send(number, Sent { tries: sent.tries + 1, ..sent });
             }
-            for lane in 0..self.waiting.len() {
-                if self.services.get(lane).is_some_and(Service::is_deleted) {
-                    self.waiting[lane].clear();
+            for client in 0..self.waiting.len() {
+                if self.services.get(client).is_some_and(Service::is_deleted) {
+                    self.waiting[client].clear();
                 }
-                if !self.is_busy[lane]
-                    && self.free_at[lane] <= now
-                    && let Some(wish) = self.waiting[lane].pop_front()
+                if self.is_free(client, now)
+                    && let Some(wish) = self.waiting[client].pop_front()
                 {
-                    self.is_busy[lane] = true;
+                    self.is_busy[client] = true;
+                    if wish.ends_a_watch() {
+                        let place = self.place_of(client);
+                        self.is_ending[place] = true;
+                    }
                     self.numbers += 1;
-                    self.send(self.numbers, Sent { lane, wish, first: now, tries: 1 });
+                    self.send(self.numbers, Sent { client, wish, first: now, tries: 1 });
                 }
             }
             let nexts = self.agenda.first_key_value().map(|(key, _)| key.0).into_iter();
@@ -254,11 +292,11 @@ impl Run {
                     let now = self.cloud.time.now();
                     let sent = self.sent.remove(&number).expect("what was sent");
                     let status = answer.as_ref().map(|(status, _)| *status);
-                    self.note(&format!("{} {:?} {status:?}", sent.lane, sent.wish));
+                    self.note(&format!("{} {:?} {status:?}", sent.client, sent.wish));
                     let may_be_refused = matches!(sent.wish, Wish::Word { .. });
-                    let is_off = matches!(sent.wish, Wish::Say(_)) && self.is_off(sent.lane);
+                    let is_off = matches!(sent.wish, Wish::Say(_)) && self.is_off(sent.client);
                     match answer {
-                        Some((400, _)) if is_off => self.is_busy[sent.lane] = false,
+                        Some((400, _)) if is_off => self.is_busy[sent.client] = false,
                         Some((status, body)) if sent.tries > 1 && sent.wish.is_done(status) => {
                             self.acknowledged(&sent, now, (status, &body));
                         }
@@ -291,11 +329,12 @@ impl Run {
     }
 
     fn send(&mut self, number: u64, sent: Sent) {
-        let service = self.services.get(sent.lane);
+        let place = self.place_of(sent.client);
+        let service = self.services.get(place);
         let name = service.map(|service| service.name.as_str()).unwrap_or_default();
         let (method, path, body) = match &sent.wish {
             Wish::Register => {
-                let planned = &self.plan.services[sent.lane];
+                let planned = &self.plan.services[place];
                 let mut body = planned.expected.fields();
                 body["heartbeat_name"] = json!(name);
                 body["service_name"] = json!(name);
@@ -336,19 +375,20 @@ impl Run {
     }
 
     fn acknowledged(&mut self, sent: &Sent, now: DateTime<Utc>, (status, body): (u16, &Value)) {
-        self.is_busy[sent.lane] = false;
+        let place = self.place_of(sent.client);
+        self.is_busy[sent.client] = false;
         // Of two heartbeats in one millisecond nobody can tell which came first.
-        self.free_at[sent.lane] = now + TimeDelta::milliseconds(1);
+        self.free_at[sent.client] = now + TimeDelta::milliseconds(1);
         let beat = |status| Beat { first: sent.first, last: now, status };
         match &sent.wish {
             Wish::Register => {
-                self.services[sent.lane].registered = beat("UP");
-                self.waiting[sent.lane].push_front(Wish::Find);
+                self.services[place].registered = beat("UP");
+                self.waiting[place].push_front(Wish::Find);
             }
-            Wish::Find => self.services[sent.lane].id = body["results"][0]["service_id"].as_i64().expect("an id"),
-            Wish::Say(Said::Status(status)) => self.services[sent.lane].beats.push(beat(status)),
+            Wish::Find => self.services[place].id = body["results"][0]["service_id"].as_i64().expect("an id"),
+            Wish::Say(Said::Status(status)) => self.services[place].beats.push(beat(status)),
             Wish::Say(Said::Signal(kind, run)) => {
-                let service = &mut self.services[sent.lane];
+                let service = &mut self.services[place];
                 let jobs = service.jobs.as_mut().expect("a service with jobs");
                 if !jobs.is_repetition(*kind, *run) {
                     service.beats.push(beat(kind.status()));
@@ -366,8 +406,12 @@ impl Run {
                 };
                 // A try that got no answer may still be at work; the operator lets it end before anything else is done.
                 let last = if sent.tries > 1 { now + STRAGGLES } else { now };
-                self.free_at[sent.lane] = last + TimeDelta::milliseconds(1);
-                self.services[sent.lane].changes.push(Change { first: sent.first, last, what });
+                self.free_at[sent.client] = last + TimeDelta::milliseconds(1);
+                if sent.wish.ends_a_watch() {
+                    self.free_at[place] = last + TimeDelta::milliseconds(1);
+                    self.is_ending[place] = false;
+                }
+                self.services[place].changes.push(Change { first: sent.first, last, what });
             }
             Wish::Look => self.looked_at(body["results"]["items"].as_array().expect("executions"), now),
             Wish::Word { execution, word } => self.said.push(SaidOf {
@@ -383,7 +427,7 @@ impl Run {
 
     /// The person makes up their mind about executions that are new to them, and looks again soon.
     fn looked_at(&mut self, executions: &[Value], now: DateTime<Utc>) {
-        let lane = self.persons_lane();
+        let person = self.person();
         for execution in executions.iter().rev() {
             let id = execution["execution_id"].as_str().unwrap().to_owned();
             let status = execution["status"].as_str().unwrap();
@@ -404,12 +448,12 @@ impl Run {
             let mut at = now;
             for word in words {
                 at += TimeDelta::milliseconds(self.dice.between(1, 120_000));
-                self.put_down(at, lane, Wish::Word { execution: id.clone(), word });
+                self.put_down(at, person, Wish::Word { execution: id.clone(), word });
             }
         }
         let at = now + TimeDelta::milliseconds(self.dice.between(30_000, 150_000) * self.plan.pace);
         if at < self.plan.end {
-            self.put_down(at, lane, Wish::Look);
+            self.put_down(at, person, Wish::Look);
         }
     }
 

@@ -61,6 +61,10 @@ impl<T> Turns<T> {
         }
     }
 
+    pub(crate) fn is_idle(&self) -> bool {
+        self.works.is_empty()
+    }
+
     /// Puts a handler to work on an instance. Answers its number.
     pub(crate) fn start(&mut self, host: &Arc<Host>, handler: LocalBoxFuture<'static, T>) -> u64 {
         self.started += 1;

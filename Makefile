@@ -108,7 +108,7 @@ load: ## Loads a real process for two minutes; writes the same
 	python3 docs/performance.py
 
 simulate: ## Runs Medic under virtual time and faults: SEEDS=n of them, or SEED=m alone (RECORD=FILE for all that happens)
-	SIMULATE_FIRST=$(or $(SEED),1) SIMULATE_SEEDS=$(if $(SEED),1,$(SEEDS)) SIMULATE_RECORD=$(RECORD) \
+	SIMULATE_FIRST=$(or $(SEED),1) SIMULATE_SEEDS=$(if $(SEED),1,$(SEEDS)) SIMULATE_RECORD=$(abspath $(RECORD)) \
 		$(CARGO) test --locked --package tests --test simulation nothing_is_lost
 
 mutations: ## Breaks one invariant at a time, and tells how many seeds the simulation took to see it

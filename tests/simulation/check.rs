@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::cloud::Cloud;
-use crate::fate::Weather;
+use crate::fate::{Seed, Weather};
 use crate::jobs::{self, JobAlert};
 use crate::model::{Alert, Owed, Rule, Service, Tolerance};
 use crate::plan::Plan;
@@ -53,13 +53,16 @@ fn tolerance(weather: Weather) -> Tolerance {
     }
 }
 
-/// How long it may take from an opening until PagerDuty has taken the notice: each message that is lost costs a minute or
-/// two, and in storms PagerDuty fails too.
-fn told_within(weather: Weather) -> TimeDelta {
-    match weather {
-        Weather::Calm => TimeDelta::seconds(1),
-        Weather::Lossy => TimeDelta::minutes(15),
-        Weather::Stormy => TimeDelta::minutes(30),
+/// When PagerDuty must have taken what opened then: each message that is lost costs a minute or two, and in storms
+/// PagerDuty fails too.
+fn told_by(seed: &Seed, opened: DateTime<Utc>) -> DateTime<Utc> {
+    match seed.weather {
+        Weather::Calm => opened + TimeDelta::seconds(1),
+        Weather::Lossy => opened + TimeDelta::minutes(15),
+        Weather::Stormy => {
+            let outage = seed.outage.filter(|outage| outage.receiver == "pagerduty").map(|outage| outage.span.to);
+            outage.unwrap_or(opened).max(opened) + TimeDelta::minutes(30)
+        }
     }
 }
 
@@ -153,18 +156,15 @@ fn strays(
             wrong.push(format!("the webhook took what is of nothing: {}", taken.body));
         }
     }
-    let mut keys: BTreeSet<String> = shown
-        .alerts
-        .iter()
-        .map(|alert| {
-            let of = alert["run_id"].as_str().map_or_else(|| alert["alert_id"].to_string(), str::to_owned);
-            format!("medic-{}-{of}", text(alert, "heartbeat_name"))
-        })
-        .collect();
-    let executions = shown.executions.iter().map(|execution| execution.id.as_str());
-    keys.extend(executions.clone().flat_map(|id| services.iter().map(move |one| format!("medic-{}-{id}", one.name))));
+    let keys = shown.alerts.iter().map(|alert| {
+        let of = alert["run_id"].as_str().map_or_else(|| alert["alert_id"].to_string(), str::to_owned);
+        format!("medic-{}-{of}", text(alert, "heartbeat_name"))
+    });
+    let keys: BTreeSet<String> = keys.collect();
+    // An escalation goes by the name of its service, or of its playbook where that is deleted.
+    let is_escalation = |key: &str| shown.executions.iter().any(|execution| key.ends_with(&execution.id));
     for taken in cloud.receivers.taken("pagerduty") {
-        if !taken.body["dedup_key"].as_str().is_some_and(|key| keys.contains(key)) {
+        if !taken.body["dedup_key"].as_str().is_some_and(|key| keys.contains(key) || is_escalation(key)) {
             wrong.push(format!("PagerDuty took what is of nothing: {}", taken.body));
         }
     }
@@ -325,7 +325,7 @@ fn notices_of_job(
     let actions: Vec<_> = told.iter().map(|taken| taken.body["event_action"].as_str().unwrap()).collect();
     let mut once = actions.clone();
     once.dedup();
-    if told.first().is_some_and(|first| first.at > alert.opened + told_within(cloud.seed.weather)) {
+    if told.first().is_some_and(|first| first.at > told_by(&cloud.seed, alert.opened)) {
         wrong.push(format!("PagerDuty was told late of run {}, which opened at {}", alert.run, alert.opened));
     }
     let owed: &[&str] = if alert.is_stale { &["trigger", "resolve"] } else { &[] };
@@ -347,11 +347,24 @@ fn notices_of_job(
             wrong.push(format!("the webhook took {event} of alert {} under the ids {ids:?}", alert.id));
         }
         let told = lines.iter().map(|text| text.matches(&line).count()).sum::<usize>();
-        if (told > 0) != is_owed || is_calm && told > 1 {
+        let is_summed =
+            told == 0 && is_owed && summed(&lines, if event == "alert.resolved" { RECOVERED } else { LONG }) > 0;
+        if (told > 0) != is_owed && !is_summed || is_calm && told > 1 {
             wrong.push(format!("Slack heard {told} times that {line}"));
         }
     }
     wrong
+}
+
+/// How Slack hears of many things at once.
+const DOWN: &str = " services are down";
+const RECOVERED: &str = " services have recovered";
+const LONG: &str = " jobs took too long";
+
+/// Of how many things Slack heard at once in such words.
+fn summed(lines: &[String], what: &str) -> usize {
+    let count = |line: &str| line.split_once(what)?.0.rsplit(' ').next()?.parse::<usize>().ok();
+    lines.iter().flat_map(|text| text.lines()).filter_map(count).sum()
 }
 
 /// What Slack was told.
@@ -387,7 +400,7 @@ fn notices(
         if !is_right || actions.windows(2).any(|pair| pair == ["resolve", "trigger"]) {
             wrong.push(format!("PagerDuty took {actions:?} of alert {}, {told:?}", alert.id));
         }
-        let by = alert.opened + told_within(cloud.seed.weather);
+        let by = told_by(&cloud.seed, alert.opened);
         if service.changes.is_empty() && taken.first().is_some_and(|first| first.at > by) {
             wrong.push(format!("PagerDuty was told late of alert {}, which opened at {}", alert.id, alert.opened));
         }
@@ -419,10 +432,10 @@ fn notices(
     }
     let lines = lines(cloud);
     let (down, recovered) = (range(owed.iter().map(|owed| &owed.0)), range(owed.iter().map(|owed| &owed.1)));
-    for (what, (least, most)) in [("is down: ", down), ("has recovered after ", recovered)] {
+    for (what, many, (least, most)) in [("is down: ", DOWN, down), ("has recovered after ", RECOVERED, recovered)] {
         let what = format!("{} {what}", service.name);
         let told = lines.iter().map(|text| text.matches(&what).count()).sum::<usize>();
-        if told < least || told > most && (is_exact || most == 0) {
+        if told + summed(&lines, many) < least || told > most && (is_exact || most == 0) {
             wrong.push(format!("Slack heard {told} times that {what}, and was owed {least} to {most}"));
         }
     }

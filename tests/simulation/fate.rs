@@ -13,6 +13,8 @@ use local::{Fate, Fates, Fault, ManualTime, Wait};
 use operations::Entropy;
 use runtime::Clock as _;
 
+use crate::plan::Outage;
+
 /// How hard the weather is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weather {
@@ -29,6 +31,7 @@ pub(crate) enum Weather {
 pub(crate) struct Seed {
     number: u64,
     pub(crate) weather: Weather,
+    pub(crate) outage: Option<Outage>,
     time: ManualTime,
     /// Faults are over.
     is_quiet: AtomicBool,
@@ -108,10 +111,11 @@ pub(crate) fn living<T>(life: &Arc<Life>, poll: impl FnOnce() -> T) -> T {
 }
 
 impl Seed {
-    pub(crate) fn new(number: u64, weather: Weather, time: &ManualTime) -> Self {
+    pub(crate) fn new(number: u64, weather: Weather, outage: Option<Outage>, time: &ManualTime) -> Self {
         Self {
             number,
             weather,
+            outage,
             time: time.clone(),
             is_quiet: AtomicBool::new(false),
             asked: Mutex::default(),
@@ -131,6 +135,12 @@ impl Seed {
 
     pub(crate) fn is_calm(&self) -> bool {
         self.is_quiet.load(Ordering::Relaxed) || self.weather == Weather::Calm
+    }
+
+    pub(crate) fn is_out(&self, receiver: &str) -> bool {
+        let now = self.time.now();
+        let is_out = self.outage.is_some_and(|outage| outage.receiver == receiver && outage.span.covers(now));
+        is_out && self.is(Weather::Stormy)
     }
 
     /// A number below `below` for this instant and `about`; another one each time that it is asked for.

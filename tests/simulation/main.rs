@@ -19,10 +19,12 @@ mod repairs;
 mod run;
 mod turns;
 
-use std::sync::Mutex;
+use std::cell::RefCell;
+use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 
-use run::Outcome;
+use run::{Outcome, Trace};
 
 /// Seeds that every run of the tests looks at.
 const FIXED: u64 = 12;
@@ -42,11 +44,11 @@ fn look_at(seeds: std::ops::Range<u64>) {
             if seed >= seeds.end || failed.lock().unwrap().len() >= MOST_SHOWN {
                 return;
             }
-            let Outcome { wrong, trace, record } = run::run(seed);
+            let Outcome { wrong, trace, record } = outcome(seed);
+            if let Some(file) = variable("SIMULATE_RECORD") {
+                std::fs::write(file, record.join("\n")).unwrap();
+            }
             if !wrong.is_empty() {
-                if let Some(file) = variable("SIMULATE_RECORD") {
-                    std::fs::write(file, record.join("\n")).unwrap();
-                }
                 failed.lock().unwrap().push(report(seed, &wrong, &trace));
             }
         }
@@ -59,10 +61,38 @@ fn look_at(seeds: std::ops::Range<u64>) {
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 
-/// What failed, how it is seen again, and the end of what led to it.
-fn report(seed: u64, wrong: &[String], trace: &[String]) -> String {
-    let last = &trace[trace.len().saturating_sub(TRACE)..];
-    format!("seed {seed} (make simulate SEED={seed}):\n  {}\n{}", wrong.join("\n  "), last.join("\n"))
+thread_local! {
+    /// What panicked, in handlers too, whose batches go on.
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What came of a seed, and what panicked meanwhile.
+fn outcome(seed: u64) -> Outcome {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            PANICS.with_borrow_mut(|panics| panics.push(panic.to_string()));
+            before(panic);
+        }));
+    });
+    let ran = panic::catch_unwind(|| run::run(seed));
+    let mut outcome =
+        ran.unwrap_or_else(|_| Outcome { wrong: Vec::new(), trace: Trace::default(), record: Vec::new() });
+    outcome.wrong.extend(PANICS.take());
+    outcome
+}
+
+/// What failed, how it is seen again, the alerts and executions that there were, and what led to the first instant that is named.
+fn report(seed: u64, wrong: &[String], trace: &Trace) -> String {
+    let instants = wrong.iter().filter_map(|problem| problem.find("2026-").and_then(|at| problem.get(at + 8..at + 19)));
+    let first = instants.map(|at| at.replace('T', " ")).min();
+    let led = first.map_or(trace.happened.len(), |first| {
+        trace.happened.partition_point(|line| line.get(..first.len()).is_none_or(|at| at <= first.as_str()))
+    });
+    let (until, shown) = ((led + 5).min(trace.happened.len()), trace.shown.join("\n"));
+    let happened = trace.happened[until.saturating_sub(TRACE)..until].join("\n");
+    format!("seed {seed} (make simulate SEED={seed}):\n  {}\n{shown}\n{happened}", wrong.join("\n  "))
 }
 
 #[expect(clippy::disallowed_methods, reason = "`make simulate` says which seeds, and where to write what happens")]

@@ -386,7 +386,9 @@ impl Service {
         }
         let instants = self.beats.iter().flat_map(|beat| [beat.first, beat.last]);
         let instants = instants.chain(self.changes.iter().flat_map(|change| [change.first, change.last]));
-        let instants = instants.filter(|at| (alert.opened..=seen).contains(at)).chain([alert.opened]);
+        // A heartbeat in the millisecond of the opening may have come after it.
+        let just_before = alert.opened - TimeDelta::milliseconds(1);
+        let instants = instants.filter(|at| (alert.opened..=seen).contains(at)).chain([just_before, alert.opened]);
         instants.into_iter().any(|at| self.overdue(at, Reading::Strict).is_some_and(|late| alert.opened >= late))
     }
 

@@ -97,6 +97,21 @@ pub(crate) enum Edit {
     Delete,
 }
 
+/// A receiver that takes nothing for a while, where receivers fail at all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outage {
+    pub(crate) receiver: &'static str,
+    pub(crate) span: Span,
+}
+
+impl Outage {
+    fn of(dice: &mut Dice, Times { begin, quiet_from, .. }: Times) -> Self {
+        let from = begin + TimeDelta::minutes(dice.between(5, 40));
+        let to = from + TimeDelta::minutes(dice.between(5, 90));
+        Self { receiver: dice.of(&["slack", "pagerduty", "webhook"]), span: Span { from, to: to.min(quiet_from) } }
+    }
+}
+
 /// Maintenance of all services.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
@@ -186,6 +201,7 @@ pub(crate) struct Plan {
     pub(crate) services: Vec<Planned>,
     pub(crate) windows: Vec<Window>,
     pub(crate) playbooks: Vec<Playbook>,
+    pub(crate) outage: Option<Outage>,
     /// How slowly all goes: minutes that stand for one.
     pub(crate) pace: i64,
     /// No fault happens past this.
@@ -214,7 +230,8 @@ impl Plan {
                 service.edits = Planned::edits(&mut dice, service, times);
             }
         }
-        Self { services, windows, playbooks, pace, quiet_from, end }
+        let outage = dice.chance(40).then(|| Outage::of(&mut dice, times));
+        Self { services, windows, playbooks, outage, pace, quiet_from, end }
     }
 }
 

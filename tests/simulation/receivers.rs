@@ -70,6 +70,9 @@ impl Receivers {
             let is_late = self.seed.is(Weather::Lossy) && self.seed.roll(receiver, 100) < 40;
             return if is_late { Lot::Late } else { Lot::Taken };
         }
+        if self.seed.is_out(receiver) {
+            return Lot::Unavailable;
+        }
         match self.seed.roll(receiver, 100) {
             0..8 => Lot::Unavailable,
             8..12 => Lot::Hurried,

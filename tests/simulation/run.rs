@@ -19,9 +19,18 @@ use crate::repairs::{Outside, Said as SaidOf, Word};
 /// What came of a seed.
 pub(crate) struct Outcome {
     pub(crate) wrong: Vec<String>,
-    pub(crate) trace: Vec<String>,
+    pub(crate) trace: Trace,
     /// All that happened; the same whenever the seed is run.
     pub(crate) record: Vec<String>,
+}
+
+/// What helps to understand a failure.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    /// What clients were answered.
+    pub(crate) happened: Vec<String>,
+    /// The alerts and executions that Medic shows at the end.
+    pub(crate) shown: Vec<String>,
 }
 
 /// What a client wants of Medic.
@@ -111,7 +120,7 @@ struct Run {
     /// Executions that the person has seen, and whether they waited for a yes.
     seen: HashSet<(String, bool)>,
     said: Vec<SaidOf>,
-    trace: Vec<String>,
+    trace: Trace,
 }
 
 impl Run {
@@ -122,9 +131,9 @@ impl Run {
             1 => Weather::Lossy,
             _ => Weather::Stormy,
         };
-        let seed = Arc::new(Seed::new(number, weather, &time));
-        seed.be_quiet(true);
         let plan = Plan::of(number, time.now());
+        let seed = Arc::new(Seed::new(number, weather, plan.outage, &time));
+        seed.be_quiet(true);
         let cloud = Cloud::start(seed, time).await;
         let (places, clients) = (plan.services.len(), plan.services.len() * 2 + 1);
         let mut run = Self {
@@ -143,7 +152,7 @@ impl Run {
             numbers: 0,
             seen: HashSet::new(),
             said: Vec::new(),
-            trace: Vec::new(),
+            trace: Trace::default(),
         };
         run.set_up().await;
         run.live().await;
@@ -325,7 +334,7 @@ impl Run {
     fn note(&mut self, line: &str) {
         let now = self.cloud.time.now();
         self.cloud.seed.record(line);
-        self.trace.push(format!("{} {line}", now.format("%d %H:%M:%S%.3f")));
+        self.trace.happened.push(format!("{} {line}", now.format("%d %H:%M:%S%.3f")));
     }
 
     fn send(&mut self, number: u64, sent: Sent) {
@@ -472,7 +481,7 @@ impl Run {
         while self.cloud.run_until(later).await.is_some() {}
         let shown = self.shown().await;
         for alert in &shown.alerts {
-            self.trace.push(format!(
+            self.trace.shown.push(format!(
                 "alert {} of {}: {} to {}, cycle {}: {}",
                 alert["alert_id"],
                 alert["heartbeat_name"],
@@ -483,7 +492,10 @@ impl Run {
             ));
         }
         for execution in &shown.executions {
-            self.trace.push(format!("{execution:?}"));
+            let (id, status) = (&execution.id, &execution.status);
+            self.trace
+                .shown
+                .push(format!("execution {id} of alert {}: {status} {:?}", execution.alert, execution.steps));
         }
         let outside = Outside { calls: self.cloud.receivers.calls(), tries: self.cloud.post.tries(), said: self.said };
         let wrong = check::check(&self.cloud, (&self.plan, &self.services), &shown, &outside, end);

@@ -12,12 +12,18 @@ mod cloud;
 mod fate;
 mod jobs;
 mod model;
+mod mutes;
 mod plan;
+mod playbooks;
 mod post;
 mod receivers;
 mod repairs;
+mod rules;
 mod run;
+mod shown;
+mod told;
 mod turns;
+mod wishes;
 
 use std::cell::RefCell;
 use std::panic;

@@ -4,6 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::jobs::Jobs;
+use crate::rules::{Every, Rule, next_multiple};
 
 /// A heartbeat that was acknowledged: it counted at some instant between its first try and its answer.
 #[derive(Debug, Clone, Copy)]
@@ -53,61 +54,6 @@ impl Span {
     }
 }
 
-/// When heartbeats must come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Every {
-    Interval(TimeDelta),
-    /// One for each multiple of `of` since 1970, and so long after it.
-    Time {
-        of: TimeDelta,
-        after: TimeDelta,
-    },
-}
-
-/// When a service must report.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rule {
-    pub(crate) every: Every,
-    pub(crate) grace: TimeDelta,
-    pub(crate) threshold: usize,
-}
-
-impl Rule {
-    pub(crate) fn period(&self) -> TimeDelta {
-        match self.every {
-            Every::Interval(period) | Every::Time { of: period, .. } => period,
-        }
-    }
-
-    pub(crate) fn is_timetable(&self) -> bool {
-        matches!(self.every, Every::Time { .. })
-    }
-
-    /// From when it is late that counts from `since`, and whose oldest heartbeat of those that are asked for came at `beat`.
-    fn late(&self, since: DateTime<Utc>, beat: Option<DateTime<Utc>>) -> DateTime<Utc> {
-        match (self.every, beat) {
-            (Every::Interval(interval), beat) => beat.unwrap_or(since) + interval + self.grace,
-            // A heartbeat is for the deadline that comes next, and the one after that is missed.
-            (Every::Time { of, after }, Some(beat)) => next_multiple(beat, of, after + self.grace) + of,
-            (Every::Time { of, after }, None) => {
-                next_multiple(since + TimeDelta::milliseconds(1), of, after) + self.grace
-            }
-        }
-    }
-
-    /// How often an alert is counted that lasts for so long: at least, and at most.
-    fn counts(&self, least: TimeDelta, most: TimeDelta) -> (i64, i64) {
-        let whole = |lasted: TimeDelta| lasted.num_milliseconds().max(0) / self.period().num_milliseconds() + 1;
-        (whole(least), whole(most) + i64::from(self.is_timetable()))
-    }
-}
-
-/// The first multiple at or after `at`.
-pub(crate) fn next_multiple(at: DateTime<Utc>, of: TimeDelta, after: TimeDelta) -> DateTime<Utc> {
-    let past = (at - after).timestamp_millis().rem_euclid(of.num_milliseconds());
-    if past == 0 { at } else { at + of - TimeDelta::milliseconds(past) }
-}
-
 /// An operator's change that was acknowledged: it was made at some instant between its first try and its answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Change {
@@ -125,14 +71,6 @@ pub(crate) enum What {
     /// Until then, unless something ends it before.
     Mute(DateTime<Utc>),
     Unmute,
-}
-
-/// What must or may have been told of an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owed {
-    Must,
-    May,
-    Never,
 }
 
 /// A service, and all that happened to it.
@@ -392,7 +330,7 @@ impl Service {
         instants.into_iter().any(|at| self.overdue(at, Reading::Strict).is_some_and(|late| alert.opened >= late))
     }
 
-    fn has_recovered(&self, alert: &Alert, closed: DateTime<Utc>, tolerance: Tolerance) -> bool {
+    pub(crate) fn has_recovered(&self, alert: &Alert, closed: DateTime<Utc>, tolerance: Tolerance) -> bool {
         (0..self.beats.len()).any(|place| {
             let beat = self.beats[place];
             // What it said is followed by what it said since, though the alert may open after both.
@@ -404,7 +342,7 @@ impl Service {
     }
 
     /// Whether an alert that closed then may have closed because nobody watches the service any more.
-    fn may_be_switched_off(&self, closed: DateTime<Utc>, tolerance: Tolerance) -> bool {
+    pub(crate) fn may_be_switched_off(&self, closed: DateTime<Utc>, tolerance: Tolerance) -> bool {
         self.offs().iter().any(|(off, _)| off.first <= closed + tolerance.early && closed <= off.last + tolerance.late)
     }
 
@@ -465,68 +403,5 @@ impl Service {
             }
         }
         wrong
-    }
-
-    /// When it may have been muted, and when it was for sure. A recovery ends a mute.
-    fn mutes(&self, alerts: &[Alert], tolerance: Tolerance) -> Vec<(Span, Span)> {
-        let mutes = self.changes.iter().filter(|change| matches!(change.what, What::Mute(_) | What::Unmute));
-        let mutes: Vec<_> = mutes.collect();
-        let mut spans = Vec::new();
-        for (place, change) in mutes.iter().enumerate() {
-            let What::Mute(until) = change.what else { continue };
-            let next = mutes.get(place + 1);
-            let closings = || alerts.iter().filter_map(|alert| alert.closed);
-            let may_end = closings().find(|closed| *closed >= change.first - tolerance.early);
-            let recovered = closings().find(|closed| {
-                *closed > change.last + tolerance.early && !self.may_be_switched_off(*closed, tolerance)
-            });
-            let sure = [Some(until), next.map(|next| next.first), may_end].into_iter().flatten().min();
-            let may = [Some(until), next.map(|next| next.last), recovered].into_iter().flatten().min();
-            spans.push((
-                Span { from: change.first, to: may.unwrap_or(until) + tolerance.late },
-                Span { from: change.last, to: sure.unwrap_or(until) },
-            ));
-        }
-        spans
-    }
-
-    pub(crate) fn may_be_muted(
-        &self,
-        alerts: &[Alert],
-        (from, to): (DateTime<Utc>, DateTime<Utc>),
-        tolerance: Tolerance,
-    ) -> bool {
-        self.mutes(alerts, tolerance).iter().any(|(may, _)| may.from <= to && from < may.to)
-    }
-
-    /// Whether people must have been told of an alert; and whether of its recovery.
-    pub(crate) fn owed(
-        &self,
-        alert: &Alert,
-        alerts: &[Alert],
-        end: DateTime<Utc>,
-        tolerance: Tolerance,
-    ) -> (Owed, Owed) {
-        let mutes = self.mutes(alerts, tolerance);
-        let closed = alert.closed.unwrap_or(end);
-        let may_be_muted = |from, to| mutes.iter().any(|(may, _)| may.from <= to && from < may.to);
-        let is_told_later = mutes.iter().any(|(may, _)| {
-            alert.opened <= may.to && may.to + tolerance.late < closed && !may_be_muted(may.to, may.to + tolerance.late)
-        });
-        let told = if !may_be_muted(alert.opened - tolerance.early, alert.opened + tolerance.early) || is_told_later {
-            Owed::Must
-        } else if mutes.iter().any(|(_, sure)| sure.from <= alert.opened - tolerance.early && sure.to >= closed) {
-            Owed::Never
-        } else {
-            Owed::May
-        };
-        let recovery = if !self.has_recovered(alert, closed, tolerance) {
-            Owed::Never
-        } else if told == Owed::Must && self.may_be_switched_off(closed, tolerance) {
-            Owed::May
-        } else {
-            told
-        };
-        (told, recovery)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{Beat, Span, Tolerance};
-use crate::plan::{Approval, Playbook, Step};
+use crate::playbooks::{Approval, Playbook, Step};
 
 /// Executions in an hour for a service, past which alerts start none.
 pub(crate) const MOST_STARTS: usize = 3;

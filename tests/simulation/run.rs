@@ -8,13 +8,15 @@ use local::ManualTime;
 use runtime::Clock as _;
 use serde_json::{Value, json};
 
-use crate::check::{self, Shown};
+use crate::check;
 use crate::cloud::{Asked, Cloud};
 use crate::fate::{Seed, Weather};
-use crate::jobs::{self, Jobs, Signal};
-use crate::model::{Beat, Change, Every, Rule, Service, What};
-use crate::plan::{Dice, Edit, Expected, Plan, Said};
+use crate::jobs::{Jobs, Signal};
+use crate::model::{Beat, Change, Service, What};
+use crate::plan::{Dice, Edit, Plan, Said};
 use crate::repairs::{Outside, Said as SaidOf, Word};
+use crate::shown::{self, Shown};
+use crate::wishes::{Sent, Wish, rule, until};
 
 /// What came of a seed.
 pub(crate) struct Outcome {
@@ -33,47 +35,6 @@ pub(crate) struct Trace {
     pub(crate) shown: Vec<String>,
 }
 
-/// What a client wants of Medic.
-#[derive(Debug, Clone)]
-enum Wish {
-    Register,
-    /// Asks for its id.
-    Find,
-    Say(Said),
-    Edit(Edit),
-    /// The person looks at what playbooks do.
-    Look,
-    Word {
-        execution: String,
-        word: Word,
-    },
-}
-
-impl Wish {
-    /// Of a heartbeat that meets such an end nobody can say afterwards whether it was to be taken: the service waits.
-    fn ends_a_watch(&self) -> bool {
-        matches!(self, Self::Edit(Edit::Switch(_) | Edit::Delete))
-    }
-
-    /// Whether a second try hears by this that the first one was taken.
-    fn is_done(&self, status: u16) -> bool {
-        match self {
-            Self::Register => status == 409,
-            Self::Edit(Edit::Delete) => status == 404,
-            Self::Find | Self::Say(_) | Self::Edit(_) | Self::Look | Self::Word { .. } => false,
-        }
-    }
-}
-
-/// A wish that was sent, perhaps more than once.
-struct Sent {
-    /// Whose it is: a service's, by its place, that of the person who decides, or that of a service's operator.
-    client: usize,
-    wish: Wish,
-    first: DateTime<Utc>,
-    tries: u32,
-}
-
 /// A client tries again after this.
 const AGAIN: TimeDelta = TimeDelta::seconds(7);
 /// A handler that nobody waits for any more ends within this.
@@ -84,18 +45,6 @@ const REST: TimeDelta = TimeDelta::days(8);
 pub(crate) fn run(number: u64) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(tokio::task::coop::unconstrained(Run::of(number)))
-}
-
-fn rule(expected: &Expected) -> Rule {
-    let period = TimeDelta::minutes(expected.every_minutes);
-    let every = expected.zone.map_or(Every::Interval(period), |(_, ahead)| Every::Time { of: period, after: -ahead });
-    let (grace, threshold) = (TimeDelta::seconds(expected.grace_seconds), usize::try_from(expected.threshold).unwrap());
-    Rule { every, grace, threshold }
-}
-
-/// Until when a mute lasts that was asked for so.
-fn until(sent: &Sent, minutes: i64) -> DateTime<Utc> {
-    sent.first + TimeDelta::minutes(minutes)
 }
 
 struct Run {
@@ -162,7 +111,7 @@ impl Run {
     async fn set_up(&mut self) {
         let hook = format!("{}/hook", self.cloud.receivers.address);
         let webhook =
-            json!({"url": hook, "max_attempts": check::MOST_DELIVERIES, "retry_delays_seconds": [5, 60, 600]});
+            json!({"url": hook, "max_attempts": shown::MOST_DELIVERIES, "retry_delays_seconds": [5, 60, 600]});
         self.must("POST", "/v2/webhooks", webhook).await;
         for (place, window) in self.plan.windows.clone().into_iter().enumerate() {
             let window = window.fields(&format!("window-{place}"));
@@ -339,45 +288,8 @@ impl Run {
 
     fn send(&mut self, number: u64, sent: Sent) {
         let place = self.place_of(sent.client);
-        let service = self.services.get(place);
-        let name = service.map(|service| service.name.as_str()).unwrap_or_default();
-        let (method, path, body) = match &sent.wish {
-            Wish::Register => {
-                let planned = &self.plan.services[place];
-                let mut body = planned.expected.fields();
-                body["heartbeat_name"] = json!(name);
-                body["service_name"] = json!(name);
-                body["max_duration_ms"] = json!(planned.max_duration_ms);
-                // Clients of the Python service know no timetables.
-                let path = if planned.expected.zone.is_some() { "/v2/services" } else { "/service" };
-                ("POST", path.to_owned(), body)
-            }
-            Wish::Find => ("GET", format!("/service/{name}"), Value::Null),
-            Wish::Say(Said::Status(status)) => {
-                ("POST", "/heartbeat".to_owned(), json!({"heartbeat_name": name, "status": status}))
-            }
-            Wish::Say(Said::Signal(kind, run)) => {
-                let id = service.map(|service| service.id).unwrap_or_default();
-                ("POST", format!("/v2/heartbeat/{id}/{}", kind.path()), json!({"run_id": jobs::name_of(*run)}))
-            }
-            Wish::Edit(edit) => {
-                let id = service.map(|service| service.id).unwrap_or_default();
-                let (method, body) = match *edit {
-                    Edit::Rule(expected) => ("PATCH", expected.fields()),
-                    Edit::Switch(is_on) => ("PATCH", json!({"active": is_on})),
-                    Edit::Mute(minutes) => {
-                        ("PATCH", json!({"muted": true, "muted_until": until(&sent, minutes).to_rfc3339()}))
-                    }
-                    Edit::Unmute => ("PATCH", json!({"muted": false})),
-                    Edit::Delete => ("DELETE", Value::Null),
-                };
-                (method, format!("/v2/services/{id}"), body)
-            }
-            Wish::Look => ("GET", "/v2/executions?limit=50".to_owned(), Value::Null),
-            Wish::Word { execution, word } => {
-                ("POST", format!("/v2/executions/{execution}/{}", word.path()), json!({}))
-            }
-        };
+        let about = self.services.get(place).zip(self.plan.services.get(place));
+        let (method, path, body) = sent.request(about);
         let key = matches!(sent.wish, Wish::Say(_)).then(|| format!("try-{number}"));
         self.cloud.ask(&Asked { number, method, path, body, key });
         self.sent.insert(number, sent);
@@ -510,21 +422,21 @@ impl Run {
         for place in 0..self.services.len() {
             let path = format!("/v2/services/{}/runs?limit=250", self.services[place].id);
             let all = if self.services[place].is_deleted() { Vec::new() } else { self.all(&path).await };
-            runs.push(all.iter().map(check::run).collect());
+            runs.push(all.iter().map(shown::run).collect());
         }
         let mut executions = Vec::new();
         for listed in self.all("/v2/executions?limit=250").await {
             let id = listed["execution_id"].as_str().unwrap();
             let whole = self.must("GET", &format!("/v2/executions/{id}"), Value::Null).await;
             let audited = self.all(&format!("/v2/audit-logs?limit=250&execution_id={id}")).await;
-            executions.push(check::execution(&whole, &audited));
+            executions.push(shown::execution(&whole, &audited));
         }
-        let deliveries = self.all("/v2/webhook-deliveries?limit=250").await.iter().map(check::delivery).collect();
+        let deliveries = self.all("/v2/webhook-deliveries?limit=250").await.iter().map(shown::delivery).collect();
         let mut heartbeats = Vec::new();
         for place in 0..self.services.len() {
             let path = format!("/v2/services/{}/heartbeats?limit=250", self.services[place].id);
             let all = if self.services[place].is_deleted() { Vec::new() } else { self.all(&path).await };
-            heartbeats.push(all.iter().map(check::heartbeat).collect());
+            heartbeats.push(all.iter().map(shown::heartbeat).collect());
         }
         Shown { alerts, runs, executions, deliveries, heartbeats }
     }

@@ -11,7 +11,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATCHES = pathlib.Path(__file__).resolve().parent / "mutations"
-SCRATCH = ROOT / "target" / "mutations"
+SCRATCH = ROOT / "target" / "mutations" / "checkout"
+BUILD = ROOT / "target" / "mutations" / "build"
 SEEDS = int(os.environ.get("SEEDS") or 200)
 
 
@@ -29,9 +30,8 @@ def copy():
 
 def simulate():
     """What the simulation says of the copy: whether it was built, and the first seed that failed, if one did."""
-    # What the workspace was built of from elsewhere is built once for all.
-    target = os.environ.get("CARGO_TARGET_DIR") or str(ROOT / "target")
-    environment = {**os.environ, "CARGO_TARGET_DIR": target, "SIMULATE_FIRST": "1"}
+    # Its own folder: Cargo takes two checkouts that build into one for the same.
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILD), "SIMULATE_FIRST": "1"}
     command = [os.environ.get("CARGO") or "cargo", "test", "--locked", "--package", "tests", "--test", "simulation"]
     built = subprocess.run([*command, "--no-run"], cwd=SCRATCH, env=environment, capture_output=True, text=True)
     if built.returncode != 0:

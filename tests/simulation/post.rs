@@ -126,7 +126,10 @@ impl Wakes for Post {
             Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => Queue::Playbook,
         };
         let body = serde_json::to_string(&wake).unwrap();
-        let at = self.time.now().max(at);
+        // A message is delayed by whole seconds.
+        let now = self.time.now();
+        let delay = TimeDelta::milliseconds(((at - now).num_milliseconds() + 999).div_euclid(1_000) * 1_000);
+        let at = now + delay.max(TimeDelta::zero());
         if self.seed.is_calm() {
             self.put(queue, &body, at);
             return Ok(());

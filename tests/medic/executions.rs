@@ -1,6 +1,8 @@
 //! Playbooks that run: from the silence of a service to its verified repair, and what may come in between.
 
+use chrono::TimeDelta;
 use harness::{Planned, System};
+use reqwest::Method;
 use runtime::Clock as _;
 use serde_json::{Value, json};
 
@@ -497,4 +499,30 @@ async fn bad_requests_name_what_is_wrong_and_start_nothing() {
     assert_eq!(system.get("/v2/executions?status=nonsense").await.status, 400);
     assert_eq!(system.get("/v2/executions/nonsense").await.status, 400);
     assert_eq!(executions(&system, "").await, [json!(null); 0]);
+}
+
+#[tokio::test]
+async fn a_start_that_is_sent_again_starts_one_execution() {
+    let system = System::start_with(&[LOCAL[0], ("MEDIC_WEBHOOK_SECRET", "of-the-pipeline")], None).await;
+    let call = format!("  - {{ name: call, type: webhook, url: \"{}\" }}", system.receivers.hook());
+    let playbook = playbook(&system, "restart", "approval: none", &call).await;
+    let start = async |path: String, mark: &str| {
+        let headers = [("idempotency-key", mark), ("x-webhook-secret", "of-the-pipeline")];
+        let answer = system.raw(Method::POST, &path, Some(&system.key), &headers, None).await;
+        assert_eq!(answer.status, 201, "{answer}");
+        system.seconds(5).await;
+        answer.results()["execution_id"].as_str().unwrap().to_owned()
+    };
+    for path in [format!("/v2/playbooks/{playbook}/execute"), format!("/v2/webhooks/playbooks/{playbook}/trigger")] {
+        let before = executions(&system, "").await.len();
+        let marks = [format!("{path} 1"), format!("{path} 2")];
+        let first = start(path.clone(), &marks[0]).await;
+        assert_eq!(start(path.clone(), &marks[0]).await, first);
+        assert_ne!(start(path.clone(), &marks[1]).await, first);
+        assert_eq!(executions(&system, "").await.len(), before + 2);
+        system.leap(TimeDelta::hours(25)).await;
+        assert_ne!(start(path, &marks[0]).await, first, "a mark is known for a day");
+    }
+    let called = system.receivers.arrivals().into_iter().filter(|arrival| arrival.receiver == "webhook").count();
+    assert_eq!(called, 6);
 }

@@ -143,3 +143,31 @@ async fn a_run_that_goes_stale_and_ends_while_writes_fail_is_told_once_each() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_start_that_is_refused_half_done_is_done_when_it_comes_again() {
+    for fault in FAULTS {
+        // The count of its limit may fail, the mark, the execution, or what comes after them.
+        for made in 0..4 {
+            let system = System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await;
+            let step = format!("{{ name: call, type: webhook, url: \"{}\" }}", system.receivers.hook());
+            let yaml = format!("name: restart\nsteps:\n  - {step}");
+            assert_eq!(system.post("/v2/playbooks", json!({"yaml": yaml})).await.status, 201);
+            let start = async || {
+                let mark = [("idempotency-key", "deploy-7")];
+                system.raw(Method::POST, "/v2/playbooks/1/execute", Some(&system.key), &mark, None).await.status
+            };
+            system.service.dynamodb().fail_writes_after(made, fault, FOR_GOOD);
+            start().await;
+            system.service.dynamodb().fail_writes(fault, 0);
+            assert_eq!(start().await, 201);
+            system.seconds(60).await;
+            let listed = system.get("/v2/executions").await;
+            let listed = listed.results()["items"].as_array().unwrap().clone();
+            assert_eq!(listed.len(), 1, "{fault:?} after {made} writes: {listed:?}");
+            assert_eq!(listed[0]["status"], "completed", "{fault:?} after {made} writes");
+            let called = system.receivers.arrivals().into_iter().filter(|arrival| arrival.receiver == "webhook");
+            assert_eq!(called.count(), 1, "{fault:?} after {made} writes");
+        }
+    }
+}

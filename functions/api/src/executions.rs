@@ -6,7 +6,9 @@ use axum::response::Response;
 use chrono::TimeDelta;
 use domain::{ApiKey, ExecutionId, ExecutionStatus, Invalid, Origin, PlaybookId, ServiceId, Variables};
 use operations::NewRun;
-use runtime::{ApiError, App, Caller, Envelope, IdPath, Listing, OptionalBody, Params, RateLimited, created, ok};
+use runtime::{
+    ApiError, App, Caller, Envelope, IdPath, IdempotencyKey, Listing, OptionalBody, Params, RateLimited, created, ok,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::ExecutionFilter;
@@ -27,7 +29,12 @@ pub(crate) struct NewExecutionBody {
 }
 
 impl NewExecutionBody {
-    fn into_run(self, playbook_id: PlaybookId, origin: Origin) -> Result<NewRun, Invalid> {
+    fn into_run(
+        self,
+        playbook_id: PlaybookId,
+        origin: Origin,
+        IdempotencyKey { key }: IdempotencyKey,
+    ) -> Result<NewRun, Invalid> {
         let text = |(name, value): (String, Value)| match value {
             Value::String(text) => Ok((name, text)),
             Value::Number(number) => Ok((name, number.to_string())),
@@ -37,17 +44,20 @@ impl NewExecutionBody {
             }
         };
         let variables = self.variables.unwrap_or_default().into_iter().map(text).collect::<Result<Variables, _>>()?;
-        Ok(NewRun { playbook_id, service_id: self.service_id.map(ServiceId::read).transpose()?, variables, origin })
+        let service_id = self.service_id.map(ServiceId::read).transpose()?;
+        Ok(NewRun { playbook_id, service_id, variables, origin, idempotency_key: key })
     }
 }
 
 /// Runs a playbook. One that needs a yes waits for it first.
+///
+/// A request that is repeated with the same `Idempotency-Key` within a day starts one execution.
 #[utoipa::path(
     post,
     path = "/v2/playbooks/{playbook_id}/execute",
     operation_id = "v2_execute_playbook",
     tag = "executions",
-    params(("playbook_id" = i64, Path, minimum = 1)),
+    params(("playbook_id" = i64, Path, minimum = 1), IdempotencyKey),
     request_body = Option<NewExecutionBody>,
     responses(
         (status = 201, description = "The execution", body = Envelope<ExecutionView>),
@@ -61,20 +71,23 @@ pub(crate) async fn execute(
     State(app): State<App>,
     Extension(Caller(key)): Extension<Caller>,
     IdPath(id): IdPath<PlaybookId>,
+    mark: IdempotencyKey,
     OptionalBody(body): OptionalBody<NewExecutionBody>,
 ) -> Result<Response, ApiError> {
     let origin = Origin::Key { name: key.name.to_string() };
-    start(&app, body.into_run(id, origin)?).await
+    start(&app, body.into_run(id, origin, mark)?).await
 }
 
 /// Runs a playbook, for systems that have no key. They give the secret that `MEDIC_WEBHOOK_SECRET` sets as
 /// `X-Webhook-Secret`.
+///
+/// A request that is repeated with the same `Idempotency-Key` within a day starts one execution.
 #[utoipa::path(
     post,
     path = "/v2/webhooks/playbooks/{playbook_id}/trigger",
     operation_id = "v2_trigger_playbook",
     tag = "executions",
-    params(("playbook_id" = i64, Path, minimum = 1), ("X-Webhook-Secret" = String, Header)),
+    params(("playbook_id" = i64, Path, minimum = 1), ("X-Webhook-Secret" = String, Header), IdempotencyKey),
     request_body = Option<NewExecutionBody>,
     responses(
         (status = 201, description = "The execution", body = Envelope<ExecutionView>),
@@ -90,9 +103,10 @@ pub(crate) async fn execute(
 pub(crate) async fn trigger(
     State(app): State<App>,
     IdPath(id): IdPath<PlaybookId>,
+    mark: IdempotencyKey,
     OptionalBody(body): OptionalBody<NewExecutionBody>,
 ) -> Result<Response, ApiError> {
-    start(&app, body.into_run(id, Origin::Webhook)?).await
+    start(&app, body.into_run(id, Origin::Webhook, mark)?).await
 }
 
 async fn start(app: &App, run: NewRun) -> Result<Response, ApiError> {

@@ -1,11 +1,11 @@
 //! `POST /heartbeat` and, for up to a hundred at once, `POST /v2/heartbeats`.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{HeartbeatName, Invalid, Label, ServiceId, Status};
 use operations::{Error, Named, Report, Taken};
-use runtime::{ApiError, App, Body, Envelope, created, read_body, reply};
+use runtime::{ApiError, App, Body, Envelope, IdempotencyKey, created, read_body, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -47,7 +47,7 @@ pub(crate) struct HeartbeatBody {
     path = "/heartbeat",
     tag = "heartbeats",
     request_body = HeartbeatBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")),
+    params(IdempotencyKey),
     responses(
         (status = 201, description = "Taken", body = Envelope<String>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
@@ -57,10 +57,10 @@ pub(crate) struct HeartbeatBody {
 )]
 pub(crate) async fn post_heartbeat(
     State(app): State<App>,
-    headers: HeaderMap,
+    IdempotencyKey { key }: IdempotencyKey,
     Body(body): Body<HeartbeatBody>,
 ) -> Result<Response, ApiError> {
-    let report = body.into_report(idempotency_key(&headers)?)?;
+    let report = body.into_report(key)?;
     app.medic.report(report, app.now()).await?;
     Ok(created("Heartbeat Posted Successfully.", ""))
 }
@@ -137,7 +137,7 @@ const MOST_IN_A_BATCH: usize = 100;
     operation_id = "v2_post_heartbeats",
     tag = "heartbeats",
     request_body = BatchBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The client's mark of this request", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")),
+    params(IdempotencyKey),
     responses(
         (status = 201, description = "All were taken", body = Envelope<Vec<BatchOutcome>>),
         (status = 200, description = "Some were refused", body = Envelope<Vec<BatchOutcome>>),
@@ -147,13 +147,12 @@ const MOST_IN_A_BATCH: usize = 100;
 )]
 pub(crate) async fn post_heartbeats(
     State(app): State<App>,
-    headers: HeaderMap,
+    IdempotencyKey { key }: IdempotencyKey,
     Body(BatchBody { heartbeats }): Body<BatchBody>,
 ) -> Result<Response, ApiError> {
     if !(1..=MOST_IN_A_BATCH).contains(&heartbeats.len()) {
         return Err(Invalid::new("heartbeats", "must hold 1 to 100 heartbeats").into());
     }
-    let key = idempotency_key(&headers)?;
     let mut outcomes = Vec::with_capacity(heartbeats.len());
     let mut all_taken = true;
     // One after the other: two of one service keep their order.
@@ -202,15 +201,4 @@ impl BatchEntry {
 
 fn parse_run_id(text: String) -> Result<Label, Invalid> {
     Label::parse("run_id", text, 128)
-}
-
-/// The draft standard's header, as Stripe and others read it.
-/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Invalid> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let invalid = || Invalid::new("Idempotency-Key", "must be 1 to 255 visible characters");
-    let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
-    key.map(|key| Some(key.to_owned())).ok_or_else(invalid)
 }

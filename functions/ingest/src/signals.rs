@@ -2,16 +2,13 @@
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::{Invalid, RunId, ServiceId, SignalKind};
 use operations::{Named, Signal, SignalTaken};
-use runtime::{ApiError, App, Envelope, IdPath, WholeBody, created};
+use runtime::{ApiError, App, Envelope, IdPath, IdempotencyKey, WholeBody, created};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-
-use crate::heartbeats::idempotency_key;
 
 /// Which run a signal is of. A missing or unreadable body names none.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -75,15 +72,6 @@ struct SignalPath {
     service_id: i64,
 }
 
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "read by `idempotency_key`")]
-struct SignalHeaders {
-    /// The client's mark of this request
-    #[param(rename = "Idempotency-Key", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")]
-    idempotency_key: Option<String>,
-}
-
 /// Says that a run of a job has started.
 ///
 /// It is a heartbeat as well. With a `run_id`, the same signal again changes nothing.
@@ -93,7 +81,7 @@ struct SignalHeaders {
     operation_id = "v2_start_run",
     tag = "runs",
     request_body(content = Option<SignalBody>),
-    params(SignalPath, SignalHeaders),
+    params(SignalPath, IdempotencyKey),
     responses(
         (status = 201, description = "Taken", body = Envelope<SignalView>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
@@ -104,10 +92,10 @@ struct SignalHeaders {
 pub(crate) async fn start(
     State(app): State<App>,
     IdPath(id): IdPath<ServiceId>,
-    headers: HeaderMap,
+    key: IdempotencyKey,
     WholeBody(body): WholeBody,
 ) -> Result<Response, ApiError> {
-    take(&app, id, SignalKind::Start, &headers, &body).await
+    take(&app, id, SignalKind::Start, key, &body).await
 }
 
 /// Says that a run of a job has completed.
@@ -119,7 +107,7 @@ pub(crate) async fn start(
     operation_id = "v2_complete_run",
     tag = "runs",
     request_body(content = Option<SignalBody>),
-    params(SignalPath, SignalHeaders),
+    params(SignalPath, IdempotencyKey),
     responses(
         (status = 201, description = "Taken", body = Envelope<SignalView>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
@@ -130,10 +118,10 @@ pub(crate) async fn start(
 pub(crate) async fn complete(
     State(app): State<App>,
     IdPath(id): IdPath<ServiceId>,
-    headers: HeaderMap,
+    key: IdempotencyKey,
     WholeBody(body): WholeBody,
 ) -> Result<Response, ApiError> {
-    take(&app, id, SignalKind::Complete, &headers, &body).await
+    take(&app, id, SignalKind::Complete, key, &body).await
 }
 
 /// Says that a run of a job has failed, which opens an alert.
@@ -143,7 +131,7 @@ pub(crate) async fn complete(
     operation_id = "v2_fail_run",
     tag = "runs",
     request_body(content = Option<SignalBody>),
-    params(SignalPath, SignalHeaders),
+    params(SignalPath, IdempotencyKey),
     responses(
         (status = 201, description = "Taken", body = Envelope<SignalView>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
@@ -154,21 +142,20 @@ pub(crate) async fn complete(
 pub(crate) async fn fail(
     State(app): State<App>,
     IdPath(id): IdPath<ServiceId>,
-    headers: HeaderMap,
+    key: IdempotencyKey,
     WholeBody(body): WholeBody,
 ) -> Result<Response, ApiError> {
-    take(&app, id, SignalKind::Fail, &headers, &body).await
+    take(&app, id, SignalKind::Fail, key, &body).await
 }
 
 async fn take(
     app: &App,
     id: ServiceId,
     kind: SignalKind,
-    headers: &HeaderMap,
+    key: IdempotencyKey,
     body: &Bytes,
 ) -> Result<Response, ApiError> {
-    let signal =
-        Signal { service: Named::Id(id), kind, run: run_id(body)?, idempotency_key: idempotency_key(headers)? };
+    let signal = Signal { service: Named::Id(id), kind, run: run_id(body)?, idempotency_key: key.key };
     let taken = app.medic.signal(signal, app.now()).await?;
     let has_recovered = kind.is_end() && taken.run.as_ref().is_some_and(domain::Run::has_recovered);
     let message = match (kind, has_recovered) {

@@ -25,6 +25,8 @@ pub struct NewRun {
     /// The caller's own, which cannot replace those that are always there.
     pub variables: Variables,
     pub origin: Origin,
+    /// The client's mark of its request, which starts one execution however often it is sent.
+    pub idempotency_key: Option<String>,
 }
 
 /// What an event made of an execution.
@@ -57,8 +59,19 @@ impl Medic {
             None => None,
         };
         check_variables(&new.variables)?;
+        let mut id = ExecutionId::at(now, self.random()?);
+        if let Some(key) = &new.idempotency_key {
+            let first = self.table.first_execution(playbook.id, key, id, now).await?;
+            // Whoever was first may have died before it began.
+            if first != id
+                && let Some(known) = self.table.execution(first).await?
+            {
+                return Ok(known.execution);
+            }
+            id = first;
+        }
         for _ in 0..TRIES {
-            let begun = self.plan(&playbook, service.as_ref(), &new, now).await?;
+            let begun = self.plan(&playbook, service.as_ref(), (id, &new), now).await?;
             let mut writes = Writes::new();
             if let Some(service) = new.service_id {
                 self.count_start(service, &mut writes, now).await?;
@@ -85,13 +98,12 @@ impl Medic {
         &self,
         playbook: &Playbook,
         service: Option<&ServiceRecord>,
-        new: &NewRun,
+        (id, new): (ExecutionId, &NewRun),
         now: DateTime<Utc>,
     ) -> Result<Advance, Error> {
         let Document { definition, warnings: _ } = self.validate_playbook(&playbook.yaml);
         let unreadable = |_| Error::Conflict(format!("The playbook {} is not valid any more", playbook.name));
         let definition = definition.map_err(unreadable)?;
-        let id = ExecutionId::at(now, self.random()?);
         let mut variables = new.variables.clone();
         variables.extend([
             ("EXECUTION_ID".to_owned(), id.to_string()),
@@ -143,13 +155,15 @@ impl Medic {
         self.add_news(&mut writes, (&execution, &effects), &batch, now).await?;
         let id = execution.id;
         let saved = self.table.commit(writes).await?;
-        // An earlier try of this very write may have been made: nobody else has its id.
-        if saved == Commit::Refused && self.table.execution(id).await?.is_none() {
-            return Ok(None);
-        }
+        let record = if saved == Commit::Refused {
+            // An earlier try of this very write may have been made, or one of a client's repetitions was first.
+            let Some(known) = self.table.execution(id).await? else { return Ok(None) };
+            known
+        } else {
+            ExecutionRecord { execution, version: 1, stamp, nonce: None }
+        };
         self.wake_lanes(&batch, now).await;
-        tracing::info!(execution.id = %id, playbook.id = %execution.plan.playbook_id, "a playbook begins");
-        let record = ExecutionRecord { execution, version: 1, stamp, nonce: None };
+        tracing::info!(execution.id = %id, "a playbook begins");
         Ok(Some(Applied { record, effects }))
     }
 

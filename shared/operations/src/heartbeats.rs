@@ -60,7 +60,7 @@ impl Medic {
         for remembered in [true, false] {
             let service_id = self.resolve(&service, remembered).await?;
             let id = match &idempotency_key {
-                Some(key) => self.table.first_try(service_id, key, id, now).await?,
+                Some(key) => self.table.first_heartbeat(service_id, key, id, now).await?,
                 None => id,
             };
             let Some(look_now) = self.count(service_id, &service, Stamp::of(id), status, now).await? else {

@@ -2,7 +2,9 @@
 //! whoever starts playbooks settles it, once.
 
 use chrono::{DateTime, Utc};
-use domain::{Admission, Alert, AlertId, Event, Origin, Playbook, ServiceId, TriggerId, Variables, winner};
+use domain::{
+    Admission, Alert, AlertId, Event, ExecutionId, Origin, Playbook, ServiceId, TriggerId, Variables, winner,
+};
 use store::{Commit, ExecutionRecord, Start, Writes};
 
 use crate::batch::Batch;
@@ -99,8 +101,11 @@ impl Medic {
             service_id: Some(service_id),
             variables: variables(&alert, &start),
             origin: Origin::Alert { alert_id: alert.id, trigger_id: start.trigger_id },
+            // The start that this settles is the mark.
+            idempotency_key: None,
         };
-        let begun = match self.plan(&playbook, service.as_ref(), &new, now).await {
+        let id = ExecutionId::at(now, self.random()?);
+        let begun = match self.plan(&playbook, service.as_ref(), (id, &new), now).await {
             Ok(begun) => begun,
             Err(Error::Invalid(problem)) => {
                 return self.refuse_as_unplanned(start, (&playbook, &alert), &problem.to_string(), now).await;

@@ -120,6 +120,28 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
+/// A client's mark of its request, which then counts once, however often it is sent within a day. The draft standard's
+/// header, as Stripe and others read it.
+/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct IdempotencyKey {
+    /// The client's mark of this request
+    #[param(rename = "Idempotency-Key", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")]
+    pub key: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(key) = parts.headers.get("idempotency-key") else { return Ok(Self { key: None }) };
+        let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+        let key = key.ok_or_else(|| Invalid::new("Idempotency-Key", "must be 1 to 255 visible characters"))?;
+        Ok(Self { key: Some(key.to_owned()) })
+    }
+}
+
 /// An id in the path.
 #[derive(Debug)]
 pub struct IdPath<T>(pub T);

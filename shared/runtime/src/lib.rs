@@ -27,7 +27,8 @@ use emf::EmbeddedMetrics;
 use envelope::envelope_layers;
 pub use envelope::{ApiError, Envelope, RateLimited, created, ok, reply};
 pub use extract::{
-    Body, IdPath, IdPaths, Listing, NamePath, OptionalBody, Params, TextBody, WholeBody, present, read_body,
+    Body, IdPath, IdPaths, IdempotencyKey, Listing, NamePath, OptionalBody, Params, TextBody, WholeBody, present,
+    read_body,
 };
 pub use gauges::{gauges, record_gauges};
 pub use pings::{ping_answer, ping_refusal};

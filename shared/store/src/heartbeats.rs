@@ -1,9 +1,8 @@
 //! The history of heartbeats: one item each, kept as long as configured, found by service in the order of time.
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use domain::{Entry, HeartbeatId, ServiceId, Status, to_millis};
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +13,9 @@ use crate::{Error, Table};
 
 /// The attribute that holds what came with a ping.
 const BODY: &str = "body";
-/// A repetition is known for so long.
-const REPEATS_KNOWN_FOR: TimeDelta = TimeDelta::hours(24);
-/// Items read at a time where most are left out.
 /// Heartbeats that are read at a time to count those of a while.
 const REPORTS: usize = 100;
+/// Items read at a time where most are left out.
 const FILTERED_PAGE: usize = 1_000;
 
 /// One heartbeat as it was taken, or a note among them.
@@ -45,12 +42,6 @@ struct HeartbeatItem {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct ExpiringItem {
-    expires_at: i64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct RepeatItem {
-    heartbeat_id: String,
     expires_at: i64,
 }
 
@@ -93,38 +84,6 @@ impl Table {
             return Ok(None);
         }
         body.map(Some).ok_or_else(|| corrupt(Some(&key), "no body"))
-    }
-
-    /// The id under which a request with this idempotency key was first taken: `id`, unless there was one before.
-    pub async fn first_try(
-        &self,
-        service: ServiceId,
-        idempotency_key: &str,
-        id: HeartbeatId,
-        now: DateTime<Utc>,
-    ) -> Result<HeartbeatId, Error> {
-        let key = Key::repeat(service, idempotency_key);
-        let body = RepeatItem { heartbeat_id: id.to_string(), expires_at: (now + REPEATS_KNOWN_FOR).timestamp() };
-        let sent = self
-            .client
-            .put_item()
-            .table_name(&self.name)
-            .set_item(Some(item::write(&key, &body)?))
-            .condition_expression("attribute_not_exists(pk) OR expires_at <= :now")
-            .expression_attribute_values(":now", number(now.timestamp()))
-            .return_values_on_condition_check_failure(
-                aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
-            )
-            .send()
-            .await;
-        let Err(error) = sent else { return Ok(id) };
-        match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(refused)) => {
-                let found: RepeatItem = item::read(refused.item().cloned().unwrap_or_default())?;
-                found.heartbeat_id.parse().map_err(|source: domain::Invalid| corrupt(Some(&key), source))
-            }
-            _ => Err(error.into()),
-        }
     }
 
     /// How many heartbeats came at `since` or later, of one status or of any that counts as life: no more than `most`.

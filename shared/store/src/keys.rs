@@ -71,8 +71,13 @@ impl Key {
     }
 
     /// The heartbeat that a client's idempotency key stands for.
-    pub(crate) fn repeat(service: ServiceId, idempotency_key: &str) -> Self {
+    pub(crate) fn repeated_heartbeat(service: ServiceId, idempotency_key: &str) -> Self {
         Self::new(heartbeats_pk(service), format!("key#{}", digest(idempotency_key)))
+    }
+
+    /// The execution that a client's idempotency key stands for.
+    pub(crate) fn repeated_execution(playbook: PlaybookId, idempotency_key: &str) -> Self {
+        Self::new(format!("execution#of#{playbook}"), format!("key#{}", digest(idempotency_key)))
     }
 
     /// What came with a ping, beside its heartbeat.
@@ -582,7 +587,7 @@ mod tests {
             ("service: profile", Key::profile(service)),
             ("service's name", Key::service_name(&name)),
             ("heartbeat", Key::heartbeat(service, heartbeat)),
-            ("idempotency key", Key::repeat(service, "8f14e45f")),
+            ("idempotency key", Key::repeated_heartbeat(service, "8f14e45f")),
             ("body of a ping", Key::ping_body(service, heartbeat)),
             ("run", Key::run(service, &RunId::parse("2026-01-31T08").unwrap())),
             ("newest unnamed run", Key::unnamed_run(service)),
@@ -620,6 +625,7 @@ mod tests {
             ("script's name", Key::name("script", "Clear-Cache")),
             ("secret", Key::secret(SecretId::new(12))),
             ("secret's name", Key::name("secret", "TOKEN")),
+            ("repeated start", Key::repeated_execution(PlaybookId::new(9), "8f14e45f")),
             ("execution", Key::execution(execution)),
             ("execution's plan", Key::execution_plan(execution)),
             ("execution's step", Key::execution_step(execution, 0)),

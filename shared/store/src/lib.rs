@@ -22,6 +22,7 @@ mod patience;
 mod ping_keys;
 mod playbook_notices;
 mod playbooks;
+mod repeats;
 mod runs;
 mod schedules;
 mod schema;

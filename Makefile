@@ -68,7 +68,8 @@ $(FUZZ_RUNS): fuzz-run-%: fuzz-build
 		-max_total_time=$(SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1
 
 sbom: $(SBOM) ## Writes a CycloneDX bill of materials to target/sbom.json
-	$(SBOM) --output-format cyclone_dx_json_1_6 > target/sbom.json
+	$(SBOM) --output-format cyclone_dx_json_1_6 > target/sbom.json.new
+	mv target/sbom.json.new target/sbom.json
 
 test-deployed: build-lambda $(CDK)/node_modules ## Runs the tests of the template on an AWS emulator
 	$(VENV)/bin/python -m pytest tests/deployed

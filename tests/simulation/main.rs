@@ -122,3 +122,25 @@ fn nothing_is_lost_and_nothing_happens_twice() {
     let first = number("SIMULATE_FIRST").unwrap_or(1);
     look_at(first..first + number("SIMULATE_SEEDS").unwrap_or(FIXED));
 }
+
+// Seeds past the fixed ones that saw a rule broken on purpose (`mutations`), by what they hold it to.
+
+#[test]
+fn a_delivery_does_not_hang_on_its_wake_up() {
+    look_at(23..24);
+}
+
+#[test]
+fn a_condition_looks_before_its_time_is_over() {
+    look_at(28..29);
+}
+
+#[test]
+fn nobody_is_told_while_a_service_is_muted() {
+    look_at(15..16);
+}
+
+#[test]
+fn an_approval_that_nobody_gives_goes_on_where_it_should() {
+    look_at(25..26);
+}

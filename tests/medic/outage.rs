@@ -1,6 +1,10 @@
 //! The main job: a service falls silent, people are told, it comes back, people are told.
 
+use chrono::TimeDelta;
+use domain::{HeartbeatName, Status};
 use harness::System;
+use operations::{Named, Report};
+use runtime::Clock as _;
 use serde_json::json;
 
 #[tokio::test]
@@ -19,4 +23,24 @@ async fn silence_opens_an_alert_and_a_heartbeat_closes_it() {
     :rotating_light: [p3] worker-1 is down: no heartbeat since 2026-01-05T12:00:00.000Z, expected every 6 s
     :white_check_mark: worker-1 has recovered after 0.0 s
     ");
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_is_counted_after_a_newer_one_does_not_stand_for_the_newest() {
+    let system = System::start().await;
+    system.register("worker-1", 60.0, json!({})).await;
+    system.seconds(50).await;
+    system.beat("worker-1", "UP").await;
+    let late = Report {
+        service: Named::Name(HeartbeatName::parse("worker-1").unwrap()),
+        status: Status::Up,
+        run_id: None,
+        idempotency_key: None,
+    };
+    let taken_at = system.time.now() - TimeDelta::seconds(30);
+    system.another_instance().report(late, taken_at).await.unwrap();
+    system.seconds(59).await;
+    assert_eq!(system.open_alerts().await, 0);
+    system.seconds(1).await;
+    assert_eq!(system.open_alerts().await, 1);
 }

@@ -60,6 +60,10 @@ impl Guard {
         let url = Url::parse(text).map_err(|error| {
             if error == ParseError::EmptyHost { Refusal::NoHost } else { Refusal::Unreadable(error) }
         })?;
+        // Encoded, it has become longer.
+        if url.as_str().len() > Self::MAX_BYTES {
+            return Err(Refusal::TooLong);
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Refusal::UserName);
         }

@@ -199,6 +199,7 @@ async fn a_name_that_does_not_resolve_is_refused() {
 fn what_is_no_plain_web_address_is_refused_with_its_reason() {
     let guard = Names::guard(OUTSIDE);
     let long = format!("https://example.com/{}", "x".repeat(2_029));
+    let long_when_encoded = format!("https://example.com/{}", "é".repeat(400));
     let cases: &[(&str, &str)] = &[
         ("", "url must begin with http:// or https://"),
         ("example.com/hook", "url must begin with http:// or https://"),
@@ -234,6 +235,7 @@ fn what_is_no_plain_web_address_is_refused_with_its_reason() {
         ("https://[fe80::1%eth0]/", "url must be a valid URL (invalid IPv6 address)"),
         ("https://example.com%00.internal/", "url must be a valid URL (invalid international domain name)"),
         (&long, "url must be at most 2048 bytes long"),
+        (&long_when_encoded, "url must be at most 2048 bytes long"),
         ("https://127.0.0.1/", "url must not lead to a private, loopback or otherwise internal address"),
     ];
     for (url, problem) in cases {

@@ -60,7 +60,7 @@ class Emulator:
             with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=1) as answer:
                 return answer.status == 200
 
-        wait_for("the emulator", answers, seconds=60)
+        wait_for("the emulator", answers)
 
     def client(self, service: str):
         return boto3.client(

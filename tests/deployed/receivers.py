@@ -44,7 +44,7 @@ class Receiver:
         """Answers the first body that matches so, whatever else arrives before it, and does not keep it."""
         self.answers_once.append((matches, status, headers or {}))
 
-    def received(self, matches, seconds: float = 30) -> dict:
+    def received(self, matches, seconds: float = 120) -> dict:
         """The one body that matches, once it is there."""
         found = wait_for("a notice", lambda: [body for body in list(self.bodies) if matches(body)], seconds)
         assert len(found) == 1, found

@@ -38,7 +38,7 @@ class Stack:
             stack = cloudformation.describe_stacks(StackName=NAME)["Stacks"][0]
             return None if stack["StackStatus"].endswith("IN_PROGRESS") else stack
 
-        stack = wait_for("the stack", settled, seconds=120)
+        stack = wait_for("the stack", settled)
         if stack["StackStatus"] != "CREATE_COMPLETE":
             events = cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
             failures = [

@@ -50,7 +50,7 @@ def written(stack):
 
 def test_what_is_counted_leaves_in_the_embedded_metric_format(stack):
     stack.request("GET", "/v2/services", key="mdk_1_wrong")
-    wait_for("a tick", lambda: "medic_worker_cycle_duration_seconds" in written(stack), seconds=90)
+    wait_for("a tick", lambda: "medic_worker_cycle_duration_seconds" in written(stack))
     found = written(stack)
     # The other tests leave what they count within ten seconds of activity.
     assert found == {name: METRICS[name] for name in found}
@@ -70,7 +70,7 @@ def test_metrics_shows_the_gauges_of_the_table(stack):
         active = [one["heartbeat_name"] for one in stack.json("GET", "/v2/alerts?active=true")["results"]["items"]]
         return "counted" in active and gauges()["medic_alerts_active"] == str(len(active))
 
-    wait_for("a tick that sees the alert", shown, seconds=90)
+    wait_for("a tick that sees the alert", shown)
     stack.json("DELETE", f"/v2/services/{service_id}")
 
 

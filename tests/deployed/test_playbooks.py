@@ -77,19 +77,19 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     [execution] = stack.json("GET", f"/v2/executions?service_id={service_id}")["results"]["items"]
     execution_id = execution["execution_id"]
     at_verify = lambda: shown(stack, execution_id)["current_step"] == 3
-    wait_for("the last step", at_verify, seconds=60)
+    wait_for("the last step", at_verify)
     # So that it does not fall silent a second time.
     stack.json("PATCH", f"/v2/services/{service_id}", {"alert_interval": 60})
     stack.beat("silent-1")
     done = lambda: shown(stack, execution_id) if shown(stack, execution_id)["status"] == "completed" else None
-    execution = wait_for("the end", done, seconds=60)
+    execution = wait_for("the end", done)
     stack.beat("silent-1")
     assert [step["status"] for step in execution["steps"]] == ["completed"] * 4
     assert execution["steps"][2]["output"] == "cleared in eu for silent-1\n0\n"
     assert called["headers"]["x-auth"] == "open sesame" and "open sesame" not in json.dumps(execution)
     assert called["headers"]["idempotency-key"] == f"{execution_id}-0"
     slack.received(lambda body: "Playbook restart-worker completed" in body["text"])
-    wait_for("its verification", lambda: shown(stack, execution_id)["verification"] == "verified", seconds=90)
+    wait_for("its verification", lambda: shown(stack, execution_id)["verification"] == "verified")
     assert log(stack, execution_id) == [
         ("execution_started", None),
         ("step_completed", "restart"),
@@ -227,7 +227,7 @@ def test_a_playbook_is_triggered_with_the_secret(stack):
     with urllib.request.urlopen(request, timeout=20) as answer:
         execution_id = json.loads(answer.read())["results"]["execution_id"]
         assert answer.headers["x-ratelimit-limit"] == "10"
-    wait_for("the end", lambda: shown(stack, execution_id)["status"] == "completed", seconds=60)
+    wait_for("the end", lambda: shown(stack, execution_id)["status"] == "completed")
     stack.json("DELETE", f"/v2/playbooks/{playbook_id}")
 
 

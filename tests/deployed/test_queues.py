@@ -27,7 +27,7 @@ def test_of_a_batch_only_the_poisoned_message_comes_again_and_is_dead_lettered(s
 def test_with_every_message_lost_the_next_tick_finds_it(stack, slack):
     service_id = stack.register("lonely", seconds=6)
     stack.emulator.client("sqs").purge_queue(QueueUrl=stack.outputs["SweepQueueUrl"])
-    slack.received(lambda body: "lonely is down" in body["text"], seconds=90)
+    slack.received(lambda body: "lonely is down" in body["text"])
     stack.json("DELETE", f"/v2/services/{service_id}")
 
 

@@ -3,7 +3,7 @@
 import time
 
 
-def wait_for(what: str, check, seconds: float = 30):
+def wait_for(what: str, check, seconds: float = 120):
     """Asks `check` until it answers something true; what it could not ask yet counts as no."""
     end = time.monotonic() + seconds
     while True:

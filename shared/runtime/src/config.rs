@@ -44,7 +44,7 @@ pub struct Config {
     pub audit_retention: TimeDelta,
     /// What secrets are sealed with.
     pub seal: Option<Arc<Seal>>,
-    /// A filter as `tracing` reads it.
+    /// What is logged, by targets and levels.
     pub log_filter: Targets,
 }
 

@@ -152,10 +152,10 @@ async fn take(
     app: &App,
     id: ServiceId,
     kind: SignalKind,
-    key: IdempotencyKey,
+    IdempotencyKey { key }: IdempotencyKey,
     body: &Bytes,
 ) -> Result<Response, ApiError> {
-    let signal = Signal { service: Named::Id(id), kind, run: run_id(body)?, idempotency_key: key.key };
+    let signal = Signal { service: Named::Id(id), kind, run: run_id(body)?, idempotency_key: key };
     let taken = app.medic.signal(signal, app.now()).await?;
     let has_recovered = kind.is_end() && taken.run.as_ref().is_some_and(domain::Run::has_recovered);
     let message = match (kind, has_recovered) {

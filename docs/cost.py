@@ -62,7 +62,7 @@ ASSUMED = {
     "refused_writes": (0.5, "write units", "more for each re-arm, for the same reason"),
     "messages_a_batch": (2, "", "wake-ups handed to sweep at once; they arrive within the same second"),
     "outages": (1, "", "outages of a service in a month"),
-    "notice_ms": (300, "ms", "a request to Slack or PagerDuty"),
+    "notification_ms": (300, "ms", "a request to Slack or PagerDuty"),
     "expiry_days": (2, "days", "from an item's expiry until it is gone"),
     "service_bytes": (2000, "bytes", "a service's items and index entries"),
     "answer_bytes": (400, "bytes", "an answer with its headers, to a client outside AWS"),
@@ -144,7 +144,7 @@ class Deployment:
         self.alarms = len(re.findall(r"Type: AWS::CloudWatch::Alarm\b", text))
         self.shards = constant("shared/store/src/keys.rs", "SHARDS")
         self.look_ahead = constant(sweep, "LOOK_AHEAD")
-        self.most_names = constant("shared/operations/src/medic.rs", "MOST_REMEMBERED")
+        self.most_names = constant("shared/operations/src/medic.rs", "MAX_REMEMBERED")
 
 
 DEPLOYED = Deployment()
@@ -307,7 +307,7 @@ def usage(use):
     add("outages", "dynamodb.write", outages * measured("outage_writes"))
     add("outages", "dynamodb.read", outages * 20)
     add("outages", "sqs.requests", outages * 5 * 3)
-    run("outages", "notify", outages * 4, assumed("notice_ms"))
+    run("outages", "notify", outages * 4, assumed("notification_ms"))
 
     # What is there all the time
     kept = use.services * 1_440 * (use.retention_days + assumed("expiry_days"))
@@ -515,7 +515,7 @@ def derived():
          "three writes, one after the other, and its CPU at that memory's share of a core; in a batch the write of "
          "the rate limit is shared"],
         ["heartbeats whose name is read", " / ".join(f"{share_of_names(s):.0%}" for s in SIZES),
-         f"an instance remembers {DEPLOYED.most_names:,} names (`MOST_REMEMBERED`) and sees any of the services"],
+         f"an instance remembers {DEPLOYED.most_names:,} names (`MAX_REMEMBERED`) and sees any of the services"],
         ["wake-ups a second", " / ".join(f"{wake_ups(s):.0f}" for s in SIZES),
          f"{DEPLOYED.shards} shards (`SHARDS`), the share of seconds in which rows fall due, each tick for itself"],
         ["Lambda's own log of an invocation", f"{len(SYSTEM_LOG)} bytes", "`platform.start` and `platform.report`"],

@@ -39,7 +39,7 @@ async fn play() -> Result<(), String> {
         json!({"heartbeat_name": NAME, "service_name": "worker", "alert_interval": INTERVAL.as_secs_f64() / 60.0});
     stage.ask(Method::POST, "/service", Some(service), 201).await?;
     stage.say(&format!("{NAME} is registered: it must report every {} s", INTERVAL.as_secs()));
-    let deadline = stage.beat().await? + INTERVAL;
+    let deadline = stage.heartbeat().await? + INTERVAL;
     stage.say("it sends a heartbeat, and then falls silent");
 
     let told = stage.hear("Slack is told", "slack", "is down", deadline, "the deadline").await;
@@ -53,7 +53,7 @@ async fn play() -> Result<(), String> {
         alert["alert_id"], alert["alert_name"], alert["reason"]
     ));
 
-    let back = stage.beat().await?;
+    let back = stage.heartbeat().await?;
     stage.say("it sends a heartbeat again");
     let told = stage.hear("Slack is told of the recovery", "slack", "has recovered", back, "the heartbeat").await;
     let resolved = stage.hear("PagerDuty resolves", "pagerduty", "resolve", back, "the heartbeat").await;
@@ -98,14 +98,14 @@ impl Stage {
     }
 
     /// Sends a heartbeat; answers when.
-    async fn beat(&self) -> Result<Instant, String> {
+    async fn heartbeat(&self) -> Result<Instant, String> {
         let sent = Instant::now();
         let body = json!({"heartbeat_name": NAME, "status": "UP"});
         self.ask(Method::POST, "/heartbeat", Some(body), 201).await?;
         Ok(sent)
     }
 
-    /// Waits for a notice, which is owed from `due` on.
+    /// Waits for a notification, which is owed from `due` on.
     async fn hear(
         &self,
         step: &str,

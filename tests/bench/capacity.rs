@@ -56,18 +56,18 @@ async fn heartbeats() -> Vec<Figure> {
     // The registration was a request, and its key record is cached. The minute before this one is read at the first
     // heartbeat of the key.
     system.register("another", hour, json!({})).await;
-    system.beat("another", "UP").await;
-    let (name_read, _) = cost(&system, system.beat("first", "UP")).await;
-    let (read, write) = cost(&system, system.beat("first", "UP")).await;
+    system.heartbeat("another", "UP").await;
+    let (name_read, _) = cost(&system, system.heartbeat("first", "UP")).await;
+    let (read, write) = cost(&system, system.heartbeat("first", "UP")).await;
     let (_, write_alone) = cost(&system, report(&system, "first")).await;
     // A key record is trusted for less than this, and the minute is not over.
     system.seconds(21).await;
-    let (key_read, _) = cost(&system, system.beat("first", "UP")).await;
+    let (key_read, _) = cost(&system, system.heartbeat("first", "UP")).await;
     system.register("second", hour, json!({})).await;
     system.seconds(21).await;
-    let (both_read, _) = cost(&system, system.beat("second", "UP")).await;
+    let (both_read, _) = cost(&system, system.heartbeat("second", "UP")).await;
     system.seconds(15).await;
-    let (minute_read, _) = cost(&system, system.beat("first", "UP")).await;
+    let (minute_read, _) = cost(&system, system.heartbeat("first", "UP")).await;
     vec![
         Figure::new("heartbeat, service up, without the limiter", write_alone, WRITES).at_most(2.0),
         Figure::new("heartbeat, service up, over HTTP, with the limiter", write, WRITES).at_most(3.0),
@@ -136,7 +136,7 @@ async fn interval(heartbeats: i32) -> Figure {
     if heartbeats == 1 { figure.at_most(5.0) } else { figure }
 }
 
-/// From the deadline until the notices are delivered, and from the heartbeat until the recovery is told: the mean of many.
+/// From the deadline until the notifications are delivered, and from the heartbeat until the recovery is told: the mean of many.
 async fn alert(receivers: &str, more: &[(&'static str, &str)], budget: f64) -> Vec<Figure> {
     const OUTAGES: u32 = 20;
     let system = System::start_with(more, None).await;
@@ -156,7 +156,8 @@ async fn alert(receivers: &str, more: &[(&'static str, &str)], budget: f64) -> V
     let (_, back) = cost(&system, recoveries).await;
     let (write, back) = (write / f64::from(OUTAGES), back / f64::from(OUTAGES));
     vec![
-        Figure::new(format!("new alert, {receivers}, opening to delivered notice"), write, WRITES).at_most(budget),
-        Figure::new(format!("recovery, {receivers}, heartbeat to delivered notice"), back, WRITES),
+        Figure::new(format!("new alert, {receivers}, opening to delivered notification"), write, WRITES)
+            .at_most(budget),
+        Figure::new(format!("recovery, {receivers}, heartbeat to delivered notification"), back, WRITES),
     ]
 }

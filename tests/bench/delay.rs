@@ -1,4 +1,4 @@
-//! From a deadline to the notice's arrival at a local receiver: real outages of a real process.
+//! From a deadline to the notification's arrival at a local receiver: real outages of a real process.
 
 use std::time::{Duration, Instant};
 

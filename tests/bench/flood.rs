@@ -1,4 +1,4 @@
-//! Ten thousand services that fall silent in the same second: when each notice arrives, and that none arrives twice.
+//! Ten thousand services that fall silent in the same second: when each notification arrives, and that none arrives twice.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ const CONNECTIONS: usize = 16;
 /// What registering one of them may take, at most.
 const REGISTERING: Duration = Duration::from_millis(12);
 /// The shortest interval: reminders begin when one has passed after the deadline.
-const SHORTEST: Duration = Duration::from_mins(1);
-/// Notices may take so long, or they do not come.
+const MIN: Duration = Duration::from_mins(1);
+/// Notifications may take so long, or they do not come.
 const PATIENCE: Duration = Duration::from_mins(5);
 
 pub(crate) async fn flood(receivers: &[&str]) -> Vec<Figure> {
@@ -30,7 +30,7 @@ pub(crate) async fn flood(receivers: &[&str]) -> Vec<Figure> {
     }
     let process = Process::start(folder.path(), &environment);
     let services = u32::try_from(SERVICES).expect("some thousands");
-    let deadline = SystemClock.now() + TimeDelta::from_std(REGISTERING * services + SHORTEST).expect("a span");
+    let deadline = SystemClock.now() + TimeDelta::from_std(REGISTERING * services + MIN).expect("a span");
     let senders = (0..CONNECTIONS).map(|connection| register(&process, connection, deadline));
     join_all(senders).await;
     let left = (deadline - SystemClock.now()).to_std().expect("they are registered before the deadline");
@@ -43,7 +43,9 @@ pub(crate) async fn flood(receivers: &[&str]) -> Vec<Figure> {
         let (count, with) = (told(&arrivals, receiver), receivers.join(" and "));
         let name = format!("10,000 services silent in the same second, {with} told: {receiver}");
         let mut delays = delays(&arrivals, receiver, deadline);
-        figures.push(Figure::new(format!("{name}, notices"), count_of(count), "notices").at_most(count_of(SERVICES)));
+        figures.push(
+            Figure::new(format!("{name}, notifications"), count_of(count), "notifications").at_most(count_of(SERVICES)),
+        );
         figures.push(Figure::new(format!("{name}, median"), percentile(&mut delays, 0.5), "s"));
         figures.push(Figure::new(format!("{name}, p99"), percentile(&mut delays, 0.99), "s").at_most(10.0));
         if *receiver == "Slack" {
@@ -102,7 +104,7 @@ fn told(arrivals: &[Arrival], receiver: &str) -> usize {
     arrivals.iter().map(|arrival| speaks_of(arrival, receiver)).sum()
 }
 
-/// The delay of each notice in seconds.
+/// The delay of each notification in seconds.
 fn delays(arrivals: &[Arrival], receiver: &str, deadline: DateTime<Utc>) -> Vec<f64> {
     let mut keys = BTreeSet::new();
     let mut delays = Vec::new();

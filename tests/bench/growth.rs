@@ -27,13 +27,13 @@ pub(crate) async fn figures() -> Vec<Figure> {
     let system = System::start().await;
     system.register("service", DAY, json!({})).await;
     for n in 0..100 {
-        system.beat("service", "UP").await;
+        system.heartbeat("service", "UP").await;
         system.post("/v2/heartbeat/1/complete", json!({"run_id": format!("r{n}")})).await;
         system.patch("/v2/services/1", json!({"runbook": format!("https://runbooks.example/{n}")})).await;
     }
     for n in 0..60 {
         system.register(&format!("first-{n}"), DAY, json!({})).await;
-        system.beat(&format!("first-{n}"), "DOWN").await;
+        system.heartbeat(&format!("first-{n}"), "DOWN").await;
     }
     let copies = Copies::of(&system).await;
     let mut figures = Vec::new();

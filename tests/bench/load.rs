@@ -20,7 +20,7 @@ const LOAD: Duration = Duration::from_mins(2);
 const SILENT: usize = 50;
 /// From its last heartbeat on, a silent service is late after this: within the load.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// Notices may take so long after the load.
+/// Notifications may take so long after the load.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is asked for, and how often of twenty times.
@@ -66,7 +66,8 @@ pub(crate) async fn figures() -> Vec<Figure> {
         Figure::new(format!("{name}: memory after"), end, "MB"),
         Figure::new(format!("{name}: silent services not told of"), count(SERVICES / SILENT - told), "services")
             .at_most(0.0),
-        Figure::new(format!("{name}: notices of others, or told twice"), count(others), "notices").at_most(0.0),
+        Figure::new(format!("{name}: notifications of others, or told twice"), count(others), "notifications")
+            .at_most(0.0),
     ];
     for (of, mut latencies) in all.latencies {
         figures.push(Figure::new(format!("{name}: {of}, median"), percentile(&mut latencies, 0.5) * 1e3, "ms"));
@@ -144,7 +145,7 @@ fn request(of: &str, (service, id): (usize, i64), n: usize) -> (Method, String, 
     }
 }
 
-/// How many of the silent services PagerDuty was told of; and how many notices were of others, or came twice.
+/// How many of the silent services PagerDuty was told of; and how many notifications were of others, or came twice.
 async fn told(receivers: &Receivers) -> (usize, usize) {
     let began = Instant::now();
     loop {

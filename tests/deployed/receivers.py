@@ -46,7 +46,7 @@ class Receiver:
 
     def received(self, matches, seconds: float = 120) -> dict:
         """The one body that matches, once it is there."""
-        found = wait_for("a notice", lambda: [body for body in list(self.bodies) if matches(body)], seconds)
+        found = wait_for("a notification", lambda: [body for body in list(self.bodies) if matches(body)], seconds)
         assert len(found) == 1, found
         return found[0]
 

@@ -31,8 +31,8 @@ def test_every_route_of_the_document_is_served(stack):
             # What a ping's address says of its key is that nothing is there.
             expected = (404,) if path.startswith("/ping/") else (200, 204) if is_public else (401,)
             if status not in expected:
-                # The notices that are printed can be read locally alone.
-                if path != "/v2/notices":
+                # The notifications that are printed can be read locally alone.
+                if path != "/v2/notifications":
                     refused.append((method, path, status))
     assert refused == []
 
@@ -59,7 +59,7 @@ def test_what_is_no_route_is_refused_in_the_envelope(stack):
 def test_a_name_may_hold_what_no_address_does(stack):
     name = 'nächtlich "100%" <a b>?#'
     service_id = stack.register(name, seconds=3_600)
-    stack.beat(name)
+    stack.heartbeat(name)
     found = stack.json("GET", f"/service/{urllib.request.quote(name)}")["results"]
     assert [service["heartbeat_name"] for service in found] == [name]
     query = urllib.request.quote(name)

@@ -15,7 +15,7 @@ METRICS = {
     "medic_duration_alerts_total": ["alert_type"],
     "medic_worker_services_checked_total": [],
     "medic_worker_failures_total": [],
-    "medic_notices_failed_total": [],
+    "medic_notifications_failed_total": [],
     "medic_webhook_deliveries_total": ["status"],
     "medic_rate_limited_total": ["class"],
     "medic_auth_failures_total": ["reason"],

@@ -5,7 +5,7 @@ from waiting import wait_for
 
 def test_a_service_that_falls_silent_is_told_of_and_so_is_its_recovery(stack, slack, pagerduty):
     service_id = stack.register("worker", seconds=6, priority="p1")
-    stack.beat("worker")
+    stack.heartbeat("worker")
     told = slack.received(lambda body: "worker is down" in body["text"])
     assert told["channel"] == "C0ALERTS"
     event = pagerduty.received(lambda body: body["event_action"] == "trigger" and "-worker-" in body["dedup_key"])
@@ -16,7 +16,7 @@ def test_a_service_that_falls_silent_is_told_of_and_so_is_its_recovery(stack, sl
     stack.json("POST", f"/v2/alerts/{alert['alert_id']}/acknowledge")
     pagerduty.received(lambda body: body["event_action"] == "acknowledge" and body["dedup_key"] == event["dedup_key"])
 
-    stack.beat("worker")
+    stack.heartbeat("worker")
     slack.received(lambda body: "worker has recovered" in body["text"])
     pagerduty.received(lambda body: body["event_action"] == "resolve" and body["dedup_key"] == event["dedup_key"])
 
@@ -30,9 +30,9 @@ def test_a_service_that_falls_silent_is_told_of_and_so_is_its_recovery(stack, sl
 
 def test_a_job_that_says_it_failed_is_told_of_at_once(stack, slack):
     service_id = stack.register("backup", seconds=3_600)
-    stack.beat("backup", "FAILED")
+    stack.heartbeat("backup", "FAILED")
     slack.received(lambda body: "backup is down" in body["text"])
-    stack.beat("backup", "COMPLETED")
+    stack.heartbeat("backup", "COMPLETED")
     slack.received(lambda body: "backup has recovered" in body["text"])
     history = stack.json("GET", f"/v2/services/{service_id}/heartbeats")["results"]["items"]
     assert [heartbeat["status"] for heartbeat in history] == ["COMPLETED", "FAILED"]

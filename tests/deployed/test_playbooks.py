@@ -70,7 +70,7 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     stack.json("POST", f"/v2/services/{service_id}/notification-targets", target, expect=201)
     webhook = {"url": ops.url, "service_id": service_id}
     webhook_id = stack.json("POST", "/v2/webhooks", webhook, expect=201)["results"]["webhook_id"]
-    stack.beat("silent-1")
+    stack.heartbeat("silent-1")
     slack.received(lambda body: "silent-1 is down" in body["text"])
     slack.received(lambda body: ":robot_face: Playbook restart-worker started" in body["text"])
     called = ops.received(lambda body: body.get("service") == "silent-1")
@@ -80,10 +80,10 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     wait_for("the last step", at_verify)
     # So that it does not fall silent a second time.
     stack.json("PATCH", f"/v2/services/{service_id}", {"alert_interval": 60})
-    stack.beat("silent-1")
+    stack.heartbeat("silent-1")
     done = lambda: shown(stack, execution_id) if shown(stack, execution_id)["status"] == "completed" else None
     execution = wait_for("the end", done)
-    stack.beat("silent-1")
+    stack.heartbeat("silent-1")
     assert [step["status"] for step in execution["steps"]] == ["completed"] * 4
     assert execution["steps"][2]["output"] == "cleared in eu for silent-1\n0\n"
     assert called["headers"]["x-auth"] == "open sesame" and "open sesame" not in json.dumps(execution)
@@ -116,10 +116,10 @@ def test_the_circuit_opens_and_is_told_of_once(stack, slack, ops):
     playbook_id = stack.json("POST", "/v2/playbooks", {"yaml": yaml}, expect=201)["results"]["playbook_id"]
     service_id = stack.register("flapping", seconds=3_600)
     for n in range(1, 4):
-        stack.beat("flapping", "DOWN")
+        stack.heartbeat("flapping", "DOWN")
         is_down = lambda: stack.json("GET", f"/v2/services/{service_id}")["results"]["down"]
         wait_for("an alert", is_down)
-        stack.beat("flapping", "UP")
+        stack.heartbeat("flapping", "UP")
         wait_for("its end", lambda: not is_down())
     # One message may tell of several things, in lines.
     slack.received(lambda body: ":electric_plug: Alerts of flapping start no more playbooks" in body["text"])

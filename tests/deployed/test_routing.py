@@ -13,7 +13,7 @@ def test_a_team_a_schedule_and_the_next_target(stack, slack, hook):
     schedule = stack.json("POST", "/v2/schedules", new, expect=201)["results"]
     settings = {"team_id": team["team_id"], "schedule_id": schedule["schedule_id"]}
     teamed = stack.register("teamed", seconds=3_600, **settings)
-    stack.beat("teamed", "FAILED")
+    stack.heartbeat("teamed", "FAILED")
     told = slack.received(lambda body: "teamed is down" in body["text"])
     assert told["channel"] == "C0ONCALL"
 
@@ -26,14 +26,14 @@ def test_a_team_a_schedule_and_the_next_target(stack, slack, hook):
     ]:
         stack.json("POST", targets, target, expect=201)
     slack.answer_once(lambda body: body["channel"] == "C0GONE", 404)
-    stack.beat("chained", "FAILED")
+    stack.heartbeat("chained", "FAILED")
     hook.received(lambda body: body["type"] == "alert.opened" and body["data"]["heartbeat_name"] == "chained")
     [alert] = [one for one in stack.json("GET", "/v2/alerts?active=true")["results"]["items"]
                if one["heartbeat_name"] == "chained"]
     path = f"/v2/alerts/{alert['alert_id']}/notifications"
     told = wait_for("both outcomes", lambda: [one["success"] for one in stack.json("GET", path)["results"]["items"]] or 0)
     assert told == [False, True]
-    stack.beat("chained")
+    stack.heartbeat("chained")
     hook.received(lambda body: body["type"] == "alert.resolved" and body["data"]["heartbeat_name"] == "chained")
     tested = stack.json("POST", f"{targets}/{stack.json('GET', targets)['results']['items'][1]['target_id']}/test")
     assert tested["results"]["success"] is True
@@ -46,7 +46,7 @@ def test_a_webhook_is_told_and_one_that_is_gone_is_disabled(stack, hook):
     new = {"url": hook.url, "service_id": service_id}
     webhook = stack.json("POST", "/v2/webhooks", new, expect=201)["results"]
     hook.answer_once(lambda body: body["data"]["heartbeat_name"] == "hooked", 500)
-    stack.beat("hooked", "FAILED")
+    stack.heartbeat("hooked", "FAILED")
     hook.received(lambda body: body["type"] == "alert.opened" and body["data"]["heartbeat_name"] == "hooked")
 
     def listed(query, status):

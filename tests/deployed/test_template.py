@@ -98,9 +98,9 @@ def test_what_a_function_writes_stays_within_its_trust():
     # A ping may register its service: then the counter of services, its name, the gauges and the audit log are written too.
     registers = {"counter#service", "name#service#*", "stats", "audit#*"}
     assert written["ingest"] == {"service#*", "heartbeat#*", "run#*", "limit#heartbeats#*"} | registers
-    # A notice is in the partition of what it is about; a webhook that is gone is disabled, which is audited.
-    notices = {"alert#*", "announcement#*", "execution#*", "circuit#*"}
-    assert written["notify"] == notices | {"lane#*", "delivery#*", "webhook#*", "audit#*"}
+    # A notification is in the partition of what it is about; a webhook that is gone is disabled, which is audited.
+    notifications = {"alert#*", "announcement#*", "execution#*", "circuit#*"}
+    assert written["notify"] == notifications | {"lane#*", "delivery#*", "webhook#*", "audit#*"}
     # What an alert starts is settled beside it.
     assert written["playbook"] == {"execution#*", "circuit#*", "audit#*", "lane#*", "delivery#*", "alert#*"}
     assert "audit#*" not in written["sweep"]

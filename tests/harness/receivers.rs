@@ -18,7 +18,7 @@ use tokio::sync::watch;
 /// A request that arrived.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    /// `slack`, `pagerduty` or `webhook`; `update` and `whisper` for the other methods of Slack.
+    /// `slack`, `pagerduty` or `webhook`; `update` and `post_ephemeral` for the other methods of Slack.
     pub receiver: &'static str,
     pub headers: HeaderMap,
     /// The body as it came, for whoever checks a signature.
@@ -33,7 +33,7 @@ impl Arrival {
     /// What it says in one line: Slack's text, PagerDuty's action and dedup key, or an event's type.
     pub fn line(&self) -> String {
         match self.receiver {
-            "slack" | "update" | "whisper" => self.body["text"].as_str().unwrap_or_default().to_owned(),
+            "slack" | "update" | "post_ephemeral" => self.body["text"].as_str().unwrap_or_default().to_owned(),
             "webhook" => self.body["type"].as_str().unwrap_or_default().to_owned(),
             _ => format!(
                 "{} {}",
@@ -66,7 +66,7 @@ impl Planned {
 struct Plans {
     slack: VecDeque<Planned>,
     update: VecDeque<Planned>,
-    whisper: VecDeque<Planned>,
+    post_ephemeral: VecDeque<Planned>,
     pagerduty: VecDeque<Planned>,
     webhook: VecDeque<Planned>,
 }
@@ -76,7 +76,7 @@ impl Plans {
         match receiver {
             "slack" => &mut self.slack,
             "update" => &mut self.update,
-            "whisper" => &mut self.whisper,
+            "post_ephemeral" => &mut self.post_ephemeral,
             "pagerduty" => &mut self.pagerduty,
             _ => &mut self.webhook,
         }
@@ -99,7 +99,10 @@ impl Receivers {
         let router = Router::new()
             .route("/api/chat.postMessage", post(|state, headers, body| receive("slack", state, headers, body)))
             .route("/api/chat.update", post(|state, headers, body| receive("update", state, headers, body)))
-            .route("/api/chat.postEphemeral", post(|state, headers, body| receive("whisper", state, headers, body)))
+            .route(
+                "/api/chat.postEphemeral",
+                post(|state, headers, body| receive("post_ephemeral", state, headers, body)),
+            )
             .route("/v2/enqueue", post(|state, headers, body| receive("pagerduty", state, headers, body)))
             .route("/hook", post(|state, headers, body| receive("webhook", state, headers, body)))
             .with_state(receivers.clone());

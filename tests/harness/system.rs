@@ -234,7 +234,7 @@ impl System {
     }
 
     /// Sends a heartbeat, which must be taken.
-    pub async fn beat(&self, name: &str, status: &str) {
+    pub async fn heartbeat(&self, name: &str, status: &str) {
         let body = serde_json::json!({"heartbeat_name": name, "service_name": "worker", "status": status});
         let answer = self.post("/heartbeat", body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer}");
@@ -250,7 +250,7 @@ impl System {
         self.get("/alerts?active=1").await.results().as_array().map_or(0, Vec::len)
     }
 
-    /// What Slack took: a line for each notice, of which one message may hold several.
+    /// What Slack took: a line for each notification, of which one message may hold several.
     pub fn slack(&self) -> Vec<String> {
         let messages = self.receivers.accepted("slack");
         messages.iter().flat_map(|text| text.lines()).map(str::to_owned).collect()

@@ -116,7 +116,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v2/services/{service_id}/period", &["read"]),
     ("GET", "/v2/services/{service_id}/maintenance", &["read"]),
     ("GET", "/v2/audit-logs", &["read"]),
-    ("GET", "/v2/notices", &["read"]),
+    ("GET", "/v2/notifications", &["read"]),
     ("GET", "/v1/healthcheck/network", &[]),
     ("GET", "/health", &[]),
     ("GET", "/health/live", &[]),

@@ -235,8 +235,8 @@ async fn version_1_and_pings_that_register_are_told_and_heartbeats_are_not() {
     for _ in 0..2 {
         system.raw(Method::GET, &format!("/ping/{key}/b?create=1"), None, &[], None).await;
     }
-    system.beat("a", "UP").await;
-    system.beat("b", "FAILED").await;
+    system.heartbeat("a", "UP").await;
+    system.heartbeat("b", "FAILED").await;
     system.seconds(7_200).await;
     assert_eq!(system.alerts().await.len(), 3);
     insta::assert_snapshot!(lines(&system).await.join("\n"), @r#"
@@ -253,7 +253,7 @@ async fn a_webhook_that_medic_disables_has_no_actor() {
     let id = system.register("w", 3_600.0, json!({})).await;
     system.post("/v2/webhooks", json!({"url": system.receivers.hook(), "service_id": id})).await;
     system.receivers.plan_webhook([Planned::status(410)]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     assert_eq!(system.get("/v2/webhooks/1").await.results()["enabled"], false);
     let told = entries(&system, "service_id=1&action_type=updated").await;
     assert_eq!(told.iter().map(line).collect::<Vec<_>>(), ["null updated webhook 1 null: enabled true -> false"]);

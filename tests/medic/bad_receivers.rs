@@ -60,7 +60,7 @@ async fn each_comes_to_its_own_outcome_and_delays_nobody() {
         ids.push(made.results()["webhook_id"].clone());
     }
     system.register("w", 3_600.0, json!({})).await;
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
 
     let (hung, ()) = hung.recv().unwrap();
     let (dripped, ()) = dripped.recv().unwrap();

@@ -9,7 +9,7 @@ async fn a_heartbeat_of_a_service_that_is_up_is_two_writes_and_one_for_its_limit
     let system = System::start().await;
     system.register("w", 3_600.0, json!({})).await;
     // The first one teaches the process the key, the name, and what the minute before holds.
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     let body = serde_json::to_vec(&json!({"heartbeat_name": "w", "status": "UP"})).unwrap();
     system.service.dynamodb().measure();
     system.raw(Method::POST, "/heartbeat", Some(&system.key), &[], Some(body)).await;
@@ -41,7 +41,7 @@ async fn a_service_that_is_fine_costs_three_write_units_an_interval() {
     let system = System::start().await;
     system.register("w", 60.0, json!({})).await;
     system.seconds(30).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     system.service.dynamodb().measure();
     // Its deadline comes due at 60 s and is moved to 90 s.
     system.seconds(40).await;

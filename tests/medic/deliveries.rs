@@ -30,7 +30,7 @@ async fn an_event_is_signed_as_standard_webhooks_says() {
     let made = webhook(&system, json!({"headers": {"x-team": "platform"}})).await;
     system.register("w", 60.0, json!({})).await;
     system.seconds(61).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.receivers.accepted("webhook"), ["alert.opened", "alert.resolved"]);
     let arrival = system.receivers.arrivals().into_iter().find(|arrival| arrival.receiver == "webhook").unwrap();
     let header = |name: &str| arrival.headers[name].to_str().unwrap().to_owned();
@@ -43,7 +43,7 @@ async fn an_event_is_signed_as_standard_webhooks_says() {
     assert_eq!((&data["heartbeat_name"], &data["alert_id"], &data["active"]), (&"w".into(), &1.into(), &true.into()));
 
     system.post(&format!("/v2/webhooks/{}/rotate-secret", made["webhook_id"]), json!({})).await;
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     let arrivals = system.receivers.arrivals();
     let last = arrivals.iter().rfind(|arrival| arrival.receiver == "webhook").unwrap();
     let signatures = last.headers["webhook-signature"].to_str().unwrap();
@@ -56,7 +56,7 @@ async fn a_failed_attempt_is_made_again_after_one_and_five_seconds_under_the_sam
     webhook(&system, json!({})).await;
     system.register("w", 3_600.0, json!({})).await;
     system.receivers.plan_webhook([Planned::status(500), Planned::status(302)]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     let tries = |system: &System| system.receivers.arrivals().iter().filter(|one| one.receiver == "webhook").count();
     assert_eq!(tries(&system), 1);
     assert_eq!(deliveries(&system, "status=retrying").await.len(), 1);
@@ -101,7 +101,7 @@ async fn a_delivery_that_is_given_up_stays_readable_and_can_be_sent_once_more() 
     webhook(&system, json!({"max_attempts": 2, "retry_delays_seconds": [1]})).await;
     system.register("w", 3_600.0, json!({})).await;
     system.receivers.plan_webhook([Planned::status(500), Planned::status(500)]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     system.seconds(5).await;
     let failed = &deliveries(&system, "status=failed").await[0];
     assert_eq!((&failed["attempts"], &failed["response_status"]), (&2.into(), &500.into()));
@@ -127,7 +127,7 @@ async fn a_long_history_is_listed_whole() {
     let long = Planned { body: Some("x".repeat(10_000)), ..Planned::status(500) };
     system.receivers.plan_webhook(vec![long; EVENTS]);
     for n in 0..EVENTS {
-        system.beat("w", if n % 2 == 0 { "FAILED" } else { "UP" }).await;
+        system.heartbeat("w", if n % 2 == 0 { "FAILED" } else { "UP" }).await;
     }
     let (mut listed, mut cursor) = (0, String::new());
     loop {
@@ -148,11 +148,11 @@ async fn a_receiver_that_is_gone_is_asked_once_and_its_webhook_disabled() {
     webhook(&system, json!({})).await;
     system.register("w", 3_600.0, json!({})).await;
     system.receivers.plan_webhook([Planned::status(410)]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     system.seconds(60).await;
     assert_eq!(deliveries(&system, "status=failed").await.len(), 1);
     assert_eq!(system.get("/v2/webhooks/1").await.results()["enabled"], false);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(deliveries(&system, "").await.len(), 1, "it hears of nothing more");
 }
 
@@ -162,7 +162,7 @@ async fn retry_after_is_honoured() {
     webhook(&system, json!({})).await;
     system.register("w", 3_600.0, json!({})).await;
     system.receivers.plan_webhook([Planned { retry_after: Some(100), ..Planned::status(429) }]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     system.seconds(99).await;
     assert_eq!(system.receivers.accepted("webhook").len(), 0);
     system.seconds(2).await;
@@ -178,7 +178,7 @@ async fn a_webhook_of_one_service_hears_of_no_other_and_a_muted_service_is_told_
     webhook(&system, json!({"service_id": id})).await;
     webhook(&system, json!({"enabled": false})).await;
     for name in ["other", "muted", "mine"] {
-        system.beat(name, "FAILED").await;
+        system.heartbeat(name, "FAILED").await;
     }
     let told = system.receivers.arrivals();
     let told: Vec<_> = told.iter().filter(|one| one.receiver == "webhook").collect();

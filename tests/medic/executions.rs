@@ -93,7 +93,7 @@ async fn a_silent_worker_is_restarted_and_reports_again() {
     let trigger = "trigger: { service_pattern: \"worker-*\", consecutive_failures: 3 }\napproval: none";
     playbook(&system, "restart-worker", trigger, &steps_yaml).await;
     let service = system.register("worker-1", 60.0, json!({})).await;
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     system.seconds(179).await;
     assert_eq!(executions(&system, "").await, [json!(null); 0], "twice is not thrice");
     system.seconds(1).await;
@@ -109,7 +109,7 @@ async fn a_silent_worker_is_restarted_and_reports_again() {
     system.seconds(31).await;
     assert_eq!(status(&system, &id).await, "running");
     system.seconds(7).await;
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     system.seconds(5).await;
     let done = execution(&system, &id).await;
     assert_eq!(done["status"], "completed", "{done}");
@@ -120,7 +120,7 @@ async fn a_silent_worker_is_restarted_and_reports_again() {
     verify completed: 1 heartbeat after 10.0 s
     "#);
     // A heartbeat that comes after it completed verifies it.
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     system.seconds(60).await;
     assert_eq!(execution(&system, &id).await["verification"], "verified");
     insta::assert_snapshot!(log(&system, &id).await.join("\n"), @"
@@ -153,7 +153,7 @@ async fn two_instances_that_see_an_alert_at_once_start_one_execution() {
     let system = system().await;
     playbook(&system, "p", "trigger: { service_pattern: \"*\" }", "  - { name: s, type: wait, duration: 1h }").await;
     system.register("db", 60.0, json!({})).await;
-    system.beat("db", "UP").await;
+    system.heartbeat("db", "UP").await;
     system.seconds(59).await;
     let (here, there) = (system.service.medic(), system.another_instance());
     let now = system.time.now() + chrono::TimeDelta::seconds(2);
@@ -276,11 +276,11 @@ async fn what_an_alert_started_and_still_waits_is_cancelled_when_it_closes() {
     )
     .await;
     system.register("db", 60.0, json!({})).await;
-    system.beat("db", "DOWN").await;
+    system.heartbeat("db", "DOWN").await;
     let [asked] = <[Value; 1]>::try_from(executions(&system, "status=pending_approval").await).unwrap();
     let metrics = system.get("/metrics").await.body;
     assert!(metrics.as_str().unwrap().contains("medic_playbook_executions_pending_approval 1"), "{metrics}");
-    system.beat("db", "UP").await;
+    system.heartbeat("db", "UP").await;
     let id = asked["execution_id"].as_str().unwrap();
     assert_eq!(status(&system, id).await, "cancelled");
     assert_eq!(log(&system, id).await.last().unwrap(), "execution_cancelled: the alert closed");
@@ -294,8 +294,8 @@ async fn the_circuit_opens_at_the_sixth_alert_in_an_hour_and_people_still_can() 
             .await;
     let service = system.register("db", 600.0, json!({})).await;
     for _ in 0..7 {
-        system.beat("db", "DOWN").await;
-        system.beat("db", "UP").await;
+        system.heartbeat("db", "DOWN").await;
+        system.heartbeat("db", "UP").await;
         system.seconds(10).await;
     }
     assert_eq!(executions(&system, &format!("service_id={service}")).await.len(), 5);
@@ -304,8 +304,8 @@ async fn the_circuit_opens_at_the_sixth_alert_in_an_hour_and_people_still_can() 
     assert_eq!(executions(&system, &format!("service_id={service}")).await.len(), 6);
     system.advance(chrono::TimeDelta::hours(1)).await;
     assert_eq!(system.get(&format!("/v2/services/{service}")).await.results()["circuit_open"], false);
-    system.beat("db", "UP").await;
-    system.beat("db", "DOWN").await;
+    system.heartbeat("db", "UP").await;
+    system.heartbeat("db", "DOWN").await;
     assert_eq!(executions(&system, &format!("service_id={service}")).await.len(), 7);
 }
 
@@ -320,7 +320,7 @@ async fn during_maintenance_nothing_is_triggered() {
     )
     .await;
     let service = system.register("db", 60.0, json!({})).await;
-    system.beat("db", "UP").await;
+    system.heartbeat("db", "UP").await;
     system.seconds(61).await;
     assert_eq!(system.open_alerts().await, 1);
     system.post("/v2/maintenance-windows", json!({

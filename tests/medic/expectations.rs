@@ -35,13 +35,13 @@ async fn overdue_is_each_expected_time_and_its_grace_without_a_heartbeat_since_t
     assert_eq!(system.open_alerts().await, 1);
     let reason = "no heartbeat yet, expected at 2026-01-05T13:00:00.000Z by its schedule 0 * * * * (UTC)";
     assert_eq!(system.alerts().await[0]["reason"], reason);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.open_alerts().await, 0);
     // Late but in time for 14:00, early for 15:00; nothing for 16:00.
     system.advance(TimeDelta::minutes(59)).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     system.advance(TimeDelta::minutes(45)).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.alerts().await.len(), 1);
     system.advance(TimeDelta::minutes(76) - TimeDelta::milliseconds(1)).await;
     assert_eq!(system.open_alerts().await, 0);
@@ -70,7 +70,7 @@ async fn reminders_come_at_expected_times_and_their_grace() {
 async fn the_deadline_is_moved_lazily_and_a_heartbeat_reads_nothing() {
     let system = System::start().await;
     register(&system, "w", json!({"schedule_cron": "*/10 * * * *", "timezone": "Europe/Berlin"})).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     let body = serde_json::to_vec(&json!({"heartbeat_name": "w", "status": "UP"})).unwrap();
     system.advance(TimeDelta::minutes(5)).await;
     system.service.dynamodb().measure();
@@ -90,9 +90,9 @@ async fn the_deadline_is_moved_lazily_and_a_heartbeat_reads_nothing() {
 async fn a_failure_is_told_at_once_and_recovers_with_a_heartbeat() {
     let system = System::start().await;
     register(&system, "w", json!({"schedule_cron": "0 2 * * *", "grace_period_seconds": 3_600})).await;
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     assert_eq!(system.open_alerts().await, 1);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.open_alerts().await, 0);
     system.leap(TimeDelta::hours(24)).await;
     assert_eq!(system.open_alerts().await, 0);
@@ -118,7 +118,7 @@ async fn a_new_schedule_counts_from_its_edit() {
     // Back to an interval, which counts from now as well.
     let edited = system.patch(&path, json!({"alert_interval": 10})).await.results().clone();
     assert_eq!((edited["alert_interval"].clone(), edited["schedule_cron"].clone()), (json!(10), Value::Null));
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.open_alerts().await, 0);
     system.advance(TimeDelta::minutes(10)).await;
     assert_eq!(system.open_alerts().await, 1);

@@ -10,13 +10,13 @@ const FOR_GOOD: usize = 1_000;
 const FAULTS: [Fault; 2] = [Fault::Throttled, Fault::Internal];
 
 #[tokio::test]
-async fn a_fault_that_passes_is_not_noticed() {
+async fn a_fault_that_passes_is_not_reported() {
     for fault in FAULTS {
         let system = System::start().await;
         system.service.dynamodb().fail_writes(fault, 2);
         system.register("worker-1", 60.0, json!({})).await;
         system.service.dynamodb().fail_writes(fault, 2);
-        system.beat("worker-1", "UP").await;
+        system.heartbeat("worker-1", "UP").await;
         assert_eq!(system.get("/heartbeat").await.results().as_array().unwrap().len(), 1, "{fault:?}");
         system.service.dynamodb().fail_writes(fault, 2);
         system.seconds(61).await;

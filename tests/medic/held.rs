@@ -70,7 +70,7 @@ async fn maintenance_delays_no_recovery_and_spares_reminders() {
     system.seconds(10 * 60).await;
     assert_eq!(about(&system, "still down"), 0);
     assert!(system.alerts().await[0]["alert_cycle"].as_i64().unwrap() >= 10, "the cycles are counted");
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!((about(&system, "w has recovered"), system.open_alerts().await), (1, 0));
 }
 
@@ -80,10 +80,10 @@ async fn what_failed_and_recovered_in_maintenance_is_no_alert_and_what_did_not_i
     system.register("mended", 3_600.0, json!({})).await;
     system.register("broken", 3_600.0, json!({})).await;
     window(&system, 10, json!({})).await;
-    system.beat("mended", "FAILED").await;
-    system.beat("broken", "FAILED").await;
+    system.heartbeat("mended", "FAILED").await;
+    system.heartbeat("broken", "FAILED").await;
     system.seconds(60).await;
-    system.beat("mended", "UP").await;
+    system.heartbeat("mended", "UP").await;
     system.seconds(8 * 60).await;
     assert_eq!(system.alerts().await.len(), 0);
     system.seconds(120).await;

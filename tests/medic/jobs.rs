@@ -303,7 +303,7 @@ async fn bad_signals_are_refused_and_nothing_is_kept() {
 async fn a_signal_costs_its_heartbeat_a_write_of_its_run_and_the_entries_of_its_indexes() {
     let system = System::start().await;
     let id = system.register("nightly", HOUR, json!({"max_duration_ms": 600_000})).await;
-    system.beat("nightly", "UP").await;
+    system.heartbeat("nightly", "UP").await;
     let mut seen = Vec::new();
     for what in ["start", "complete"] {
         let body = serde_json::to_vec(&json!({"run_id": "a"})).unwrap();

@@ -15,7 +15,7 @@ mod jobs;
 mod killed_repairs;
 mod maintenance;
 mod monitoring;
-mod notices;
+mod notifications;
 mod openapi;
 mod outage;
 mod pace;

@@ -13,7 +13,7 @@ async fn overdue_is_interval_and_grace_after_the_last_heartbeat() {
     let system = System::start().await;
     system.register("w", 60.0, json!({"grace_period_seconds": 10})).await;
     system.seconds(30).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     system.advance(TimeDelta::milliseconds(69_999)).await;
     assert_eq!(system.open_alerts().await, 0);
     system.advance(TimeDelta::milliseconds(1)).await;
@@ -39,7 +39,7 @@ async fn a_threshold_needs_so_many_heartbeats_in_an_interval() {
     system.register("w", 60.0, json!({"threshold": 3})).await;
     for _ in 0..3 {
         system.seconds(10).await;
-        system.beat("w", "UP").await;
+        system.heartbeat("w", "UP").await;
     }
     // The third newest came at 10 s, so the service is overdue at 70 s.
     system.seconds(39).await;
@@ -49,11 +49,11 @@ async fn a_threshold_needs_so_many_heartbeats_in_an_interval() {
     system.seconds(50).await;
     // The last three must lie within an interval of each other.
     for _ in 0..2 {
-        system.beat("w", "UP").await;
+        system.heartbeat("w", "UP").await;
         assert_eq!(system.open_alerts().await, 1);
         system.seconds(1).await;
     }
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.open_alerts().await, 0);
 }
 
@@ -63,11 +63,11 @@ async fn recovery_counts_the_grace_period_as_the_deadline_does() {
     system.register("w", 60.0, json!({"threshold": 2, "grace_period_seconds": 30})).await;
     system.seconds(90).await;
     assert_eq!(system.open_alerts().await, 1);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     system.seconds(80).await;
     assert_eq!(system.open_alerts().await, 1);
     // A service that reports this often is never late.
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.open_alerts().await, 0);
 }
 
@@ -77,7 +77,7 @@ async fn started_and_completed_count_as_life() {
     system.register("w", 60.0, json!({})).await;
     for status in ["STARTED", "COMPLETED", "STARTED"] {
         system.seconds(50).await;
-        system.beat("w", status).await;
+        system.heartbeat("w", status).await;
     }
     assert_eq!(system.alerts().await, [] as [Value; 0]);
 }
@@ -87,12 +87,12 @@ async fn down_and_failed_open_an_alert_at_once() {
     for status in ["DOWN", "FAILED"] {
         let system = System::start().await;
         system.register("w", 60.0, json!({"grace_period_seconds": 600})).await;
-        system.beat("w", "UP").await;
-        system.beat("w", status).await;
+        system.heartbeat("w", "UP").await;
+        system.heartbeat("w", status).await;
         assert_eq!(system.open_alerts().await, 1, "{status}");
         assert_eq!(system.alerts().await[0]["reason"], format!("it reported {status}"));
         // Again, while it is down, changes nothing.
-        system.beat("w", status).await;
+        system.heartbeat("w", status).await;
         assert_eq!(system.alerts().await.len(), 1);
     }
 }
@@ -115,15 +115,15 @@ async fn a_failure_opens_an_alert_even_when_an_up_follows_at_once() {
 async fn only_heartbeats_after_a_failure_count_towards_recovery() {
     let system = System::start().await;
     system.register("w", 60.0, json!({"threshold": 2})).await;
-    system.beat("w", "UP").await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     system.seconds(1).await;
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     system.seconds(1).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.open_alerts().await, 1);
     system.seconds(1).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.open_alerts().await, 0);
 }
 
@@ -132,9 +132,9 @@ async fn a_started_run_does_not_close_an_alert() {
     let system = System::start().await;
     system.register("w", 60.0, json!({})).await;
     system.seconds(60).await;
-    system.beat("w", "STARTED").await;
+    system.heartbeat("w", "STARTED").await;
     assert_eq!(system.open_alerts().await, 1);
-    system.beat("w", "COMPLETED").await;
+    system.heartbeat("w", "COMPLETED").await;
     assert_eq!(system.open_alerts().await, 0);
 }
 
@@ -152,7 +152,7 @@ async fn each_further_interval_adds_to_the_cycle_and_reminds_in_slack_alone() {
     :bell: [p3] w is still down after 2 min 0 s (reminder 2)
     ");
     assert_eq!(system.pagerduty(), ["trigger medic-w-1"]);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(service(&system).await["consecutive_failures"], 0);
 }
 
@@ -161,7 +161,7 @@ async fn medics_own_downtime_extends_no_deadline() {
     let folder = tempfile::tempdir().unwrap();
     let system = System::start_with(&[], Some(folder.path())).await;
     system.register("w", 600.0, json!({})).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     let system = system.restart_after(TimeDelta::seconds(599), folder.path()).await;
     assert_eq!(system.open_alerts().await, 0);
     let system = system.restart_after(TimeDelta::seconds(2_000), folder.path()).await;
@@ -180,7 +180,7 @@ async fn a_muted_services_alert_opens_and_cycles_untold() {
     assert_eq!(service(&system).await["muted_until"], "2026-01-06T12:00:00.000Z");
     system.seconds(180).await;
     assert_eq!(system.alerts().await[0]["alert_cycle"], 3);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.receivers.arrivals().len(), 0);
     let after = service(&system).await;
     assert_eq!((&after["muted"], &after["down"], &after["date_muted"]), (&json!(false), &json!(false), &Value::Null));
@@ -196,7 +196,7 @@ async fn when_a_mute_ends_an_open_alert_is_told() {
     assert_eq!(service(&system).await["muted"], false);
     assert_eq!(system.pagerduty(), ["trigger medic-w-1"]);
     assert_eq!(system.slack().len(), 1);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
 }
 
@@ -217,7 +217,7 @@ async fn a_mute_silences_reminders_and_not_the_recovery_of_what_was_told() {
     system.patch("/v2/services/1", json!({"muted": true})).await;
     system.seconds(120).await;
     assert_eq!(system.slack().len(), 1);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.slack().len(), 2);
     assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
 }
@@ -257,7 +257,7 @@ async fn deleting_a_service_that_is_down_closes_its_alert_and_keeps_it() {
 async fn an_operator_sets_a_service_down_and_up() {
     let system = System::start().await;
     system.register("w", 60.0, json!({})).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     system.post("/service/w", json!({"down": 1})).await;
     assert_eq!(system.alerts().await[0]["reason"], "it was set down by an operator");
     assert_eq!(service(&system).await["down"], true);
@@ -275,7 +275,7 @@ async fn an_operator_sets_a_service_down_and_up() {
 async fn a_changed_interval_holds_at_once() {
     let system = System::start().await;
     system.register("w", 3_600.0, json!({})).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     system.seconds(30).await;
     system.patch("/v2/services/1", json!({"alert_interval": 1})).await;
     system.seconds(29).await;
@@ -290,12 +290,12 @@ async fn a_higher_threshold_starts_counting_anew() {
     system.register("w", 60.0, json!({})).await;
     for _ in 0..20 {
         system.seconds(30).await;
-        system.beat("w", "UP").await;
+        system.heartbeat("w", "UP").await;
     }
     system.patch("/v2/services/1", json!({"threshold": 2})).await;
     for _ in 0..6 {
         system.seconds(20).await;
-        system.beat("w", "UP").await;
+        system.heartbeat("w", "UP").await;
     }
     assert_eq!(system.alerts().await, [] as [Value; 0]);
     system.seconds(60).await;
@@ -308,7 +308,7 @@ async fn many_outages_of_one_service_are_many_alerts() {
     system.register("w", 6.0, json!({})).await;
     for n in 1..=5_usize {
         system.seconds(6).await;
-        system.beat("w", "UP").await;
+        system.heartbeat("w", "UP").await;
         assert_eq!(system.alerts().await.len(), n);
     }
     let expected: Vec<_> =

@@ -11,12 +11,12 @@ use serde_json::json;
 async fn silence_opens_an_alert_and_a_heartbeat_closes_it() {
     let system = System::start().await;
     system.register("worker-1", 6.0, json!({})).await;
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     system.seconds(5).await;
     assert_eq!(system.open_alerts().await, 0);
     system.seconds(1).await;
     assert_eq!(system.open_alerts().await, 1);
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     assert_eq!(system.open_alerts().await, 0);
     assert_eq!(system.pagerduty(), ["trigger medic-worker-1-1", "resolve medic-worker-1-1"]);
     insta::assert_snapshot!(system.slack().join("\n"), @"
@@ -30,7 +30,7 @@ async fn a_heartbeat_that_is_counted_after_a_newer_one_does_not_stand_for_the_ne
     let system = System::start().await;
     system.register("worker-1", 60.0, json!({})).await;
     system.seconds(50).await;
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     let late = Report {
         service: Named::Name(HeartbeatName::parse("worker-1").unwrap()),
         status: Status::Up,

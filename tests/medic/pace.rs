@@ -49,13 +49,13 @@ async fn a_few_messages_go_at_once_and_the_next_waits_though_its_lane_is_empty()
         system.register(&format!("w-{n}"), 3_600.0, json!({})).await;
     }
     for n in 0..5 {
-        system.beat(&format!("w-{n}"), "FAILED").await;
+        system.heartbeat(&format!("w-{n}"), "FAILED").await;
     }
     assert_eq!(system.receivers.accepted("slack").len(), 5);
     // What was sent is remembered when the process is another one.
     let system = system.restart_after(TimeDelta::zero(), folder.path()).await;
     for n in 5..8 {
-        system.beat(&format!("w-{n}"), "FAILED").await;
+        system.heartbeat(&format!("w-{n}"), "FAILED").await;
     }
     assert_eq!((system.slack().len(), system.pagerduty().len()), (5, 8), "PagerDuty has no such limit");
     system.advance(TimeDelta::milliseconds(899)).await;
@@ -73,7 +73,7 @@ async fn each_channel_has_a_pace_of_its_own() {
         system.register(&format!("w-{n}"), 3_600.0, json!({"team": format!("team-{n}")})).await;
     }
     for n in 0..12 {
-        system.beat(&format!("w-{n}"), "FAILED").await;
+        system.heartbeat(&format!("w-{n}"), "FAILED").await;
     }
     assert_eq!(system.receivers.accepted("slack").len(), 12);
 }

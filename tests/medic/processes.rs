@@ -85,16 +85,16 @@ async fn a_kill_around_the_deadline_loses_nothing() {
     join_all(moments.map(|at| outage(at, &[]))).await;
 }
 
-/// Five moments at which a notice is in the hands of a slow receiver.
+/// Five moments at which a notification is in the hands of a slow receiver.
 #[tokio::test]
-async fn a_kill_while_a_notice_is_in_flight_loses_nothing() {
+async fn a_kill_while_a_notification_is_in_flight_loses_nothing() {
     let slow = [Planned { delay: Duration::from_millis(400), ..Planned::status(500) }];
     join_all([20, 100, 200, 300, 420].map(|at| outage(at, &slow))).await;
 }
 
-/// Five moments at which a notice waits to be tried again.
+/// Five moments at which a notification waits to be tried again.
 #[tokio::test]
-async fn a_kill_while_a_notice_is_retried_loses_nothing() {
+async fn a_kill_while_a_notification_is_retried_loses_nothing() {
     let failing = [Planned::status(500), Planned::status(503)];
     join_all([50, 400, 900, 1_100, 2_000].map(|at| outage(at, &failing))).await;
 }

@@ -49,8 +49,8 @@ async fn a_teams_channel_goes_before_the_general_one() {
     system.post("/v2/teams", json!({"name": "quiet", "slack_channel_id": ""})).await;
     system.register("a", 3_600.0, json!({"team": "platform"})).await;
     system.register("b", 3_600.0, json!({"team": "quiet"})).await;
-    system.beat("a", "FAILED").await;
-    system.beat("b", "FAILED").await;
+    system.heartbeat("a", "FAILED").await;
+    system.heartbeat("b", "FAILED").await;
     assert_eq!(channels(&system), ["C0PLATFORM", "C0ALERTS"]);
     assert_eq!(system.alerts().await[1]["heartbeat_name"], "a");
 }
@@ -84,7 +84,7 @@ async fn targets_are_told_instead_of_the_team_and_pagerduty() {
     assert_eq!((&posted.body["type"], &posted.headers["x-token"]), (&"alert.opened".into(), &"t0ken".parse().unwrap()));
     assert_eq!(channels(&system), ["C0ONE"]);
 
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(channels(&system), ["C0ONE", "C0ONE"], "whoever was told hears of the end");
     assert_eq!(system.receivers.accepted("webhook"), ["alert.opened", "alert.resolved"]);
     assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
@@ -102,7 +102,7 @@ async fn the_next_target_is_told_when_one_fails_and_the_recovery_goes_to_whoever
     assert_eq!(channels(&system), ["C0SECOND"]);
     let told = [(first.into(), false.into(), "channel_not_found".into()), (second.into(), true.into(), Value::Null)];
     assert_eq!(outcomes(&system, 1).await, told);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(channels(&system), ["C0SECOND", "C0SECOND"]);
     assert_eq!(outcomes(&system, 1).await[2..], [(second.into(), true.into(), Value::Null)]);
 }
@@ -114,7 +114,7 @@ async fn a_target_that_is_down_gives_way_to_the_next_within_seconds() {
     let first = target(&system, id, slack("C0FIRST")).await;
     let second = target(&system, id, slack("C0SECOND")).await;
     system.receivers.plan_slack(vec![Planned::status(503); 4]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     system.seconds(20).await;
     assert_eq!(channels(&system), ["C0SECOND"]);
     let told = outcomes(&system, 1).await;
@@ -129,7 +129,7 @@ async fn a_target_that_asks_for_a_long_wait_gives_way_to_the_next_at_once() {
     let first = target(&system, id, slack("C0FIRST")).await;
     let second = target(&system, id, slack("C0SECOND")).await;
     system.receivers.plan_slack([Planned { retry_after: Some(600), ..Planned::status(429) }]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     assert_eq!(channels(&system), ["C0SECOND"]);
     let told = outcomes(&system, 1).await;
     assert_eq!(told[0], (first.into(), false.into(), "given up after one try: answered 429".into()));
@@ -143,21 +143,21 @@ async fn news_behind_what_a_target_does_not_take_goes_on_to_the_next() {
     let hook = json!({"type": "webhook", "config": {"url": system.receivers.hook()}});
     let first = target(&system, id, hook).await;
     let second = target(&system, id, slack("C0SECOND")).await;
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     assert_eq!(system.receivers.accepted("webhook"), ["alert.opened"]);
     system.receivers.plan_webhook(vec![Planned::status(503); 10]);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     // The recovery is tried again and again, and nobody else waits for it.
     system.seconds(20).await;
     assert_eq!(channels(&system), [""; 0]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     assert_eq!(channels(&system), ["C0SECOND"], "the news does not wait behind it");
     let told = outcomes(&system, 2).await;
     let waits = "given up: it waits behind what this receiver does not take";
     assert_eq!(told[0], (first.into(), false.into(), waits.into()));
     assert_eq!(told[1], (second.into(), true.into(), Value::Null));
     // News that came while it was tried every few seconds waits no longer than that.
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(channels(&system), ["C0SECOND", "C0SECOND"], "and its end goes to the same");
 }
 
@@ -188,12 +188,12 @@ async fn an_incident_is_closed_under_its_key_though_its_target_is_gone() {
     let key = |key: &str| json!({"type": "pagerduty", "config": {"service_key": key}});
     let first = target(&system, id, key("THE0FIRST0KEY")).await;
     let second = target(&system, id, key("THE0SECOND0KEY")).await;
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     let path = |id: i64| format!("/v2/services/1/notification-targets/{id}");
     assert_eq!(system.delete(&path(first)).await.status, 200);
     let changed = system.patch(&path(second), json!({"config": {"service_key": "ANOTHER0KEY"}})).await;
     assert_eq!(changed.status, 200, "{changed}");
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     let resolved = system.receivers.arrivals().into_iter().filter(|arrival| arrival.line() == "resolve medic-w-1");
     let mut keys: Vec<_> = resolved.map(|arrival| arrival.body["routing_key"].clone()).collect();
     keys.sort_by_key(ToString::to_string);
@@ -215,11 +215,11 @@ async fn targets_are_told_by_the_period_of_the_schedule() {
     target(&system, id, with(slack("C0DAY"), &json!({"period": "during_hours"}))).await;
     target(&system, id, with(slack("C0NIGHT"), &json!({"period": "after_hours"}))).await;
     target(&system, id, with(slack("C0ANY"), &json!({}))).await;
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     assert_eq!(channels(&system).iter().filter(|channel| *channel != "C0ANY").collect::<Vec<_>>(), ["C0DAY"]);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     system.seconds(3_600).await;
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     let told = channels(&system);
     assert_eq!(told.iter().filter(|channel| *channel != "C0ANY").collect::<Vec<_>>(), ["C0DAY", "C0DAY", "C0NIGHT"]);
 }

@@ -284,7 +284,7 @@ async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
       "ts": "1767614400.000001"
     }
     "#);
-    assert_eq!(lines(&system, "whisper"), [""; 0]);
+    assert_eq!(lines(&system, "post_ephemeral"), [""; 0]);
     let audited = system.get(&format!("/v2/audit-logs?execution_id={execution}&action_type=approved")).await;
     assert_eq!(audited.results()["items"][0]["actor"], "slack:u0alice (U0ALICE)", "{audited}");
     // The step's address cannot be reached, and so it fails; that is told too.
@@ -334,7 +334,7 @@ async fn what_does_not_count_is_said_to_who_pressed() {
     system.post(&format!("/v2/executions/{again}/cancel"), json!({})).await;
     decide(&system, "approve_playbook", "U0BOB").await;
     assert_eq!(status(&system, &again).await, "cancelled");
-    let whispers: Vec<_> = bodies(&system, "whisper")
+    let whispers: Vec<_> = bodies(&system, "post_ephemeral")
         .iter()
         .map(|it| format!("{} {} {}", it["channel"], it["user"], it["text"]))
         .collect();
@@ -365,7 +365,7 @@ async fn of_twenty_presses_and_requests_at_once_the_first_stands() {
     let of = |kind: &str| format!("/v2/audit-logs?execution_id={execution}&action_type={kind}");
     let count = async |kind: &str| system.get(&of(kind)).await.results()["items"].as_array().unwrap().len();
     assert_eq!(count("approved").await + count("rejected").await, 1);
-    assert_eq!((lines(&system, "update").len(), lines(&system, "whisper").len()), (1, 19));
+    assert_eq!((lines(&system, "update").len(), lines(&system, "post_ephemeral").len()), (1, 19));
     // By the API it is too late as well, and the answer says who decided.
     let late = system.post(&format!("/v2/executions/{execution}/approve"), json!({})).await;
     assert_eq!(late.status, 409, "{late}");
@@ -380,7 +380,7 @@ async fn a_decision_by_the_api_shows_in_slack_and_a_press_comes_too_late() {
     assert_eq!(approved.status, 200, "{approved}");
     decide(&system, "reject_playbook", "U0BOB").await;
     insta::assert_snapshot!(lines(&system, "update").join("\n"), @":+1: Playbook patience was approved by admin, <!date^1767614400^{date_short_pretty} {time_secs}|2026-01-05T12:00:00.000Z>: go &lt;on&gt;");
-    insta::assert_snapshot!(lines(&system, "whisper").join("\n"), @"It was already approved by admin.");
+    insta::assert_snapshot!(lines(&system, "post_ephemeral").join("\n"), @"It was already approved by admin.");
     system.seconds(60).await;
     insta::assert_snapshot!(lines(&system, "slack").join("\n"), @r#"
     :hourglass: Playbook patience waits for a yes: started by admin
@@ -431,13 +431,13 @@ async fn a_question_that_slack_has_not_taken_is_not_asked_once_it_is_answered() 
 }
 
 #[tokio::test]
-async fn questions_share_no_message_with_other_notices() {
+async fn questions_share_no_message_with_other_notifications() {
     let system = start().await;
     let playbook = make(&system, &waiting("required")).await;
     system.receivers.plan_slack([Planned::status(503)]);
     for n in 0..3 {
         system.register(&format!("down-{n}"), 600.0, json!({})).await;
-        system.beat(&format!("down-{n}"), "DOWN").await;
+        system.heartbeat(&format!("down-{n}"), "DOWN").await;
         execute(&system, playbook, json!({})).await;
     }
     system.seconds(30).await;
@@ -488,13 +488,13 @@ async fn without_slack_questions_and_answers_are_printed() {
     let execution = execute(&system, playbook, json!({})).await;
     system.post(&format!("/v2/executions/{execution}/approve"), json!({})).await;
     system.seconds(60).await;
-    let printed = system.get("/v2/notices").await;
+    let printed = system.get("/v2/notifications").await;
     let lines: Vec<_> = printed.results()["items"]
         .as_array()
         .unwrap()
         .iter()
         .rev()
-        .map(|notice| notice["text"].as_str().unwrap_or_default().to_owned())
+        .map(|notification| notification["text"].as_str().unwrap_or_default().to_owned())
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     :hourglass: Playbook patience waits for a yes: started by admin
@@ -656,8 +656,8 @@ async fn a_circuit_that_opens_is_told_once() {
     make(&system, &waiting("none").replace("steps:", "trigger: { service_pattern: \"worker-*\" }\nsteps:")).await;
     system.register("worker-1", 60.0, json!({})).await;
     for _ in 0..8 {
-        system.beat("worker-1", "DOWN").await;
-        system.beat("worker-1", "UP").await;
+        system.heartbeat("worker-1", "DOWN").await;
+        system.heartbeat("worker-1", "UP").await;
         system.seconds(5).await;
     }
     let told: Vec<_> = system.slack().into_iter().filter(|line| line.starts_with(":electric_plug:")).collect();
@@ -790,6 +790,6 @@ async fn a_decision_that_comes_twice_counts_and_tells_once() {
         system.service.medic().wakes.wake(wake.clone(), system.time.now()).await.unwrap();
     }
     system.service.settle().await;
-    assert_eq!((lines(&system, "update").len(), lines(&system, "whisper").len()), (1, 0));
+    assert_eq!((lines(&system, "update").len(), lines(&system, "post_ephemeral").len()), (1, 0));
     assert_eq!(status(&system, &execution).await, "cancelled");
 }

@@ -203,7 +203,7 @@ async fn services_show_their_teams_present_name_until_it_is_gone() {
     let system = System::start().await;
     let platform = team(&system, "Platform").await;
     let service = system.register("worker-1", 60.0, json!({"team_id": platform})).await;
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     system.patch(&format!("/v2/teams/{platform}"), json!({"name": "Foundations"})).await;
     assert_eq!(shown(&system, service).await, (json!("Foundations"), json!(platform)));
     for path in ["/service", "/service/worker-1", "/heartbeat", "/heartbeat?heartbeat_name=worker-1"] {

@@ -281,7 +281,7 @@ async fn heartbeats_are_listed_by_name_newest_first_and_kept_thirty_days() {
         system.post("/service", worker(&json!({"heartbeat_name": name, "service_name": service}))).await;
     }
     for name in ["a", "b", "a"] {
-        system.beat(name, "UP").await;
+        system.heartbeat(name, "UP").await;
         system.seconds(1).await;
     }
     assert_eq!(names(&system.get("/heartbeat").await), ["a", "b", "a"]);
@@ -309,9 +309,9 @@ async fn alerts_are_listed_newest_first() {
     let system = System::start().await;
     for name in ["a", "b"] {
         system.post("/service", worker(&json!({"heartbeat_name": name}))).await;
-        system.beat(name, "FAILED").await;
+        system.heartbeat(name, "FAILED").await;
     }
-    system.beat("a", "UP").await;
+    system.heartbeat("a", "UP").await;
     insta::assert_snapshot!(system.get("/alerts").await, @r#"
     200
     {

@@ -78,7 +78,7 @@ async fn a_service_lives_from_creation_to_deletion() {
     assert_eq!(system.get("/v2/services").await.results()["items"], json!([]));
     // The name is free again, and stands for another service.
     assert_eq!(system.register("worker-1", 60.0, json!({})).await, 2);
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     assert_eq!(system.get("/v2/services/2").await.results()["last_status"], "UP");
 }
 
@@ -225,7 +225,7 @@ async fn a_repetition_does_not_stand_for_a_second_heartbeat() {
 async fn an_alert_is_listed_shown_and_acknowledged() {
     let system = System::start().await;
     system.register("worker-1", 60.0, json!({})).await;
-    system.beat("worker-1", "FAILED").await;
+    system.heartbeat("worker-1", "FAILED").await;
     insta::assert_snapshot!(system.get("/v2/alerts/1").await, @r#"
     200
     {
@@ -274,7 +274,7 @@ async fn an_alert_is_listed_shown_and_acknowledged() {
     system.seconds(180).await;
     assert_eq!(system.slack().len(), 1, "no reminders: {:?}", system.slack());
     assert_eq!(system.alerts().await[0]["alert_cycle"], 4);
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     insta::assert_snapshot!(system.send(Method::POST, "/v2/alerts/1/acknowledge", None).await, @r#"
     409
     {
@@ -345,10 +345,10 @@ async fn alerts_come_in_pages_over_open_and_closed_ones() {
     let system = System::start().await;
     for n in 1..=5 {
         system.register(&format!("worker-{n}"), 600.0, json!({})).await;
-        system.beat(&format!("worker-{n}"), "DOWN").await;
+        system.heartbeat(&format!("worker-{n}"), "DOWN").await;
     }
     for n in [2, 4] {
-        system.beat(&format!("worker-{n}"), "UP").await;
+        system.heartbeat(&format!("worker-{n}"), "UP").await;
     }
     let ids = |page: &Value| {
         page["items"].as_array().unwrap().iter().map(|a| a["alert_id"].as_i64().unwrap()).collect::<Vec<_>>()
@@ -366,10 +366,10 @@ async fn a_write_that_the_sdk_repeats_counts_once() {
     let system = System::start().await;
     system.register("worker-1", 60.0, json!({"threshold": 2})).await;
     // The first one teaches the process the threshold, so that the next is written blindly.
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     system.seconds(50).await;
     system.service.dynamodb().lose_answers(1);
-    system.beat("worker-1", "UP").await;
+    system.heartbeat("worker-1", "UP").await;
     assert_eq!(system.get("/heartbeat").await.results().as_array().unwrap().len(), 2);
     system.seconds(10).await;
     assert_eq!(system.open_alerts().await, 1, "one heartbeat is not two");

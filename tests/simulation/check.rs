@@ -12,7 +12,7 @@ use crate::model::{Alert, Service, Tolerance};
 use crate::plan::Plan;
 use crate::repairs::{Cause, Execution, Outside, Ward};
 use crate::rules::Rule;
-use crate::shown::{self, MOST_DELIVERIES, Shown, text};
+use crate::shown::{self, MAX_DELIVERIES, Shown, text};
 use crate::told::{self, Told};
 
 /// How late Medic may be in a weather: without messages a row waits for the tick; and where ticks die and rows are put off,
@@ -134,7 +134,7 @@ fn strays((cloud, shown): (&Cloud, &Shown), alerts: &BTreeSet<i64>, outside: &Ou
     for delivery in &shown.deliveries {
         let is_settled = match delivery.status.as_str() {
             "success" => cloud.receivers.taken("webhook").iter().any(|taken| taken.id == delivery.id),
-            "failed" => cloud.is_stormy() && delivery.attempts == MOST_DELIVERIES,
+            "failed" => cloud.is_stormy() && delivery.attempts == MAX_DELIVERIES,
             _ => false,
         };
         if !is_settled {

@@ -12,7 +12,7 @@ use local::{DynamoDb, ManualTime};
 use operations::Entropy;
 use outbound::{AllowedHosts, Guard, Http, Outgoing, ScriptJobs, SystemLookup, Wakes};
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
-use runtime::{App, Beyond, Clock as _, Config};
+use runtime::{App, Clock as _, Config, ExternalPorts};
 use serde_json::{Value, json};
 use store::{SHARDS, Table};
 use tower::ServiceExt as _;
@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 use crate::fate::{Host, Seed, Weather};
 use crate::post::{Message, Post, Queue};
 use crate::receivers::Receivers;
-use crate::repairs::MOST_STARTS;
+use crate::repairs::MAX_STARTS;
 use crate::turns::Turns;
 
 /// How a handler ended.
@@ -102,7 +102,7 @@ impl Cloud {
         let clock = time.clone();
         let dynamodb = DynamoDb::in_memory(move || clock.now()).unwrap();
         let table = Table::new(dynamodb.config(), "medic");
-        table.create().await.unwrap();
+        table.create_table().await.unwrap();
         let admin_key = operations::bootstrap_key(&table, None, |_| Ok::<_, operations::Error>(()), time.now()).await;
         let admin_key = admin_key.unwrap().unwrap();
         let post = Arc::new(Post::new(&seed, &time));
@@ -116,7 +116,7 @@ impl Cloud {
                 "MEDIC_PAGERDUTY_URL" => format!("{address}/v2/enqueue"),
                 "MEDIC_ALLOW_PRIVATE_HOSTS" => "true".to_owned(),
                 "MEDIC_RATE_LIMIT_HEARTBEATS" | "MEDIC_RATE_LIMIT_MANAGEMENT" => "1000000".to_owned(),
-                "MEDIC_CIRCUIT_MAX_EXECUTIONS" => MOST_STARTS.to_string(),
+                "MEDIC_CIRCUIT_MAX_EXECUTIONS" => MAX_STARTS.to_string(),
                 _ => return None,
             };
             Some(value)
@@ -156,8 +156,8 @@ impl Cloud {
         let http: Arc<dyn Http> = Arc::new(self.receivers.clone());
         let guard = Guard::new(true, AllowedHosts::default(), Arc::new(SystemLookup));
         let outgoing = Outgoing::over(Arc::clone(&http), guard);
-        let beyond = Beyond { http, outgoing, entropy: Arc::clone(&self.seed) as Arc<dyn Entropy> };
-        let medic = runtime::medic_with(&self.config, table, ports, beyond, false).unwrap();
+        let external = ExternalPorts { http, outgoing, entropy: Arc::clone(&self.seed) as Arc<dyn Entropy> };
+        let medic = runtime::medic_with(&self.config, table, ports, external, false).unwrap();
         let clock = Arc::new(SharedTime(self.time.clone()));
         let app = App { medic: Arc::new(medic), clock, prometheus: None };
         let router = runtime::serve(self.routes.clone(), &app).with_state(app.clone());

@@ -37,7 +37,7 @@ const FIXED: u64 = 12;
 /// A stormy seed that is run twice.
 const REPLAYED: u64 = 3;
 /// Failures past which no more are looked for.
-const MOST_SHOWN: usize = 3;
+const MAX_SHOWN: usize = 3;
 /// Lines of a trace that are shown.
 const TRACE: usize = 60;
 
@@ -47,7 +47,7 @@ fn look_at(seeds: std::ops::Range<u64>) {
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end || failed.lock().unwrap().len() >= MOST_SHOWN {
+            if seed >= seeds.end || failed.lock().unwrap().len() >= MAX_SHOWN {
                 return;
             }
             let Outcome { wrong, trace, record } = outcome(seed);

@@ -15,7 +15,7 @@ pub(crate) struct Beat {
 }
 
 impl Beat {
-    pub(crate) fn is_life(&self) -> bool {
+    pub(crate) fn counts_as_alive(&self) -> bool {
         matches!(self.status, "UP" | "STARTED" | "COMPLETED")
     }
 
@@ -192,7 +192,7 @@ impl Service {
         };
         let counts_from = self.counts_from(at, reading);
         let known: Vec<_> = self.beats.iter().filter(is_known).filter(|beat| beat.first >= counts_from.first).collect();
-        let lives: Vec<_> = known.rsplit(|beat| !beat.is_life()).next().into_iter().flatten().collect();
+        let lives: Vec<_> = known.rsplit(|beat| !beat.counts_as_alive()).next().into_iter().flatten().collect();
         let late = |rule: Rule| {
             let nth = lives.len().checked_sub(rule.threshold).map(|nth| instant(lives[nth]));
             let late = rule.late(instant(&counts_from), nth);
@@ -231,7 +231,7 @@ impl Service {
             Reading::Lenient => self.registered.first,
         };
         let lives = self.beats[..=place].iter().rev();
-        let lives: Vec<_> = lives.take_while(|beat| beat.is_life() && beat.first >= since).collect();
+        let lives: Vec<_> = lives.take_while(|beat| beat.counts_as_alive() && beat.first >= since).collect();
         let is_enough = |rule: &Rule| {
             let Some(nth) = lives.get(rule.threshold - 1) else { return false };
             let span = match reading {
@@ -271,7 +271,7 @@ impl Service {
                 wrong.push(format!("{}: alert {} opened while {} was open", self.name, pair[1].id, pair[0].id));
             }
         }
-        let mut said: Vec<_> = self.beats.iter().filter(|beat| !beat.is_life()).collect();
+        let mut said: Vec<_> = self.beats.iter().filter(|beat| !beat.counts_as_alive()).collect();
         for (place, alert) in alerts.iter().enumerate() {
             let before = place.checked_sub(1).and_then(|before| alerts[before].closed);
             if !self.had_a_cause(alert, before, &mut said, tolerance) {
@@ -366,7 +366,7 @@ impl Service {
                 wrong.push(format!("{}: late from {late}, and no alert was open at {by}", self.name));
             }
         }
-        for beat in self.beats.iter().filter(|beat| !beat.is_life()) {
+        for beat in self.beats.iter().filter(|beat| !beat.counts_as_alive()) {
             let by = beat.last + tolerance.late;
             let is_told = alerts.iter().any(|alert| {
                 alert.opened <= by && alert.closed.is_none_or(|closed| closed + tolerance.early >= beat.first)

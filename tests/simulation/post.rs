@@ -13,7 +13,7 @@ use crate::fate::{Seed, Weather};
 use crate::repairs::Try;
 
 /// A message is given up past so many receives.
-const MOST_RECEIVES: u32 = 5;
+const MAX_RECEIVES: u32 = 5;
 
 /// A message that waits in a queue or is being handled.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ impl Post {
         let mut queues = self.queues.lock().unwrap();
         let (given_up, kept) = std::mem::take(&mut queues.messages)
             .into_iter()
-            .partition(|message: &Message| message.visible_at <= now && message.receives >= MOST_RECEIVES);
+            .partition(|message: &Message| message.visible_at <= now && message.receives >= MAX_RECEIVES);
         queues.messages = kept;
         queues.dead.extend(given_up);
         queues.messages.sort_by_key(|message| (message.visible_at, message.id));

@@ -9,14 +9,14 @@ use crate::model::{Beat, Span, Tolerance};
 use crate::playbooks::{Approval, Playbook, Step};
 
 /// Executions in an hour for a service, past which alerts start none.
-pub(crate) const MOST_STARTS: usize = 3;
+pub(crate) const MAX_STARTS: usize = 3;
 const CIRCUIT_WINDOW: TimeDelta = TimeDelta::hours(1);
-const LONGEST_APPROVAL: TimeDelta = TimeDelta::days(7);
+const MAX_APPROVAL: TimeDelta = TimeDelta::days(7);
 /// How often a condition looks.
 const POLL: TimeDelta = TimeDelta::seconds(5);
 const VERIFY_WITHIN: TimeDelta = TimeDelta::minutes(10);
 /// A step whose worker dies each time is given up after so many.
-const MOST_ATTEMPTS: usize = 5;
+const MAX_ATTEMPTS: usize = 5;
 
 /// What a call of a step was answered.
 #[derive(Debug, Clone)]
@@ -169,7 +169,7 @@ fn wanted(playbooks: &[Playbook], failures: i64) -> Option<usize> {
 /// After how long an approval that nobody gives ends the execution.
 fn cancels_after(approval: Approval) -> Option<TimeDelta> {
     match approval {
-        Approval::Required => Some(LONGEST_APPROVAL),
+        Approval::Required => Some(MAX_APPROVAL),
         Approval::Timeout(minutes, false) => Some(TimeDelta::minutes(minutes)),
         Approval::Timeout(_, true) | Approval::None => None,
     }
@@ -184,9 +184,8 @@ impl Ward<'_> {
         }
         let mut starts: Vec<_> = executions.iter().map(|execution| execution.started).collect();
         starts.sort_unstable();
-        for window in starts.windows(MOST_STARTS + 1).filter(|window| window[MOST_STARTS] - window[0] < CIRCUIT_WINDOW)
-        {
-            wrong.push(format!("{} executions started within an hour: {window:?}", MOST_STARTS + 1));
+        for window in starts.windows(MAX_STARTS + 1).filter(|window| window[MAX_STARTS] - window[0] < CIRCUIT_WINDOW) {
+            wrong.push(format!("{} executions started within an hour: {window:?}", MAX_STARTS + 1));
         }
         for execution in executions {
             let Some(cause) = causes.iter().find(|cause| cause.alert == execution.alert) else {
@@ -248,7 +247,7 @@ impl Ward<'_> {
                     let offers = (1..=cause.failures).filter(|failures| wanted(playbooks, *failures) == Some(playbook));
                     let may_be_open = offers.map(|failures| cause.counted_at(failures)).any(|at| {
                         let hour = at - early - CIRCUIT_WINDOW..at + patience;
-                        executions.iter().filter(|execution| hour.contains(&execution.started)).count() >= MOST_STARTS
+                        executions.iter().filter(|execution| hour.contains(&execution.started)).count() >= MAX_STARTS
                     });
                     if !may_be_open {
                         wrong.push(format!("alert {} was to start playbook {playbook} at {at}", cause.alert));
@@ -305,7 +304,7 @@ impl Ward<'_> {
         }
         let limit = match playbook.approval {
             Approval::Timeout(minutes, _) => TimeDelta::minutes(minutes),
-            Approval::None | Approval::Required => LONGEST_APPROVAL,
+            Approval::None | Approval::Required => MAX_APPROVAL,
         };
         let closed = cause.closed.map(|closed| closed.max(execution.started) + late * 2);
         let by = closed.into_iter().chain([execution.started + limit + late]).min().unwrap_or(execution.started);
@@ -419,7 +418,7 @@ impl Ward<'_> {
                 let is_right = calls.iter().any(|call| call.is_taken == is_done);
                 // Whoever called may have died each time before it could tell.
                 let is_lost = self.is_stormy && shown.error.contains("was lost");
-                if !is_in_time || calls.len() > MOST_ATTEMPTS || !is_right && !is_lost {
+                if !is_in_time || calls.len() > MAX_ATTEMPTS || !is_right && !is_lost {
                     return Some(format!("is not what came of {calls:?}"));
                 }
                 let is_once = calls.len() == 1 && is_done && took <= late;
@@ -438,7 +437,7 @@ impl Ward<'_> {
                 if attempts.len() != tries.len() {
                     return Some(format!("was begun twice under one attempt: {tries:?}"));
                 }
-                if !is_done && (tries.len() >= MOST_ATTEMPTS || shown.output.is_empty()) {
+                if !is_done && (tries.len() >= MAX_ATTEMPTS || shown.output.is_empty()) {
                     // No attempt was reported.
                     let is_lost =
                         self.is_stormy || tries.iter().any(|one| one.reports_at.is_none_or(|at| at > completed));
@@ -447,14 +446,14 @@ impl Ward<'_> {
                 let told = tries.iter().find(|one| one.output() == shown.output);
                 let is_right = told.is_some_and(|one| {
                     let is_over = tries.iter().any(|other| other.attempt > one.attempt && other.at + early < completed);
-                    let was_told = one.reports_at.is_some_and(|at| at <= completed + early);
-                    was_told && !is_over && (one.exit == 0) == is_done
+                    let was_notified = one.reports_at.is_some_and(|at| at <= completed + early);
+                    was_notified && !is_over && (one.exit == 0) == is_done
                 });
                 (!is_right).then(|| format!("is not what was reported of {tries:?}"))
             }
             Step::Condition { timeout_seconds, on_failure } => {
                 let timeout = TimeDelta::seconds(*timeout_seconds);
-                let lives = || self.beats.iter().filter(|beat| beat.is_life());
+                let lives = || self.beats.iter().filter(|beat| beat.counts_as_alive());
                 let may = lives().any(|beat| beat.last + early >= started && beat.first <= completed + early);
                 let within = started + early..started + timeout - early;
                 let first = lives().filter(|beat| within.contains(&beat.first)).map(|beat| beat.last).min();
@@ -514,7 +513,10 @@ impl Ward<'_> {
             return Vec::new();
         };
         let (early, until) = (self.tolerance.early, completed + VERIFY_WITHIN);
-        let may = self.beats.iter().any(|beat| beat.is_life() && beat.last >= completed && beat.first <= until + early);
+        let may = self
+            .beats
+            .iter()
+            .any(|beat| beat.counts_as_alive() && beat.last >= completed && beat.first <= until + early);
         let has_to = self
             .beats
             .iter()

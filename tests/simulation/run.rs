@@ -110,8 +110,7 @@ impl Run {
 
     async fn set_up(&mut self) {
         let hook = format!("{}/hook", self.cloud.receivers.address);
-        let webhook =
-            json!({"url": hook, "max_attempts": shown::MOST_DELIVERIES, "retry_delays_seconds": [5, 60, 600]});
+        let webhook = json!({"url": hook, "max_attempts": shown::MAX_DELIVERIES, "retry_delays_seconds": [5, 60, 600]});
         self.must("POST", "/v2/webhooks", webhook).await;
         for (place, window) in self.plan.windows.clone().into_iter().enumerate() {
             let window = window.fields(&format!("window-{place}"));

@@ -28,7 +28,7 @@ pub(crate) struct Delivery {
 }
 
 /// Attempts of a delivery, past which it is given up.
-pub(crate) const MOST_DELIVERIES: u64 = 4;
+pub(crate) const MAX_DELIVERIES: u64 = 4;
 
 impl Shown {
     /// Whether some event of this type was given up, because the webhook failed each time.

@@ -1,10 +1,10 @@
 //! `/v2/alerts`.
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use domain::{Alert, AlertId, Notice, ServiceId, TargetId, format_time};
-use runtime::{ApiError, App, Caller, Envelope, IdPath, Listing, Params, ok};
+use domain::{Alert, AlertId, Notification, ServiceId, TargetId, format_time};
+use operations::Actor;
+use runtime::{ApiError, App, Envelope, IdPath, Listing, Params, ok};
 use serde::{Deserialize, Serialize};
 use store::AlertFilter;
 use utoipa::{IntoParams, ToSchema};
@@ -154,14 +154,14 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<AlertId>) -> 
 )]
 pub(crate) async fn acknowledge(
     State(app): State<App>,
-    Extension(Caller(key)): Extension<Caller>,
+    actor: Actor,
     IdPath(id): IdPath<AlertId>,
 ) -> Result<Response, ApiError> {
-    let alert = app.medic.acknowledge(id, &key.name.to_string(), app.now()).await?;
+    let alert = app.medic.acknowledge(id, &actor).await?;
     Ok(ok(AlertView::<bool>::of_one(&app, &alert).await?))
 }
 
-/// What became of one notice at one receiver.
+/// What became of one notification at one receiver.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NotificationView {
     /// Null where the service has no targets, and its team's channel or PagerDuty was told.
@@ -176,10 +176,10 @@ pub(crate) struct NotificationView {
 }
 
 impl NotificationView {
-    fn of(notice: &Notice) -> impl Iterator<Item = Self> {
-        let kind = notice.alert().map_or("", |(kind, _)| kind.as_str());
+    fn of(notification: &Notification) -> impl Iterator<Item = Self> {
+        let kind = notification.alert().map_or("", |(kind, _)| kind.as_str());
         // Whose turn never came was not told, and nothing failed.
-        notice.outcomes.iter().filter(|outcome| !outcome.waits).map(move |outcome| Self {
+        notification.outcomes.iter().filter(|outcome| !outcome.waits).map(move |outcome| Self {
             target_id: outcome.target_id.map(TargetId::get),
             target_type: outcome.receiver.kind().as_str(),
             kind,
@@ -204,7 +204,7 @@ impl NotificationView {
     security(("api_key" = ["read"]))
 )]
 pub(crate) async fn notifications(State(app): State<App>, IdPath(id): IdPath<AlertId>) -> Result<Response, ApiError> {
-    let notices = app.medic.notices(id).await?;
-    let items = notices.iter().flat_map(NotificationView::of).collect();
+    let notifications = app.medic.notifications(id).await?;
+    let items = notifications.iter().flat_map(NotificationView::of).collect();
     Ok(ok(PageView::<NotificationView> { items, next_cursor: None }))
 }

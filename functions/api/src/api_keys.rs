@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{ApiKey, ApiKeyId, Credential, Invalid, Label, RateLimits, Scope, Scopes, format_time, parse_time};
-use operations::{By, NewApiKey};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use operations::{Actor, NewApiKey};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -117,10 +117,10 @@ impl NewKey {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     Body(body): Body<NewKey>,
 ) -> Result<Response, ApiError> {
-    let made = app.medic.create_api_key(body.parse()?, &by).await?;
+    let made = app.medic.create_api_key(body.parse()?, &actor).await?;
     Ok(created("API key created. It is shown this once.", ApiKeyWithSecret::of(&made)))
 }
 
@@ -134,7 +134,7 @@ struct Order {
 /// Makes a key for whoever invokes the function directly.
 pub async fn create_directly(app: App, event: Value) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
     let Order { create_api_key } = serde_json::from_value(event)?;
-    let made = app.medic.create_api_key(create_api_key.parse()?, &By::medic(app.now())).await?;
+    let made = app.medic.create_api_key(create_api_key.parse()?, &Actor::medic(app.now())).await?;
     Ok(serde_json::to_value(ApiKeyWithSecret::of(&made))?)
 }
 
@@ -185,10 +185,10 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) ->
 )]
 pub(crate) async fn rotate(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<ApiKeyId>,
 ) -> Result<Response, ApiError> {
-    let made = app.medic.rotate_api_key(id, &by).await?;
+    let made = app.medic.rotate_api_key(id, &actor).await?;
     Ok(reply(StatusCode::OK, "API key rotated. It is shown this once.", ApiKeyWithSecret::of(&made)))
 }
 
@@ -207,9 +207,9 @@ pub(crate) async fn rotate(
 )]
 pub(crate) async fn revoke(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<ApiKeyId>,
 ) -> Result<Response, ApiError> {
-    app.medic.revoke_api_key(id, &by).await?;
+    app.medic.revoke_api_key(id, &actor).await?;
     Ok(reply(StatusCode::OK, "API key revoked.", ""))
 }

@@ -230,7 +230,7 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let (filter, before, limit) = (filter.parse()?, listing.cursor::<LogId>()?, listing.limit()?);
     let mut answer = if wants_csv(&headers) {
-        let rows = if listing.limit.is_some() { limit } else { MOST_ROWS };
+        let rows = if listing.limit.is_some() { limit } else { MAX_ROWS };
         download(&app, &filter, before, rows).await?
     } else {
         let bounds = AuditBounds { limit, looked_at: LOOKED_AT };
@@ -246,7 +246,7 @@ fn fitting(page: Page<AuditEntry>) -> PageView<AuditLogView> {
     let mut bytes = 0;
     let fits = items.iter().take_while(|item| {
         bytes += on_the_wire(&serde_json::to_string(item).unwrap_or_default());
-        bytes <= MOST_BYTES
+        bytes <= MAX_BYTES
     });
     let fits = fits.count().max(1);
     if fits < items.len() {
@@ -257,7 +257,7 @@ fn fitting(page: Page<AuditEntry>) -> PageView<AuditLogView> {
 }
 
 /// Lambda answers no more than 6 MB, in which an answer is a text in JSON.
-const MOST_BYTES: usize = 2 * 1024 * 1024;
+const MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// How many bytes a text takes there.
 fn on_the_wire(text: &str) -> usize {
@@ -281,9 +281,9 @@ fn wants_csv(headers: &HeaderMap) -> bool {
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
 /// Of a file, where the request does not say how many.
-const MOST_ROWS: usize = 5_000;
+const MAX_ROWS: usize = 5_000;
 /// Pages that are read for a file, however few entries the filters leave of each.
-const MOST_PAGES: usize = 20;
+const MAX_PAGES: usize = 20;
 const ROWS_OF_A_PAGE: usize = 250;
 
 const COLUMNS: [&str; 18] = [
@@ -316,7 +316,7 @@ async fn download(
 ) -> Result<Response, ApiError> {
     let (mut text, mut rows, mut bytes, mut next) = (String::new(), 0, 0, None);
     push_row(&mut text, COLUMNS);
-    'file: for _ in 0..MOST_PAGES {
+    'file: for _ in 0..MAX_PAGES {
         let limit = ROWS_OF_A_PAGE.min(most_rows - rows);
         let bounds = AuditBounds { limit, looked_at: LOOKED_AT };
         let page = app.medic.audit_log(filter, before, bounds, app.now()).await?;
@@ -327,7 +327,7 @@ async fn download(
             push_entry(&mut text, entry);
             rows += 1;
             bytes += on_the_wire(&text[begin..]);
-            if bytes >= MOST_BYTES && (page.next.is_some() || entries.len() > 0) {
+            if bytes >= MAX_BYTES && (page.next.is_some() || entries.len() > 0) {
                 next = Some(id);
                 break 'file;
             }

@@ -16,7 +16,7 @@ use utoipa::{PartialSchema as _, ToSchema as _};
 pub fn document(mut routes: OpenApi) -> OpenApi {
     routes.info = Info::new("Medic", env!("CARGO_PKG_VERSION"));
     routes.info.description = Some(
-        "Notices within seconds when a service, cron job or worker stops reporting, and tells the right people."
+        "Alerts within seconds when a service, cron job or worker stops reporting, and tells the right people."
             .to_owned(),
     );
     routes.info.contact = Some(ContactBuilder::new().name(Some("Medic")).build());

@@ -23,7 +23,7 @@ use crate::pages::PageView;
 pub(crate) struct NewExecutionBody {
     #[schema(minimum = 1)]
     service_id: Option<i64>,
-    /// By name: what stands for `${NAME}` in the playbook. Texts, numbers or booleans; at most 50.
+    /// Actor name: what stands for `${NAME}` in the playbook. Texts, numbers or booleans; at most 50.
     #[schema(value_type = BTreeMap<String, String>)]
     variables: Option<serde_json::Map<String, Value>>,
 }

@@ -24,7 +24,7 @@ pub(crate) struct Span {
 }
 
 const USUAL_SPAN: TimeDelta = TimeDelta::days(7);
-const LONGEST_SPAN: TimeDelta = TimeDelta::days(366);
+const MAX_SPAN: TimeDelta = TimeDelta::days(366);
 
 impl Span {
     fn parse(&self, now: DateTime<Utc>) -> Result<(DateTime<Utc>, DateTime<Utc>), Invalid> {
@@ -33,7 +33,7 @@ impl Span {
         if to <= from {
             return Err(Invalid::new("to", "must be after from"));
         }
-        if to - from > LONGEST_SPAN {
+        if to - from > MAX_SPAN {
             return Err(Invalid::new("to", "must be at most 366 days after from"));
         }
         Ok((from, to))
@@ -69,7 +69,7 @@ pub(crate) async fn list(
     let limit = listing.limit()?;
     let after = listing.cursor::<Cursor>()?.map(|Cursor(last)| last + TimeDelta::milliseconds(1));
     let record = app.medic.service(id).await?;
-    let Some(timetable) = record.watched.service.rule.expectation.timetable() else {
+    let Some(timetable) = record.snapshot.service.rule.expectation.timetable() else {
         return Err(Error::Conflict(format!("service {id} has an alert_interval and no schedule_cron")).into());
     };
     let begin = after.map_or(from, |after| after.max(from));

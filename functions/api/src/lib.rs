@@ -14,7 +14,7 @@ mod heartbeats;
 mod maintenance;
 mod masks;
 mod metrics;
-mod notices;
+mod notifications;
 mod pages;
 mod ping_keys;
 mod playbooks;
@@ -40,7 +40,7 @@ use utoipa_axum::routes;
 
 pub use api_keys::create_directly;
 pub use docs::{docs, document};
-pub use notices::router as notices;
+pub use notifications::router as notifications;
 pub use slack::read as read_interaction;
 
 /// The routes of this function, with their descriptions.

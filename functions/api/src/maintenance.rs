@@ -4,11 +4,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{
-    History, Invalid, MaintenanceTimes, MaintenanceWindow, Occurrence, Recurrence, ServiceId, WindowId, Zone,
+    Invalid, MaintenanceTimes, MaintenanceWindow, Occurrence, Recurrence, Revision, ServiceId, WindowId, Zone,
     format_time, parse_time,
 };
-use operations::{NewWindow, WindowChanges};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use operations::{Actor, NewWindow, WindowUpdate};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -32,8 +32,8 @@ pub(crate) struct WindowView {
 
 impl WindowView {
     fn of(window: MaintenanceWindow) -> Self {
-        let MaintenanceWindow { id, name, times, service_ids, is_announced: _, due_at: _, history } = window;
-        let History { version: _, date_added, date_modified } = history;
+        let MaintenanceWindow { id, name, times, service_ids, is_announced: _, due_at: _, revision } = window;
+        let Revision { version: _, date_added, date_modified } = revision;
         Self {
             window_id: id.get(),
             name: name.into_string(),
@@ -114,10 +114,10 @@ impl NewWindowBody {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     Body(body): Body<NewWindowBody>,
 ) -> Result<Response, ApiError> {
-    let window = app.medic.create_window(body.parse()?, &by).await?;
+    let window = app.medic.create_window(body.parse()?, &actor).await?;
     Ok(created("Maintenance window created.", WindowView::of(window)))
 }
 
@@ -177,9 +177,9 @@ pub(crate) struct WindowPatchBody {
 }
 
 impl WindowPatchBody {
-    fn parse(self) -> Result<WindowChanges, Invalid> {
+    fn parse(self) -> Result<WindowUpdate, Invalid> {
         let Self { name, start_time, end_time, timezone, recurrence, service_ids } = self;
-        Ok(WindowChanges {
+        Ok(WindowUpdate {
             name: name.map(MaintenanceWindow::parse_name).transpose()?,
             start: start_time.map(|text| parse_time("start_time", &text)).transpose()?,
             end: end_time.map(|text| parse_time("end_time", &text)).transpose()?,
@@ -190,7 +190,7 @@ impl WindowPatchBody {
     }
 }
 
-/// Changes a maintenance window.
+/// ServiceUpdate a maintenance window.
 #[utoipa::path(
     patch,
     path = "/v2/maintenance-windows/{window_id}",
@@ -208,11 +208,11 @@ impl WindowPatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<WindowId>,
     Body(body): Body<WindowPatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(WindowView::of(app.medic.edit_window(id, &body.parse()?, &by).await?)))
+    Ok(ok(WindowView::of(app.medic.update_window(id, &body.parse()?, &actor).await?)))
 }
 
 /// Removes a maintenance window.
@@ -230,10 +230,10 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<WindowId>,
 ) -> Result<Response, ApiError> {
-    app.medic.delete_window(id, &by).await?;
+    app.medic.delete_window(id, &actor).await?;
     Ok(reply(StatusCode::OK, "Maintenance window deleted.", ""))
 }
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 /// back by mistake, since no secret may hold `…`.
 pub(crate) fn masked(secret: &str) -> String {
     const SHOWN: usize = 4;
-    const SHORTEST: usize = 12;
+    const MIN: usize = 12;
     let chars = secret.chars().count();
-    let shown = if chars < SHORTEST { 0 } else { SHOWN };
+    let shown = if chars < MIN { 0 } else { SHOWN };
     std::iter::once('…').chain(secret.chars().skip(chars - shown)).collect()
 }
 

@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{ApiKey, Label, PingKey, PingKeyId, format_time};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use operations::Actor;
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,8 +21,8 @@ pub(crate) struct PingKeyView {
 
 impl PingKeyView {
     fn of(key: &PingKey) -> Self {
-        let PingKey { id, name, digest: _, hash: _, history } = key;
-        Self { ping_key_id: id.get(), name: name.to_string(), created_at: format_time(history.date_added) }
+        let PingKey { id, name, digest: _, hash: _, revision } = key;
+        Self { ping_key_id: id.get(), name: name.to_string(), created_at: format_time(revision.date_added) }
     }
 }
 
@@ -64,11 +65,11 @@ pub(crate) struct NewPingKey {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     Body(body): Body<NewPingKey>,
 ) -> Result<Response, ApiError> {
     let name = body.name.map(|name| Label::parse("name", name, ApiKey::MAX_NAME_CHARS)).transpose()?;
-    let (key, text) = app.medic.create_ping_key(name, &by).await?;
+    let (key, text) = app.medic.create_ping_key(name, &actor).await?;
     let shown = PingKeyWithSecret { key: text.reveal().to_owned(), record: PingKeyView::of(&key) };
     Ok(created("Ping key created. It is shown this once.", shown))
 }
@@ -120,9 +121,9 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<PingKeyId>) -
 )]
 pub(crate) async fn revoke(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<PingKeyId>,
 ) -> Result<Response, ApiError> {
-    app.medic.revoke_ping_key(id, &by).await?;
+    app.medic.revoke_ping_key(id, &actor).await?;
     Ok(reply(StatusCode::OK, "Ping key revoked.", ""))
 }

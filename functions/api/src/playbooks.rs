@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::{History, Playbook, PlaybookId, format_time};
-use operations::{Document, Problem};
-use runtime::{ApiError, App, Asked, Envelope, IdPath, Listing, Params, TextBody, created, ok, reply};
+use domain::{Playbook, PlaybookId, Revision, format_time};
+use operations::{Actor, Document, Problem};
+use runtime::{ApiError, App, Envelope, IdPath, Listing, Params, TextBody, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -30,8 +30,8 @@ pub(crate) struct PlaybookView {
 
 impl PlaybookView {
     fn of(playbook: Playbook) -> Self {
-        let Playbook { id, name, description, yaml, trigger, history } = playbook;
-        let History { version, date_added, date_modified } = history;
+        let Playbook { id, name, description, yaml, trigger, revision } = playbook;
+        let Revision { version, date_added, date_modified } = revision;
         Self {
             playbook_id: id.get(),
             name: name.into_string(),
@@ -126,10 +126,10 @@ pub(crate) async fn validate(State(app): State<App>, TextBody(body): TextBody) -
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     TextBody(body): TextBody,
 ) -> Result<Response, ApiError> {
-    let playbook = app.medic.create_playbook(document(body)?, &by).await?;
+    let playbook = app.medic.create_playbook(document(body)?, &actor).await?;
     Ok(created("Playbook created.", PlaybookView::of(playbook)))
 }
 
@@ -183,11 +183,11 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<PlaybookId>) 
 )]
 pub(crate) async fn update(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<PlaybookId>,
     TextBody(body): TextBody,
 ) -> Result<Response, ApiError> {
-    Ok(ok(PlaybookView::of(app.medic.edit_playbook(id, &document(body)?, &by).await?)))
+    Ok(ok(PlaybookView::of(app.medic.update_playbook(id, &document(body)?, &actor).await?)))
 }
 
 /// Removes a playbook. Its triggers go with it; its versions stay.
@@ -205,9 +205,9 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<PlaybookId>,
 ) -> Result<Response, ApiError> {
-    app.medic.delete_playbook(id, &by).await?;
+    app.medic.delete_playbook(id, &actor).await?;
     Ok(reply(StatusCode::OK, "Playbook deleted.", ""))
 }

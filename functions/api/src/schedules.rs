@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::{History, Hours, Invalid, Period, Schedule, ScheduleId, ServiceId, Zone, format_time, parse_time};
-use operations::{NewSchedule, ScheduleChanges};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use domain::{Hours, Invalid, Period, Revision, Schedule, ScheduleId, ServiceId, Zone, format_time, parse_time};
+use operations::{Actor, NewSchedule, ScheduleUpdate};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -26,7 +26,7 @@ pub(crate) struct HoursRange {
     end: String,
 }
 
-/// By day, `monday` to `sunday`; a day that is left out has no hours.
+/// Actor day, `monday` to `sunday`; a day that is left out has no hours.
 type Week = BTreeMap<String, Vec<HoursRange>>;
 
 /// A week of hours, by the wall clock of a zone.
@@ -43,8 +43,8 @@ pub(crate) struct ScheduleView {
 
 impl ScheduleView {
     fn of(schedule: Schedule) -> Self {
-        let Schedule { id, name, zone, hours, history } = schedule;
-        let History { version: _, date_added, date_modified } = history;
+        let Schedule { id, name, zone, hours, revision } = schedule;
+        let Revision { version: _, date_added, date_modified } = revision;
         let range = |(start, end)| HoursRange { start, end };
         Self {
             schedule_id: id.get(),
@@ -79,7 +79,7 @@ pub(crate) struct NewScheduleBody {
     name: String,
     /// `UTC`, or an IANA name with a `/`.
     timezone: String,
-    /// By day, `monday` to `sunday`, at most 24 ranges each; a day that is left out has no hours.
+    /// Actor day, `monday` to `sunday`, at most 24 ranges each; a day that is left out has no hours.
     #[schema(inline)]
     hours: Week,
 }
@@ -107,10 +107,10 @@ impl NewScheduleBody {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     Body(body): Body<NewScheduleBody>,
 ) -> Result<Response, ApiError> {
-    let schedule = app.medic.create_schedule(body.parse()?, &by).await?;
+    let schedule = app.medic.create_schedule(body.parse()?, &actor).await?;
     Ok(created("Schedule created.", ScheduleView::of(schedule)))
 }
 
@@ -162,9 +162,9 @@ pub(crate) struct SchedulePatchBody {
 }
 
 impl SchedulePatchBody {
-    fn parse(self) -> Result<ScheduleChanges, Invalid> {
+    fn parse(self) -> Result<ScheduleUpdate, Invalid> {
         let Self { name, timezone, hours } = self;
-        Ok(ScheduleChanges {
+        Ok(ScheduleUpdate {
             name: name.map(Schedule::parse_name).transpose()?,
             zone: timezone.map(|text| Zone::parse(&text)).transpose()?,
             hours: hours.map(read_hours).transpose()?,
@@ -172,7 +172,7 @@ impl SchedulePatchBody {
     }
 }
 
-/// Changes a schedule.
+/// ServiceUpdate a schedule.
 #[utoipa::path(
     patch,
     path = "/v2/schedules/{schedule_id}",
@@ -190,11 +190,11 @@ impl SchedulePatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<ScheduleId>,
     Body(body): Body<SchedulePatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(ScheduleView::of(app.medic.edit_schedule(id, &body.parse()?, &by).await?)))
+    Ok(ok(ScheduleView::of(app.medic.update_schedule(id, &body.parse()?, &actor).await?)))
 }
 
 /// Removes a schedule. Its services have no `schedule_id` from then on, and are always in hours.
@@ -212,10 +212,10 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<ScheduleId>,
 ) -> Result<Response, ApiError> {
-    app.medic.remove::<Schedule>(id, &by).await?;
+    app.medic.delete::<Schedule>(id, &actor).await?;
     Ok(reply(StatusCode::OK, "Schedule deleted.", ""))
 }
 

@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::{History, Invalid, Script, ScriptId, format_time};
-use operations::{NewScript, ScriptChanges};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use domain::{Invalid, Revision, Script, ScriptId, format_time};
+use operations::{Actor, NewScript, ScriptUpdate};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -28,8 +28,8 @@ pub(crate) struct ScriptView {
 
 impl ScriptView {
     fn of(script: Script) -> Self {
-        let Script { id, name, content, interpreter, timeout_seconds, history } = script;
-        let History { version: _, date_added, date_modified } = history;
+        let Script { id, name, content, interpreter, timeout_seconds, revision } = script;
+        let Revision { version: _, date_added, date_modified } = revision;
         Self {
             script_id: id.get(),
             name: name.into_string(),
@@ -101,9 +101,9 @@ pub(crate) struct ScriptPatchBody {
 }
 
 impl ScriptPatchBody {
-    fn parse(self) -> Result<ScriptChanges, Invalid> {
+    fn parse(self) -> Result<ScriptUpdate, Invalid> {
         let Self { name, content, interpreter, timeout_seconds } = self;
-        Ok(ScriptChanges {
+        Ok(ScriptUpdate {
             name: name.map(Script::parse_name).transpose()?,
             content: content.map(Script::parse_content).transpose()?,
             interpreter: interpreter.map(|text| text.parse()).transpose()?,
@@ -128,10 +128,10 @@ impl ScriptPatchBody {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     Body(body): Body<NewScriptBody>,
 ) -> Result<Response, ApiError> {
-    let script = app.medic.create_script(body.parse()?, &by).await?;
+    let script = app.medic.create_script(body.parse()?, &actor).await?;
     Ok(created("Script created.", ScriptView::of(script)))
 }
 
@@ -167,7 +167,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ScriptId>) ->
     Ok(ok(ScriptView::of(app.medic.find(id).await?)))
 }
 
-/// Changes a script.
+/// ServiceUpdate a script.
 #[utoipa::path(
     patch,
     path = "/v2/scripts/{script_id}",
@@ -185,11 +185,11 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ScriptId>) ->
 )]
 pub(crate) async fn update(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<ScriptId>,
     Body(body): Body<ScriptPatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(ScriptView::of(app.medic.edit_script(id, &body.parse()?, &by).await?)))
+    Ok(ok(ScriptView::of(app.medic.update_script(id, &body.parse()?, &actor).await?)))
 }
 
 /// Removes a script. Steps that name it fail from then on.
@@ -207,9 +207,9 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<ScriptId>,
 ) -> Result<Response, ApiError> {
-    app.medic.remove::<Script>(id, &by).await?;
+    app.medic.delete::<Script>(id, &actor).await?;
     Ok(reply(StatusCode::OK, "Script deleted.", ""))
 }

@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::{History, Invalid, Secret, SecretId, format_time};
-use operations::{NewSecret, SecretChanges};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use domain::{Invalid, Revision, Secret, SecretId, format_time};
+use operations::{Actor, NewSecret, SecretUpdate};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,8 +24,8 @@ pub(crate) struct SecretView {
 
 impl SecretView {
     fn of(secret: Secret) -> Self {
-        let Secret { id, name, description, sealed: _, history } = secret;
-        let History { version: _, date_added, date_modified } = history;
+        let Secret { id, name, description, sealed: _, revision } = secret;
+        let Revision { version: _, date_added, date_modified } = revision;
         Self {
             secret_id: id.get(),
             name: name.into_string(),
@@ -81,9 +81,9 @@ pub(crate) struct SecretPatchBody {
 }
 
 impl SecretPatchBody {
-    fn parse(self) -> Result<SecretChanges, Invalid> {
+    fn parse(self) -> Result<SecretUpdate, Invalid> {
         let Self { name, value, description } = self;
-        Ok(SecretChanges {
+        Ok(SecretUpdate {
             name: name.map(Secret::parse_name).transpose()?,
             value: value.map(Secret::parse_value).transpose()?,
             description: description.map(read_description).transpose()?,
@@ -107,10 +107,10 @@ impl SecretPatchBody {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     Body(body): Body<NewSecretBody>,
 ) -> Result<Response, ApiError> {
-    let secret = app.medic.create_secret(body.parse()?, &by).await?;
+    let secret = app.medic.create_secret(body.parse()?, &actor).await?;
     Ok(created("Secret created.", SecretView::of(secret)))
 }
 
@@ -146,7 +146,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<SecretId>) ->
     Ok(ok(SecretView::of(app.medic.find(id).await?)))
 }
 
-/// Changes a secret.
+/// ServiceUpdate a secret.
 #[utoipa::path(
     patch,
     path = "/v2/secrets/{secret_id}",
@@ -164,11 +164,11 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<SecretId>) ->
 )]
 pub(crate) async fn update(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<SecretId>,
     Body(body): Body<SecretPatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(SecretView::of(app.medic.edit_secret(id, &body.parse()?, &by).await?)))
+    Ok(ok(SecretView::of(app.medic.update_secret(id, &body.parse()?, &actor).await?)))
 }
 
 /// Removes a secret. Steps that name it fail from then on.
@@ -186,9 +186,9 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<SecretId>,
 ) -> Result<Response, ApiError> {
-    app.medic.remove::<Secret>(id, &by).await?;
+    app.medic.delete::<Secret>(id, &actor).await?;
     Ok(reply(StatusCode::OK, "Secret deleted.", ""))
 }

@@ -7,8 +7,8 @@ use domain::{
     Expectation, HeartbeatName, Invalid, NotificationMode, Priority, Profile, Rule, ScheduleId, ServiceId, TeamId,
     format_time, minutes_of, parse_time,
 };
-use operations::{Changes, Error, Registered, Registration, TeamChoice};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, present};
+use operations::{Actor, Error, Registered, Registration, ServiceUpdate, TeamChoice};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present};
 use serde::{Deserialize, Serialize};
 use store::ServiceRecord;
 use utoipa::{IntoParams, ToSchema};
@@ -54,7 +54,7 @@ pub(crate) struct ServiceView<Flag> {
 
 impl<Flag: From<bool>> ServiceView<Flag> {
     pub(crate) fn of(record: &ServiceRecord, open_circuits: &[ServiceId], now: DateTime<Utc>) -> Self {
-        let service = &record.watched.service;
+        let service = &record.snapshot.service;
         let Profile {
             heartbeat_name,
             service_name,
@@ -92,8 +92,8 @@ impl<Flag: From<bool>> ServiceView<Flag> {
             date_muted: mute.map(|mute| format_time(mute.since)),
             down: service.is_down().into(),
             consecutive_failures: service.consecutive_failures(),
-            last_heartbeat_at: service.pulse.newest().time().map(format_time),
-            last_status: service.pulse.last_status.map(domain::Status::as_str),
+            last_heartbeat_at: service.recent.newest().time().map(format_time),
+            last_status: service.recent.last_status.map(domain::Status::as_str),
             circuit_open: open_circuits.contains(&service.id).into(),
             date_added: format_time(*date_added),
             date_modified: date_modified.map(format_time),
@@ -245,10 +245,10 @@ pub(crate) fn team_choice(team: Option<String>, team_id: Option<Option<i64>>) ->
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     Body(body): Body<NewService>,
 ) -> Result<Response, ApiError> {
-    let now = by.at;
+    let now = actor.at;
     let NewService {
         heartbeat_name,
         service_name,
@@ -287,9 +287,9 @@ pub(crate) async fn create(
         muted: Registration::mute(muted, until, now)?,
     };
     let name = registration.profile.heartbeat_name.to_string();
-    match app.medic.register(registration, &by).await? {
-        Registered::Now(record) => Ok(created("Service created.", ServiceView::<bool>::of(&record, &[], now))),
-        Registered::Before => {
+    match app.medic.register(registration, &actor).await? {
+        Registered::New(record) => Ok(created("Service created.", ServiceView::<bool>::of(&record, &[], now))),
+        Registered::Existing => {
             Err(Error::Conflict(format!("heartbeat_name is taken: there is a service named {name}")).into())
         }
     }
@@ -398,7 +398,7 @@ pub(crate) struct ServicePatchBody {
 }
 
 impl ServicePatchBody {
-    fn parse(self) -> Result<Changes, Invalid> {
+    fn parse(self) -> Result<ServiceUpdate, Invalid> {
         let Self {
             service_name,
             alert_interval,
@@ -419,7 +419,7 @@ impl ServicePatchBody {
             down,
         } = self;
         let until = |text: Option<String>| text.map(|text| parse_time("muted_until", &text)).transpose();
-        Ok(Changes {
+        Ok(ServiceUpdate {
             service_name: service_name.map(Profile::parse_service_name).transpose()?,
             team: team_choice(team, team_id)?,
             schedule_id: schedule_id.map(|id| id.map(ScheduleId::read).transpose()).transpose()?,
@@ -444,7 +444,7 @@ impl ServicePatchBody {
     }
 }
 
-/// Changes a service.
+/// ServiceUpdate a service.
 #[utoipa::path(
     patch,
     path = "/v2/services/{service_id}",
@@ -461,12 +461,12 @@ impl ServicePatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<ServiceId>,
     Body(body): Body<ServicePatchBody>,
 ) -> Result<Response, ApiError> {
-    let now = by.at;
-    let record = app.medic.edit_service(id, &body.parse()?, &by).await?;
+    let now = actor.at;
+    let record = app.medic.update_service(id, &body.parse()?, &actor).await?;
     Ok(ok(ServiceView::<bool>::of(&record, &app.medic.open_circuits(now).await?, now)))
 }
 
@@ -485,9 +485,9 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<ServiceId>,
 ) -> Result<Response, ApiError> {
-    app.medic.delete_service(id, &by).await?;
+    app.medic.delete_service(id, &actor).await?;
     Ok(runtime::reply(axum::http::StatusCode::OK, "Service deleted.", ""))
 }

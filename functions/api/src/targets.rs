@@ -6,11 +6,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{
-    Destination, Endpoint, History, Invalid, ServiceId, ServiceKey, Target, TargetId, TargetKind, TargetPeriod,
+    Destination, Endpoint, Invalid, Revision, ServiceId, ServiceKey, Target, TargetId, TargetKind, TargetPeriod,
     format_time, parse_slack_channel,
 };
-use operations::{NewTarget, TargetChanges, read_headers};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, IdPaths, Listing, Params, created, ok, reply};
+use operations::{Actor, NewTarget, TargetUpdate, read_headers};
+use runtime::{ApiError, App, Body, Envelope, IdPath, IdPaths, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -49,7 +49,7 @@ pub(crate) enum ConfigView {
     },
     Webhook {
         url: String,
-        /// By name in lower case; the values are masked.
+        /// Actor name in lower case; the values are masked.
         headers: BTreeMap<String, String>,
     },
 }
@@ -66,8 +66,8 @@ impl ConfigView {
 
 impl TargetView {
     fn of(target: Target) -> Self {
-        let Target { id, service_id, destination, priority, enabled, period, history } = target;
-        let History { version: _, date_added, date_modified } = history;
+        let Target { id, service_id, destination, priority, enabled, period, revision } = target;
+        let Revision { version: _, date_added, date_modified } = revision;
         Self {
             target_id: id.get(),
             service_id: service_id.get(),
@@ -182,11 +182,11 @@ impl NewTargetBody {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(service): IdPath<ServiceId>,
     Body(body): Body<NewTargetBody>,
 ) -> Result<Response, ApiError> {
-    let target = app.medic.create_target(service, body.parse(&app).await?, &by).await?;
+    let target = app.medic.create_target(service, body.parse(&app).await?, &actor).await?;
     Ok(created("Notification target created.", TargetView::of(target)))
 }
 
@@ -248,24 +248,24 @@ pub(crate) struct TargetPatchBody {
 }
 
 impl TargetPatchBody {
-    async fn parse(self, present: TargetKind, app: &App) -> Result<TargetChanges, ApiError> {
+    async fn parse(self, present: TargetKind, app: &App) -> Result<TargetUpdate, ApiError> {
         let Self { kind, config, priority, enabled, period } = self;
         let kind = kind.map_or(Ok(present), |text| text.parse())?;
         if config.is_none() && kind != present {
             return Err(Invalid::new("config", "must be given with another type").into());
         }
-        let changes = TargetChanges {
+        let changes = TargetUpdate {
             priority: priority.map(Target::parse_priority).transpose()?,
             enabled,
             period: period.map(|text| text.parse()).transpose()?,
             destination: None,
         };
         let Some(config) = config else { return Ok(changes) };
-        Ok(TargetChanges { destination: Some(config.parse(kind, app).await?), ..changes })
+        Ok(TargetUpdate { destination: Some(config.parse(kind, app).await?), ..changes })
     }
 }
 
-/// Changes a target.
+/// ServiceUpdate a target.
 #[utoipa::path(
     patch,
     path = "/v2/services/{service_id}/notification-targets/{target_id}",
@@ -282,13 +282,13 @@ impl TargetPatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPaths(service, id): IdPaths<ServiceId, TargetId>,
     Body(body): Body<TargetPatchBody>,
 ) -> Result<Response, ApiError> {
     let present = app.medic.target(service, id).await?.destination.kind();
     let changes = body.parse(present, &app).await?;
-    Ok(ok(TargetView::of(app.medic.edit_target(service, id, &changes, &by).await?)))
+    Ok(ok(TargetView::of(app.medic.update_target(service, id, &changes, &actor).await?)))
 }
 
 /// Removes a target.
@@ -306,10 +306,10 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPaths(service, id): IdPaths<ServiceId, TargetId>,
 ) -> Result<Response, ApiError> {
-    app.medic.delete_target(service, id, &by).await?;
+    app.medic.delete_target(service, id, &actor).await?;
     Ok(reply(StatusCode::OK, "Notification target deleted.", ""))
 }
 
@@ -323,7 +323,7 @@ pub(crate) struct TestView {
     error_message: Option<String>,
 }
 
-/// Sends a test notice to a target, enabled or not and whatever its period, and answers what the receiver said.
+/// Sends a test notification to a target, enabled or not and whatever its period, and answers what the receiver said.
 #[utoipa::path(
     post,
     path = "/v2/services/{service_id}/notification-targets/{target_id}/test",

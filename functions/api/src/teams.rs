@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::{History, Invalid, Team, TeamId, format_time};
-use operations::{NewTeam, TeamChanges};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use domain::{Invalid, Revision, Team, TeamId, format_time};
+use operations::{Actor, NewTeam, TeamUpdate};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,8 +24,8 @@ pub(crate) struct TeamView {
 
 impl TeamView {
     fn of(team: Team) -> Self {
-        let Team { id, name, slack_channel_id, history } = team;
-        let History { version: _, date_added, date_modified } = history;
+        let Team { id, name, slack_channel_id, revision } = team;
+        let Revision { version: _, date_added, date_modified } = revision;
         Self {
             team_id: id.get(),
             name: name.into_string(),
@@ -80,10 +80,10 @@ fn channel(text: Option<String>) -> Result<Option<String>, Invalid> {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     Body(body): Body<NewTeamBody>,
 ) -> Result<Response, ApiError> {
-    let team = app.medic.create_team(body.parse()?, &by).await?;
+    let team = app.medic.create_team(body.parse()?, &actor).await?;
     Ok(created("Team created.", TeamView::of(team)))
 }
 
@@ -136,16 +136,16 @@ pub(crate) struct TeamPatchBody {
 }
 
 impl TeamPatchBody {
-    fn parse(self) -> Result<TeamChanges, Invalid> {
+    fn parse(self) -> Result<TeamUpdate, Invalid> {
         let Self { name, slack_channel_id } = self;
-        Ok(TeamChanges {
+        Ok(TeamUpdate {
             name: name.map(Team::parse_name).transpose()?,
             slack_channel_id: slack_channel_id.map(channel).transpose()?,
         })
     }
 }
 
-/// Changes a team. Its services show its new name at once.
+/// ServiceUpdate a team. Its services show its new name at once.
 #[utoipa::path(
     patch,
     path = "/v2/teams/{team_id}",
@@ -163,11 +163,11 @@ impl TeamPatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<TeamId>,
     Body(body): Body<TeamPatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(TeamView::of(app.medic.edit_team(id, &body.parse()?, &by).await?)))
+    Ok(ok(TeamView::of(app.medic.update_team(id, &body.parse()?, &actor).await?)))
 }
 
 /// Removes a team. Its services have no `team_id` from then on, and keep the name in `team`.
@@ -185,9 +185,9 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<TeamId>,
 ) -> Result<Response, ApiError> {
-    app.medic.remove::<Team>(id, &by).await?;
+    app.medic.delete::<Team>(id, &actor).await?;
     Ok(reply(StatusCode::OK, "Team deleted.", ""))
 }

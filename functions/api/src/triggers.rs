@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::{History, Invalid, PlaybookId, Trigger, TriggerId, TriggerTerms, format_time};
-use operations::{NewTrigger, TriggerChanges};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, IdPaths, Listing, Params, created, ok, reply};
+use domain::{Invalid, PlaybookId, Revision, Trigger, TriggerId, TriggerTerms, format_time};
+use operations::{Actor, NewTrigger, TriggerUpdate};
+use runtime::{ApiError, App, Body, Envelope, IdPath, IdPaths, Listing, Params, created, ok, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -26,9 +26,9 @@ pub(crate) struct TriggerView {
 
 impl TriggerView {
     fn of(trigger: Trigger) -> Self {
-        let Trigger { id, playbook_id, terms, enabled, history } = trigger;
+        let Trigger { id, playbook_id, terms, enabled, revision } = trigger;
         let TriggerTerms { service_pattern, consecutive_failures } = terms;
-        let History { version: _, date_added, date_modified } = history;
+        let Revision { version: _, date_added, date_modified } = revision;
         Self {
             trigger_id: id.get(),
             playbook_id: playbook_id.get(),
@@ -79,9 +79,9 @@ pub(crate) struct TriggerPatchBody {
 }
 
 impl TriggerPatchBody {
-    fn parse(self) -> Result<TriggerChanges, Invalid> {
+    fn parse(self) -> Result<TriggerUpdate, Invalid> {
         let Self { service_pattern, consecutive_failures, enabled } = self;
-        Ok(TriggerChanges {
+        Ok(TriggerUpdate {
             service_pattern: service_pattern.map(TriggerTerms::parse_pattern).transpose()?,
             consecutive_failures: consecutive_failures.map(TriggerTerms::parse_failures).transpose()?,
             enabled,
@@ -107,11 +107,11 @@ impl TriggerPatchBody {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(playbook): IdPath<PlaybookId>,
     Body(body): Body<NewTriggerBody>,
 ) -> Result<Response, ApiError> {
-    let trigger = app.medic.create_trigger(playbook, body.parse()?, &by).await?;
+    let trigger = app.medic.create_trigger(playbook, body.parse()?, &actor).await?;
     Ok(created("Trigger created.", TriggerView::of(trigger)))
 }
 
@@ -157,7 +157,7 @@ pub(crate) async fn get(
     Ok(ok(TriggerView::of(app.medic.trigger(playbook, id).await?)))
 }
 
-/// Changes a trigger.
+/// ServiceUpdate a trigger.
 #[utoipa::path(
     patch,
     path = "/v2/playbooks/{playbook_id}/triggers/{trigger_id}",
@@ -174,11 +174,11 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn update(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPaths(playbook, id): IdPaths<PlaybookId, TriggerId>,
     Body(body): Body<TriggerPatchBody>,
 ) -> Result<Response, ApiError> {
-    Ok(ok(TriggerView::of(app.medic.edit_trigger(playbook, id, &body.parse()?, &by).await?)))
+    Ok(ok(TriggerView::of(app.medic.update_trigger(playbook, id, &body.parse()?, &actor).await?)))
 }
 
 /// Removes a trigger.
@@ -196,9 +196,9 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPaths(playbook, id): IdPaths<PlaybookId, TriggerId>,
 ) -> Result<Response, ApiError> {
-    app.medic.delete_trigger(playbook, id, &by).await?;
+    app.medic.delete_trigger(playbook, id, &actor).await?;
     Ok(reply(StatusCode::OK, "Trigger deleted.", ""))
 }

@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use domain::{Expectation, Invalid, Profile, Rule};
-use operations::{Changes, Error, Registered, Registration};
-use runtime::{ApiError, App, Asked, Body, Envelope, NamePath, Params, ok, reply};
+use operations::{Actor, Error, Registered, Registration, ServiceUpdate};
+use runtime::{ApiError, App, Body, Envelope, NamePath, Params, ok, reply};
 use serde::{Deserialize, Deserializer};
 use store::{AlertFilter, ServiceRecord};
 use utoipa::{IntoParams, ToSchema};
@@ -106,12 +106,8 @@ struct RegisterBody {
     ),
     security(("api_key" = ["write"]))
 )]
-async fn register(
-    State(app): State<App>,
-    Asked(by): Asked,
-    Body(body): Body<RegisterBody>,
-) -> Result<Response, ApiError> {
-    let now = by.at;
+async fn register(State(app): State<App>, actor: Actor, Body(body): Body<RegisterBody>) -> Result<Response, ApiError> {
+    let now = actor.at;
     let RegisterBody {
         heartbeat_name,
         service_name,
@@ -144,9 +140,9 @@ async fn register(
         active: true,
         muted: None,
     };
-    Ok(match app.medic.register(registration, &by).await? {
-        Registered::Now(_) => reply(StatusCode::CREATED, "Heartbeat successfully registered.", ""),
-        Registered::Before => reply(StatusCode::OK, "Heartbeat is already registered.", ""),
+    Ok(match app.medic.register(registration, &actor).await? {
+        Registered::New(_) => reply(StatusCode::CREATED, "Heartbeat successfully registered.", ""),
+        Registered::Existing => reply(StatusCode::OK, "Heartbeat is already registered.", ""),
     })
 }
 
@@ -182,7 +178,7 @@ async fn list_services(
             None => break,
         }
     }
-    services.retain(|record| active.is_none_or(|active| record.watched.service.active == active));
+    services.retain(|record| active.is_none_or(|active| record.snapshot.service.active == active));
     Ok(ok(views(&app, &services).await?))
 }
 
@@ -252,7 +248,7 @@ struct UpdateBody {
 }
 
 impl UpdateBody {
-    fn parse(self) -> Result<Changes, Invalid> {
+    fn parse(self) -> Result<ServiceUpdate, Invalid> {
         let Self {
             service_name,
             muted,
@@ -266,7 +262,7 @@ impl UpdateBody {
             grace_period_seconds,
             max_duration_ms,
         } = self;
-        Ok(Changes {
+        Ok(ServiceUpdate {
             service_name: service_name.map(Profile::parse_service_name).transpose()?,
             team: team_choice(team, None)?,
             priority: priority.map(|text| text.parse()).transpose()?,
@@ -278,12 +274,12 @@ impl UpdateBody {
             active: active.map(|Flag(flag)| flag),
             muted: muted.map(|Flag(flag)| flag),
             down: down.map(|Flag(flag)| flag),
-            ..Changes::default()
+            ..ServiceUpdate::default()
         })
     }
 }
 
-/// Changes a service.
+/// ServiceUpdate a service.
 #[utoipa::path(
     post,
     path = "/service/{heartbeat_name}",
@@ -299,14 +295,14 @@ impl UpdateBody {
 )]
 async fn update_service(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     NamePath(name): NamePath,
     Body(body): Body<UpdateBody>,
 ) -> Result<Response, ApiError> {
     let changes = body.parse()?;
     let found = app.medic.service_by_name(&name).await?;
     let found = found.ok_or_else(|| Error::NotFound(format!("Heartbeat is not registered: {name}")))?;
-    app.medic.edit_service(found.watched.service.id, &changes, &by).await?;
+    app.medic.update_service(found.snapshot.service.id, &changes, &actor).await?;
     Ok(reply(StatusCode::OK, "Heartbeat successfully updated.", ""))
 }
 
@@ -337,8 +333,8 @@ async fn list_heartbeats(State(app): State<App>, Params(query): Params<Heartbeat
     let HeartbeatQuery { heartbeat_name, service_name, max_count } = query;
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let limit = match given(&max_count).map(|text| text.parse::<i64>()) {
-        None => MOST_HEARTBEATS,
-        Some(Ok(count)) if count >= 1 => usize::try_from(count).unwrap_or(MOST_HEARTBEATS).min(MOST_HEARTBEATS),
+        None => MAX_HEARTBEATS,
+        Some(Ok(count)) if count >= 1 => usize::try_from(count).unwrap_or(MAX_HEARTBEATS).min(MAX_HEARTBEATS),
         Some(_) => return Err(Invalid::new("maxCount", "must be a whole number from 1").into()),
     };
     let (name, service) = (given(&heartbeat_name), given(&service_name));
@@ -347,11 +343,11 @@ async fn list_heartbeats(State(app): State<App>, Params(query): Params<Heartbeat
     Ok(ok(views))
 }
 
-const MOST_HEARTBEATS: usize = 250;
+const MAX_HEARTBEATS: usize = 250;
 const PAGE: usize = 250;
-/// Without `active`, alerts are the newest so many; with it, all there are up to `MOST_ALERTS`.
+/// Without `active`, alerts are the newest so many; with it, all there are up to `MAX_ALERTS`.
 const NEWEST_ALERTS: usize = 100;
-const MOST_ALERTS: usize = 1_000;
+const MAX_ALERTS: usize = 1_000;
 
 /// Lists alerts, newest first: the newest 100, or with `active` the newest 1,000 that are open or closed.
 #[utoipa::path(
@@ -364,7 +360,7 @@ const MOST_ALERTS: usize = 1_000;
 )]
 async fn list_alerts(State(app): State<App>, Params(filter): Params<ActiveFilter>) -> Result<Response, ApiError> {
     let filter = filter.alerts()?;
-    let limit = if filter == AlertFilter::All { NEWEST_ALERTS } else { MOST_ALERTS };
+    let limit = if filter == AlertFilter::All { NEWEST_ALERTS } else { MAX_ALERTS };
     let page = app.medic.alerts(filter, None, limit).await?;
     Ok(ok(AlertView::<u8>::of_all(&app, &page.items).await?))
 }

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::{Attempts, Endpoint, History, ServiceId, Webhook, WebhookId, format_time};
-use operations::{NewWebhook, WebhookChanges, read_headers};
-use runtime::{ApiError, App, Asked, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use domain::{Attempts, Endpoint, Revision, ServiceId, Webhook, WebhookId, format_time};
+use operations::{Actor, NewWebhook, WebhookUpdate, read_headers};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -21,7 +21,7 @@ use crate::services::yes;
 pub(crate) struct WebhookView {
     webhook_id: i64,
     url: String,
-    /// By name in lower case; the values are masked: `…` and the last four characters, or `…` alone.
+    /// Actor name in lower case; the values are masked: `…` and the last four characters, or `…` alone.
     headers: BTreeMap<String, String>,
     enabled: bool,
     /// The service whose events it hears of; null stands for every service. It stays when the service is gone.
@@ -36,9 +36,9 @@ pub(crate) struct WebhookView {
 
 impl WebhookView {
     fn of(webhook: &Webhook, now: DateTime<Utc>) -> Self {
-        let Webhook { id, endpoint, enabled, service_id, attempts, secrets, history } = webhook;
+        let Webhook { id, endpoint, enabled, service_id, attempts, secrets, revision } = webhook;
         let Endpoint { url, headers } = endpoint;
-        let History { version: _, date_added, date_modified } = history;
+        let Revision { version: _, date_added, date_modified } = revision;
         Self {
             webhook_id: id.get(),
             url: url.clone(),
@@ -131,11 +131,11 @@ impl NewWebhookBody {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     Body(body): Body<NewWebhookBody>,
 ) -> Result<Response, ApiError> {
-    let now = by.at;
-    let webhook = app.medic.create_webhook(body.parse(&app).await?, &by).await?;
+    let now = actor.at;
+    let webhook = app.medic.create_webhook(body.parse(&app).await?, &actor).await?;
     Ok(created("Webhook created. Its secret is shown this once.", WebhookWithSecret::of(&webhook, now)))
 }
 
@@ -191,9 +191,9 @@ pub(crate) struct WebhookPatchBody {
 }
 
 impl WebhookPatchBody {
-    async fn parse(self, app: &App) -> Result<WebhookChanges, ApiError> {
+    async fn parse(self, app: &App) -> Result<WebhookUpdate, ApiError> {
         let Self { url, headers, enabled, service_id, max_attempts, retry_delays_seconds } = self;
-        let changes = WebhookChanges {
+        let changes = WebhookUpdate {
             headers: headers.map(|headers| read_headers("headers", &headers)).transpose()?,
             enabled,
             service_id: service_id.map(|id| id.map(ServiceId::read).transpose()).transpose()?,
@@ -204,11 +204,11 @@ impl WebhookPatchBody {
         if let Some(url) = &url {
             app.medic.check_url("url", url).await?;
         }
-        Ok(WebhookChanges { url, ..changes })
+        Ok(WebhookUpdate { url, ..changes })
     }
 }
 
-/// Changes a webhook.
+/// ServiceUpdate a webhook.
 #[utoipa::path(
     patch,
     path = "/v2/webhooks/{webhook_id}",
@@ -226,12 +226,12 @@ impl WebhookPatchBody {
 )]
 pub(crate) async fn update(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<WebhookId>,
     Body(body): Body<WebhookPatchBody>,
 ) -> Result<Response, ApiError> {
-    let now = by.at;
-    let webhook = app.medic.edit_webhook(id, &body.parse(&app).await?, &by).await?;
+    let now = actor.at;
+    let webhook = app.medic.update_webhook(id, &body.parse(&app).await?, &actor).await?;
     Ok(ok(WebhookView::of(&webhook, now)))
 }
 
@@ -250,11 +250,11 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn rotate_secret(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<WebhookId>,
 ) -> Result<Response, ApiError> {
-    let now = by.at;
-    let webhook = app.medic.rotate_webhook_secret(id, &by).await?;
+    let now = actor.at;
+    let webhook = app.medic.rotate_webhook_secret(id, &actor).await?;
     Ok(reply(StatusCode::OK, "Secret rotated. It is shown this once.", WebhookWithSecret::of(&webhook, now)))
 }
 
@@ -273,9 +273,9 @@ pub(crate) async fn rotate_secret(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Asked(by): Asked,
+    actor: Actor,
     IdPath(id): IdPath<WebhookId>,
 ) -> Result<Response, ApiError> {
-    app.medic.remove::<Webhook>(id, &by).await?;
+    app.medic.delete::<Webhook>(id, &actor).await?;
     Ok(reply(StatusCode::OK, "Webhook deleted.", ""))
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{HeartbeatName, Invalid, Label, ServiceId, Status};
-use operations::{Error, Named, Report, Taken};
+use operations::{Error, HeartbeatReceipt, Named, Report};
 use runtime::{ApiError, App, Body, Envelope, IdempotencyKey, created, read_body, reply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -126,7 +126,7 @@ pub(crate) struct BatchOutcome {
     service_id: Option<i64>,
 }
 
-const MOST_IN_A_BATCH: usize = 100;
+const MAX_BATCH: usize = 100;
 
 /// Sends up to 100 heartbeats.
 ///
@@ -150,7 +150,7 @@ pub(crate) async fn post_heartbeats(
     IdempotencyKey { key }: IdempotencyKey,
     Body(BatchBody { heartbeats }): Body<BatchBody>,
 ) -> Result<Response, ApiError> {
-    if !(1..=MOST_IN_A_BATCH).contains(&heartbeats.len()) {
+    if !(1..=MAX_BATCH).contains(&heartbeats.len()) {
         return Err(Invalid::new("heartbeats", "must hold 1 to 100 heartbeats").into());
     }
     let mut outcomes = Vec::with_capacity(heartbeats.len());
@@ -162,7 +162,7 @@ pub(crate) async fn post_heartbeats(
             Err(invalid) => Err(invalid.into()),
         };
         outcomes.push(match taken {
-            Ok(Taken { id, service_id }) => BatchOutcome {
+            Ok(HeartbeatReceipt { id, service_id }) => BatchOutcome {
                 success: true,
                 message: "Heartbeat Posted Successfully.".to_owned(),
                 heartbeat_id: Some(id.to_string()),

@@ -18,7 +18,7 @@ use uuid::Uuid;
 /// Bytes that are kept of a body.
 const BODY_LIMIT: usize = 10_000;
 /// Bytes that are read of one, so that a client may send it whole.
-const MOST_READ: usize = 8 * 1024 * 1024;
+const MAX_READ: usize = 8 * 1024 * 1024;
 
 /// What a ping's address says.
 pub(crate) struct Address {
@@ -204,7 +204,7 @@ async fn first_bytes(body: Body) -> Result<Vec<u8>, ApiError> {
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| ApiError::BadRequest("The body could not be read".to_owned()))?;
         read += chunk.len();
-        if read > MOST_READ {
+        if read > MAX_READ {
             return Err(ApiError::TooLarge);
         }
         kept.extend_from_slice(&chunk[..chunk.len().min(BODY_LIMIT - kept.len())]);

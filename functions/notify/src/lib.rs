@@ -1,4 +1,4 @@
-//! Drains lanes: sends what receivers are owed. It writes lanes and what became of notices, and no services.
+//! Drains lanes: sends what receivers are owed. It writes lanes and what became of notifications, and no services.
 
 use chrono::TimeDelta;
 use operations::Drained;
@@ -12,7 +12,7 @@ use store::Lane;
 const STEPS: usize = 10;
 
 /// A step may take 20 s when a receiver is slow: no other is begun after this, and the function ends within its 30 s.
-const MOST_TIME: TimeDelta = TimeDelta::seconds(8);
+const MAX_TIME: TimeDelta = TimeDelta::seconds(8);
 
 /// Handles what Lambda hands over.
 pub async fn handle(app: App, event: Value) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
@@ -36,7 +36,7 @@ pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {
 async fn drain(app: &App, lane: &Lane) -> Result<(), operations::Error> {
     let began = app.now();
     for _ in 0..STEPS {
-        if app.now() - began > MOST_TIME {
+        if app.now() - began > MAX_TIME {
             break;
         }
         if app.medic.drain(lane, &|| app.now()).await? == Drained::Done {

@@ -112,13 +112,13 @@ impl Scripts {
             content: job.content.clone(),
             environment,
             secrets: sealed.secrets,
-            timeout_seconds: job.timeout_seconds.clamp(1, LONGEST_SECONDS),
+            timeout_seconds: job.timeout_seconds.clamp(1, MAX_SECONDS),
         })
     }
 }
 
 /// Whatever a job says, it takes no longer.
-const LONGEST_SECONDS: u32 = 600;
+const MAX_SECONDS: u32 = 600;
 
 fn report(job: &ScriptJob, ended: Ended, took: Duration) -> ScriptReport {
     let Ended { exit, output, error } = ended;

@@ -23,7 +23,7 @@ use crate::metadata::{ADDRESS_BYTES, is_metadata, socket_address};
 use crate::seccomp::{self, Verdict};
 
 /// The most messages that the kernel takes in one call.
-const MOST_MESSAGES: u64 = 1_024;
+const MAX_MESSAGES: u64 = 1_024;
 /// The most that is told of why a script is not watched.
 const REASON_BYTES: usize = 256;
 
@@ -165,7 +165,7 @@ fn destinations(memory: &File, question: &seccomp_notif) -> io::Result<Vec<Socke
         libc::SYS_sendmsg => vec![named(memory, second)?],
         libc::SYS_sendmmsg => {
             let one = size_of::<libc::mmsghdr>() as u64;
-            let messages = 0..low(third).min(MOST_MESSAGES);
+            let messages = 0..low(third).min(MAX_MESSAGES);
             messages.map(|message| named(memory, second.saturating_add(message * one))).collect::<io::Result<_>>()?
         }
         call => return Err(io::Error::other(format!("nobody should have asked about call {call}"))),

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// SQS refuses a longer delay.
-const MOST_DELAY: TimeDelta = TimeDelta::seconds(900);
+const MAX_DELAY: TimeDelta = TimeDelta::seconds(900);
 /// Messages in one batch.
 const BATCH: i64 = 10;
 
@@ -106,7 +106,7 @@ impl Queues {
 
     /// Sends a message that becomes visible after `delay`.
     pub fn send(&self, queue: &str, body: &str, delay: TimeDelta, now: DateTime<Utc>) -> Result<(), Error> {
-        if delay > MOST_DELAY {
+        if delay > MAX_DELAY {
             return Err(Error::Delay(delay.num_seconds()));
         }
         let sent_at = now.timestamp_millis();

@@ -106,7 +106,7 @@ impl Service {
             None => Queues::in_memory(QUEUE_SETTINGS),
         }?;
         let table = Table::new(dynamodb.config(), TABLE_NAME);
-        table.create().await?;
+        table.create_table().await?;
 
         tracing::info!(%listen, "starting the functions");
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
@@ -206,7 +206,7 @@ impl Service {
 
 /// The functions' routes as one router, with the document of them all.
 fn router(app: &App) -> Result<Router, StartError> {
-    let (routes, paths) = ingest::router().merge(api::router()).merge(api::notices()).split_for_parts();
+    let (routes, paths) = ingest::router().merge(api::router()).merge(api::notifications()).split_for_parts();
     let document = serde_json::to_vec(&api::document(paths))?;
     let docs = api::docs(move || document.clone());
     Ok(runtime::serve(routes, app).merge(docs).with_state(app.clone()))

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{AlertId, NoticeKind, Priority, Profile, RunId, ServiceId, TriggerId};
+use crate::{AlertId, NotificationKind, Priority, Profile, RunId, ServiceId, TriggerId};
 
 /// What an alert keeps of its service, so that it reads the same when the service is renamed or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,24 +109,24 @@ impl Alert {
     }
 
     /// Whether its news may still go to others: it is open, or was never meant to be.
-    pub fn is_news(&self) -> bool {
+    pub fn raises_alert(&self) -> bool {
         self.is_open() || self.job().is_some_and(|job| job.problem == JobProblem::Exceeded)
     }
 
     /// The event that webhooks are told when this is said of it.
-    pub fn event_type(&self, kind: NoticeKind) -> Option<&'static str> {
+    pub fn event_type(&self, kind: NotificationKind) -> Option<&'static str> {
         let is_job = self.job().is_some();
         match kind {
-            NoticeKind::Opened if is_job => Some("job.stale"),
-            NoticeKind::Opened => Some("alert.opened"),
-            NoticeKind::Exceeded => Some("job.exceeded"),
-            NoticeKind::Reminder => Some("alert.reminder"),
-            NoticeKind::Resolved => Some("alert.resolved"),
-            NoticeKind::Acknowledged => None,
+            NotificationKind::Opened if is_job => Some("job.stale"),
+            NotificationKind::Opened => Some("alert.opened"),
+            NotificationKind::Exceeded => Some("job.exceeded"),
+            NotificationKind::Reminder => Some("alert.reminder"),
+            NotificationKind::Resolved => Some("alert.resolved"),
+            NotificationKind::Acknowledged => None,
         }
     }
 
-    /// What tells receivers that two notices speak of one incident. It holds the alert's id or the run's, so that a
+    /// What tells receivers that two notifications speak of one incident. It holds the alert's id or the run's, so that a
     /// resolve that comes late cannot close a later incident.
     pub fn dedup_key(&self) -> String {
         match self.job() {

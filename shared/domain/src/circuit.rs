@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub struct Circuit {
     pub starts: Vec<DateTime<Utc>>,
     /// Whether it was told that the circuit is open; cleared when it closes.
-    pub is_told: bool,
+    pub is_notified: bool,
 }
 
 /// Whether one more execution may start.
@@ -23,7 +23,7 @@ pub enum Admission {
 }
 
 impl Circuit {
-    pub const MOST: u32 = 5;
+    pub const MAX: u32 = 5;
     pub const WINDOW: TimeDelta = TimeDelta::hours(1);
 
     pub fn is_open(&self, now: DateTime<Utc>, most: u32, window: TimeDelta) -> bool {
@@ -35,13 +35,13 @@ impl Circuit {
     pub fn admit(&self, is_by_person: bool, now: DateTime<Utc>, most: u32, window: TimeDelta) -> (Self, Admission) {
         let is_open = self.is_open(now, most, window);
         if is_open && !is_by_person {
-            return (Self { is_told: true, ..self.clone() }, Admission::Refuse { is_first: !self.is_told });
+            return (Self { is_notified: true, ..self.clone() }, Admission::Refuse { is_first: !self.is_notified });
         }
         let kept = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(1);
         let recent: Vec<_> = self.recent(now, window).collect();
         let newest = recent.into_iter().rev().take(kept).rev();
         let starts = newest.chain([now]).collect();
-        (Self { starts, is_told: self.is_told && is_open }, Admission::Start)
+        (Self { starts, is_notified: self.is_notified && is_open }, Admission::Start)
     }
 
     fn recent(&self, now: DateTime<Utc>, window: TimeDelta) -> impl Iterator<Item = DateTime<Utc>> {
@@ -55,7 +55,7 @@ mod tests {
 
     fn admit(circuit: &mut Circuit, is_by_person: bool, minute: i64) -> Admission {
         let now = crate::from_millis(1_790_000_000_000) + TimeDelta::minutes(minute);
-        let (next, admission) = circuit.admit(is_by_person, now, Circuit::MOST, Circuit::WINDOW);
+        let (next, admission) = circuit.admit(is_by_person, now, Circuit::MAX, Circuit::WINDOW);
         *circuit = next;
         admission
     }

@@ -99,7 +99,7 @@ impl Configurable for ApiKey {
 
 impl Configurable for PingKey {
     fn configured(&self) -> Configured {
-        let Self { id, name, digest: _, hash, history: _ } = self;
+        let Self { id, name, digest: _, hash, revision: _ } = self;
         let fields =
             vec![AuditedField::new("name", AuditedValue::text(name)), AuditedField::secret("key", hash.as_bytes())];
         thing(ThingKind::PingKey, id.get(), Some(name.as_str()), fields)
@@ -108,7 +108,7 @@ impl Configurable for PingKey {
 
 impl Configurable for Team {
     fn configured(&self) -> Configured {
-        let Self { id, name, slack_channel_id, history: _ } = self;
+        let Self { id, name, slack_channel_id, revision: _ } = self;
         let fields = vec![
             AuditedField::new("name", AuditedValue::text(name)),
             AuditedField::new("slack_channel_id", AuditedValue::optional(slack_channel_id.as_ref())),
@@ -119,7 +119,7 @@ impl Configurable for Team {
 
 impl Configurable for Schedule {
     fn configured(&self) -> Configured {
-        let Self { id, name, zone, hours, history: _ } = self;
+        let Self { id, name, zone, hours, revision: _ } = self;
         let fields = vec![
             AuditedField::new("name", AuditedValue::text(name)),
             AuditedField::new("timezone", AuditedValue::text(zone.as_str())),
@@ -140,7 +140,7 @@ fn week(hours: &Hours) -> AuditedValue {
 
 impl Configurable for MaintenanceWindow {
     fn configured(&self) -> Configured {
-        let Self { id, name, times, service_ids, is_announced: _, due_at: _, history: _ } = self;
+        let Self { id, name, times, service_ids, is_announced: _, due_at: _, revision: _ } = self;
         let services: Vec<i64> = service_ids.iter().map(|id| id.get()).collect();
         let fields = vec![
             AuditedField::new("name", AuditedValue::text(name)),
@@ -156,7 +156,7 @@ impl Configurable for MaintenanceWindow {
 
 impl Configurable for Target {
     fn configured(&self) -> Configured {
-        let Self { id, service_id, destination, priority, enabled, period, history: _ } = self;
+        let Self { id, service_id, destination, priority, enabled, period, revision: _ } = self;
         let mut fields = vec![
             AuditedField::new("type", AuditedValue::text(destination.kind().as_str())),
             AuditedField::new("priority", *priority),
@@ -181,7 +181,7 @@ impl Configurable for Target {
 
 impl Configurable for Webhook {
     fn configured(&self) -> Configured {
-        let Self { id, endpoint, enabled, service_id, attempts, secrets, history: _ } = self;
+        let Self { id, endpoint, enabled, service_id, attempts, secrets, revision: _ } = self;
         let Endpoint { url, headers } = endpoint;
         let WebhookSecrets { current, previous: _ } = secrets;
         let fields = vec![
@@ -199,12 +199,12 @@ impl Configurable for Webhook {
 
 impl Configurable for Playbook {
     fn configured(&self) -> Configured {
-        let Self { id, name, description, yaml, trigger, history } = self;
+        let Self { id, name, description, yaml, trigger, revision } = self;
         let terms = trigger.as_ref().map(|(_, terms)| terms);
         let fields = vec![
             AuditedField::new("name", AuditedValue::text(name)),
             AuditedField::new("description", AuditedValue::optional(description.as_ref())),
-            AuditedField::new("version", history.version),
+            AuditedField::new("version", revision.version),
             AuditedField::document("yaml", yaml),
             AuditedField::new(
                 "trigger.service_pattern",
@@ -218,7 +218,7 @@ impl Configurable for Playbook {
 
 impl Configurable for Trigger {
     fn configured(&self) -> Configured {
-        let Self { id, playbook_id, terms, enabled, history: _ } = self;
+        let Self { id, playbook_id, terms, enabled, revision: _ } = self;
         let TriggerTerms { service_pattern, consecutive_failures } = terms;
         let fields = vec![
             AuditedField::new("playbook_id", playbook_id.get()),
@@ -232,7 +232,7 @@ impl Configurable for Trigger {
 
 impl Configurable for Script {
     fn configured(&self) -> Configured {
-        let Self { id, name, content, interpreter, timeout_seconds, history: _ } = self;
+        let Self { id, name, content, interpreter, timeout_seconds, revision: _ } = self;
         let fields = vec![
             AuditedField::new("name", AuditedValue::text(name)),
             AuditedField::document("content", content),
@@ -245,7 +245,7 @@ impl Configurable for Script {
 
 impl Configurable for Secret {
     fn configured(&self) -> Configured {
-        let Self { id, name, description, sealed, history: _ } = self;
+        let Self { id, name, description, sealed, revision: _ } = self;
         let fields = vec![
             AuditedField::new("name", AuditedValue::text(name)),
             AuditedField::new("description", AuditedValue::optional(description.as_ref())),

@@ -13,10 +13,10 @@ use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, TimeD
 
 use self::field::{DAY, Field, HOUR, MINUTE, MONTH, WEEKDAY};
 use crate::Invalid;
-use crate::zone::{Shown, Zone};
+use crate::zone::{LocalTime, Zone};
 
 /// Days in each month of a leap year.
-const LONGEST_MONTHS: [(u32, u32); 12] =
+const MAX_MONTHS: [(u32, u32); 12] =
     [(1, 31), (2, 29), (3, 31), (4, 30), (5, 31), (6, 30), (7, 31), (8, 31), (9, 30), (10, 31), (11, 30), (12, 31)];
 
 /// Days and months looked at for the next day that matches. 29 February may be eight years off, as in 2096: eight
@@ -63,7 +63,7 @@ impl Recurrence {
         let (days, months, weekdays) = (DAY.parse(day)?, MONTH.parse(month)?, WEEKDAY.parse(weekday)?);
         let first_day = days.at_or_after(1).unwrap_or_default();
         let fits = |(month, length)| months.has(month) && first_day <= length;
-        if weekdays.is_star && !LONGEST_MONTHS.into_iter().any(fits) {
+        if weekdays.is_star && !MAX_MONTHS.into_iter().any(fits) {
             return invalid("never occurs: none of its months has such a day");
         }
         Ok(Self { text, minutes, hours, days, months, weekdays })
@@ -131,9 +131,9 @@ impl Recurrence {
 
     fn once_on(&self, zone: Zone, day: NaiveDate, minute: u32) -> Option<DateTime<Utc>> {
         let reading = self.matches_day(day).then_some(day.and_time(time_of(minute)?))?;
-        match zone.shown(reading) {
-            Shown::Once(at) => Some(at),
-            Shown::Twice(..) | Shown::Skipped(_) => None,
+        match zone.local_time(reading) {
+            LocalTime::Single(at) => Some(at),
+            LocalTime::Ambiguous(..) | LocalTime::Skipped(_) => None,
         }
     }
 
@@ -146,10 +146,10 @@ impl Recurrence {
 
     /// The instants, earliest first, at which a reading that matches makes an occurrence.
     fn instants(&self, zone: Zone, reading: NaiveDateTime) -> [Option<DateTime<Utc>>; 2] {
-        match zone.shown(reading) {
-            Shown::Once(at) => [Some(at), None],
-            Shown::Twice(first, second) => [Some(first), self.repeats().then_some(second)],
-            Shown::Skipped(jump) => [(!self.hours.holds_all_of(&HOUR)).then_some(jump), None],
+        match zone.local_time(reading) {
+            LocalTime::Single(at) => [Some(at), None],
+            LocalTime::Ambiguous(first, second) => [Some(first), self.repeats().then_some(second)],
+            LocalTime::Skipped(jump) => [(!self.hours.holds_all_of(&HOUR)).then_some(jump), None],
         }
     }
 
@@ -256,23 +256,23 @@ impl fmt::Display for Recurrence {
 
 /// The other instant at which the clock shows what it shows at `at`.
 fn other_pass(zone: Zone, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    match zone.shown(zone.reading(at)) {
-        Shown::Twice(first, second) => Some(if first == at { second } else { first }),
-        Shown::Once(_) | Shown::Skipped(_) => None,
+    match zone.local_time(zone.reading(at)) {
+        LocalTime::Ambiguous(first, second) => Some(if first == at { second } else { first }),
+        LocalTime::Single(_) | LocalTime::Skipped(_) => None,
     }
 }
 
 fn first_pass(zone: Zone, reading: NaiveDateTime) -> Option<DateTime<Utc>> {
-    match zone.shown(reading) {
-        Shown::Twice(first, _) => Some(first),
-        Shown::Once(_) | Shown::Skipped(_) => None,
+    match zone.local_time(reading) {
+        LocalTime::Ambiguous(first, _) => Some(first),
+        LocalTime::Single(_) | LocalTime::Skipped(_) => None,
     }
 }
 
 fn second_pass(zone: Zone, reading: NaiveDateTime) -> Option<DateTime<Utc>> {
-    match zone.shown(reading) {
-        Shown::Twice(_, second) => Some(second),
-        Shown::Once(_) | Shown::Skipped(_) => None,
+    match zone.local_time(reading) {
+        LocalTime::Ambiguous(_, second) => Some(second),
+        LocalTime::Single(_) | LocalTime::Skipped(_) => None,
     }
 }
 

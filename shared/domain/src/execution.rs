@@ -255,11 +255,11 @@ pub enum Effect {
         until: DateTime<Utc>,
     },
     /// Ask people for a yes.
-    AskApproval,
+    RequestApproval,
     /// Tell those who were asked what was decided.
-    TellDecision,
-    TellStarted,
-    TellFinished,
+    NotifyDecision,
+    NotifyStarted,
+    NotifyFinished,
     /// Tell the on-call that a condition did not hold.
     Escalate {
         step: usize,
@@ -309,7 +309,7 @@ pub struct Advance {
 
 impl Execution {
     /// How often a step whose worker is lost is tried.
-    pub const MOST_ATTEMPTS: u32 = 5;
+    pub const MAX_ATTEMPTS: u32 = 5;
     /// A step's claim ends so long after its own timeout.
     pub const CLAIM_GRACE: TimeDelta = TimeDelta::seconds(30);
     /// How long one look for heartbeats may take.

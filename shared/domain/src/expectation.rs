@@ -80,7 +80,7 @@ impl Expectation {
             }
             Self::Timetable(timetable) => {
                 let passed = timetable.times(first - grace).take_while(|time| *time + grace <= now);
-                let count = u32::try_from(passed.take(MOST_COUNTED).count()).unwrap_or(u32::MAX);
+                let count = u32::try_from(passed.take(MAX_COUNTED).count()).unwrap_or(u32::MAX);
                 (count.max(1), timetable.next_deadline(grace, now))
             }
         }
@@ -88,7 +88,7 @@ impl Expectation {
 }
 
 /// More reminders than these are counted as these: two months of minutes.
-const MOST_COUNTED: usize = 90_000;
+const MAX_COUNTED: usize = 90_000;
 
 /// The times at which a service must report: a cron expression, read by a zone's wall clock.
 ///

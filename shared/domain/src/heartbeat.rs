@@ -31,7 +31,7 @@ impl Status {
     }
 
     /// Whether it counts towards a service's threshold.
-    pub const fn is_life(self) -> bool {
+    pub const fn counts_as_alive(self) -> bool {
         match self {
             Self::Up | Self::Started | Self::Completed => true,
             Self::Down | Self::Failed => false,
@@ -68,7 +68,7 @@ impl FromStr for Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Entry {
     /// A heartbeat.
-    Said(Status),
+    Reported(Status),
     /// A note, which changes nothing.
     Log,
 }
@@ -76,7 +76,7 @@ pub enum Entry {
 impl Entry {
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Said(status) => status.as_str(),
+            Self::Reported(status) => status.as_str(),
             Self::Log => "LOG",
         }
     }
@@ -84,7 +84,7 @@ impl Entry {
     /// The status that was reported; none of a note.
     pub const fn said(self) -> Option<Status> {
         match self {
-            Self::Said(status) => Some(status),
+            Self::Reported(status) => Some(status),
             Self::Log => None,
         }
     }
@@ -94,7 +94,7 @@ impl FromStr for Entry {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        if text == Self::Log.as_str() { Ok(Self::Log) } else { text.parse().map(Self::Said) }
+        if text == Self::Log.as_str() { Ok(Self::Log) } else { text.parse().map(Self::Reported) }
     }
 }
 
@@ -130,7 +130,7 @@ impl Stamp {
 /// What a threshold needs to know of recent heartbeats: as many stamps as the threshold, newest first, and the last
 /// explicit failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pulse {
+pub struct RecentHeartbeats {
     pub beats: Vec<Stamp>,
     /// The newest `DOWN` or `FAILED`; it voids the beats before it.
     pub failed: Stamp,
@@ -138,7 +138,7 @@ pub struct Pulse {
     pub last_status: Option<Status>,
 }
 
-impl Pulse {
+impl RecentHeartbeats {
     /// No heartbeat yet, with room for `threshold` of them.
     pub fn empty(threshold: u32) -> Self {
         Self { beats: vec![Stamp::NONE; threshold as usize], failed: Stamp::NONE, last_status: None }
@@ -152,8 +152,8 @@ impl Pulse {
     /// Adds a heartbeat, which may be older than others and may be one already counted. Answers whether it was new.
     pub fn record(&mut self, stamp: Stamp, status: Status) -> bool {
         let is_newest = stamp > self.newest();
-        let counted = if status.is_life() { self.insert(stamp) } else { stamp > self.failed };
-        if counted && !status.is_life() {
+        let counted = if status.counts_as_alive() { self.insert(stamp) } else { stamp > self.failed };
+        if counted && !status.counts_as_alive() {
             self.failed = stamp;
         }
         if is_newest {
@@ -202,23 +202,23 @@ mod tests {
 
     #[test]
     fn beats_are_kept_in_order_and_counted_once() {
-        let mut pulse = Pulse::empty(2);
-        assert!(pulse.record(stamp(5), Status::Up));
-        assert!(pulse.record(stamp(3), Status::Up));
-        assert!(!pulse.record(stamp(5), Status::Up));
-        assert!(!pulse.record(stamp(1), Status::Up));
-        assert_eq!(pulse.beats, [stamp(5), stamp(3)]);
+        let mut recent = RecentHeartbeats::empty(2);
+        assert!(recent.record(stamp(5), Status::Up));
+        assert!(recent.record(stamp(3), Status::Up));
+        assert!(!recent.record(stamp(5), Status::Up));
+        assert!(!recent.record(stamp(1), Status::Up));
+        assert_eq!(recent.beats, [stamp(5), stamp(3)]);
     }
 
     #[test]
     fn a_failure_voids_what_came_before_it() {
-        let mut pulse = Pulse::empty(1);
-        pulse.record(stamp(5), Status::Up);
-        assert!(pulse.nth_newest().is_some());
-        pulse.record(stamp(6), Status::Failed);
-        assert_eq!(pulse.nth_newest(), None);
-        pulse.record(stamp(7), Status::Up);
-        assert!(pulse.nth_newest().is_some());
-        assert_eq!(pulse.last_status, Some(Status::Up));
+        let mut recent = RecentHeartbeats::empty(1);
+        recent.record(stamp(5), Status::Up);
+        assert!(recent.nth_newest().is_some());
+        recent.record(stamp(6), Status::Failed);
+        assert_eq!(recent.nth_newest(), None);
+        recent.record(stamp(7), Status::Up);
+        assert!(recent.nth_newest().is_some());
+        assert_eq!(recent.last_status, Some(Status::Up));
     }
 }

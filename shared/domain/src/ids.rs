@@ -180,7 +180,7 @@ time_sorted_id!(
 );
 time_sorted_id!(
     /// One thing that receivers must be told; sorts in the order in which they must hear it.
-    NoticeId, "notice_id"
+    NotificationId, "notification_id"
 );
 time_sorted_id!(
     /// One event on its way to one webhook; sorts by the time at which it happened.

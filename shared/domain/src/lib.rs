@@ -12,19 +12,19 @@ mod endpoint;
 mod execution;
 mod expectation;
 mod heartbeat;
-mod history;
 mod ids;
 mod invalid;
 mod key;
 mod maintenance;
 mod names;
-mod notice;
+mod notification;
 mod pace;
 mod ping;
 mod playbook;
-mod playbook_notice;
+mod playbook_notification;
 mod rate_limit;
 mod retry;
+mod revision;
 mod routing;
 mod run;
 mod run_judgement;
@@ -57,26 +57,30 @@ pub use execution::{
     Stage as ExecutionStage, StepRecord, StepStatus, Verification,
 };
 pub use expectation::{Expectation, Timetable};
-pub use heartbeat::{Entry, Pulse, Stamp, Status};
-pub use history::History;
+pub use heartbeat::{Entry, RecentHeartbeats, Stamp, Status};
 pub use ids::{
-    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, LogId, NoticeId, PingKeyId, PlaybookId, ScheduleId,
-    ScriptId, SecretId, ServiceId, TargetId, TeamId, TriggerId, WebhookId, WindowId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, LogId, NotificationId, PingKeyId, PlaybookId,
+    ScheduleId, ScriptId, SecretId, ServiceId, TargetId, TeamId, TriggerId, WebhookId, WindowId,
 };
 pub use invalid::Invalid;
 pub use key::{ApiKey, Credential, KeySecret, RateLimits, Scope, Scopes};
 pub use maintenance::{MaintenanceTimes, MaintenanceWindow, Occurrence, in_maintenance};
 pub use names::{HeartbeatName, Label};
-pub use notice::{Announcement, Notice, NoticeKind, NoticeOwner, Outcome, Receiver, SlackMessage, Stage, Subject};
+pub use notification::{
+    Announcement, Notification, NotificationKind, NotificationOwner, Outcome, Receiver, SlackMessage, Stage, Subject,
+};
 pub use pace::Pace;
 pub use ping::{PingKey, PingKeyText, PingKind};
 pub use playbook::{
     Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,
     Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask, mask_cut, whole_units,
 };
-pub use playbook_notice::{OpenCircuit, PlaybookEvent, PlaybookNotice, Question, Verdict, VerdictKind, shorten};
+pub use playbook_notification::{
+    ApprovalRequest, OpenCircuit, PlaybookEvent, PlaybookNotification, Verdict, VerdictKind, shorten,
+};
 pub use rate_limit::{RateWindow, RequestClass, Ruling};
 pub use retry::{GIVE_UP_AFTER, delay as retry_delay};
+pub use revision::Revision;
 pub use routing::Routing;
 pub use run::{Overrun, Run, RunEnd, RunId, RunStatus, SignalKind, Stale};
 pub use run_judgement::{RunDecision, RunTransition, RunWatch};

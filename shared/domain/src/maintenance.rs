@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{History, Invalid, Label, Recurrence, ServiceId, Stage, WindowId, Zone};
+use crate::{Invalid, Label, Recurrence, Revision, ServiceId, Stage, WindowId, Zone};
 
 /// A stretch of maintenance that lasts longer than this, without any pause, is not followed to its end.
 const LOOK_AHEAD: TimeDelta = TimeDelta::days(400);
@@ -19,7 +19,7 @@ pub struct MaintenanceWindow {
     pub is_announced: bool,
     /// When somebody must look whether it has begun or ended.
     pub due_at: Option<DateTime<Utc>>,
-    pub history: History,
+    pub revision: Revision,
 }
 
 /// When a window is on.
@@ -44,7 +44,7 @@ pub struct Occurrence {
 
 impl MaintenanceWindow {
     pub const MAX_NAME_CHARS: usize = 128;
-    const MOST_SERVICES: usize = 1_000;
+    const MAX_SERVICES: usize = 1_000;
 
     pub fn parse_name(text: impl Into<String>) -> Result<Label, Invalid> {
         Label::parse("name", text, Self::MAX_NAME_CHARS)
@@ -54,7 +54,7 @@ impl MaintenanceWindow {
     pub fn parse_service_ids(mut ids: Vec<ServiceId>) -> Result<Vec<ServiceId>, Invalid> {
         ids.sort_unstable();
         ids.dedup();
-        if ids.len() > Self::MOST_SERVICES {
+        if ids.len() > Self::MAX_SERVICES {
             return Err(Invalid::new("service_ids", "must be at most 1000 services"));
         }
         Ok(ids)

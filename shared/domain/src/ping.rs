@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{History, Label, PingKeyId, SignalKind};
+use crate::{Label, PingKeyId, Revision, SignalKind};
 
 /// What a ping says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct PingKey {
     pub digest: String,
     /// The argon2id hash of the whole key, as a PHC string.
     pub hash: String,
-    pub history: History,
+    pub revision: Revision,
 }
 
 /// A key as it stands in a ping's address: 22 letters and digits, some 131 random bits. Its `Debug` shows nothing.

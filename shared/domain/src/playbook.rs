@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use chrono::TimeDelta;
 
-use crate::{History, Invalid, Label, PlaybookId, ServiceId, Status, TriggerId, TriggerTerms};
+use crate::{Invalid, Label, PlaybookId, Revision, ServiceId, Status, TriggerId, TriggerTerms};
 
 pub use plan::{Plan, PlannedScript, PlannedStep, PlannedWork};
 pub use template::{Piece, Template, Value, Variables, mask, mask_cut};
@@ -27,7 +27,7 @@ pub struct Playbook {
     /// The trigger that the document declares, and the row that was made for it.
     pub trigger: Option<(TriggerId, TriggerTerms)>,
     /// Its version is the playbook's: an execution keeps the one that it started with.
-    pub history: History,
+    pub revision: Revision,
 }
 
 /// What a playbook's document says.
@@ -45,9 +45,9 @@ pub struct PlaybookDefinition {
 impl PlaybookDefinition {
     pub const MAX_NAME_CHARS: usize = 128;
     pub const MAX_DESCRIPTION_CHARS: usize = 2_000;
-    pub const MOST_STEPS: usize = 50;
+    pub const MAX_STEPS: usize = 50;
     pub const VERIFY_WITHIN: TimeDelta = TimeDelta::minutes(10);
-    pub const LONGEST_VERIFY_WITHIN: TimeDelta = TimeDelta::hours(24);
+    pub const MAX_VERIFY_WITHIN: TimeDelta = TimeDelta::hours(24);
 }
 
 /// Whether a person must say yes before the first step.
@@ -71,7 +71,7 @@ pub enum OnTimeout {
 }
 
 impl Approval {
-    pub const LONGEST: TimeDelta = TimeDelta::days(7);
+    pub const MAX: TimeDelta = TimeDelta::days(7);
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,12 +100,12 @@ pub enum StepKind {
 impl StepKind {
     pub const NAMES: [&str; 4] = ["webhook", "wait", "script", "condition"];
 
-    pub const LONGEST_WAIT: TimeDelta = TimeDelta::days(30);
+    pub const MAX_WAIT: TimeDelta = TimeDelta::days(30);
     pub const WEBHOOK_TIMEOUT: TimeDelta = TimeDelta::seconds(30);
-    pub const LONGEST_WEBHOOK: TimeDelta = TimeDelta::minutes(5);
-    pub const LONGEST_SCRIPT: TimeDelta = TimeDelta::minutes(10);
+    pub const MAX_WEBHOOK: TimeDelta = TimeDelta::minutes(5);
+    pub const MAX_SCRIPT: TimeDelta = TimeDelta::minutes(10);
     pub const CONDITION_TIMEOUT: TimeDelta = TimeDelta::seconds(300);
-    pub const LONGEST_CONDITION: TimeDelta = TimeDelta::hours(24);
+    pub const MAX_CONDITION: TimeDelta = TimeDelta::hours(24);
 
     pub const fn name(&self) -> &'static str {
         match self {
@@ -130,7 +130,7 @@ pub struct WebhookCall {
 
 impl WebhookCall {
     pub const SUCCESS_CODES: [u16; 3] = [200, 201, 202];
-    pub const MOST_SUCCESS_CODES: usize = 20;
+    pub const MAX_SUCCESS_CODES: usize = 20;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +184,7 @@ pub struct Condition {
 
 impl Condition {
     pub const CHECK: &str = "heartbeat_received";
-    pub const MOST_HEARTBEATS: u32 = 100;
+    pub const MAX_HEARTBEATS: u32 = 100;
     /// How often it is looked whether they came.
     pub const POLL: TimeDelta = TimeDelta::seconds(5);
 }
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn durations_are_read_by_their_unit_and_within_bounds() {
-        let read = |text| read_duration(text, StepKind::LONGEST_WAIT).map(|duration| duration.num_seconds());
+        let read = |text| read_duration(text, StepKind::MAX_WAIT).map(|duration| duration.num_seconds());
         assert_eq!(read("30s"), Ok(30));
         assert_eq!(read("5m"), Ok(300));
         assert_eq!(read("1h"), Ok(3_600));

@@ -2,15 +2,15 @@
 
 use chrono::TimeDelta;
 
-/// A notice that no receiver took for this long is given up.
+/// A notification that no receiver took for this long is given up.
 pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(24);
 
-const LONGEST: TimeDelta = TimeDelta::minutes(5);
+const MAX: TimeDelta = TimeDelta::minutes(5);
 
 /// The wait after failure number `attempts` (from 1): 1 s, doubled each time, at most five minutes.
 pub fn delay(attempts: u32) -> TimeDelta {
     let doublings = attempts.saturating_sub(1).min(16);
-    TimeDelta::seconds(1 << doublings).min(LONGEST)
+    TimeDelta::seconds(1 << doublings).min(MAX)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    Destination, NoticeKind, NotificationMode, Outcome, Period, PlaybookNotice, Receiver, ServiceId, Target,
-    TargetKind, TargetPeriod,
+    Destination, NotificationKind, NotificationMode, Outcome, Period, PlaybookNotification, Receiver, ServiceId,
+    Target, TargetKind, TargetPeriod,
 };
 
 /// What the choice of receivers rests on.
@@ -25,16 +25,16 @@ pub struct Routing {
 
 impl Routing {
     /// Who is to be told of this kind of news, in order. A target that is disabled is listed as one that was not told.
-    pub fn outcomes(&self, kind: NoticeKind, now: DateTime<Utc>) -> Vec<Outcome> {
-        self.outcomes_for(|receiver| receiver.hears(kind), now)
+    pub fn outcomes(&self, kind: NotificationKind, now: DateTime<Utc>) -> Vec<Outcome> {
+        self.outcomes_for(|receiver| receiver.receives(kind), now)
     }
 
     /// Who is to be told this of an execution. What somebody must hear goes to the channel where no target takes it.
-    pub fn outcomes_of_playbook(&self, notice: &PlaybookNotice, now: DateTime<Utc>) -> Vec<Outcome> {
-        let hears = |receiver: &Receiver| notice.is_for(receiver.kind());
-        let mut outcomes = self.outcomes_for(hears, now);
-        if notice.must_be_heard() && !outcomes.iter().any(Outcome::is_owed) {
-            let instead: Vec<_> = self.without_targets().filter(|outcome| hears(&outcome.receiver)).collect();
+    pub fn outcomes_of_playbook(&self, notification: &PlaybookNotification, now: DateTime<Utc>) -> Vec<Outcome> {
+        let receives = |receiver: &Receiver| notification.is_for(receiver.kind());
+        let mut outcomes = self.outcomes_for(receives, now);
+        if notification.must_be_heard() && !outcomes.iter().any(Outcome::is_owed) {
+            let instead: Vec<_> = self.without_targets().filter(|outcome| receives(&outcome.receiver)).collect();
             outcomes.retain(|outcome| !instead.iter().any(|other| other.receiver == outcome.receiver));
             outcomes.extend(instead);
         }
@@ -46,9 +46,9 @@ impl Routing {
         self.outcomes_for(|receiver| receiver.kind() == TargetKind::Slack, now)
     }
 
-    fn outcomes_for(&self, hears: impl Fn(&Receiver) -> bool, now: DateTime<Utc>) -> Vec<Outcome> {
+    fn outcomes_for(&self, receives: impl Fn(&Receiver) -> bool, now: DateTime<Utc>) -> Vec<Outcome> {
         if self.targets.is_empty() {
-            return self.without_targets().filter(|outcome| hears(&outcome.receiver)).collect();
+            return self.without_targets().filter(|outcome| receives(&outcome.receiver)).collect();
         }
         let mut outcomes: Vec<Outcome> = Vec::new();
         let mut first_asked = false;
@@ -58,7 +58,7 @@ impl Routing {
                 outcome.service_key = Some(service_key.clone());
             }
             // Two targets of one channel are one receiver.
-            if !hears(&outcome.receiver) || outcomes.iter().any(|known| known.receiver == outcome.receiver) {
+            if !receives(&outcome.receiver) || outcomes.iter().any(|known| known.receiver == outcome.receiver) {
                 continue;
             }
             if !target.enabled {
@@ -100,7 +100,7 @@ fn receiver(target: &Target) -> Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{History, TargetId, from_millis};
+    use crate::{Revision, TargetId, from_millis};
 
     fn now() -> DateTime<Utc> {
         from_millis(1_790_000_000_000)
@@ -108,9 +108,9 @@ mod tests {
 
     fn slack(id: i64, period: TargetPeriod, enabled: bool) -> Target {
         let destination = Destination::Slack { channel_id: format!("C{id}") };
-        let history = History::beginning(now());
+        let revision = Revision::beginning(now());
         let service_id = ServiceId::new(1);
-        Target { id: TargetId::new(id), service_id, destination, priority: 0, enabled, period, history }
+        Target { id: TargetId::new(id), service_id, destination, priority: 0, enabled, period, revision }
     }
 
     fn told(mode: NotificationMode, period: Period, targets: Vec<Target>) -> Vec<(String, bool, bool)> {
@@ -122,7 +122,7 @@ mod tests {
             channel: Some("general".to_owned()),
             has_pagerduty: true,
         };
-        let outcomes = routing.outcomes(NoticeKind::Opened, now());
+        let outcomes = routing.outcomes(NotificationKind::Opened, now());
         let name = |outcome: &Outcome| match &outcome.receiver {
             Receiver::Slack { channel } => channel.clone(),
             Receiver::PagerDuty { .. } | Receiver::Target { .. } | Receiver::Webhook { .. } => "pagerduty".to_owned(),

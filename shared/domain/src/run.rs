@@ -113,7 +113,7 @@ pub struct Overrun {
 pub struct Stale {
     pub alert_id: AlertId,
     /// Whether anybody was told. That of a muted service opens untold.
-    pub told: bool,
+    pub notified: bool,
     pub closed: bool,
 }
 
@@ -129,8 +129,8 @@ pub struct Run {
     pub stale: Option<Stale>,
     /// Its service was switched off meanwhile: nothing is told of it.
     pub let_go: bool,
-    /// When the last notice of this run was made; the next is later.
-    pub last_notice_at: Option<DateTime<Utc>>,
+    /// When the last notification of this run was made; the next is later.
+    pub last_notification_at: Option<DateTime<Utc>>,
     /// When the row comes due in the index.
     pub due_at: Option<DateTime<Utc>>,
     /// Moves with each change; 0 for a run that is not kept yet.
@@ -148,7 +148,7 @@ impl Run {
             overrun: None,
             stale: None,
             let_go: false,
-            last_notice_at: None,
+            last_notification_at: None,
             due_at: None,
             version: 0,
         }
@@ -197,7 +197,7 @@ impl Run {
     }
 
     /// When a signal of this kind was taken before.
-    pub fn heard(&self, kind: SignalKind) -> Option<DateTime<Utc>> {
+    pub fn signal_at(&self, kind: SignalKind) -> Option<DateTime<Utc>> {
         match kind {
             SignalKind::Start => self.started_at,
             SignalKind::Complete => self.end.filter(|end| !end.failed).map(|end| end.at),
@@ -206,7 +206,13 @@ impl Run {
     }
 
     /// Records a signal that was taken at `at`. One that is known, or that comes too late to matter, changes nothing.
-    pub fn hear(&mut self, kind: SignalKind, at: DateTime<Utc>, max_duration_ms: Option<u64>, now: DateTime<Utc>) {
+    pub fn record_signal(
+        &mut self,
+        kind: SignalKind,
+        at: DateTime<Utc>,
+        max_duration_ms: Option<u64>,
+        now: DateTime<Utc>,
+    ) {
         let before = (self.started_at, self.end);
         match kind {
             SignalKind::Start => self.started_at = Some(self.started_at.map_or(at, |start| start.min(at))),
@@ -251,10 +257,10 @@ impl Run {
         }
     }
 
-    /// An instant for the next notice: now, but after the one before it.
-    pub fn next_notice_at(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
-        let at = self.last_notice_at.map_or(now, |last| now.max(last + TimeDelta::milliseconds(1)));
-        self.last_notice_at = Some(at);
+    /// An instant for the next notification: now, but after the one before it.
+    pub fn next_notification_at(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let at = self.last_notification_at.map_or(now, |last| now.max(last + TimeDelta::milliseconds(1)));
+        self.last_notification_at = Some(at);
         at
     }
 }

@@ -31,14 +31,14 @@ pub enum RunDecision {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunTransition {
-    /// Its service is no longer watched: nobody is told, but its incident is resolved.
+    /// Its service is no longer snapshot: nobody is notified, but its incident is resolved.
     LetGo,
     /// It ended over its maximum: an alert that closes as it opens.
     Exceed,
     /// It has not ended by its maximum.
     GoStale,
     /// Its alert is open, and nobody was told while the service was muted.
-    Tell,
+    Notify,
     /// It has ended after all.
     Recover,
 }
@@ -56,9 +56,9 @@ impl Run {
             (Some(_), _) if self.is_pending() => RunDecision::Act(RunTransition::Exceed),
             (Some(_), _) => rest(None),
             (None, _) if self.let_go => rest(None),
-            (None, Some(stale)) if stale.told || stale.closed => rest(None),
+            (None, Some(stale)) if stale.notified || stale.closed => rest(None),
             (None, Some(_)) if watch.is_muted(now) => rest(watch.mute.map(|mute| mute.until)),
-            (None, Some(_)) => RunDecision::Act(RunTransition::Tell),
+            (None, Some(_)) => RunDecision::Act(RunTransition::Notify),
             (None, None) => match self.stale_at(watch.max_duration_ms) {
                 Some(at) if now >= at => RunDecision::Act(RunTransition::GoStale),
                 due_at => rest(due_at),
@@ -69,7 +69,7 @@ impl Run {
     /// The run after its alert opened as `alert_id`.
     #[must_use]
     pub fn gone_stale(mut self, alert_id: AlertId, watch: &RunWatch, now: DateTime<Utc>) -> Self {
-        self.stale = Some(Stale { alert_id, told: !watch.is_muted(now), closed: false });
+        self.stale = Some(Stale { alert_id, notified: !watch.is_muted(now), closed: false });
         self.moved(watch, now)
     }
 
@@ -84,9 +84,9 @@ impl Run {
                 self.settle_overrun();
                 self.close_stale();
             }
-            RunTransition::Tell => {
+            RunTransition::Notify => {
                 if let Some(stale) = &mut self.stale {
-                    stale.told = true;
+                    stale.notified = true;
                 }
             }
             RunTransition::Recover => self.close_stale(),

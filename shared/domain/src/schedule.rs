@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _, Utc};
 
-use crate::{History, Invalid, Label, ScheduleId, Zone};
+use crate::{Invalid, Label, Revision, ScheduleId, Zone};
 
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
@@ -33,7 +33,7 @@ pub struct Schedule {
     pub name: Label,
     pub zone: Zone,
     pub hours: Hours,
-    pub history: History,
+    pub revision: Revision,
 }
 
 impl Schedule {

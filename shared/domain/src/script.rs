@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::{History, Invalid, Label, ScriptId};
+use crate::{Invalid, Label, Revision, ScriptId};
 
 /// A script that playbooks may run by its name. Only admins write one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Script {
     pub interpreter: Interpreter,
     /// How long it may take where its step says nothing.
     pub timeout_seconds: u32,
-    pub history: History,
+    pub revision: Revision,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl FromStr for Interpreter {
 
 impl Script {
     pub const USUAL_TIMEOUT_SECONDS: u32 = 30;
-    pub const LONGEST_SECONDS: u32 = 600;
+    pub const MAX_SECONDS: u32 = 600;
     const MAX_NAME_CHARS: usize = 128;
     const MAX_CONTENT_BYTES: usize = 65_536;
 
@@ -66,7 +66,7 @@ impl Script {
     pub fn parse_timeout(seconds: i64) -> Result<u32, Invalid> {
         u32::try_from(seconds)
             .ok()
-            .filter(|seconds| (1..=Self::LONGEST_SECONDS).contains(seconds))
+            .filter(|seconds| (1..=Self::MAX_SECONDS).contains(seconds))
             .ok_or_else(|| Invalid::new("timeout_seconds", "must be a whole number from 1 to 600"))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{History, Invalid, Label, SecretId};
+use crate::{Invalid, Label, Revision, SecretId};
 
 /// A secret under its name, sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Secret {
     pub name: Label,
     pub description: Option<String>,
     pub sealed: SealedSecret,
-    pub history: History,
+    pub revision: Revision,
 }
 
 /// A secret's value under AES-256-GCM: a nonce of 12 bytes, then the ciphertext with its tag. Bound to the secret's id.

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{AlertId, Expectation, HeartbeatName, Invalid, Label, Pulse, ScheduleId, ServiceId, Stamp, Status, TeamId};
+use crate::{
+    AlertId, Expectation, HeartbeatName, Invalid, Label, RecentHeartbeats, ScheduleId, ServiceId, Stamp, Status, TeamId,
+};
 
 /// How often a service must report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl FromStr for Priority {
     }
 }
 
-/// Whether every target is told, or one after the other until one takes it.
+/// Whether every target is notified, or one after the other until one takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotificationMode {
     NotifyAll,
@@ -157,10 +159,10 @@ impl Profile {
     }
 
     pub fn parse_max_duration_ms(millis: i64) -> Result<u64, Invalid> {
-        const LONGEST: i64 = 366 * 24 * 3_600_000;
+        const MAX: i64 = 366 * 24 * 3_600_000;
         u64::try_from(millis)
             .ok()
-            .filter(|_| (1..=LONGEST).contains(&millis))
+            .filter(|_| (1..=MAX).contains(&millis))
             .ok_or_else(|| Invalid::new("max_duration_ms", "must be from 1 to 31622400000 (a year)"))
     }
 }
@@ -184,7 +186,7 @@ impl Mute {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pending {
     /// The service itself said `DOWN` or `FAILED`.
-    Said(Status),
+    Reported(Status),
     /// An operator set `down`.
     SetDown,
     /// An operator cleared `down`.
@@ -205,7 +207,7 @@ pub struct Outage {
     /// 1 at the opening, and 1 more for each interval since.
     pub cycle: u32,
     /// Whether anybody was told. A muted service's alert opens untold.
-    pub told: bool,
+    pub notified: bool,
     /// Somebody took it: no more reminders.
     pub acknowledged: bool,
 }
@@ -228,14 +230,14 @@ pub struct Service {
     pub deleted: bool,
     /// From when a service counts that has not yet sent enough heartbeats.
     pub counts_from: DateTime<Utc>,
-    pub pulse: Pulse,
+    pub recent: RecentHeartbeats,
     /// How many heartbeats were recorded: moves with each of them.
-    pub heard: u64,
+    pub heartbeat_count: u64,
     pub pending: Option<Pending>,
     pub outage: Option<Outage>,
     pub mute: Option<Mute>,
-    /// When the last notice of this service was made; the next is later, whatever the clocks say.
-    pub last_notice_at: Option<DateTime<Utc>>,
+    /// When the last notification of this service was made; the next is later, whatever the clocks say.
+    pub last_notification_at: Option<DateTime<Utc>>,
     pub runs_look: Option<RunsLook>,
     /// When the row comes due in the index.
     pub due_at: Option<DateTime<Utc>>,
@@ -253,12 +255,12 @@ impl Service {
             active: true,
             deleted: false,
             counts_from: now,
-            pulse: Pulse::empty(threshold),
-            heard: 0,
+            recent: RecentHeartbeats::empty(threshold),
+            heartbeat_count: 0,
             pending: None,
             outage: None,
             mute: None,
-            last_notice_at: None,
+            last_notification_at: None,
             runs_look: None,
             due_at: None,
             version: 1,
@@ -272,7 +274,7 @@ impl Service {
         match self.pending {
             Some(Pending::SetDown) => true,
             Some(Pending::SetUp | Pending::SwitchedOff) => false,
-            Some(Pending::Said(_)) | None => self.outage.is_some(),
+            Some(Pending::Reported(_)) | None => self.outage.is_some(),
         }
     }
 
@@ -281,25 +283,25 @@ impl Service {
         self.outage.as_ref().map_or(0, |outage| outage.cycle)
     }
 
-    /// An instant for the next notice: now, but after the one before it, whatever this machine's clock says.
-    pub fn next_notice_at(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
-        let at = self.last_notice_at.map_or(now, |last| now.max(last + TimeDelta::milliseconds(1)));
-        self.last_notice_at = Some(at);
+    /// An instant for the next notification: now, but after the one before it, whatever this machine's clock says.
+    pub fn next_notification_at(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let at = self.last_notification_at.map_or(now, |last| now.max(last + TimeDelta::milliseconds(1)));
+        self.last_notification_at = Some(at);
         at
     }
 
-    /// Whether notices are held back at `now`.
+    /// Whether notifications are held back at `now`.
     pub fn is_muted(&self, now: DateTime<Utc>) -> bool {
         self.mute.is_some_and(|mute| now < mute.until)
     }
 
     /// Records a heartbeat. Answers whether the sweep must look at once.
-    pub fn hear(&mut self, stamp: Stamp, status: Status, now: DateTime<Utc>) -> bool {
-        let new = self.pulse.record(stamp, status);
-        self.heard += u64::from(new);
-        if new && !status.is_life() {
+    pub fn record_heartbeat(&mut self, stamp: Stamp, status: Status, now: DateTime<Utc>) -> bool {
+        let new = self.recent.record(stamp, status);
+        self.heartbeat_count += u64::from(new);
+        if new && !status.counts_as_alive() {
             self.pending = match (&self.outage, self.pending) {
-                (None, _) => Some(Pending::Said(status)),
+                (None, _) => Some(Pending::Reported(status)),
                 // The service's own word goes over an operator's.
                 (Some(_), Some(Pending::SetUp)) => None,
                 (Some(_), pending) => pending,
@@ -325,7 +327,7 @@ impl Service {
             if is_another || rule.threshold > self.rule.threshold {
                 self.counts_from = now;
             }
-            self.pulse.resize(rule.threshold);
+            self.recent.resize(rule.threshold);
             if let Some(outage) = &mut self.outage {
                 outage.next_reminder_at = match both_intervals {
                     Some((new, old)) => outage.next_reminder_at + (new - old),

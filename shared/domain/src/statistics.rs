@@ -14,14 +14,14 @@ pub struct RunStatistics {
 
 impl RunStatistics {
     /// The most runs that they rest on: the last ones.
-    pub const MOST_RUNS: usize = 100;
+    pub const MAX_RUNS: usize = 100;
     /// Fewer say nothing.
-    pub const FEWEST_RUNS: usize = 5;
+    pub const MIN_RUNS: usize = 5;
 
     /// Of durations in milliseconds, in any order.
     pub fn of(durations_ms: &[u64]) -> Self {
         let run_count = durations_ms.len();
-        if run_count < Self::FEWEST_RUNS {
+        if run_count < Self::MIN_RUNS {
             return Self { run_count, ..Self::default() };
         }
         let mut sorted = durations_ms.to_vec();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Endpoint, History, Invalid, ServiceId, TargetId};
+use crate::{Endpoint, Invalid, Revision, ServiceId, TargetId};
 
 /// A receiver of one service's alerts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Target {
     pub priority: i32,
     pub enabled: bool,
     pub period: TargetPeriod,
-    pub history: History,
+    pub revision: Revision,
 }
 
 /// What a target reaches. `Debug` shows no secret.
@@ -48,7 +48,7 @@ pub enum TargetPeriod {
 
 impl Target {
     /// How many a service may have, so that an alert's work stays bounded.
-    pub const MOST: u32 = 20;
+    pub const MAX: u32 = 20;
     const PRIORITIES: std::ops::RangeInclusive<i64> = -1_000..=1_000;
 
     pub fn parse_priority(value: i64) -> Result<i32, Invalid> {

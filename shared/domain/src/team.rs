@@ -1,6 +1,6 @@
 //! A team: who owns services, and where it is told of them.
 
-use crate::{History, Invalid, Label, Profile, TeamId, TeamName};
+use crate::{Invalid, Label, Profile, Revision, TeamId, TeamName};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Team {
@@ -9,7 +9,7 @@ pub struct Team {
     pub name: TeamName,
     /// The channel where the team's services are told of; none leaves it to the general one.
     pub slack_channel_id: Option<String>,
-    pub history: History,
+    pub revision: Revision,
 }
 
 impl Team {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Datelike as _, NaiveDateTime, SecondsFormat, TimeDelta, U
 use crate::Invalid;
 
 /// A year of 366 days, in minutes: the longest `alert_interval`.
-const LONGEST_INTERVAL_MINUTES: f64 = 366.0 * 24.0 * 60.0;
+const MAX_INTERVAL_MINUTES: f64 = 366.0 * 24.0 * 60.0;
 
 /// Times without an offset.
 const LOCAL_FORMATS: [&str; 2] = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
@@ -30,7 +30,7 @@ pub fn parse_time(field: &str, text: &str) -> Result<DateTime<Utc>, Invalid> {
 /// Reads `alert_interval`: minutes, above 0, fractions allowed, at most a year; kept to the millisecond.
 pub fn parse_interval(minutes: f64) -> Result<TimeDelta, Invalid> {
     let invalid = || Invalid::new("alert_interval", "must be a number of minutes above 0 and at most 527040 (a year)");
-    if !(minutes > 0.0 && minutes <= LONGEST_INTERVAL_MINUTES) {
+    if !(minutes > 0.0 && minutes <= MAX_INTERVAL_MINUTES) {
         return Err(invalid());
     }
     #[expect(clippy::cast_possible_truncation, reason = "at most a year of milliseconds")]

@@ -25,7 +25,7 @@ pub enum Transition {
     /// A mute has come to its end.
     Unmute,
     /// The alert is open, and nobody was told while it was muted.
-    TellOpen,
+    NotifyOpen,
     Close(Close),
     /// A deleted service without an alert leaves the table.
     Remove,
@@ -47,7 +47,7 @@ pub enum Close {
     Recovered,
     /// An operator cleared `down`.
     SetUp,
-    /// The service is no longer watched: nobody is told, but incidents are resolved.
+    /// The service is no longer snapshot: nobody is notified, but incidents are resolved.
     Unwatched,
 }
 
@@ -55,8 +55,8 @@ pub enum Close {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub service: Service,
-    /// Whether people are told, and at which instant of the alert's own order.
-    pub notice_at: Option<DateTime<Utc>>,
+    /// Whether people are notified, and at which instant of the alert's own order.
+    pub notification_at: Option<DateTime<Utc>>,
 }
 
 /// A service that is held in maintenance is looked at as often, so that an end that comes early delays it by less than a
@@ -105,8 +105,8 @@ impl Service {
         if self.has_recovered(outage) {
             return Some(Transition::Close(Close::Recovered));
         }
-        if !outage.told && self.mute.is_none() {
-            return Some(Transition::TellOpen);
+        if !outage.notified && self.mute.is_none() {
+            return Some(Transition::NotifyOpen);
         }
         (now >= outage.remind_at()).then(|| Transition::Remind { intervals: self.reminders(outage, now).0 })
     }
@@ -118,7 +118,7 @@ impl Service {
     /// The instant from which the service is late, as it stands.
     pub fn overdue_at(&self) -> DateTime<Utc> {
         let Rule { expectation, grace, threshold: _ } = &self.rule;
-        let beat = self.pulse.nth_newest().filter(|beat| *beat >= self.counts_from);
+        let beat = self.recent.nth_newest().filter(|beat| *beat >= self.counts_from);
         match (expectation, beat) {
             (Expectation::Interval(interval), beat) => beat.unwrap_or(self.counts_from) + *interval + *grace,
             (Expectation::Timetable(timetable), Some(beat)) => timetable.overdue_after(beat, *grace),
@@ -134,10 +134,10 @@ impl Service {
     /// Enough heartbeats again to be in time, the last of them one that recovers, and new since the opening.
     /// Read at the time of the last heartbeat, so that a late look sees what a timely one would have seen.
     fn has_recovered(&self, outage: &Outage) -> bool {
-        let (Some(newest), Some(oldest)) = (self.pulse.beats.first(), self.pulse.nth_newest()) else {
+        let (Some(newest), Some(oldest)) = (self.recent.beats.first(), self.recent.nth_newest()) else {
             return false;
         };
-        let recovers = self.pulse.last_status.is_some_and(crate::Status::is_recovery);
+        let recovers = self.recent.last_status.is_some_and(crate::Status::is_recovery);
         // One heartbeat is enough for a timetable.
         let in_time = |newest| {
             self.rule.expectation.interval().is_none_or(|interval| oldest > newest - interval - self.rule.grace)
@@ -158,8 +158,8 @@ impl Service {
     #[must_use]
     pub fn held(mut self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
         let recovered =
-            self.pulse.nth_newest().is_some() && self.pulse.last_status.is_some_and(crate::Status::is_recovery);
-        if recovered && matches!(self.pending, Some(Pending::Said(_))) {
+            self.recent.nth_newest().is_some() && self.recent.last_status.is_some_and(crate::Status::is_recovery);
+        if recovered && matches!(self.pending, Some(Pending::Reported(_))) {
             self.pending = None;
         }
         let mute = self.mute.map(|mute| mute.until).filter(|until| *until > now);
@@ -171,11 +171,11 @@ impl Service {
 
     /// The service after its alert opened as `alert_id`.
     pub fn opened(mut self, alert_id: AlertId, now: DateTime<Utc>) -> Change {
-        let told = self.mute.is_none();
+        let notified = self.mute.is_none();
         // What an operator sets, only later heartbeats clear; what the service said, those after its word.
         let known = match self.pending {
-            Some(Pending::Said(_)) => self.pulse.failed,
-            Some(Pending::SetDown | Pending::SetUp | Pending::SwitchedOff) | None => self.pulse.newest(),
+            Some(Pending::Reported(_)) => self.recent.failed,
+            Some(Pending::SetDown | Pending::SetUp | Pending::SwitchedOff) | None => self.recent.newest(),
         };
         self.pending = None;
         self.outage = Some(Outage {
@@ -184,16 +184,16 @@ impl Service {
             next_reminder_at: self.rule.expectation.next_reminder(self.rule.grace, now),
             cycled_at: now,
             cycle: 1,
-            told,
+            notified,
             acknowledged: false,
         });
-        let notice_at = told.then(|| self.next_notice_at(now));
-        self.changed(notice_at)
+        let notification_at = notified.then(|| self.next_notification_at(now));
+        self.changed(notification_at)
     }
 
     /// The service after a transition that needs no new alert.
     pub fn apply(mut self, transition: Transition, now: DateTime<Utc>) -> Change {
-        let mut notice_at = None;
+        let mut notification_at = None;
         match transition {
             Transition::Open(_) | Transition::Remove => {}
             Transition::Unmute => self.unmute(now),
@@ -201,10 +201,10 @@ impl Service {
                 let again = self.runs_look.is_some_and(|look| !look.last) && self.active;
                 self.runs_look = again.then_some(RunsLook { at: now + SECOND_LOOK, last: true });
             }
-            Transition::TellOpen => {
+            Transition::NotifyOpen => {
                 if let Some(outage) = &mut self.outage {
-                    outage.told = true;
-                    notice_at = Some(self.next_notice_at(now));
+                    outage.notified = true;
+                    notification_at = Some(self.next_notification_at(now));
                 }
             }
             Transition::Remind { intervals } => {
@@ -214,14 +214,14 @@ impl Service {
                     outage.cycle = outage.cycle.saturating_add(intervals);
                     outage.cycled_at = now;
                     outage.next_reminder_at = next;
-                    if outage.told && !outage.acknowledged && !muted {
-                        notice_at = Some(self.next_notice_at(now));
+                    if outage.notified && !outage.acknowledged && !muted {
+                        notification_at = Some(self.next_notification_at(now));
                     }
                 }
             }
             Transition::Close(close) => {
-                if self.outage.take().is_some_and(|outage| outage.told) {
-                    notice_at = Some(self.next_notice_at(now));
+                if self.outage.take().is_some_and(|outage| outage.notified) {
+                    notification_at = Some(self.next_notification_at(now));
                 }
                 self.pending = None;
                 match close {
@@ -234,7 +234,7 @@ impl Service {
                 }
             }
         }
-        self.changed(notice_at)
+        self.changed(notification_at)
     }
 
     /// Ends a mute, of which runs that are stale must be told.
@@ -244,13 +244,13 @@ impl Service {
         }
     }
 
-    fn changed(mut self, notice_at: Option<DateTime<Utc>>) -> Change {
+    fn changed(mut self, notification_at: Option<DateTime<Utc>>) -> Change {
         self.version += 1;
         // A deleted one stays due until it is removed.
         if !self.deleted {
             self.due_at = self.timer();
         }
-        Change { service: self, notice_at }
+        Change { service: self, notification_at }
     }
 }
 
@@ -323,8 +323,8 @@ mod tests {
                 let mut said_failed = false;
                 if let Event::Heard(status) = event {
                     let id = HeartbeatId::at(at(second), [0; 10]);
-                    service.hear(Stamp::of(id), status, at(second));
-                    if status.is_life() { beats.push(second) } else { (failed, said_failed) = (Some(second), true) }
+                    service.record_heartbeat(Stamp::of(id), status, at(second));
+                    if status.counts_as_alive() { beats.push(second) } else { (failed, said_failed) = (Some(second), true) }
                 }
                 let was_open = service.outage.is_some();
                 while let Decision::Act(transition) = service.judge(at(second)) {
@@ -360,13 +360,13 @@ mod tests {
             let mut now = 0;
             for wait in looks {
                 now += wait;
-                let mut notices = 0;
+                let mut notifications = 0;
                 while let Decision::Act(transition) = service.judge(at(now)) {
                     let change = service.apply(transition, at(now));
-                    notices += u32::from(change.notice_at.is_some());
+                    notifications += u32::from(change.notification_at.is_some());
                     service = change.service;
                 }
-                prop_assert!(notices <= 1, "one reminder for a look");
+                prop_assert!(notifications <= 1, "one reminder for a look");
                 prop_assert_eq!(i64::from(service.consecutive_failures()), 1 + now / interval);
             }
         }

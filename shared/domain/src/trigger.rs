@@ -1,6 +1,6 @@
 //! Triggers: which playbook starts when a service fails. Pure.
 
-use crate::{History, Invalid, PlaybookId, TriggerId};
+use crate::{Invalid, PlaybookId, Revision, TriggerId};
 
 /// A rule that starts a playbook when a service whose name matches has failed often enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct Trigger {
     pub playbook_id: PlaybookId,
     pub terms: TriggerTerms,
     pub enabled: bool,
-    pub history: History,
+    pub revision: Revision,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct TriggerTerms {
 
 impl TriggerTerms {
     const MAX_PATTERN_CHARS: usize = 256;
-    const MOST_FAILURES: i64 = 1_000;
+    const MAX_FAILURES: i64 = 1_000;
 
     pub fn parse_pattern(text: impl Into<String>) -> Result<String, Invalid> {
         let text = text.into();
@@ -38,7 +38,7 @@ impl TriggerTerms {
     pub fn parse_failures(value: i64) -> Result<u32, Invalid> {
         u32::try_from(value)
             .ok()
-            .filter(|_| (1..=Self::MOST_FAILURES).contains(&value))
+            .filter(|_| (1..=Self::MAX_FAILURES).contains(&value))
             .ok_or_else(|| Invalid::new("consecutive_failures", "must be a whole number from 1 to 1000"))
     }
 
@@ -51,7 +51,7 @@ impl TriggerTerms {
 
 impl Trigger {
     /// How many a playbook may have.
-    pub const MOST: usize = 20;
+    pub const MAX: usize = 20;
 }
 
 /// The trigger that starts its playbook: of those that are enabled and met the one of the highest threshold, and among
@@ -220,7 +220,7 @@ mod tests {
             playbook_id: PlaybookId::new(1),
             terms: TriggerTerms { service_pattern: pattern.to_owned(), consecutive_failures },
             enabled,
-            history: History::beginning(crate::from_millis(0)),
+            revision: Revision::beginning(crate::from_millis(0)),
         };
         let triggers = [
             trigger(1, "*", 1, true),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{Endpoint, History, Invalid, ServiceId, WebhookId};
+use crate::{Endpoint, Invalid, Revision, ServiceId, WebhookId};
 
 /// A receiver of the events of one service, or of every service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,16 +16,16 @@ pub struct Webhook {
     pub service_id: Option<ServiceId>,
     pub attempts: Attempts,
     pub secrets: WebhookSecrets,
-    pub history: History,
+    pub revision: Revision,
 }
 
 impl Webhook {
     /// How many may be for one service, and how many for every service, so that an alert's work stays bounded.
-    pub const MOST_FOR_ONE: u32 = 10;
-    pub const MOST_FOR_ALL: u32 = 20;
+    pub const MAX_FOR_ONE: u32 = 10;
+    pub const MAX_FOR_ALL: u32 = 20;
 
     /// Whether it is to be told of what happens to this service.
-    pub fn hears_of(&self, service: ServiceId) -> bool {
+    pub fn covers(&self, service: ServiceId) -> bool {
         self.enabled && self.service_id.is_none_or(|id| id == service)
     }
 }
@@ -44,23 +44,22 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    const MOST: std::ops::RangeInclusive<u32> = 1..=4;
-    const MOST_DELAYS: usize = 10;
-    const LONGEST_DELAY: i64 = 3_600;
+    const MAX: std::ops::RangeInclusive<u32> = 1..=4;
+    const MAX_DELAYS: usize = 10;
+    const MAX_DELAY: i64 = 3_600;
 
     pub fn parse_most(value: i64) -> Result<u32, Invalid> {
         u32::try_from(value)
             .ok()
-            .filter(|most| Self::MOST.contains(most))
+            .filter(|most| Self::MAX.contains(most))
             .ok_or_else(|| Invalid::new("max_attempts", "must be a whole number from 1 to 4"))
     }
 
     pub fn parse_delays(seconds: &[i64]) -> Result<Vec<u32>, Invalid> {
-        let whole =
-            |seconds: &i64| u32::try_from(*seconds).ok().filter(|_| (1..=Self::LONGEST_DELAY).contains(seconds));
+        let whole = |seconds: &i64| u32::try_from(*seconds).ok().filter(|_| (1..=Self::MAX_DELAY).contains(seconds));
         let delays: Option<Vec<_>> = seconds.iter().map(whole).collect();
         delays
-            .filter(|delays| (1..=Self::MOST_DELAYS).contains(&delays.len()))
+            .filter(|delays| (1..=Self::MAX_DELAYS).contains(&delays.len()))
             .ok_or_else(|| Invalid::new("retry_delays_seconds", "must be 1 to 10 whole numbers from 1 to 3600"))
     }
 

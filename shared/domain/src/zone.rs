@@ -13,10 +13,10 @@ pub struct Zone(Tz);
 
 /// When a wall clock shows a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Once(DateTime<Utc>),
+pub(crate) enum LocalTime {
+    Single(DateTime<Utc>),
     /// The clock was put back over it.
-    Twice(DateTime<Utc>, DateTime<Utc>),
+    Ambiguous(DateTime<Utc>, DateTime<Utc>),
     /// Never: the clock jumped over it at this instant.
     Skipped(DateTime<Utc>),
 }
@@ -59,20 +59,20 @@ impl Zone {
     }
 
     /// When the wall clock shows `reading`.
-    pub(crate) fn shown(self, reading: NaiveDateTime) -> Shown {
+    pub(crate) fn local_time(self, reading: NaiveDateTime) -> LocalTime {
         match self.0.from_local_datetime(&reading) {
-            MappedLocalTime::Single(at) => Shown::Once(at.to_utc()),
-            MappedLocalTime::Ambiguous(first, second) => Shown::Twice(first.to_utc(), second.to_utc()),
-            MappedLocalTime::None => Shown::Skipped(self.jump_over(reading)),
+            MappedLocalTime::Single(at) => LocalTime::Single(at.to_utc()),
+            MappedLocalTime::Ambiguous(first, second) => LocalTime::Ambiguous(first.to_utc(), second.to_utc()),
+            MappedLocalTime::None => LocalTime::Skipped(self.jump_over(reading)),
         }
     }
 
     /// The instant at which the wall clock jumps over a reading that it never shows.
     fn jump_over(self, skipped: NaiveDateTime) -> DateTime<Utc> {
         // Further than any clock has been from UTC; between the two it passes the reading once.
-        const FURTHEST_SECONDS: i64 = 16 * 3600;
+        const MAX_SECONDS_AHEAD: i64 = 16 * 3600;
         let base = skipped.and_utc();
-        let (mut before, mut after) = (-FURTHEST_SECONDS, FURTHEST_SECONDS);
+        let (mut before, mut after) = (-MAX_SECONDS_AHEAD, MAX_SECONDS_AHEAD);
         while after - before > 1 {
             let middle = before.midpoint(after);
             if self.reading(base + TimeDelta::seconds(middle)) > skipped {
@@ -111,10 +111,10 @@ mod tests {
     fn a_reading_is_shown_once_twice_or_jumped_over() {
         let shown = |zone: &str, reading: &str| {
             let reading = parse_time("reading", reading).unwrap().naive_utc();
-            match Zone::parse(zone).unwrap().shown(reading) {
-                Shown::Once(at) => format!("once {}", format_time(at)),
-                Shown::Twice(first, second) => format!("twice {} {}", format_time(first), format_time(second)),
-                Shown::Skipped(at) => format!("skipped {}", format_time(at)),
+            match Zone::parse(zone).unwrap().local_time(reading) {
+                LocalTime::Single(at) => format!("once {}", format_time(at)),
+                LocalTime::Ambiguous(first, second) => format!("twice {} {}", format_time(first), format_time(second)),
+                LocalTime::Skipped(at) => format!("skipped {}", format_time(at)),
             }
         };
         assert_eq!(shown("Europe/Berlin", "2026-07-01T12:00:00"), "once 2026-07-01T10:00:00.000Z");

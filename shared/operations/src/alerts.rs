@@ -1,13 +1,9 @@
 //! Shows alerts, and lets somebody take one.
 
-use chrono::{DateTime, Utc};
-use domain::{Alert, AlertId, Notice, NoticeId, NoticeKind, NoticeOwner, RunId, ServiceId};
+use domain::{Alert, AlertId, Notification, NotificationId, NotificationKind, NotificationOwner, RunId, ServiceId};
 use store::{AlertFilter, Commit, Page, Writes};
 
-use crate::{Error, Medic};
-
-/// Who did something: an API key's name.
-pub type Actor = String;
+use crate::{Actor, Error, Medic};
 
 const TRIES: usize = 10;
 
@@ -27,13 +23,17 @@ impl Medic {
     }
 
     /// What was told of an alert, and to whom.
-    pub async fn notices(&self, id: AlertId) -> Result<Vec<Notice>, Error> {
+    pub async fn notifications(&self, id: AlertId) -> Result<Vec<Notification>, Error> {
         self.alert(id).await?;
-        Ok(self.table.notices(NoticeOwner::Alert(id)).await?)
+        Ok(self.table.notifications(NotificationOwner::Alert(id)).await?)
     }
 
-    /// Notices that were printed for want of Slack, newest first.
-    pub async fn printed(&self, after: Option<NoticeId>, limit: usize) -> Result<Page<(NoticeId, String)>, Error> {
+    /// Notifications that were printed for want of Slack, newest first.
+    pub async fn printed(
+        &self,
+        after: Option<NotificationId>,
+        limit: usize,
+    ) -> Result<Page<(NotificationId, String)>, Error> {
         Ok(self.table.printed(after, limit).await?)
     }
 
@@ -46,19 +46,20 @@ impl Medic {
     }
 
     /// Takes an open alert: no more reminders, and PagerDuty shows it as acknowledged. Again changes nothing.
-    pub async fn acknowledge(&self, id: AlertId, actor: &Actor, now: DateTime<Utc>) -> Result<Alert, Error> {
+    pub async fn acknowledge(&self, id: AlertId, actor: &Actor) -> Result<Alert, Error> {
+        let now = actor.at;
         for _ in 0..TRIES {
             let alert = self.alert(id).await?;
             if alert.acknowledged_at.is_some() && alert.is_open() {
                 return Ok(alert);
             }
             if let Some(job) = alert.job() {
-                if let Some(acknowledged) = self.acknowledge_run(&alert, &job.run_id, actor, now).await? {
+                if let Some(acknowledged) = self.acknowledge_run(&alert, &job.run_id, actor).await? {
                     return Ok(acknowledged);
                 }
                 continue;
             }
-            let seen = self.table.watched(alert.service_id).await?;
+            let seen = self.table.service_snapshot(alert.service_id).await?;
             let seen = seen.filter(|seen| seen.service.outage.as_ref().is_some_and(|outage| outage.alert_id == id));
             let Some(seen) = seen.filter(|_| alert.is_open()) else {
                 return Err(Error::Conflict(format!("Alert {id} is closed")));
@@ -67,21 +68,21 @@ impl Medic {
             service.version += 1;
             let Some(outage) = &mut service.outage else { continue };
             outage.acknowledged = true;
-            let told = outage.told;
-            let notice_at = service.next_notice_at(now);
+            let told = outage.notified;
+            let notification_at = service.next_notification_at(now);
             let acknowledged =
-                Alert { acknowledged_at: Some(now), acknowledged_by: Some(actor.clone()), ..alert.clone() };
+                Alert { acknowledged_at: Some(now), acknowledged_by: actor.name.clone(), ..alert.clone() };
             let mut writes = Writes::new();
             writes.transition(&self.table, &seen, &service)?;
-            writes.change_alert(&self.table, &alert, &acknowledged)?;
-            let kind = NoticeKind::Acknowledged;
-            let outcomes = if told { self.who_heard(id, kind).await? } else { Vec::new() };
-            let notice = self.notice_of(kind, &acknowledged, outcomes, notice_at)?;
-            if let Some(notice) = &notice {
-                writes.add_notice(&self.table, notice)?;
+            writes.update_alert(&self.table, &alert, &acknowledged)?;
+            let kind = NotificationKind::Acknowledged;
+            let outcomes = if told { self.notified_receivers(id, kind).await? } else { Vec::new() };
+            let notification = self.notification_of(kind, &acknowledged, outcomes, notification_at)?;
+            if let Some(notification) = &notification {
+                writes.add_notification(&self.table, notification)?;
             }
             if self.table.commit(writes).await? == Commit::Done {
-                self.hand_over(notice.as_ref(), now).await;
+                self.hand_over(notification.as_ref(), now).await;
                 return Ok(acknowledged);
             }
         }
@@ -94,29 +95,29 @@ impl Medic {
         alert: &Alert,
         run: &RunId,
         actor: &Actor,
-        now: DateTime<Utc>,
     ) -> Result<Option<Alert>, Error> {
-        let seen = self.table.run_heard(alert.service_id, run, true, now).await?.run;
+        let now = actor.at;
+        let seen = self.table.reported_run(alert.service_id, run, true, now).await?.run;
         let stale = seen.stale.filter(|stale| stale.alert_id == alert.id && !stale.closed);
         let Some(stale) = stale.filter(|_| alert.is_open()) else {
             return Err(Error::Conflict(format!("Alert {} is closed", alert.id)));
         };
         let mut run = seen.clone().rested(seen.due_at);
-        let notice_at = run.next_notice_at(now);
-        let acknowledged = Alert { acknowledged_at: Some(now), acknowledged_by: Some(actor.clone()), ..alert.clone() };
+        let notification_at = run.next_notification_at(now);
+        let acknowledged = Alert { acknowledged_at: Some(now), acknowledged_by: actor.name.clone(), ..alert.clone() };
         let mut writes = Writes::new();
-        writes.change_run(&self.table, &seen, &run)?;
-        writes.change_alert(&self.table, alert, &acknowledged)?;
-        let kind = NoticeKind::Acknowledged;
-        let outcomes = if stale.told { self.who_heard(alert.id, kind).await? } else { Vec::new() };
-        let notice = self.notice_of(kind, &acknowledged, outcomes, notice_at)?;
-        if let Some(notice) = &notice {
-            writes.add_notice(&self.table, notice)?;
+        writes.update_run(&self.table, &seen, &run)?;
+        writes.update_alert(&self.table, alert, &acknowledged)?;
+        let kind = NotificationKind::Acknowledged;
+        let outcomes = if stale.notified { self.notified_receivers(alert.id, kind).await? } else { Vec::new() };
+        let notification = self.notification_of(kind, &acknowledged, outcomes, notification_at)?;
+        if let Some(notification) = &notification {
+            writes.add_notification(&self.table, notification)?;
         }
-        if self.table.commit(writes).await? == Commit::Refused {
+        if self.table.commit(writes).await? == Commit::Conflict {
             return Ok(None);
         }
-        self.hand_over(notice.as_ref(), now).await;
+        self.hand_over(notification.as_ref(), now).await;
         Ok(Some(acknowledged))
     }
 }

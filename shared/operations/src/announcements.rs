@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Announcement, MaintenanceWindow, Notice, NoticeId, Outcome, Receiver, ServiceId, Stage, Subject, Team, WindowId,
+    Announcement, MaintenanceWindow, Notification, NotificationId, Outcome, Receiver, ServiceId, Stage, Subject, Team,
+    WindowId,
 };
 use outbound::Wake;
 use store::{Commit, Entity as _, Key, Writes};
 
 use crate::configuration::{TRIES, contended};
-use crate::{By, Error, Medic};
+use crate::{Actor, Error, Medic};
 
-/// A notice and its places in lanes are one transaction, which DynamoDB bounds.
-const MOST_CHANNELS: usize = 50;
+/// A notification and its places in lanes are one transaction, which DynamoDB bounds.
+const MAX_CHANNELS: usize = 50;
 
 impl Medic {
     /// Looks whether a window has begun or ended. Answers when to look again.
@@ -25,18 +26,18 @@ impl Medic {
         for _ in 0..TRIES {
             let Some(seen): Option<MaintenanceWindow> = self.table.find(id).await? else { return Ok(None) };
             let (mut looked, stage) = seen.look(now);
-            looked.history.version += 1;
+            looked.revision.version += 1;
             let mut writes = Writes::new();
-            writes.change_window(&self.table, &seen, &looked)?;
-            let notice = match stage {
+            writes.update_window(&self.table, &seen, &looked)?;
+            let notification = match stage {
                 Some(stage) => self.announcement(&seen, stage, now).await?,
                 None => None,
             };
-            if let Some(notice) = &notice {
-                writes.add_notice(&self.table, notice)?;
+            if let Some(notification) = &notification {
+                writes.add_notification(&self.table, notification)?;
             }
             if self.table.commit(writes).await? == Commit::Done {
-                self.hand_over(notice.as_ref(), now).await;
+                self.hand_over(notification.as_ref(), now).await;
                 return Ok(looked.due_at);
             }
         }
@@ -44,18 +45,19 @@ impl Medic {
     }
 
     /// Removes a window. What was announced as begun is announced as ended.
-    pub async fn delete_window(&self, id: WindowId, by: &By) -> Result<(), Error> {
-        let now = by.at;
+    pub async fn delete_window(&self, id: WindowId, actor: &Actor) -> Result<(), Error> {
+        let now = actor.at;
         for _ in 0..TRIES {
             let seen: MaintenanceWindow = self.find(id).await?;
-            let mut writes = self.noted_removal(by, &seen)?;
-            let notice = if seen.is_announced { self.announcement(&seen, Stage::Ended, now).await? } else { None };
-            if let Some(notice) = &notice {
-                writes.add_notice(&self.table, notice)?;
+            let mut writes = self.audit_of_deletion(actor, &seen)?;
+            let notification =
+                if seen.is_announced { self.announcement(&seen, Stage::Ended, now).await? } else { None };
+            if let Some(notification) = &notification {
+                writes.add_notification(&self.table, notification)?;
             }
-            if self.table.remove(&seen, writes).await? == Commit::Done {
+            if self.table.delete(&seen, writes).await? == Commit::Done {
                 self.forget_configured();
-                self.hand_over(notice.as_ref(), now).await;
+                self.hand_over(notification.as_ref(), now).await;
                 return Ok(());
             }
         }
@@ -68,14 +70,14 @@ impl Medic {
         window: &MaintenanceWindow,
         stage: Stage,
         now: DateTime<Utc>,
-    ) -> Result<Option<Notice>, Error> {
+    ) -> Result<Option<Notification>, Error> {
         let outcomes = self.channels_of(&window.service_ids).await?;
         if outcomes.is_empty() {
             return Ok(None);
         }
         let (window_id, name, services) = (window.id, window.name.to_string(), window.service_ids.len());
         let subject = Subject::Maintenance(Announcement { window_id, name, services, stage });
-        Ok(Some(Notice { id: NoticeId::at(now, self.random()?), at: now, subject, outcomes }))
+        Ok(Some(Notification { id: NotificationId::at(now, self.random()?), at: now, subject, outcomes }))
     }
 
     /// Wakes the sweep for a window that was made or changed.
@@ -99,7 +101,7 @@ impl Medic {
             let team = teams.iter().find(|team| Some(team.id) == record.profile.team_id);
             channels.extend(team.and_then(|team| team.slack_channel_id.clone()).or_else(general));
         }
-        let receivers = channels.into_iter().take(MOST_CHANNELS).map(|channel| Receiver::Slack { channel });
+        let receivers = channels.into_iter().take(MAX_CHANNELS).map(|channel| Receiver::Slack { channel });
         Ok(receivers.map(|receiver| Outcome::to(receiver, None)).collect())
     }
 }

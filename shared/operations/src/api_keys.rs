@@ -8,7 +8,7 @@ use store::{Claim, Commit, Page, Table, Writes};
 
 use crate::entropy::{Entropy, SystemEntropy, random};
 use crate::keyring::hash;
-use crate::{By, Error, Medic};
+use crate::{Actor, Error, Medic};
 
 /// What a new key is to be.
 #[derive(Debug, Clone)]
@@ -20,8 +20,8 @@ pub struct NewApiKey {
 }
 
 impl Medic {
-    pub async fn create_api_key(&self, new: NewApiKey, by: &By) -> Result<(ApiKey, Credential), Error> {
-        let now = by.at;
+    pub async fn create_api_key(&self, new: NewApiKey, actor: &Actor) -> Result<(ApiKey, Credential), Error> {
+        let now = actor.at;
         let NewApiKey { name, scopes, limits, expires_at } = new;
         if expires_at.is_some_and(|at| at <= now) {
             return Err(Invalid::new("expires_at", "must be in the future").into());
@@ -37,7 +37,7 @@ impl Medic {
             rotated_at: None,
             hash: hash(credential.reveal()).await?,
         };
-        match self.table.create_api_key(&key, self.noted_new(by, &key)?).await? {
+        match self.table.create_api_key(&key, self.audit_of_creation(actor, &key)?).await? {
             Claim::Made => Ok((key, credential)),
             Claim::Taken => Err(Error::Conflict(format!("name is taken: there is an API key named {}", key.name))),
         }
@@ -52,26 +52,26 @@ impl Medic {
     }
 
     /// Gives a key a new secret; the old one is refused from now on.
-    pub async fn rotate_api_key(&self, id: ApiKeyId, by: &By) -> Result<(ApiKey, Credential), Error> {
+    pub async fn rotate_api_key(&self, id: ApiKeyId, actor: &Actor) -> Result<(ApiKey, Credential), Error> {
         let old = self.api_key(id).await?;
         let credential = new_credential(id, &*self.settings.entropy)?;
-        let key = ApiKey { hash: hash(credential.reveal()).await?, rotated_at: Some(by.at), ..old.clone() };
-        match self.table.change_api_key(&old, &key, self.noted_change(by, &old, &key)?).await? {
+        let key = ApiKey { hash: hash(credential.reveal()).await?, rotated_at: Some(actor.at), ..old.clone() };
+        match self.table.update_api_key(&old, &key, self.audit_of_update(actor, &old, &key)?).await? {
             Commit::Done => {}
             // The SDK may have repeated a write that was made.
-            Commit::Refused if self.api_key(id).await?.hash == key.hash => {}
-            Commit::Refused => return Err(Error::Conflict(format!("API key {id} was changed at the same time"))),
+            Commit::Conflict if self.api_key(id).await?.hash == key.hash => {}
+            Commit::Conflict => return Err(Error::Conflict(format!("API key {id} was changed at the same time"))),
         }
         self.keyring.forget(id);
         Ok((key, credential))
     }
 
-    pub async fn revoke_api_key(&self, id: ApiKeyId, by: &By) -> Result<(), Error> {
+    pub async fn revoke_api_key(&self, id: ApiKeyId, actor: &Actor) -> Result<(), Error> {
         let key = self.api_key(id).await?;
-        match self.table.revoke_api_key(&key, self.noted_removal(by, &key)?).await? {
+        match self.table.revoke_api_key(&key, self.audit_of_deletion(actor, &key)?).await? {
             Commit::Done => {}
-            Commit::Refused if self.table.api_key(id, true).await?.is_none() => {}
-            Commit::Refused => return Err(Error::contended(id)),
+            Commit::Conflict if self.table.api_key(id, true).await?.is_none() => {}
+            Commit::Conflict => return Err(Error::contended(id)),
         }
         self.keyring.forget(id);
         Ok(())

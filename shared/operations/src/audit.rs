@@ -10,15 +10,15 @@ use crate::{Error, Medic};
 
 /// Who does something, and when.
 #[derive(Debug, Clone)]
-pub struct By {
+pub struct Actor {
     /// The name of a key; none for what Medic does by itself.
-    pub actor: Option<String>,
+    pub name: Option<String>,
     pub at: DateTime<Utc>,
 }
 
-impl By {
+impl Actor {
     pub const fn medic(at: DateTime<Utc>) -> Self {
-        Self { actor: None, at }
+        Self { name: None, at }
     }
 }
 
@@ -43,11 +43,11 @@ pub struct AuditBounds {
 }
 
 impl Medic {
-    /// Writes that hold the entry for what `by` does: a thing that is made has no before, one that is removed no after. What
+    /// Writes that hold the entry for what `actor` does: a thing that is made has no before, one that is removed no after. What
     /// changes nothing leaves none.
-    pub(crate) fn noted(
+    pub(crate) fn audit_of(
         &self,
-        by: &By,
+        actor: &Actor,
         before: Option<Configured>,
         after: Option<Configured>,
     ) -> Result<Writes, Error> {
@@ -64,12 +64,12 @@ impl Medic {
         let Some(Configured { thing, service_name, .. }) = after.or(before).filter(|_| !changes.is_empty()) else {
             return Ok(writes);
         };
-        let By { actor, at } = by.clone();
+        let Actor { name, at } = actor.clone();
         let entry = AuditEntry {
             id: self.next_log_id(at)?,
             at,
             action,
-            actor,
+            actor: name,
             execution_id: None,
             service_id,
             details: AuditDetails {
@@ -84,19 +84,19 @@ impl Medic {
         Ok(writes)
     }
 
-    /// Writes that hold the entry for a thing that `by` makes.
-    pub(crate) fn noted_new(&self, by: &By, new: &impl Configurable) -> Result<Writes, Error> {
-        self.noted(by, None, Some(new.configured()))
+    /// Writes that hold the entry for a thing that `actor` creates.
+    pub(crate) fn audit_of_creation(&self, actor: &Actor, new: &impl Configurable) -> Result<Writes, Error> {
+        self.audit_of(actor, None, Some(new.configured()))
     }
 
-    /// Writes that hold the entry for a thing that `by` changes.
-    pub(crate) fn noted_change<T: Configurable>(&self, by: &By, old: &T, new: &T) -> Result<Writes, Error> {
-        self.noted(by, Some(old.configured()), Some(new.configured()))
+    /// Writes that hold the entry for a thing that `actor` updates.
+    pub(crate) fn audit_of_update<T: Configurable>(&self, actor: &Actor, old: &T, new: &T) -> Result<Writes, Error> {
+        self.audit_of(actor, Some(old.configured()), Some(new.configured()))
     }
 
-    /// Writes that hold the entry for a thing that `by` removes.
-    pub(crate) fn noted_removal(&self, by: &By, seen: &impl Configurable) -> Result<Writes, Error> {
-        self.noted(by, Some(seen.configured()), None)
+    /// Writes that hold the entry for a thing that `actor` deletes.
+    pub(crate) fn audit_of_deletion(&self, actor: &Actor, seen: &impl Configurable) -> Result<Writes, Error> {
+        self.audit_of(actor, Some(seen.configured()), None)
     }
 
     /// Entries of the audit log, newest first. A page may hold less than there is: its cursor leads on.

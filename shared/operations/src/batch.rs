@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use domain::{Alert, AlertId, Decision, Delivery, Notice, Receiver, ServiceId, Transition, TriggerId};
+use domain::{Alert, AlertId, Decision, Delivery, Notification, Receiver, ServiceId, Transition, TriggerId};
 use outbound::Wake;
-use store::{DueRow, Key, Lane, Outline, RowKind, Start, Watched};
+use store::{DueRow, Key, Lane, Outline, RowKind, ServiceSnapshot, Start};
 
 use crate::{Error, Medic};
 
@@ -26,7 +26,7 @@ pub(crate) struct Batch {
 #[derive(Debug, Default)]
 struct ReadAhead {
     /// With how often their rows had been handled by themselves.
-    watched: HashMap<ServiceId, (Watched, u64)>,
+    snapshots: HashMap<ServiceId, (ServiceSnapshot, u64)>,
     outlines: HashMap<ServiceId, Outline>,
 }
 
@@ -40,13 +40,16 @@ struct AlertIds {
 }
 
 impl AlertIds {
-    const MOST: i64 = 64;
+    const MAX: i64 = 64;
 }
 
 impl Batch {
-    /// Remembers to wake the senders of a notice that was committed.
-    pub(crate) fn hand_over(&self, notice: Option<&Notice>) {
-        let outcomes = notice.into_iter().flat_map(|notice| &notice.outcomes).filter(|outcome| outcome.is_owed());
+    /// Remembers to wake the senders of a notification that was committed.
+    pub(crate) fn hand_over(&self, notification: Option<&Notification>) {
+        let outcomes = notification
+            .into_iter()
+            .flat_map(|notification| &notification.outcomes)
+            .filter(|outcome| outcome.is_owed());
         self.owe(outcomes.map(|outcome| Lane::of(&outcome.receiver)));
     }
 
@@ -83,9 +86,9 @@ impl Batch {
     }
 
     /// A service's state as it was a moment ago, if that was read and nobody here handled its row since.
-    pub(crate) fn take_watched(&self, id: ServiceId, turns: &RowTurns) -> Option<Watched> {
-        let (watched, handled) = self.read_ahead().as_mut()?.watched.remove(&id)?;
-        (turns.handled_alone(&Key::service(id)) == handled).then_some(watched)
+    pub(crate) fn take_snapshot(&self, id: ServiceId, turns: &RowTurns) -> Option<ServiceSnapshot> {
+        let (snapshot, handled) = self.read_ahead().as_mut()?.snapshots.remove(&id)?;
+        (turns.handled_alone(&Key::service(id)) == handled).then_some(snapshot)
     }
 
     /// What was read of a service for its alert.
@@ -114,7 +117,7 @@ impl Medic {
             Some(RowKind::Service(id)) => Some(id),
             Some(
                 RowKind::Run(..)
-                | RowKind::Notice(..)
+                | RowKind::Notification(..)
                 | RowKind::Window(_)
                 | RowKind::Delivery(..)
                 | RowKind::Execution(_)
@@ -124,14 +127,14 @@ impl Medic {
         };
         let ids: Vec<_> = rows.iter().filter_map(of_service).collect();
         let handled: Vec<_> = ids.iter().map(|id| self.row_turns.handled_alone(&Key::service(*id))).collect();
-        let mut watched = self.table.watched_by_id(&ids).await?;
-        let opens = |seen: &&Watched| matches!(seen.service.judge(now), Decision::Act(Transition::Open(_)));
-        let opening = ids.iter().filter_map(|id| watched.get(id)).filter(opens).map(|seen| seen.service.id);
+        let mut snapshots = self.table.service_snapshots(&ids).await?;
+        let opens = |seen: &&ServiceSnapshot| matches!(seen.service.judge(now), Decision::Act(Transition::Open(_)));
+        let opening = ids.iter().filter_map(|id| snapshots.get(id)).filter(opens).map(|seen| seen.service.id);
         let opening: Vec<_> = opening.collect();
         let outlines = self.table.outlines_by_id(&opening).await?;
         let handled = ids.into_iter().zip(handled);
-        let watched = handled.filter_map(|(id, handled)| Some((id, (watched.remove(&id)?, handled)))).collect();
-        *batch.read_ahead() = Some(ReadAhead { watched, outlines });
+        let snapshots = handled.filter_map(|(id, handled)| Some((id, (snapshots.remove(&id)?, handled)))).collect();
+        *batch.read_ahead() = Some(ReadAhead { snapshots, outlines });
         Ok(())
     }
 
@@ -149,7 +152,7 @@ impl Medic {
     pub(crate) async fn next_alert_id(&self, batch: &Batch) -> Result<AlertId, Error> {
         let mut ids = batch.alert_ids.lock().await;
         if ids.left == 0 {
-            let count = (ids.taken * 2).clamp(1, AlertIds::MOST);
+            let count = (ids.taken * 2).clamp(1, AlertIds::MAX);
             let first = self.table.next_alert_ids(count).await?.get();
             *ids = AlertIds { next: first, left: count, taken: count };
         }

@@ -2,7 +2,7 @@
 
 use store::{Commit, Entity, Saved};
 
-use crate::{By, Error, Medic};
+use crate::{Actor, Error, Medic};
 
 /// How often a write that meets another is decided anew.
 pub(crate) const TRIES: usize = 10;
@@ -20,10 +20,10 @@ impl Medic {
         self.triggers.forget();
     }
 
-    pub async fn remove<T: Entity>(&self, id: T::Id, by: &By) -> Result<(), Error> {
+    pub async fn delete<T: Entity>(&self, id: T::Id, actor: &Actor) -> Result<(), Error> {
         for _ in 0..TRIES {
             let seen: T = self.find(id).await?;
-            if self.table.remove(&seen, self.noted_removal(by, &seen)?).await? == Commit::Done {
+            if self.table.delete(&seen, self.audit_of_deletion(actor, &seen)?).await? == Commit::Done {
                 self.forget_configured();
                 return Ok(());
             }
@@ -31,9 +31,9 @@ impl Medic {
         Err(contended::<T>(id))
     }
 
-    pub(crate) async fn add<T: Entity>(&self, new: T, by: &By) -> Result<T, Error> {
+    pub(crate) async fn create<T: Entity>(&self, new: T, actor: &Actor) -> Result<T, Error> {
         for _ in 0..TRIES {
-            if is_done(self.table.make(&new, self.noted_new(by, &new)?).await?, &new)? {
+            if is_done(self.table.create(&new, self.audit_of_creation(actor, &new)?).await?, &new)? {
                 self.forget_configured();
                 return Ok(new);
             }
@@ -41,19 +41,19 @@ impl Medic {
         Err(contended::<T>(new.id()))
     }
 
-    /// Changes a thing as `decide` says, which is asked again when somebody else changed it meanwhile.
-    pub(crate) async fn change<T: Entity>(
+    /// ServiceUpdate a thing as `decide` says, which is asked again when somebody else changed it meanwhile.
+    pub(crate) async fn update<T: Entity>(
         &self,
         id: T::Id,
-        by: &By,
+        actor: &Actor,
         decide: impl Fn(T) -> Result<T, Error>,
     ) -> Result<T, Error> {
         for _ in 0..TRIES {
             let old: T = self.find(id).await?;
             let mut new = decide(old.clone())?;
-            *new.history_mut() = old.history().changed(by.at);
-            let writes = self.noted_change(by, &old, &new)?;
-            if is_done(self.table.change(&old, &new, writes).await?, &new)? {
+            *new.revision_mut() = old.revision().changed(actor.at);
+            let writes = self.audit_of_update(actor, &old, &new)?;
+            if is_done(self.table.update(&old, &new, writes).await?, &new)? {
                 self.forget_configured();
                 return Ok(new);
             }
@@ -66,7 +66,7 @@ impl Medic {
 fn is_done<T: Entity>(saved: Saved, thing: &T) -> Result<bool, Error> {
     match saved {
         Saved::Done => Ok(true),
-        Saved::Refused => Ok(false),
+        Saved::Conflict => Ok(false),
         Saved::NameTaken => {
             let name = thing.name().map(ToString::to_string).unwrap_or_default();
             Err(Error::Conflict(format!("name is taken: there is a {} named {name}", T::NOUN)))

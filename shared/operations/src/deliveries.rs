@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, Delivery, DeliveryId, DeliveryStatus, NoticeKind, Receiver, ServiceId, Webhook, WebhookId, format_time,
+    Alert, Delivery, DeliveryId, DeliveryStatus, NotificationKind, Receiver, ServiceId, Webhook, WebhookId, format_time,
 };
 use outbound::{
     UserHeaders, WEBHOOK_HEADERS, Wake, WebhookAttempt, WebhookEvent, WebhookOutcome, WebhookReport, WebhookSecret,
@@ -12,21 +12,21 @@ use store::{Commit, Lane, LaneEntry, Owed, Page};
 
 use crate::leases::LEASE;
 use crate::notify::{Drained, Now};
-use crate::{By, Error, Medic};
+use crate::{Actor, Error, Medic};
 
 /// How long a row that is not settled waits until the sweep hands it over again.
 const HAND_OVER_AGAIN: TimeDelta = TimeDelta::seconds(60);
 /// Pages that a list with a filter reads before it answers what it has.
-const MOST_PAGES: usize = 10;
+const MAX_PAGES: usize = 10;
 const TRIES: usize = 10;
 /// Entries of a lane that are looked at: those that wait for another attempt hold up none behind them.
 const PAGE: i32 = 1_001;
 
 impl Medic {
-    /// What webhooks are owed of a notice of an alert.
+    /// What webhooks are owed of a notification of an alert.
     pub(crate) fn deliveries_of(
         &self,
-        kind: NoticeKind,
+        kind: NotificationKind,
         alert: &Alert,
         webhooks: Vec<Webhook>,
         now: DateTime<Utc>,
@@ -107,7 +107,7 @@ impl Medic {
             return Err(Error::NotFound(format!("There is no delivery {} in {lane}", first.place)));
         };
         let until = now() + LEASE;
-        if self.table.hold(lane, first, &self.instance, until).await? == Commit::Refused {
+        if self.table.hold(lane, first, &self.instance, until).await? == Commit::Conflict {
             self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
             return Ok(Drained::Done);
         }
@@ -124,7 +124,7 @@ impl Medic {
         };
         // Its last attempt was recorded, and its entry not put off: who was to do that died in between.
         if let Some(at) = delivery.next_attempt_at.filter(|at| *at > now()) {
-            self.put_off(lane, first, until, at, delivery.attempts, now()).await?;
+            self.postpone(lane, first, until, at, delivery.attempts, now()).await?;
             return Ok(Drained::More);
         }
         let webhook = self.table.webhook(webhook_id).await?;
@@ -202,7 +202,7 @@ impl Medic {
         };
         metrics::counter!("medic_webhook_deliveries_total", "status" => status.as_str()).increment(1);
         let due_at = again.map(|again| again + HAND_OVER_AGAIN);
-        if self.table.record_attempt(&delivery, &settled, due_at).await? == Commit::Refused {
+        if self.table.record_attempt(&delivery, &settled, due_at).await? == Commit::Conflict {
             // Another sender was here after this one's lease ran out; or this very write was made, and its answer lost.
             let seen = self.table.delivery(delivery.webhook_id, delivery.id).await?;
             if seen.as_ref() != Some(&settled) {
@@ -210,7 +210,7 @@ impl Medic {
             }
         }
         if let Some(again) = again {
-            return self.put_off(lane, entry, lease, again, attempts, now).await;
+            return self.postpone(lane, entry, lease, again, attempts, now).await;
         }
         if let Some(error) = error {
             tracing::warn!(webhook.id = %delivery.webhook_id, delivery.id = %delivery.id, error, "a delivery failed");
@@ -219,7 +219,7 @@ impl Medic {
     }
 
     /// Lets an entry that this lease holds wait for its next attempt.
-    async fn put_off(
+    async fn postpone(
         &self,
         lane: &Lane,
         entry: &LaneEntry,
@@ -236,7 +236,7 @@ impl Medic {
 
     /// Its receiver wants no more (410).
     async fn disable_webhook(&self, id: WebhookId, now: DateTime<Utc>) -> Result<(), Error> {
-        match self.change(id, &By::medic(now), |webhook: Webhook| Ok(Webhook { enabled: false, ..webhook })).await {
+        match self.update(id, &Actor::medic(now), |webhook: Webhook| Ok(Webhook { enabled: false, ..webhook })).await {
             Ok(_) => {
                 tracing::warn!(webhook.id = %id, "a webhook answered that it is gone, and was disabled");
                 Ok(())
@@ -261,7 +261,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Page<Delivery>, Error> {
         let mut found = Page { items: Vec::new(), next: None };
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let page = self.table.deliveries(webhook, after, limit, now).await?;
             found.next = page.next;
             for delivery in page.items {

@@ -92,7 +92,7 @@ fn read_definition(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<Playb
     let trigger = reader.optional(fields, "trigger", read_trigger);
     let approval = read_approval(reader, fields);
     let verify_within = reader.optional(fields, "verify_within", |reader, field, node| {
-        reader.duration(field, node, PlaybookDefinition::LONGEST_VERIFY_WITHIN)
+        reader.duration(field, node, PlaybookDefinition::MAX_VERIFY_WITHIN)
     });
     let steps = reader.required(fields, "steps", steps::read_steps);
     Some(PlaybookDefinition {
@@ -127,7 +127,7 @@ fn read_approval(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<Approva
         match text.split_once(':') {
             None if text == "none" => Some(Approval::None),
             None if text == "required" => Some(Approval::Required),
-            Some(("timeout", time)) => match Playbook::read_duration(time.trim(), Approval::LONGEST) {
+            Some(("timeout", time)) => match Playbook::read_duration(time.trim(), Approval::MAX) {
                 Ok(after) => Some(Approval::Timeout { after, then: OnTimeout::Proceed }),
                 Err(problem) => reader.problem(field, &format!("{problem}, after timeout:"), node.line),
             },

@@ -40,7 +40,7 @@ pub(crate) fn random<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], E
 struct Counted(Mutex<(i64, u32)>);
 
 impl Counted {
-    const MOST: u32 = (1 << 20) - 1;
+    const MAX: u32 = (1 << 20) - 1;
 
     fn next(&self, entropy: &dyn Entropy, now: DateTime<Utc>) -> Result<[u8; 10], Error> {
         let mut bytes: [u8; 10] = random(entropy)?;
@@ -49,7 +49,7 @@ impl Counted {
             let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let millis = now.timestamp_millis();
             *last = if last.0 == millis {
-                (millis, last.1.saturating_add(1).min(Self::MOST))
+                (millis, last.1.saturating_add(1).min(Self::MAX))
             } else {
                 (millis, u32::from_be_bytes([a, b, c, d]) >> 13)
             };

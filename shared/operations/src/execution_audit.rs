@@ -22,10 +22,10 @@ impl Medic {
                 Effect::Audit(audited) => Some(audited),
                 Effect::Perform { .. }
                 | Effect::LookForReport { .. }
-                | Effect::AskApproval
-                | Effect::TellDecision
-                | Effect::TellStarted
-                | Effect::TellFinished
+                | Effect::RequestApproval
+                | Effect::NotifyDecision
+                | Effect::NotifyStarted
+                | Effect::NotifyFinished
                 | Effect::Escalate { .. } => None,
             })
             .collect();

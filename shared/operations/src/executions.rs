@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::batch::Batch;
 use crate::configuration::TRIES;
-use crate::{By, Document, Error, Medic};
+use crate::{Actor, Document, Error, Medic};
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -37,9 +37,9 @@ pub(crate) struct Applied {
 }
 
 /// A plan and all that comes of its steps must be kept; what variables make of a document has no bound of its own.
-const MOST_PLAN_BYTES: usize = 100_000;
+const MAX_PLAN_BYTES: usize = 100_000;
 /// How many variables a caller may give.
-const MOST_VARIABLES: usize = 50;
+const MAX_VARIABLES: usize = 50;
 /// Clocks differ by less.
 const EARLY: TimeDelta = TimeDelta::seconds(5);
 /// How many executions are looked at for those of one playbook that go on.
@@ -90,7 +90,7 @@ impl Medic {
         let seen = self.table.circuit(service).await?;
         let limit = self.settings.circuit;
         let (circuit, _) = seen.circuit.admit(true, now, limit.most, limit.window);
-        Ok(writes.change_circuit(&self.table, service, &seen, &circuit, limit)?)
+        Ok(writes.update_circuit(&self.table, service, &seen, &circuit, limit)?)
     }
 
     /// Plans a run of a playbook.
@@ -124,10 +124,10 @@ impl Medic {
             }
         }
         let find = |name: &str| -> Option<&Script> { scripts.get(name) };
-        let version = playbook.history.version;
+        let version = playbook.revision.version;
         let plan = Plan::of(&definition, (playbook.id, version), new.service_id, &variables, find)?;
-        if plan.size() > MOST_PLAN_BYTES {
-            let problem = format!("must not make the plan longer than {MOST_PLAN_BYTES} bytes");
+        if plan.size() > MAX_PLAN_BYTES {
+            let problem = format!("must not make the plan longer than {MAX_PLAN_BYTES} bytes");
             return Err(Invalid::new("variables", problem).into());
         }
         let new = NewExecution {
@@ -152,10 +152,10 @@ impl Medic {
         let stamp = self.new_stamp()?;
         writes.begin_execution(&self.table, &execution, &stamp)?;
         let batch = Batch::default();
-        self.add_news(&mut writes, (&execution, &effects), &batch, now).await?;
+        self.add_notifications(&mut writes, (&execution, &effects), &batch, now).await?;
         let id = execution.id;
         let saved = self.table.commit(writes).await?;
-        let record = if saved == Commit::Refused {
+        let record = if saved == Commit::Conflict {
             // An earlier try of this very write may have been made, or one of a client's repetitions was first.
             let Some(known) = self.table.execution(id).await? else { return Ok(None) };
             known
@@ -168,7 +168,7 @@ impl Medic {
     }
 
     /// Adds to a transaction what is told and what is audited of an execution.
-    async fn add_news(
+    async fn add_notifications(
         &self,
         writes: &mut Writes,
         (execution, effects): (&Execution, &[Effect]),
@@ -176,18 +176,18 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         self.audit_execution(writes, (execution, effects), now).await?;
-        self.news_of(execution, effects, now).await?.add_to(writes, &self.table, batch)
+        self.playbook_notifications_of(execution, effects, now).await?.add_to(writes, &self.table, batch)
     }
 
     /// Adds to a transaction what is told of a circuit that opened.
-    pub(crate) async fn add_circuit_news(
+    pub(crate) async fn add_circuit_notifications(
         &self,
         writes: &mut Writes,
         service: ServiceId,
         batch: &Batch,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.news_of_open_circuit(service, now).await?.add_to(writes, &self.table, batch)
+        self.notifications_of_open_circuit(service, now).await?.add_to(writes, &self.table, batch)
     }
 
     /// Takes an event: saves what it makes of an execution. `decide` sees it as it is, and may find that nothing happens.
@@ -209,10 +209,10 @@ impl Medic {
             let performs = effects.iter().any(|effect| matches!(effect, Effect::Perform { .. }));
             let nonce = if performs { Some(self.new_stamp()?) } else { seen.nonce.clone() };
             let mut writes = Writes::new();
-            writes.change_execution(&self.table, &seen, &execution, (&stamp, nonce.as_deref()))?;
+            writes.update_execution(&self.table, &seen, &execution, (&stamp, nonce.as_deref()))?;
             let batch = Batch::default();
-            self.add_news(&mut writes, (&execution, &effects), &batch, now).await?;
-            if self.table.commit(writes).await? == Commit::Refused {
+            self.add_notifications(&mut writes, (&execution, &effects), &batch, now).await?;
+            if self.table.commit(writes).await? == Commit::Conflict {
                 // This very write may have been made, and its answer lost.
                 let found = self.table.execution(id).await?;
                 if found.is_none_or(|found| found.stamp != stamp) {
@@ -276,10 +276,10 @@ impl Medic {
                     };
                     return Ok(Some(Event::Reported { first_at }));
                 }
-                Effect::AskApproval
-                | Effect::TellDecision
-                | Effect::TellStarted
-                | Effect::TellFinished
+                Effect::RequestApproval
+                | Effect::NotifyDecision
+                | Effect::NotifyStarted
+                | Effect::NotifyFinished
                 | Effect::Escalate { .. }
                 | Effect::Audit(_) => {}
             }
@@ -338,13 +338,13 @@ impl Medic {
     }
 
     /// Cancels what goes on of a playbook that is about to be deleted.
-    pub(crate) async fn cancel_all_of(&self, playbook: PlaybookId, by: &By) -> Result<(), Error> {
+    pub(crate) async fn cancel_all_of(&self, playbook: PlaybookId, actor: &Actor) -> Result<(), Error> {
         let mut after = None;
         loop {
             let page = self.table.open_executions(after, PAGE).await?;
             for execution in page.items.iter().filter(|execution| execution.plan.playbook_id == playbook) {
                 let reason = Some("the playbook was deleted".to_owned());
-                match self.cancel(execution.id, by.actor.clone(), reason, by.at).await {
+                match self.cancel(execution.id, actor.name.clone(), reason, actor.at).await {
                     Ok(_) | Err(Error::Conflict(_)) => {}
                     Err(error) => return Err(error),
                 }
@@ -443,8 +443,8 @@ fn standing(execution: &Execution) -> String {
 }
 
 fn check_variables(variables: &Variables) -> Result<(), Invalid> {
-    if variables.len() > MOST_VARIABLES {
-        return Err(Invalid::new("variables", format!("must be at most {MOST_VARIABLES} variables")));
+    if variables.len() > MAX_VARIABLES {
+        return Err(Invalid::new("variables", format!("must be at most {MAX_VARIABLES} variables")));
     }
     variables.iter().try_for_each(|(name, value)| parse_variable(&format!("variables.{name}"), name, value))
 }

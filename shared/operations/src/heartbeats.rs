@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::{Entry, HeartbeatId, HeartbeatName, Label, ServiceId, Stamp, Status};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use store::{Beat, Commit, Heartbeat, Page, ServiceRecord, Watched};
+use store::{Commit, Heartbeat, HeartbeatWrite, Page, ServiceRecord, ServiceSnapshot};
 
 use crate::{Error, Medic};
 
@@ -35,7 +35,7 @@ pub struct Report {
 
 /// A heartbeat that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
+pub struct HeartbeatReceipt {
     pub id: HeartbeatId,
     pub service_id: ServiceId,
 }
@@ -43,13 +43,13 @@ pub struct Taken {
 /// How often a heartbeat for a service that others write to is decided anew.
 const TRIES: usize = 24;
 /// The most services over which heartbeats are listed without a name.
-const MOST_SERVICES: usize = 200;
+const MAX_SERVICES: usize = 200;
 
 impl Medic {
     /// Takes a heartbeat.
-    pub async fn report(&self, report: Report, now: DateTime<Utc>) -> Result<Taken, Error> {
+    pub async fn report(&self, report: Report, now: DateTime<Utc>) -> Result<HeartbeatReceipt, Error> {
         let Heartbeat { id, service_id, .. } = self.report_and_keep(report, now).await?;
-        Ok(Taken { id, service_id })
+        Ok(HeartbeatReceipt { id, service_id })
     }
 
     /// Takes a heartbeat, and answers it as it is kept.
@@ -74,7 +74,7 @@ impl Medic {
                 id,
                 service_id,
                 at,
-                status: Entry::Said(status),
+                status: Entry::Reported(status),
                 run_id: run_id.map(Label::into_string),
                 expires_at: at + self.settings.heartbeat_retention,
             };
@@ -93,7 +93,7 @@ impl Medic {
         for remembered in [true, false] {
             let id = self.resolve(named, remembered).await?;
             match self.read(id).await? {
-                Some(watched) if !watched.service.active => return Err(Error::Inactive(named.to_string())),
+                Some(snapshot) if !snapshot.service.active => return Err(Error::Inactive(named.to_string())),
                 Some(_) => return Ok(id),
                 None => {}
             }
@@ -136,11 +136,11 @@ impl Medic {
         status: Status,
         now: DateTime<Utc>,
     ) -> Result<Option<bool>, Error> {
-        let mut seen = if status.is_life() {
-            match self.table.beat(id, self.names.threshold(id), stamp, status).await? {
-                Beat::Counted => return Ok(Some(false)),
-                Beat::Unknown => return Ok(None),
-                Beat::Differs(seen) => *seen,
+        let mut seen = if status.counts_as_alive() {
+            match self.table.write_heartbeat(id, self.names.threshold(id), stamp, status).await? {
+                HeartbeatWrite::Counted => return Ok(Some(false)),
+                HeartbeatWrite::Unknown => return Ok(None),
+                HeartbeatWrite::Differs(seen) => *seen,
             }
         } else {
             match self.read(id).await? {
@@ -154,12 +154,12 @@ impl Medic {
             }
             self.names.remember_threshold(id, seen.service.rule.threshold);
             let mut service = seen.service.clone();
-            let look_now = service.hear(stamp, status, now);
+            let look_now = service.record_heartbeat(stamp, status, now);
             if service == seen.service {
                 // Counted before, or too old to count.
                 return Ok(Some(service.outage.is_some() || service.pending.is_some()));
             }
-            if self.table.save_heard(&seen, &service).await? == Commit::Done {
+            if self.table.save_state(&seen, &service).await? == Commit::Done {
                 return Ok(Some(look_now));
             }
             match self.read(id).await? {
@@ -170,8 +170,8 @@ impl Medic {
         Err(Error::contended(id))
     }
 
-    async fn read(&self, id: ServiceId) -> Result<Option<Watched>, Error> {
-        Ok(self.table.watched(id).await?.filter(|watched| !watched.service.deleted))
+    async fn read(&self, id: ServiceId) -> Result<Option<ServiceSnapshot>, Error> {
+        Ok(self.table.service_snapshot(id).await?.filter(|snapshot| !snapshot.service.deleted))
     }
 
     /// One service's heartbeats, newest first.
@@ -198,14 +198,14 @@ impl Medic {
         let services = if let Some(name) = heartbeat_name {
             self.service_by_name(name).await?.into_iter().collect()
         } else {
-            let mut page = self.table.services(service_name, None, MOST_SERVICES).await?;
+            let mut page = self.table.services(service_name, None, MAX_SERVICES).await?;
             while let Some(next) = page.next.take_if(|_| service_name.is_some()) {
-                let more = self.table.services(service_name, Some(&next), MOST_SERVICES).await?;
+                let more = self.table.services(service_name, Some(&next), MAX_SERVICES).await?;
                 page.items.extend(more.items);
                 page.next = more.next;
             }
             if page.next.is_some() {
-                let problem = format!("must be given: there are more than {MOST_SERVICES} services to look through");
+                let problem = format!("must be given: there are more than {MAX_SERVICES} services to look through");
                 return Err(domain::Invalid::new("heartbeat_name", problem).into());
             }
             self.bring_up_to_date(&mut page.items).await?;
@@ -216,7 +216,7 @@ impl Medic {
             .filter(|record| service_name.is_none_or(|wanted| record.profile.service_name.as_str() == wanted));
         let histories: Vec<Vec<_>> = stream::iter(wanted)
             .map(|record| async move {
-                let id = record.watched.service.id;
+                let id = record.snapshot.service.id;
                 let page = self.table.heartbeats(id, None, None, limit, now).await?;
                 Ok::<_, Error>(page.items.into_iter().map(|heartbeat| (heartbeat, record.clone())).collect())
             })

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertCopy, AlertId, AlertKind, Close, Decision, Expectation, Notice, NoticeKind, Opening, Outcome, Pending,
-    Profile, Rule, Service, ServiceId, Timetable, Transition,
+    Alert, AlertCopy, AlertId, AlertKind, Close, Decision, Expectation, Notification, NotificationKind, Opening,
+    Outcome, Pending, Profile, Rule, Service, ServiceId, Timetable, Transition,
 };
-use store::{Commit, Outline, Watched, Writes};
+use store::{Commit, Outline, ServiceSnapshot, Writes};
 
 use crate::batch::Batch;
 use crate::routing::incidents_only;
@@ -25,9 +25,9 @@ impl Medic {
         metrics::counter!("medic_worker_services_checked_total").increment(1);
         let mut alert_id = None;
         for _ in 0..ROUNDS {
-            let read = match batch.take_watched(id, &self.row_turns) {
+            let read = match batch.take_snapshot(id, &self.row_turns) {
                 Some(seen) => Some(seen),
-                None => self.table.watched(id).await?,
+                None => self.table.service_snapshot(id).await?,
             };
             let Some(seen) = read else { return Ok(None) };
             let made = match seen.service.judge(now) {
@@ -38,28 +38,28 @@ impl Medic {
                     None
                 }
                 Decision::Act(Transition::Remove) => {
-                    self.table.remove_service(id, now).await?;
+                    self.table.delete_service(id, now).await?;
                     return Ok(None);
                 }
                 Decision::Act(transition @ Transition::LookAtRuns) => {
                     self.look_at_runs(id, batch, now).await?;
                     let looked = seen.service.clone().apply(transition, now).service;
                     // Refused, it is looked at again.
-                    let _looked: Commit = self.table.save_heard(&seen, &looked).await?;
+                    let _looked: Commit = self.table.save_state(&seen, &looked).await?;
                     None
                 }
                 Decision::Act(Transition::Open(opening)) => {
                     if let Some(end) = self.held_until(id, now).await? {
                         let held = seen.service.clone().held(end, now);
-                        if self.table.save_heard(&seen, &held).await? == Commit::Done {
+                        if self.table.save_state(&seen, &held).await? == Commit::Done {
                             return Ok(held.due_at);
                         }
                         None
                     } else {
-                        self.open(&seen, opening, (&mut alert_id, batch), now).await?
+                        self.open_alert(&seen, opening, (&mut alert_id, batch), now).await?
                     }
                 }
-                Decision::Act(transition) => self.make(&seen, transition, batch, now).await?,
+                Decision::Act(transition) => self.apply_transition(&seen, transition, batch, now).await?,
             };
             // What was just written needs no other look, if nothing more is to be done about it.
             if let Some(service) = made
@@ -73,9 +73,9 @@ impl Medic {
     }
 
     /// Opens an alert. `alert_id` keeps an id that a lost race did not use. Answers the service as it was written, if it was.
-    async fn open(
+    async fn open_alert(
         &self,
-        seen: &Watched,
+        seen: &ServiceSnapshot,
         opening: Opening,
         (alert_id, batch): (&mut Option<AlertId>, &Batch),
         now: DateTime<Utc>,
@@ -89,7 +89,7 @@ impl Medic {
                 return Ok(None);
             };
             // Whoever is late would waste an id and a refused transaction.
-            if record.watched.service != seen.service {
+            if record.snapshot.service != seen.service {
                 return Ok(None);
             }
             (record.profile, targets, true)
@@ -98,13 +98,13 @@ impl Medic {
         if let Some(team) = &team {
             profile.team = team.name.clone();
         }
-        let is_told = seen.service.mute.is_none();
-        let outcomes = if is_told {
-            self.route(service_id, &profile, team.as_ref(), targets, NoticeKind::Opened, now).await?
+        let is_notified = seen.service.mute.is_none();
+        let outcomes = if is_notified {
+            self.route(service_id, &profile, team.as_ref(), targets, NotificationKind::Opened, now).await?
         } else {
             Vec::new()
         };
-        let webhooks = if is_told { self.webhooks_of(service_id, has_webhooks, now).await? } else { Vec::new() };
+        let webhooks = if is_notified { self.webhooks_of(service_id, has_webhooks, now).await? } else { Vec::new() };
         let id = match *alert_id {
             Some(id) => id,
             None => *alert_id.insert(self.next_alert_id(batch).await?),
@@ -113,19 +113,19 @@ impl Medic {
         let mut alert = new_alert(id, &seen.service, &profile, opening, now);
         let start = self.triggered(&alert, 1, now).await?;
         alert.triggered.extend(start.as_ref().map(|start| start.trigger_id));
-        let notice = match change.notice_at {
-            Some(at) => self.notice_of(NoticeKind::Opened, &alert, outcomes, at)?,
+        let notification = match change.notification_at {
+            Some(at) => self.notification_of(NotificationKind::Opened, &alert, outcomes, at)?,
             None => None,
         };
-        let deliveries = self.deliveries_of(NoticeKind::Opened, &alert, webhooks, now)?;
+        let deliveries = self.deliveries_of(NotificationKind::Opened, &alert, webhooks, now)?;
         let mut writes = Writes::new();
         writes.transition(&self.table, seen, &change.service)?;
         writes.open_alert(&self.table, &alert)?;
         if let Some(start) = &start {
             writes.add_start(&self.table, start)?;
         }
-        if let Some(notice) = &notice {
-            writes.add_notice(&self.table, notice)?;
+        if let Some(notification) = &notification {
+            writes.add_notification(&self.table, notification)?;
         }
         for delivery in &deliveries {
             writes.add_delivery(&self.table, delivery)?;
@@ -141,7 +141,7 @@ impl Medic {
                 metrics::histogram!("medic_detection_lag_seconds").record(seconds(now - since));
             }
             tracing::info!(service.id = %alert.service_id, alert.id = %id, reason = %alert.reason, "an alert opened");
-            batch.hand_over(notice.as_ref());
+            batch.hand_over(notification.as_ref());
             batch.hand_over_deliveries(&deliveries);
             batch.start(start.as_ref());
             return Ok(Some(change.service));
@@ -151,9 +151,9 @@ impl Medic {
 
     /// Makes a transition of a service that keeps or closes its alert, or has none.
     /// Answers the service as it was written, if it was.
-    async fn make(
+    async fn apply_transition(
         &self,
-        seen: &Watched,
+        seen: &ServiceSnapshot,
         transition: Transition,
         batch: &Batch,
         now: DateTime<Utc>,
@@ -165,7 +165,7 @@ impl Medic {
             Some(outage) => self.table.alert(outage.alert_id).await?,
             None => None,
         };
-        let (mut notice, mut deliveries, mut start) = (None, Vec::new(), None);
+        let (mut notification, mut deliveries, mut start) = (None, Vec::new(), None);
         if let Some(old) = &alert {
             let mut new = old.clone();
             new.cycle = change.service.outage.as_ref().map_or(old.cycle, |outage| outage.cycle);
@@ -174,27 +174,27 @@ impl Medic {
                 self.close_starts(&mut writes, &new, now)?;
             }
             let kind = kind(transition);
-            let is_held = kind == NoticeKind::Reminder && self.held_until(new.service_id, now).await?.is_some();
-            if kind == NoticeKind::Reminder && !is_held {
+            let is_held = kind == NotificationKind::Reminder && self.held_until(new.service_id, now).await?.is_some();
+            if kind == NotificationKind::Reminder && !is_held {
                 start = self.triggered(&new, new.cycle, now).await?;
                 new.triggered.extend(start.as_ref().map(|start| start.trigger_id));
             }
             if let Some(start) = &start {
                 writes.add_start(&self.table, start)?;
             }
-            writes.change_alert(&self.table, old, &new)?;
-            if let Some(at) = change.notice_at
+            writes.update_alert(&self.table, old, &new)?;
+            if let Some(at) = change.notification_at
                 && !is_held
             {
-                let outcomes = self.who_is_told(transition, kind, &new, now).await?;
-                notice = self.notice_of(kind, &new, outcomes, at)?;
+                let outcomes = self.receivers_of(transition, kind, &new, now).await?;
+                notification = self.notification_of(kind, &new, outcomes, at)?;
                 if transition != Transition::Close(Close::Unwatched) {
                     let webhooks = self.webhooks_for(new.service_id, now).await?;
                     deliveries = self.deliveries_of(kind, &new, webhooks, now)?;
                 }
             }
-            if let Some(notice) = &notice {
-                writes.add_notice(&self.table, notice)?;
+            if let Some(notification) = &notification {
+                writes.add_notification(&self.table, notification)?;
             }
             for delivery in &deliveries {
                 writes.add_delivery(&self.table, delivery)?;
@@ -205,7 +205,7 @@ impl Medic {
                 metrics::counter!("medic_alerts_resolved_total").increment(1);
                 tracing::info!(service.id = %alert.service_id, alert.id = %alert.id, ?close, "an alert closed");
             }
-            batch.hand_over(notice.as_ref());
+            batch.hand_over(notification.as_ref());
             batch.hand_over_deliveries(&deliveries);
             batch.start(start.as_ref());
             if matches!(transition, Transition::Close(_)) {
@@ -217,15 +217,15 @@ impl Medic {
     }
 
     /// Who is told of a transition of an open alert: of news whoever it is for now, of its end whoever heard of it.
-    async fn who_is_told(
+    async fn receivers_of(
         &self,
         transition: Transition,
-        kind: NoticeKind,
+        kind: NotificationKind,
         alert: &Alert,
         now: DateTime<Utc>,
     ) -> Result<Vec<Outcome>, Error> {
-        if !kind.is_news() {
-            let heard = self.who_heard(alert.id, kind).await?;
+        if !kind.raises_alert() {
+            let heard = self.notified_receivers(alert.id, kind).await?;
             return Ok(if transition == Transition::Close(Close::Unwatched) { incidents_only(heard) } else { heard });
         }
         match self.table.service_and_targets(alert.service_id).await? {
@@ -237,30 +237,30 @@ impl Medic {
         }
     }
 
-    /// Wakes the senders of a notice that was committed.
-    pub(crate) async fn hand_over(&self, notice: Option<&Notice>, now: DateTime<Utc>) {
+    /// Wakes the senders of a notification that was committed.
+    pub(crate) async fn hand_over(&self, notification: Option<&Notification>, now: DateTime<Utc>) {
         let batch = Batch::default();
-        batch.hand_over(notice);
+        batch.hand_over(notification);
         self.wake_lanes(&batch, now).await;
     }
 }
 
-const fn kind(transition: Transition) -> NoticeKind {
+const fn kind(transition: Transition) -> NotificationKind {
     match transition {
-        Transition::Close(_) => NoticeKind::Resolved,
-        Transition::Remind { .. } => NoticeKind::Reminder,
+        Transition::Close(_) => NotificationKind::Resolved,
+        Transition::Remind { .. } => NotificationKind::Reminder,
         Transition::Open(_)
-        | Transition::TellOpen
+        | Transition::NotifyOpen
         | Transition::Unmute
         | Transition::LookAtRuns
-        | Transition::Remove => NoticeKind::Opened,
+        | Transition::Remove => NotificationKind::Opened,
     }
 }
 
 fn new_alert(id: AlertId, service: &Service, profile: &Profile, opening: Opening, now: DateTime<Utc>) -> Alert {
     let reason = match opening {
         Opening::Overdue { since } => lateness(service, since),
-        Opening::Pending(Pending::Said(status)) => format!("it reported {status}"),
+        Opening::Pending(Pending::Reported(status)) => format!("it reported {status}"),
         Opening::Pending(Pending::SetDown | Pending::SetUp | Pending::SwitchedOff) => {
             "it was set down by an operator".to_owned()
         }
@@ -293,7 +293,7 @@ fn lateness(service: &Service, since: DateTime<Utc>) -> String {
             format!("expected at {} by its schedule {cron} ({zone})", domain::format_time(since - *grace))
         }
     };
-    match service.pulse.newest().time() {
+    match service.recent.newest().time() {
         Some(last) => format!("no heartbeat since {}, {expected}", domain::format_time(last)),
         None => format!("no heartbeat yet, {expected}"),
     }

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertCopy, AlertId, AlertKind, JobAlert, JobProblem, NoticeKind, Outcome, Profile, Run, RunDecision, RunId,
-    RunTransition, RunWatch, ServiceId, Webhook, elapsed,
+    Alert, AlertCopy, AlertId, AlertKind, JobAlert, JobProblem, NotificationKind, Outcome, Profile, Run, RunDecision,
+    RunId, RunTransition, RunWatch, ServiceId, Webhook, elapsed,
 };
-use store::{Commit, RunRecord, Watched, Writes};
+use store::{Commit, RunRecord, ServiceSnapshot, Writes};
 
 use crate::batch::Batch;
 use crate::routing::incidents_only;
@@ -18,7 +18,7 @@ const PAGE: usize = 100;
 
 /// What an alert of a run is told with.
 struct Telling {
-    kind: NoticeKind,
+    kind: NotificationKind,
     outcomes: Vec<Outcome>,
     webhooks: Vec<Webhook>,
 }
@@ -62,7 +62,9 @@ impl Medic {
                         return Ok(waits.due_at);
                     }
                 }
-                RunDecision::Act(transition) => self.move_run(&record, transition, &watch, batch, now).await?,
+                RunDecision::Act(transition) => {
+                    self.apply_run_transition(&record, transition, &watch, batch, now).await?
+                }
             }
         }
         Err(Error::contended(format!("run {id}")))
@@ -81,7 +83,7 @@ impl Medic {
             for id in &page.items {
                 let due_at = self.judge_run(service, id, batch, now).await?;
                 if let Some(due_at) = due_at {
-                    self.aim_at_run(service, id, due_at, now).await;
+                    self.schedule_run_wakeup(service, id, due_at, now).await;
                 }
             }
             match page.next {
@@ -101,23 +103,23 @@ impl Medic {
         (alert_id, batch): (&mut Option<AlertId>, &Batch),
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let RunRecord { run: seen, watched: Some(watched), profile: Some(profile) } = record else { return Ok(()) };
+        let RunRecord { run: seen, snapshot: Some(snapshot), profile: Some(profile) } = record else { return Ok(()) };
         let id = match *alert_id {
             Some(id) => id,
             None => *alert_id.insert(self.next_alert_id(batch).await?),
         };
         let (problem, kind) = if transition == RunTransition::Exceed {
-            (JobProblem::Exceeded, NoticeKind::Exceeded)
+            (JobProblem::Exceeded, NotificationKind::Exceeded)
         } else {
-            (JobProblem::Stale, NoticeKind::Opened)
+            (JobProblem::Stale, NotificationKind::Opened)
         };
         let mut profile = profile.clone();
         let team = self.team_of(&profile).await?;
         if let Some(team) = &team {
             profile.team = team.name.clone();
         }
-        let is_told = watch.mute.is_none_or(|mute| now >= mute.until);
-        let telling = if is_told {
+        let is_notified = watch.mute.is_none_or(|mute| now >= mute.until);
+        let telling = if is_notified {
             let targets = self.table.targets(seen.service_id).await?;
             Telling {
                 kind,
@@ -140,7 +142,7 @@ impl Medic {
         if let Some(start) = &start {
             writes.add_start(&self.table, start)?;
         }
-        if self.commit_run(writes, (seen, run), watched, &alert, telling, (batch, now)).await? == Commit::Done {
+        if self.commit_run(writes, (seen, run), snapshot, &alert, telling, (batch, now)).await? == Commit::Done {
             *alert_id = None;
             batch.start(start.as_ref());
             let (priority, team) = (alert.service.priority.as_str(), alert.service.team.clone());
@@ -158,7 +160,7 @@ impl Medic {
     }
 
     /// Makes a transition of a run that keeps or closes its alert, or has none.
-    async fn move_run(
+    async fn apply_run_transition(
         &self,
         record: &RunRecord,
         transition: RunTransition,
@@ -173,13 +175,13 @@ impl Medic {
             Some(stale) => self.table.alert(stale.alert_id).await?,
             None => None,
         };
-        let (Some(old), Some(watched)) = (old, &record.watched) else {
+        let (Some(old), Some(snapshot)) = (old, &record.snapshot) else {
             let _again: Commit = self.table.save_run(seen, &run).await?;
             return Ok(());
         };
-        let was_told = stale.is_some_and(|stale| stale.told);
+        let was_notified = stale.is_some_and(|stale| stale.notified);
         let mut new = old.clone();
-        let telling = if transition == RunTransition::Tell {
+        let telling = if transition == RunTransition::Notify {
             let team = match &record.profile {
                 Some(profile) => self.team_of(profile).await?,
                 None => None,
@@ -187,27 +189,31 @@ impl Medic {
             let outcomes = match &record.profile {
                 Some(profile) => {
                     let targets = self.table.targets(seen.service_id).await?;
-                    self.route(seen.service_id, profile, team.as_ref(), targets, NoticeKind::Opened, now).await?
+                    self.route(seen.service_id, profile, team.as_ref(), targets, NotificationKind::Opened, now).await?
                 }
                 None => Vec::new(),
             };
             let webhooks = self.webhooks_for(seen.service_id, now).await?;
-            Telling { kind: NoticeKind::Opened, outcomes, webhooks }
+            Telling { kind: NotificationKind::Opened, outcomes, webhooks }
         } else {
             let is_silent = transition == RunTransition::LetGo;
             new.closed_at = Some(seen.end.map_or(now, |end| end.at).max(new.created_at));
-            let heard = if was_told { self.who_heard(new.id, NoticeKind::Resolved).await? } else { Vec::new() };
+            let heard = if was_notified {
+                self.notified_receivers(new.id, NotificationKind::Resolved).await?
+            } else {
+                Vec::new()
+            };
             let outcomes = if is_silent { incidents_only(heard) } else { heard };
             let webhooks =
-                if was_told && !is_silent { self.webhooks_for(seen.service_id, now).await? } else { Vec::new() };
-            Telling { kind: NoticeKind::Resolved, outcomes, webhooks }
+                if was_notified && !is_silent { self.webhooks_for(seen.service_id, now).await? } else { Vec::new() };
+            Telling { kind: NotificationKind::Resolved, outcomes, webhooks }
         };
         let mut writes = Writes::new();
         if !new.is_open() {
             self.close_starts(&mut writes, &new, now)?;
         }
-        writes.change_alert(&self.table, &old, &new)?;
-        if self.commit_run(writes, (seen, run), watched, &new, telling, (batch, now)).await? == Commit::Done
+        writes.update_alert(&self.table, &old, &new)?;
+        if self.commit_run(writes, (seen, run), snapshot, &new, telling, (batch, now)).await? == Commit::Done
             && !new.is_open()
         {
             batch.closed(Some(&new));
@@ -222,30 +228,30 @@ impl Medic {
         &self,
         mut writes: Writes,
         (seen, mut run): (&Run, Run),
-        watched: &Watched,
+        snapshot: &ServiceSnapshot,
         alert: &Alert,
         telling: Telling,
         (batch, now): (&Batch, DateTime<Utc>),
     ) -> Result<Commit, Error> {
         let Telling { kind, outcomes, webhooks } = telling;
-        let notice = if outcomes.is_empty() {
+        let notification = if outcomes.is_empty() {
             None
         } else {
-            let at = run.next_notice_at(now);
-            self.notice_of(kind, alert, outcomes, at)?
+            let at = run.next_notification_at(now);
+            self.notification_of(kind, alert, outcomes, at)?
         };
         let deliveries = self.deliveries_of(kind, alert, webhooks, now)?;
-        writes.change_run(&self.table, seen, &run)?;
-        writes.check_watched(&self.table, watched)?;
-        if let Some(notice) = &notice {
-            writes.add_notice(&self.table, notice)?;
+        writes.update_run(&self.table, seen, &run)?;
+        writes.check_snapshot(&self.table, snapshot)?;
+        if let Some(notification) = &notification {
+            writes.add_notification(&self.table, notification)?;
         }
         for delivery in &deliveries {
             writes.add_delivery(&self.table, delivery)?;
         }
         let commit = self.table.commit(writes).await?;
         if commit == Commit::Done {
-            batch.hand_over(notice.as_ref());
+            batch.hand_over(notification.as_ref());
             batch.hand_over_deliveries(&deliveries);
         }
         Ok(commit)
@@ -253,7 +259,7 @@ impl Medic {
 }
 
 fn watch(record: &RunRecord) -> RunWatch {
-    let service = record.watched.as_ref().map(|watched| &watched.service);
+    let service = record.snapshot.as_ref().map(|snapshot| &snapshot.service);
     RunWatch {
         is_watched: record.profile.is_some() && service.is_some_and(|service| service.active && !service.deleted),
         max_duration_ms: record.profile.as_ref().and_then(|profile| profile.max_duration_ms),

@@ -42,7 +42,7 @@ pub(crate) const TRUSTED_FOR: TimeDelta = TimeDelta::seconds(20);
 /// Wrong secrets that may cost an argon2 verification, per key in a minute.
 const WRONG_SECRETS: usize = 10;
 /// Past this many keys, what was learnt is forgotten.
-pub(crate) const MOST_KEYS: usize = 10_000;
+pub(crate) const MAX_KEYS: usize = 10_000;
 
 /// What this process knows of the keys that were shown to it.
 #[derive(Debug, Default)]
@@ -96,7 +96,7 @@ impl Keyring {
 
     fn known(&self, id: ApiKeyId) -> Arc<tokio::sync::Mutex<Known>> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= MOST_KEYS {
+        if keys.len() >= MAX_KEYS {
             keys.clear();
         }
         Arc::clone(keys.entry(id).or_default())

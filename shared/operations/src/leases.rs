@@ -125,7 +125,7 @@ impl Medic {
 
     /// Looks at a lane again when somebody's hold of it ends, should its holder have died.
     pub(crate) async fn watch_lane(&self, lane: &Lane, until: DateTime<Utc>, now: DateTime<Utc>) {
-        if self.lanes_watched.is_new(&lane.to_string(), until, now) {
+        if self.sent_lane_wakeups.is_new(&lane.to_string(), until, now) {
             self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
         }
     }

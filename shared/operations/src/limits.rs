@@ -92,7 +92,7 @@ impl Medic {
 pub(crate) struct Limits(Mutex<HashMap<(KeyId, RequestClass), Arc<Minute>>>);
 
 /// Past this many, what was seen is forgotten: some 2 MB.
-const MOST_REMEMBERED: usize = 10_000;
+const MAX_REMEMBERED: usize = 10_000;
 
 #[derive(Debug)]
 struct Minute {
@@ -113,7 +113,7 @@ impl Limits {
         {
             return Arc::clone(minute);
         }
-        if minutes.len() >= MOST_REMEMBERED {
+        if minutes.len() >= MAX_REMEMBERED {
             minutes.clear();
         }
         let minute = Arc::new(Minute { number, older: OnceCell::new(), current: AtomicU32::new(0) });

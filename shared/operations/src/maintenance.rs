@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    History, Invalid, Label, MaintenanceTimes, MaintenanceWindow, Occurrence, Recurrence, ServiceId, WindowId, Zone,
+    Invalid, Label, MaintenanceTimes, MaintenanceWindow, Occurrence, Recurrence, Revision, ServiceId, WindowId, Zone,
     in_maintenance,
 };
 use store::Page;
 
-use crate::{By, Error, Medic};
+use crate::{Actor, Error, Medic};
 
 /// What a new window is to be.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct NewWindow {
 
 /// An edit: what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct WindowChanges {
+pub struct WindowUpdate {
     pub name: Option<Label>,
     pub start: Option<DateTime<Utc>>,
     pub end: Option<DateTime<Utc>>,
@@ -29,15 +29,15 @@ pub struct WindowChanges {
 }
 
 impl Medic {
-    pub async fn create_window(&self, new: NewWindow, by: &By) -> Result<MaintenanceWindow, Error> {
+    pub async fn create_window(&self, new: NewWindow, actor: &Actor) -> Result<MaintenanceWindow, Error> {
         let NewWindow { name, times, service_ids } = new;
         self.check_service_ids(&service_ids).await?;
         let id = self.table.next_window_id().await?;
-        let history = History::beginning(by.at);
+        let revision = Revision::beginning(actor.at);
         let window =
-            MaintenanceWindow { id, name, times, service_ids, is_announced: false, due_at: Some(by.at), history };
-        let window = self.add(window, by).await?;
-        self.window_changed(&window, by.at).await;
+            MaintenanceWindow { id, name, times, service_ids, is_announced: false, due_at: Some(actor.at), revision };
+        let window = self.create(window, actor).await?;
+        self.window_changed(&window, actor.at).await;
         Ok(window)
     }
 
@@ -46,13 +46,13 @@ impl Medic {
         Ok(self.table.window_page(after, limit).await?)
     }
 
-    pub async fn edit_window(
+    pub async fn update_window(
         &self,
         id: WindowId,
-        changes: &WindowChanges,
-        by: &By,
+        changes: &WindowUpdate,
+        actor: &Actor,
     ) -> Result<MaintenanceWindow, Error> {
-        let WindowChanges { name, start, end, zone, recurrence, service_ids } = changes;
+        let WindowUpdate { name, start, end, zone, recurrence, service_ids } = changes;
         self.check_service_ids(service_ids.as_deref().unwrap_or_default()).await?;
         let decide = |window: MaintenanceWindow| {
             let times = &window.times;
@@ -66,12 +66,12 @@ impl Medic {
                 )?,
                 name: name.clone().unwrap_or(window.name),
                 service_ids: service_ids.clone().unwrap_or(window.service_ids),
-                due_at: Some(by.at),
+                due_at: Some(actor.at),
                 ..window
             })
         };
-        let window = self.change(id, by, decide).await?;
-        self.window_changed(&window, by.at).await;
+        let window = self.update(id, actor, decide).await?;
+        self.window_changed(&window, actor.at).await;
         Ok(window)
     }
 

@@ -15,14 +15,14 @@ use crate::entropy::{Entropy, HeartbeatIds, LogIds, random};
 use crate::error::error_chain;
 use crate::limits::{DefaultLimits, Limits};
 use crate::ping_keys::PingKeyring;
-use crate::routing::Fresh;
+use crate::routing::TtlCache;
 
 /// What configuration decides.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where people reach Medic, for links in notices; without a slash at the end.
+    /// Where people reach Medic, for links in notifications; without a slash at the end.
     pub base_url: Option<String>,
-    /// The channel where notices go.
+    /// The channel where notifications go.
     pub slack_channel: Option<String>,
     pub heartbeat_retention: TimeDelta,
     pub audit_retention: TimeDelta,
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// Where notices for Slack go.
+/// Where notifications for Slack go.
 #[derive(Debug, Clone)]
 pub enum SlackDelivery {
     Post(Slack),
@@ -81,14 +81,14 @@ pub struct Medic {
     pub(crate) log_ids: LogIds,
     pub(crate) names: Names,
     pub(crate) limits: Limits,
-    pub(crate) shards_aimed_at: Aimed<u8>,
-    pub(crate) lanes_watched: Aimed<String>,
+    pub(crate) sent_shard_wakeups: SentWakeups<u8>,
+    pub(crate) sent_lane_wakeups: SentWakeups<String>,
     /// The sweep's turns, one for each shard of the due index.
     pub(crate) shard_turns: [tokio::sync::Mutex<()>; SHARDS as usize],
     pub(crate) row_turns: RowTurns,
-    pub(crate) windows: Fresh<MaintenanceWindow>,
-    pub(crate) webhooks_of_all: Fresh<Webhook>,
-    pub(crate) triggers: Fresh<Trigger>,
+    pub(crate) windows: TtlCache<MaintenanceWindow>,
+    pub(crate) webhooks_of_all: TtlCache<Webhook>,
+    pub(crate) triggers: TtlCache<Trigger>,
 }
 
 impl Medic {
@@ -117,13 +117,13 @@ impl Medic {
             log_ids: LogIds::default(),
             names: Names::default(),
             limits: Limits::default(),
-            shards_aimed_at: Aimed::default(),
-            lanes_watched: Aimed::default(),
+            sent_shard_wakeups: SentWakeups::default(),
+            sent_lane_wakeups: SentWakeups::default(),
             shard_turns: Default::default(),
             row_turns: RowTurns::default(),
-            windows: Fresh::default(),
-            webhooks_of_all: Fresh::default(),
-            triggers: Fresh::default(),
+            windows: TtlCache::default(),
+            webhooks_of_all: TtlCache::default(),
+            triggers: TtlCache::default(),
         })
     }
 
@@ -151,7 +151,7 @@ pub(crate) struct Names {
 }
 
 /// Past this many, a map starts anew: some 10 MB.
-const MOST_REMEMBERED: usize = 100_000;
+const MAX_REMEMBERED: usize = 100_000;
 
 impl Names {
     pub(crate) fn id(&self, folded: &str) -> Option<ServiceId> {
@@ -190,7 +190,7 @@ impl Names {
 
 fn insert_bounded<K: std::hash::Hash + Eq, V>(map: &Mutex<HashMap<K, V>>, key: K, value: V) {
     let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
-    if map.len() >= MOST_REMEMBERED {
+    if map.len() >= MAX_REMEMBERED {
         map.clear();
     }
     map.insert(key, value);
@@ -199,15 +199,15 @@ fn insert_bounded<K: std::hash::Hash + Eq, V>(map: &Mutex<HashMap<K, V>>, key: K
 /// The wake-ups that this process has sent and that have not arrived, so that each is sent once: for a shard of the due
 /// index and a second, or for a lane that somebody holds.
 #[derive(Debug)]
-pub(crate) struct Aimed<K>(Mutex<HashMap<(K, i64), DateTime<Utc>>>);
+pub(crate) struct SentWakeups<K>(Mutex<HashMap<(K, i64), DateTime<Utc>>>);
 
-impl<K> Default for Aimed<K> {
+impl<K> Default for SentWakeups<K> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<K: std::hash::Hash + Eq + Clone> Aimed<K> {
+impl<K: std::hash::Hash + Eq + Clone> SentWakeups<K> {
     /// Whether `at` needs a wake-up of its own: none is on its way for its second, or only one for later in it.
     pub(crate) fn is_new(&self, target: &K, at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Alert, GIVE_UP_AFTER, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, Pace, Receiver, retry_delay};
+use domain::{
+    Alert, GIVE_UP_AFTER, Notification, NotificationId, NotificationKind, NotificationOwner, Outcome, Pace, Receiver,
+    retry_delay,
+};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use outbound::{Delivery, Slack, Wake};
 use store::{Commit, Lane, LaneEntry, LaneHead, Owed};
@@ -25,7 +28,7 @@ pub enum Drained {
 pub type Now<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
 
 /// An entry that is owed, with what it is to say.
-type Told = (LaneEntry, Notice);
+type Told = (LaneEntry, Notification);
 
 /// What there is to do in a lane.
 #[derive(Default)]
@@ -38,9 +41,9 @@ struct StillOwed {
 /// An entry with what it stands for.
 struct Read {
     entry: LaneEntry,
-    owner: NoticeOwner,
-    id: NoticeId,
-    notice: Result<Option<Notice>, store::Error>,
+    owner: NotificationOwner,
+    id: NotificationId,
+    notification: Result<Option<Notification>, store::Error>,
     moot: Option<&'static str>,
 }
 
@@ -48,17 +51,17 @@ struct Read {
 /// `retry_delay` that is at the fourth try, some seven seconds and what each try takes after the first.
 pub(crate) const TOO_LONG_FOR_THE_NEXT: TimeDelta = TimeDelta::seconds(8);
 /// What a send takes at most: a post of 10 s, and what is recorded of it.
-const LONGEST_SEND: TimeDelta = TimeDelta::seconds(20);
-/// The most notices in one Slack message. Of more than a few it tells their number and the first names.
+const MAX_SEND: TimeDelta = TimeDelta::seconds(20);
+/// The most notifications in one Slack message. Of more than a few it tells their number and the first names.
 const GROUP: usize = 2_000;
-/// Reads and writes of a group that are under way at once: two thousand notices take some seconds, and a lease is longer.
+/// Reads and writes of a group that are under way at once: two thousand notifications take some seconds, and a lease is longer.
 const AT_ONCE: usize = 16;
-/// Notices that are read by one request.
+/// Notifications that are read by one request.
 const READ_AHEAD: usize = 100;
 /// Reads of two items may see one of them before the other, though they were written together.
-const NOTICE_VISIBLE_AFTER: TimeDelta = TimeDelta::seconds(1);
-/// Past this, a notice that is not there will not come.
-const NOTICE_GONE_AFTER: TimeDelta = TimeDelta::hours(1);
+const NOTIFICATION_VISIBLE_AFTER: TimeDelta = TimeDelta::seconds(1);
+/// Past this, a notification that is not there will not come.
+const NOTIFICATION_GONE_AFTER: TimeDelta = TimeDelta::hours(1);
 
 impl Medic {
     /// Sends what comes next in a lane.
@@ -82,7 +85,7 @@ impl Medic {
         let drained = match (told.first(), holding.first()) {
             (Some(_), _) => self.tell(lane, &receiver, &told, leased, now).await?,
             (None, Some(_)) => Drained::More,
-            // The first notice is not to be seen yet.
+            // The first notification is not to be seen yet.
             (None, None) => {
                 self.release(lane, leased).await?;
                 Drained::Done
@@ -92,7 +95,7 @@ impl Medic {
         Ok(drained)
     }
 
-    /// Sends notices that are owed, and records what came of it.
+    /// Sends notifications that are owed, and records what came of it.
     async fn tell(
         &self,
         lane: &Lane,
@@ -101,15 +104,15 @@ impl Medic {
         mut leased: Leased,
         now: Now<'_>,
     ) -> Result<Drained, Error> {
-        let notices: Vec<_> = told.iter().map(|(_, notice)| notice.clone()).collect();
+        let notifications: Vec<_> = told.iter().map(|(_, notification)| notification.clone()).collect();
         // Reading them may have taken a while.
-        let is_short = leased.head.held_until.is_none_or(|until| now() + LONGEST_SEND > until);
+        let is_short = leased.head.held_until.is_none_or(|until| now() + MAX_SEND > until);
         let pace = leased.head.pace;
         if is_short && !self.renew(lane, &mut leased, pace, now()).await? {
             return Ok(Drained::More);
         }
         let mut sent = told;
-        let mut delivery = self.send(receiver, &notices, now()).await?;
+        let mut delivery = self.send(receiver, &notifications, now()).await?;
         if let Delivery::Refused { error } = &delivery
             && sent.len() > 1
             && !Slack::refuses_channel(error)
@@ -120,7 +123,7 @@ impl Medic {
             if !self.renew(lane, &mut leased, pace, now()).await? {
                 return Ok(Drained::More);
             }
-            delivery = self.send(receiver, &notices[..1], now()).await?;
+            delivery = self.send(receiver, &notifications[..1], now()).await?;
         }
         match delivery {
             Delivery::Accepted => self.settle(lane, receiver, sent, None, &leased, now()).await?,
@@ -137,7 +140,7 @@ impl Medic {
         self.wake(Wake::Lane { lane: lane.to_string() }, now).await;
     }
 
-    /// Ends notices at their receiver, taken or with an error for good, and then takes their entries out of the lane: a
+    /// Ends notifications at their receiver, taken or with an error for good, and then takes their entries out of the lane: a
     /// crash between the two is seen by the next sender. The entry that holds the lane is the last.
     async fn settle(
         &self,
@@ -150,8 +153,10 @@ impl Medic {
     ) -> Result<(), Error> {
         let (holding, others): (Vec<_>, Vec<_>) = told.iter().partition(|(entry, _)| leased.is_by(entry));
         for told in [others, holding] {
-            let ended: Vec<_> =
-                told.iter().map(|(_, notice)| self.end(lane, receiver, notice, error.clone(), now)).collect();
+            let ended: Vec<_> = told
+                .iter()
+                .map(|(_, notification)| self.end(lane, receiver, notification, error.clone(), now))
+                .collect();
             stream::iter(ended).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
             let entries: Vec<_> = told.iter().map(|(entry, _)| entry).collect();
             self.table.leave_lane_all(lane, &entries).await?;
@@ -171,10 +176,10 @@ impl Medic {
         let entries = entries.into_iter().filter(|entry| entry.others_wait).collect();
         let StillOwed { told, settled } = self.still_owed(lane, receiver, entries, GROUP, now).await?;
         self.table.leave_lane_all(lane, &settled.iter().collect::<Vec<_>>()).await?;
-        for (entry, notice) in told {
-            if notice.next_after(receiver).is_some() {
+        for (entry, notification) in told {
+            if notification.next_after(receiver).is_some() {
                 let error = "given up: it waits behind what this receiver does not take".to_owned();
-                self.finish(lane, receiver, (&entry, &notice), Some(error), now).await?;
+                self.finish(lane, receiver, (&entry, &notification), Some(error), now).await?;
             }
         }
         Ok(())
@@ -192,92 +197,104 @@ impl Medic {
         let mut owed = StillOwed::default();
         // No more is read ahead than can be sent.
         let reads: Vec<_> =
-            entries.chunks(most.min(READ_AHEAD)).map(|some| self.read_notices(lane, receiver, some)).collect();
+            entries.chunks(most.min(READ_AHEAD)).map(|some| self.read_notifications(lane, receiver, some)).collect();
         let mut reads = stream::iter(reads).buffered(if most > READ_AHEAD { AT_ONCE } else { 1 });
         let mut ready = VecDeque::new();
         while owed.told.len() < most {
-            let Some(Read { entry, owner, id, notice, moot }) = ready.pop_front() else {
+            let Some(Read { entry, owner, id, notification, moot }) = ready.pop_front() else {
                 match reads.next().await {
                     Some(more) => ready.extend(more?),
                     None => break,
                 }
                 continue;
             };
-            let notice = match notice {
+            let notification = match notification {
                 // It would hold up the lane for good.
                 Err(error @ store::Error::Corrupt { .. }) => {
-                    tracing::error!(%lane, error = %error_chain(&error), "a notice cannot be read, and is dropped");
-                    metrics::counter!("medic_notices_failed_total").increment(1);
+                    tracing::error!(%lane, error = %error_chain(&error), "a notification cannot be read, and is dropped");
+                    metrics::counter!("medic_notifications_failed_total").increment(1);
                     owed.settled.push(entry);
                     continue;
                 }
                 read => read?,
             };
-            let Some(notice) = notice else {
-                if now - id.time() < NOTICE_GONE_AFTER {
-                    self.wake(Wake::Lane { lane: lane.to_string() }, now + NOTICE_VISIBLE_AFTER).await;
+            let Some(notification) = notification else {
+                if now - id.time() < NOTIFICATION_GONE_AFTER {
+                    self.wake(Wake::Lane { lane: lane.to_string() }, now + NOTIFICATION_VISIBLE_AFTER).await;
                     break;
                 }
-                tracing::error!(%lane, %owner, "a lane names a notice that is gone");
-                metrics::counter!("medic_notices_failed_total").increment(1);
+                tracing::error!(%lane, %owner, "a lane names a notification that is gone");
+                metrics::counter!("medic_notifications_failed_total").increment(1);
                 owed.settled.push(entry);
                 continue;
             };
-            if !is_unanswered(&notice, receiver) {
+            if !is_unanswered(&notification, receiver) {
                 owed.settled.push(entry);
             } else if let Some(why) = moot {
-                self.record(receiver, &notice, Some(why.to_owned()), now).await?;
+                self.record(receiver, &notification, Some(why.to_owned()), now).await?;
                 owed.settled.push(entry);
             } else {
-                owed.told.push((entry, notice));
+                owed.told.push((entry, notification));
             }
         }
         Ok(owed)
     }
 
-    /// Reads the notices of entries, and whether they are still to be sent.
-    async fn read_notices(&self, lane: &Lane, receiver: &Receiver, entries: &[LaneEntry]) -> Result<Vec<Read>, Error> {
+    /// Reads the notifications of entries, and whether they are still to be sent.
+    async fn read_notifications(
+        &self,
+        lane: &Lane,
+        receiver: &Receiver,
+        entries: &[LaneEntry],
+    ) -> Result<Vec<Read>, Error> {
         let mut ids = Vec::new();
         for entry in entries {
-            let Owed::Notice(owner, id) = entry.owed else {
-                return Err(Error::NotFound(format!("There is no notice {} in {lane}", entry.place)));
+            let Owed::Notification(owner, id) = entry.owed else {
+                return Err(Error::NotFound(format!("There is no notification {} in {lane}", entry.place)));
             };
             ids.push((owner, id));
         }
-        let mut notices = self.table.notices_by_id(&ids).await?;
-        let passing = notices.values().flatten().filter_map(Notice::alert).filter(|(kind, _)| kind.is_passing());
+        let mut notifications = self.table.notifications_by_id(&ids).await?;
+        let passing = notifications
+            .values()
+            .flatten()
+            .filter_map(Notification::alert)
+            .filter(|(kind, _)| kind.can_be_superseded());
         let alert_ids: BTreeSet<_> = passing.map(|(_, alert)| alert.id).collect();
         let alerts = self.table.alerts_by_id(alert_ids).await?;
         let mut read = Vec::with_capacity(entries.len());
         for (entry, (owner, id)) in entries.iter().zip(ids) {
-            let notice = notices.remove(&id).transpose();
-            let moot = match &notice {
-                Ok(Some(notice)) if is_unanswered(notice, receiver) => self.is_moot(notice, &alerts, receiver).await?,
+            let notification = notifications.remove(&id).transpose();
+            let moot = match &notification {
+                Ok(Some(notification)) if is_unanswered(notification, receiver) => {
+                    self.superseded_reason(notification, &alerts, receiver).await?
+                }
                 Ok(_) | Err(_) => None,
             };
-            read.push(Read { entry: entry.clone(), owner, id, notice, moot });
+            read.push(Read { entry: entry.clone(), owner, id, notification, moot });
         }
         Ok(read)
     }
 
-    /// Why a notice need not be sent any more, or never: what it says has passed, or its receiver did not hear of the
+    /// Why a notification need not be sent any more, or never: what it says has passed, or its receiver did not hear of the
     /// alert that it ends.
-    async fn is_moot(
+    async fn superseded_reason(
         &self,
-        notice: &Notice,
+        notification: &Notification,
         alerts: &[Alert],
         receiver: &Receiver,
     ) -> Result<Option<&'static str>, Error> {
-        let Some((kind, told)) = notice.alert() else { return self.is_answered(notice, receiver).await };
-        if kind.is_passing() {
+        let Some((kind, told)) = notification.alert() else { return self.is_answered(notification, receiver).await };
+        if kind.can_be_superseded() {
             let overtaken = Some("overtaken by what came after it");
             let Some(alert) = alerts.iter().find(|alert| alert.id == told.id) else { return Ok(overtaken) };
-            let newer = kind == NoticeKind::Reminder && (alert.cycle > told.cycle || alert.acknowledged_at.is_some());
+            let newer =
+                kind == NotificationKind::Reminder && (alert.cycle > told.cycle || alert.acknowledged_at.is_some());
             if !alert.is_open() || newer {
                 return Ok(overtaken);
             }
         }
-        if !kind.is_news() && !self.has_heard(told.id, receiver).await? {
+        if !kind.raises_alert() && !self.was_notified(told.id, receiver).await? {
             return Ok(Some("not told of the alert, and so not of this"));
         }
         Ok(None)
@@ -295,10 +312,10 @@ impl Medic {
     ) -> Result<Drained, Error> {
         let attempts = leased.seen.attempts.saturating_add(1);
         let at = now + retry_delay(attempts).max(after.unwrap_or_default());
-        tracing::warn!(%lane, attempts, error, "a notice was not taken");
-        let is_over = |(_, notice): &Told| {
-            let others_wait = notice.next_after(receiver).is_some();
-            now - notice.at >= GIVE_UP_AFTER || (others_wait && at - now >= TOO_LONG_FOR_THE_NEXT)
+        tracing::warn!(%lane, attempts, error, "a notification was not taken");
+        let is_over = |(_, notification): &Told| {
+            let others_wait = notification.next_after(receiver).is_some();
+            now - notification.at >= GIVE_UP_AFTER || (others_wait && at - now >= TOO_LONG_FOR_THE_NEXT)
         };
         let (expired, fresh): (Vec<_>, Vec<_>) = told.iter().cloned().partition(is_over);
         // Before the lease's own entry may leave, the lane waits.
@@ -314,7 +331,7 @@ impl Medic {
             }
         }
         let (old, passed_on): (Vec<_>, Vec<_>) =
-            expired.into_iter().partition(|(_, notice)| now - notice.at >= GIVE_UP_AFTER);
+            expired.into_iter().partition(|(_, notification)| now - notification.at >= GIVE_UP_AFTER);
         let tries = if attempts == 1 { "one try".to_owned() } else { format!("{attempts} tries") };
         for (given_up, after) in [(passed_on, tries.as_str()), (old, "24 hours")] {
             let error = format!("given up after {after}: {error}");
@@ -323,53 +340,53 @@ impl Medic {
         Ok(if fresh.is_empty() { Drained::More } else { Drained::Done })
     }
 
-    /// Ends a notice at one receiver, taken or with an error for good, and then takes the entry out of its lane: a crash
+    /// Ends a notification at one receiver, taken or with an error for good, and then takes the entry out of its lane: a crash
     /// between the two is seen by the next sender.
     async fn finish(
         &self,
         lane: &Lane,
         receiver: &Receiver,
-        (entry, notice): (&LaneEntry, &Notice),
+        (entry, notification): (&LaneEntry, &Notification),
         error: Option<String>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.end(lane, receiver, notice, error, now).await?;
+        self.end(lane, receiver, notification, error, now).await?;
         Ok(self.table.leave_lane(lane, entry).await?)
     }
 
-    /// Ends a notice at one receiver.
+    /// Ends a notification at one receiver.
     async fn end(
         &self,
         lane: &Lane,
         receiver: &Receiver,
-        notice: &Notice,
+        notification: &Notification,
         error: Option<String>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         if let Some(error) = &error {
-            metrics::counter!("medic_notices_failed_total").increment(1);
-            tracing::error!(%lane, owner = %notice.owner(), error, "a notice was not delivered");
+            metrics::counter!("medic_notifications_failed_total").increment(1);
+            tracing::error!(%lane, owner = %notification.owner(), error, "a notification was not delivered");
         }
-        self.record(receiver, notice, error, now).await
+        self.record(receiver, notification, error, now).await
     }
 
-    /// Records what became of a notice at one receiver; where it failed for good, the next one has its turn.
+    /// Records what became of a notification at one receiver; where it failed for good, the next one has its turn.
     async fn record(
         &self,
         receiver: &Receiver,
-        notice: &Notice,
+        notification: &Notification,
         error: Option<String>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let Some(owed) = notice.outcome(receiver) else { return Ok(()) };
+        let Some(owed) = notification.outcome(receiver) else { return Ok(()) };
         let outcome = Outcome { at: Some(now), error, ..owed.anew() };
-        let next = if outcome.error.is_some() { notice.next_after(receiver) } else { None };
+        let next = if outcome.error.is_some() { notification.next_after(receiver) } else { None };
         let passed_on = match next {
-            Some(next) => self.pass_on(notice, &outcome, next, now).await?,
+            Some(next) => self.pass_on(notification, &outcome, next, now).await?,
             None => false,
         };
-        if !passed_on && self.table.settle(notice, &outcome).await? {
-            self.table.end_notice(notice).await?;
+        if !passed_on && self.table.settle(notification, &outcome).await? {
+            self.table.end_notification(notification).await?;
         }
         Ok(())
     }
@@ -377,24 +394,30 @@ impl Medic {
     /// Gives the next target its turn. Answers whether it has it: that an alert closed is no news.
     async fn pass_on(
         &self,
-        notice: &Notice,
+        notification: &Notification,
         failed: &Outcome,
         next: &Outcome,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        if self.table.pass_on(notice, failed, next).await? == Commit::Refused {
-            let seen =
-                self.table.notices_by_id(&[(notice.owner(), notice.id)]).await?.remove(&notice.id).transpose()?;
+        if self.table.pass_on(notification, failed, next).await? == Commit::Conflict {
+            let seen = self
+                .table
+                .notifications_by_id(&[(notification.owner(), notification.id)])
+                .await?
+                .remove(&notification.id)
+                .transpose()?;
             if seen.is_some_and(|seen| is_unanswered(&seen, &failed.receiver)) {
-                return match notice.owner() {
-                    NoticeOwner::Alert(id) if !self.table.alerts_by_id([id]).await?.iter().any(Alert::is_news) => {
+                return match notification.owner() {
+                    NotificationOwner::Alert(id)
+                        if !self.table.alerts_by_id([id]).await?.iter().any(Alert::raises_alert) =>
+                    {
                         Ok(false)
                     }
-                    // Others kept writing to the notice or to the alert.
-                    NoticeOwner::Alert(_)
-                    | NoticeOwner::Window(_)
-                    | NoticeOwner::Execution(_)
-                    | NoticeOwner::Circuit(_) => Err(Error::contended(notice.id)),
+                    // Others kept writing to the notification or to the alert.
+                    NotificationOwner::Alert(_)
+                    | NotificationOwner::Window(_)
+                    | NotificationOwner::Execution(_)
+                    | NotificationOwner::Circuit(_) => Err(Error::contended(notification.id)),
                 };
             }
         }
@@ -403,18 +426,18 @@ impl Medic {
     }
 }
 
-/// How many notices a receiver takes in one message.
+/// How many notifications a receiver takes in one message.
 pub(crate) const fn most_at_once(receiver: &Receiver) -> usize {
     if matches!(receiver, Receiver::Slack { .. }) { GROUP } else { 1 }
 }
 
-/// How many of the first notices may share a message.
+/// How many of the first notifications may share a message.
 fn together(owed: &[Told]) -> usize {
-    let alone = owed.iter().position(|(_, notice)| notice.stands_alone());
+    let alone = owed.iter().position(|(_, notification)| notification.stands_alone());
     alone.map_or(owed.len(), |first| first.max(1))
 }
 
-/// Whether nothing came of a notice at a receiver yet. A read may still show a turn as waiting that has come.
-fn is_unanswered(notice: &Notice, receiver: &Receiver) -> bool {
-    notice.outcome(receiver).is_some_and(|outcome| outcome.at.is_none())
+/// Whether nothing came of a notification at a receiver yet. A read may still show a turn as waiting that has come.
+fn is_unanswered(notification: &Notification, receiver: &Receiver) -> bool {
+    notification.outcome(receiver).is_some_and(|outcome| outcome.at.is_none())
 }

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{History, Label, PingKey, PingKeyId, PingKeyText};
+use domain::{Label, PingKey, PingKeyId, PingKeyText, Revision};
 use sha2::{Digest as _, Sha256};
 use store::{FoundPingKey, Page, digest};
 
-use crate::keyring::{MOST_KEYS, TRUSTED_FOR, hash, is_hash_of};
-use crate::{By, Error, Medic};
+use crate::keyring::{MAX_KEYS, TRUSTED_FOR, hash, is_hash_of};
+use crate::{Actor, Error, Medic};
 
 /// What this process knows of the ping keys that were shown to it, by the SHA-256 of each. Only right ones are in it.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl PingKeyring {
 
     fn remember(&self, sha: [u8; 32], key: FoundPingKey, now: DateTime<Utc>) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= MOST_KEYS {
+        if keys.len() >= MAX_KEYS {
             keys.clear();
         }
         keys.insert(sha, (key, now));
@@ -42,7 +42,7 @@ impl PingKeyring {
 
 impl Medic {
     /// Makes a key. Without a name it is called after its id.
-    pub async fn create_ping_key(&self, name: Option<Label>, by: &By) -> Result<(PingKey, PingKeyText), Error> {
+    pub async fn create_ping_key(&self, name: Option<Label>, actor: &Actor) -> Result<(PingKey, PingKeyText), Error> {
         let text = loop {
             if let Some(text) = PingKeyText::of(&self.random::<48>()?) {
                 break text;
@@ -51,8 +51,8 @@ impl Medic {
         let hash = hash(text.reveal().to_owned()).await?;
         let id = self.table.next_ping_key_id().await?;
         let name = name.map_or_else(|| Label::parse("name", format!("ping-key-{id}"), usize::MAX), Ok)?;
-        let key = PingKey { id, name, digest: digest(text.reveal()), hash, history: History::beginning(by.at) };
-        Ok((self.add(key, by).await?, text))
+        let key = PingKey { id, name, digest: digest(text.reveal()), hash, revision: Revision::beginning(actor.at) };
+        Ok((self.create(key, actor).await?, text))
     }
 
     /// Keys, newest first.
@@ -60,8 +60,8 @@ impl Medic {
         Ok(self.table.ping_keys(after, limit).await?)
     }
 
-    pub async fn revoke_ping_key(&self, id: PingKeyId, by: &By) -> Result<(), Error> {
-        self.remove::<PingKey>(id, by).await?;
+    pub async fn revoke_ping_key(&self, id: PingKeyId, actor: &Actor) -> Result<(), Error> {
+        self.delete::<PingKey>(id, actor).await?;
         self.ping_keyring.forget(id);
         Ok(())
     }

@@ -7,7 +7,7 @@ use domain::{
 };
 use store::Heartbeat;
 
-use crate::{By, Error, Medic, Named, Registered, Registration, Report, Signal, TeamChoice};
+use crate::{Actor, Error, Medic, Named, Registered, Registration, Report, Signal, TeamChoice};
 
 /// One ping as it was sent.
 #[derive(Debug, Clone)]
@@ -46,8 +46,8 @@ impl Medic {
         let taken = match self.take(&ping, now).await {
             Err(Error::NotFound(_)) if ping.create => {
                 let key: Option<PingKey> = self.table.find(ping.key).await?;
-                let by = By { actor: key.map(|key| key.name.into_string()), at: now };
-                if let Registered::Now(_) = self.register(registration(&ping.slug, now)?, &by).await? {
+                let actor = Actor { name: key.map(|key| key.name.into_string()), at: now };
+                if let Registered::New(_) = self.register(registration(&ping.slug, now)?, &actor).await? {
                     pinged = Pinged::Registered;
                 }
                 self.take(&ping, now).await
@@ -98,7 +98,7 @@ impl Medic {
             id,
             service_id,
             at,
-            status: Entry::Said(kind.status()),
+            status: Entry::Reported(kind.status()),
             run_id: Some(run.to_string()),
             expires_at: at + self.settings.heartbeat_retention,
         })
@@ -113,7 +113,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Option<HeartbeatId>, Error> {
         let page = self.table.heartbeats(service, Some(run.as_str()), None, SIGNALS_OF_A_RUN, now).await?;
-        let said = Entry::Said(kind.status());
+        let said = Entry::Reported(kind.status());
         Ok(page.items.iter().find(|heartbeat| heartbeat.status == said).map(|heartbeat| heartbeat.id))
     }
 

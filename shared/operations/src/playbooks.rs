@@ -1,11 +1,11 @@
 //! Playbooks and their triggers.
 
-use domain::{History, Playbook, PlaybookDefinition, PlaybookId, StepKind, Trigger, TriggerId, TriggerTerms};
 use domain::{Invalid, WebhookCall};
+use domain::{Playbook, PlaybookDefinition, PlaybookId, Revision, StepKind, Trigger, TriggerId, TriggerTerms};
 use store::{Commit, Page};
 
 use crate::configuration::{TRIES, contended};
-use crate::{By, Document, Error, Medic, Problem};
+use crate::{Actor, Document, Error, Medic, Problem};
 
 /// What a new trigger is to be.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub struct NewTrigger {
 
 /// An edit: what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct TriggerChanges {
+pub struct TriggerUpdate {
     pub service_pattern: Option<String>,
     pub consecutive_failures: Option<u32>,
     pub enabled: Option<bool>,
@@ -28,7 +28,7 @@ impl Medic {
         Document::read(yaml, &self.guard)
     }
 
-    pub async fn create_playbook(&self, yaml: String, by: &By) -> Result<Playbook, Error> {
+    pub async fn create_playbook(&self, yaml: String, actor: &Actor) -> Result<Playbook, Error> {
         let definition = self.read_playbook(&yaml).await?;
         let id = self.table.next_playbook_id().await?;
         let PlaybookDefinition { name, description, trigger, .. } = definition;
@@ -36,7 +36,8 @@ impl Medic {
             Some(terms) => Some((self.table.next_trigger_id().await?, terms)),
             None => None,
         };
-        self.add(Playbook { id, name, description, yaml, trigger, history: History::beginning(by.at) }, by).await
+        self.create(Playbook { id, name, description, yaml, trigger, revision: Revision::beginning(actor.at) }, actor)
+            .await
     }
 
     /// Playbooks, newest first.
@@ -45,7 +46,7 @@ impl Medic {
     }
 
     /// Gives a playbook its next version.
-    pub async fn edit_playbook(&self, id: PlaybookId, yaml: &str, by: &By) -> Result<Playbook, Error> {
+    pub async fn update_playbook(&self, id: PlaybookId, yaml: &str, actor: &Actor) -> Result<Playbook, Error> {
         let present: Playbook = self.find(id).await?;
         let PlaybookDefinition { name, description, trigger, .. } = self.read_playbook(yaml).await?;
         let new_trigger_id = match (&trigger, &present.trigger) {
@@ -65,18 +66,18 @@ impl Medic {
                 ..playbook
             })
         };
-        self.change(id, by, decide).await
+        self.update(id, actor, decide).await
     }
 
     /// Removes a playbook with its triggers, and ends what goes on of it. Its versions stay.
-    pub async fn delete_playbook(&self, id: PlaybookId, by: &By) -> Result<(), Error> {
+    pub async fn delete_playbook(&self, id: PlaybookId, actor: &Actor) -> Result<(), Error> {
         for _ in 0..TRIES {
             let seen: Playbook = self.find(id).await?;
             // First, so that who dies here and comes again does the rest; and then what began meanwhile.
-            self.cancel_all_of(id, by).await?;
-            if self.table.remove_playbook(&seen, self.noted_removal(by, &seen)?).await? == Commit::Done {
+            self.cancel_all_of(id, actor).await?;
+            if self.table.delete_playbook(&seen, self.audit_of_deletion(actor, &seen)?).await? == Commit::Done {
                 self.forget_configured();
-                self.cancel_all_of(id, by).await?;
+                self.cancel_all_of(id, actor).await?;
                 return Ok(());
             }
         }
@@ -96,14 +97,19 @@ impl Medic {
         Ok(definition)
     }
 
-    pub async fn create_trigger(&self, playbook_id: PlaybookId, new: NewTrigger, by: &By) -> Result<Trigger, Error> {
+    pub async fn create_trigger(
+        &self,
+        playbook_id: PlaybookId,
+        new: NewTrigger,
+        actor: &Actor,
+    ) -> Result<Trigger, Error> {
         let _playbook: Playbook = self.find(playbook_id).await?;
-        if self.table.triggers_of(playbook_id, None, Trigger::MOST).await?.items.len() >= Trigger::MOST {
-            return Err(Error::Conflict(format!("There may be at most {} triggers for one playbook", Trigger::MOST)));
+        if self.table.triggers_of(playbook_id, None, Trigger::MAX).await?.items.len() >= Trigger::MAX {
+            return Err(Error::Conflict(format!("There may be at most {} triggers for one playbook", Trigger::MAX)));
         }
         let NewTrigger { terms, enabled } = new;
         let id = self.table.next_trigger_id().await?;
-        self.add(Trigger { id, playbook_id, terms, enabled, history: History::beginning(by.at) }, by).await
+        self.create(Trigger { id, playbook_id, terms, enabled, revision: Revision::beginning(actor.at) }, actor).await
     }
 
     /// A playbook's triggers, newest first.
@@ -122,15 +128,15 @@ impl Medic {
         self.find((playbook, id)).await
     }
 
-    pub async fn edit_trigger(
+    pub async fn update_trigger(
         &self,
         playbook: PlaybookId,
         id: TriggerId,
-        changes: &TriggerChanges,
-        by: &By,
+        changes: &TriggerUpdate,
+        actor: &Actor,
     ) -> Result<Trigger, Error> {
         let _present = self.trigger(playbook, id).await?;
-        let TriggerChanges { service_pattern, consecutive_failures, enabled } = changes;
+        let TriggerUpdate { service_pattern, consecutive_failures, enabled } = changes;
         let decide = |trigger: Trigger| {
             let TriggerTerms { service_pattern: old_pattern, consecutive_failures: old_failures } = trigger.terms;
             Ok(Trigger {
@@ -142,12 +148,12 @@ impl Medic {
                 ..trigger
             })
         };
-        self.change((playbook, id), by, decide).await
+        self.update((playbook, id), actor, decide).await
     }
 
-    pub async fn delete_trigger(&self, playbook: PlaybookId, id: TriggerId, by: &By) -> Result<(), Error> {
+    pub async fn delete_trigger(&self, playbook: PlaybookId, id: TriggerId, actor: &Actor) -> Result<(), Error> {
         let _present = self.trigger(playbook, id).await?;
-        self.remove::<Trigger>((playbook, id), by).await
+        self.delete::<Trigger>((playbook, id), actor).await
     }
 }
 

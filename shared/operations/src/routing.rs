@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertId, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, Period, Profile, Receiver, Routing, ServiceId,
-    Subject, Target, TargetKind, Team, Webhook, in_maintenance,
+    Alert, AlertId, Notification, NotificationId, NotificationKind, NotificationOwner, Outcome, Period, Profile,
+    Receiver, Routing, ServiceId, Subject, Target, TargetKind, Team, Webhook, in_maintenance,
 };
 
 use crate::{Error, Medic};
@@ -18,7 +18,7 @@ impl Medic {
         profile: &Profile,
         team: Option<&Team>,
         targets: Vec<Target>,
-        kind: NoticeKind,
+        kind: NotificationKind,
         now: DateTime<Utc>,
     ) -> Result<Vec<Outcome>, Error> {
         Ok(self.routing(service_id, profile, team, targets, now).await?.outcomes(kind, now))
@@ -58,13 +58,23 @@ impl Medic {
         }
     }
 
-    /// Who heard of an alert, or is about to: whoever hears of its end.
-    pub(crate) async fn who_heard(&self, alert: AlertId, kind: NoticeKind) -> Result<Vec<Outcome>, Error> {
+    /// Who heard of an alert, or is about to: whoever receives of its end.
+    pub(crate) async fn notified_receivers(
+        &self,
+        alert: AlertId,
+        kind: NotificationKind,
+    ) -> Result<Vec<Outcome>, Error> {
         let mut heard: Vec<Outcome> = Vec::new();
-        for notice in self.table.notices(NoticeOwner::Alert(alert)).await?.iter().filter(|notice| is_news(notice)) {
-            for outcome in notice.outcomes.iter().filter(|outcome| outcome.is_success() || outcome.is_owed()) {
+        for notification in self
+            .table
+            .notifications(NotificationOwner::Alert(alert))
+            .await?
+            .iter()
+            .filter(|notification| raises_alert(notification))
+        {
+            for outcome in notification.outcomes.iter().filter(|outcome| outcome.is_success() || outcome.is_owed()) {
                 let is_new = !heard.iter().any(|known| known.receiver == outcome.receiver);
-                if is_new && outcome.receiver.hears(kind) {
+                if is_new && outcome.receiver.receives(kind) {
                     heard.push(outcome.anew());
                 }
             }
@@ -73,26 +83,26 @@ impl Medic {
     }
 
     /// Whether a receiver took the news of an alert, or is about to: what is owed goes before the alert's end in its lane.
-    pub(crate) async fn has_heard(&self, alert: AlertId, receiver: &Receiver) -> Result<bool, Error> {
-        let notices = self.table.notices(NoticeOwner::Alert(alert)).await?;
-        let hears = |outcome: &Outcome| outcome.is_success() || outcome.is_owed();
-        let took = |notice: &Notice| notice.outcome(receiver).is_some_and(hears);
-        Ok(notices.iter().filter(|notice| is_news(notice)).any(took))
+    pub(crate) async fn was_notified(&self, alert: AlertId, receiver: &Receiver) -> Result<bool, Error> {
+        let notifications = self.table.notifications(NotificationOwner::Alert(alert)).await?;
+        let receives = |outcome: &Outcome| outcome.is_success() || outcome.is_owed();
+        let took = |notification: &Notification| notification.outcome(receiver).is_some_and(receives);
+        Ok(notifications.iter().filter(|notification| raises_alert(notification)).any(took))
     }
 
-    /// A notice of an alert, if anybody is to be told.
-    pub(crate) fn notice_of(
+    /// A notification of an alert, if anybody is to be told.
+    pub(crate) fn notification_of(
         &self,
-        kind: NoticeKind,
+        kind: NotificationKind,
         alert: &Alert,
         outcomes: Vec<Outcome>,
         at: DateTime<Utc>,
-    ) -> Result<Option<Notice>, Error> {
+    ) -> Result<Option<Notification>, Error> {
         if outcomes.is_empty() {
             return Ok(None);
         }
         let subject = Subject::Alert { kind, alert: Box::new(alert.clone()) };
-        Ok(Some(Notice { id: NoticeId::at(at, self.random()?), at, subject, outcomes }))
+        Ok(Some(Notification { id: NotificationId::at(at, self.random()?), at, subject, outcomes }))
     }
 
     /// Until when a service's alerts wait: the end of the maintenance that it is in, where that is known.
@@ -124,7 +134,7 @@ impl Medic {
         let of_all = self.webhooks_of_all(now).await?;
         let mut webhooks = if has_own { self.table.webhooks_of(Some(service)).await? } else { Vec::new() };
         webhooks.extend(of_all.iter().cloned());
-        webhooks.retain(|webhook| webhook.hears_of(service));
+        webhooks.retain(|webhook| webhook.covers(service));
         webhooks.sort_unstable_by_key(|webhook| webhook.id);
         Ok(webhooks)
     }
@@ -148,8 +158,8 @@ impl Medic {
     }
 }
 
-fn is_news(notice: &Notice) -> bool {
-    notice.alert().is_some_and(|(kind, _)| kind.is_news())
+fn raises_alert(notification: &Notification) -> bool {
+    notification.alert().is_some_and(|(kind, _)| kind.raises_alert())
 }
 
 /// What is left of a telling that people are spared.
@@ -159,17 +169,17 @@ pub(crate) fn incidents_only(outcomes: Vec<Outcome>) -> Vec<Outcome> {
 
 /// What concerns every service, as this process last read it, for a second: many services may fall silent in one.
 #[derive(Debug)]
-pub(crate) struct Fresh<T>(Mutex<Option<Kept<T>>>);
+pub(crate) struct TtlCache<T>(Mutex<Option<Kept<T>>>);
 
 type Kept<T> = (DateTime<Utc>, Arc<Vec<T>>);
 
-impl<T> Default for Fresh<T> {
+impl<T> Default for TtlCache<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T> Fresh<T> {
+impl<T> TtlCache<T> {
     pub(crate) fn fresh(&self, now: DateTime<Utc>) -> Option<Arc<Vec<T>>> {
         let read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         read.as_ref()

@@ -34,7 +34,7 @@ pub struct SignalTaken {
 const REPEATS_KNOWN_FOR: TimeDelta = TimeDelta::hours(1);
 const TRIES: usize = 24;
 /// Pages that a list with a filter reads before it answers what it has.
-const MOST_PAGES: usize = 10;
+const MAX_PAGES: usize = 10;
 
 impl Medic {
     /// Takes a signal. The heartbeat goes first: a crash before the run's write is a signal that was not answered.
@@ -48,12 +48,12 @@ impl Medic {
             return Ok(SignalTaken { heartbeat, service_id, heartbeat_name, kind, run: None });
         };
         let service_id = self.resolve(&service, true).await?;
-        let mut record = self.table.run_heard(service_id, &run_id, false, now).await?;
+        let mut record = self.table.reported_run(service_id, &run_id, false, now).await?;
         if record.profile.is_none() {
             // Registered a moment ago, or gone.
-            record = self.table.run_heard(service_id, &run_id, true, now).await?;
+            record = self.table.reported_run(service_id, &run_id, true, now).await?;
         }
-        if record.run.heard(kind).is_some_and(|at| now - at < REPEATS_KNOWN_FOR)
+        if record.run.signal_at(kind).is_some_and(|at| now - at < REPEATS_KNOWN_FOR)
             && let Some(profile) = record.profile
         {
             self.wake_pending_run(&record.run, now).await;
@@ -63,7 +63,7 @@ impl Medic {
         let taken = self.report(report(Some(run_id.clone().into_label())), now).await?;
         if taken.service_id != service_id {
             // Its name has moved to another service.
-            record = self.table.run_heard(taken.service_id, &run_id, true, now).await?;
+            record = self.table.reported_run(taken.service_id, &run_id, true, now).await?;
         }
         let service_id = taken.service_id;
         let at = taken.id.time();
@@ -72,13 +72,13 @@ impl Medic {
                 return Err(Error::NotFound(format!("Heartbeat is not registered: {service}")));
             };
             let mut run = record.run.clone();
-            run.hear(kind, at, profile.max_duration_ms, now);
+            run.record_signal(kind, at, profile.max_duration_ms, now);
             if run == record.run || self.table.save_run(&record.run, &run).await? == Commit::Done {
                 self.wake_pending_run(&run, now).await;
                 let heartbeat_name = profile.heartbeat_name.clone();
                 return Ok(SignalTaken { heartbeat: Some(taken.id), service_id, heartbeat_name, kind, run: Some(run) });
             }
-            record = self.table.run_heard(service_id, &run_id, true, now).await?;
+            record = self.table.reported_run(service_id, &run_id, true, now).await?;
         }
         Err(Error::contended(format!("run {run_id}")))
     }
@@ -112,7 +112,7 @@ impl Medic {
     ) -> Result<Page<Run>, Error> {
         self.require_service(service).await?;
         let mut found = Page { items: Vec::new(), next: after };
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             // A page is filled from pages no longer than what it lacks, so that none of its runs is passed over.
             let page = self.table.runs(service, status, found.next.as_deref(), limit - found.items.len(), now).await?;
             found.items.extend(page.items);
@@ -127,6 +127,6 @@ impl Medic {
     /// How long a service's last completed runs took.
     pub async fn run_statistics(&self, service: ServiceId, now: DateTime<Utc>) -> Result<RunStatistics, Error> {
         self.require_service(service).await?;
-        Ok(RunStatistics::of(&self.table.durations(service, RunStatistics::MOST_RUNS, now).await?))
+        Ok(RunStatistics::of(&self.table.durations(service, RunStatistics::MAX_RUNS, now).await?))
     }
 }

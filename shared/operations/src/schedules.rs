@@ -1,10 +1,10 @@
 //! Schedules, and whether a service is in its hours.
 
 use chrono::{DateTime, Utc};
-use domain::{History, Hours, Label, Period, Schedule, ScheduleId, ServiceId, Zone};
+use domain::{Hours, Label, Period, Revision, Schedule, ScheduleId, ServiceId, Zone};
 use store::Page;
 
-use crate::{By, Error, Medic};
+use crate::{Actor, Error, Medic};
 
 /// What a new schedule is to be.
 #[derive(Debug, Clone)]
@@ -16,17 +16,17 @@ pub struct NewSchedule {
 
 /// An edit: what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct ScheduleChanges {
+pub struct ScheduleUpdate {
     pub name: Option<Label>,
     pub zone: Option<Zone>,
     pub hours: Option<Hours>,
 }
 
 impl Medic {
-    pub async fn create_schedule(&self, new: NewSchedule, by: &By) -> Result<Schedule, Error> {
+    pub async fn create_schedule(&self, new: NewSchedule, actor: &Actor) -> Result<Schedule, Error> {
         let NewSchedule { name, zone, hours } = new;
         let id = self.table.next_schedule_id().await?;
-        self.add(Schedule { id, name, zone, hours, history: History::beginning(by.at) }, by).await
+        self.create(Schedule { id, name, zone, hours, revision: Revision::beginning(actor.at) }, actor).await
     }
 
     /// Schedules, newest first.
@@ -34,8 +34,13 @@ impl Medic {
         Ok(self.table.schedules(after, limit).await?)
     }
 
-    pub async fn edit_schedule(&self, id: ScheduleId, changes: &ScheduleChanges, by: &By) -> Result<Schedule, Error> {
-        let ScheduleChanges { name, zone, hours } = changes;
+    pub async fn update_schedule(
+        &self,
+        id: ScheduleId,
+        changes: &ScheduleUpdate,
+        actor: &Actor,
+    ) -> Result<Schedule, Error> {
+        let ScheduleUpdate { name, zone, hours } = changes;
         let decide = |schedule: Schedule| {
             Ok(Schedule {
                 name: name.clone().unwrap_or(schedule.name),
@@ -44,7 +49,7 @@ impl Medic {
                 ..schedule
             })
         };
-        self.change(id, by, decide).await
+        self.update(id, actor, decide).await
     }
 
     /// Whether a service is in its schedule's hours; without a schedule it always is.

@@ -1,9 +1,9 @@
 //! Registered scripts.
 
-use domain::{History, Interpreter, Label, Script, ScriptId};
+use domain::{Interpreter, Label, Revision, Script, ScriptId};
 use store::Page;
 
-use crate::{By, Error, Medic};
+use crate::{Actor, Error, Medic};
 
 /// What a new script is to be.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub struct NewScript {
 
 /// An edit: what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct ScriptChanges {
+pub struct ScriptUpdate {
     pub name: Option<Label>,
     pub content: Option<String>,
     pub interpreter: Option<Interpreter>,
@@ -24,11 +24,11 @@ pub struct ScriptChanges {
 }
 
 impl Medic {
-    pub async fn create_script(&self, new: NewScript, by: &By) -> Result<Script, Error> {
+    pub async fn create_script(&self, new: NewScript, actor: &Actor) -> Result<Script, Error> {
         let NewScript { name, content, interpreter, timeout_seconds } = new;
         let id = self.table.next_script_id().await?;
-        let history = History::beginning(by.at);
-        self.add(Script { id, name, content, interpreter, timeout_seconds, history }, by).await
+        let revision = Revision::beginning(actor.at);
+        self.create(Script { id, name, content, interpreter, timeout_seconds, revision }, actor).await
     }
 
     /// Scripts, newest first.
@@ -36,8 +36,8 @@ impl Medic {
         Ok(self.table.scripts(after, limit).await?)
     }
 
-    pub async fn edit_script(&self, id: ScriptId, changes: &ScriptChanges, by: &By) -> Result<Script, Error> {
-        let ScriptChanges { name, content, interpreter, timeout_seconds } = changes;
+    pub async fn update_script(&self, id: ScriptId, changes: &ScriptUpdate, actor: &Actor) -> Result<Script, Error> {
+        let ScriptUpdate { name, content, interpreter, timeout_seconds } = changes;
         let decide = |script: Script| {
             Ok(Script {
                 name: name.clone().unwrap_or(script.name),
@@ -47,6 +47,6 @@ impl Medic {
                 ..script
             })
         };
-        self.change(id, by, decide).await
+        self.update(id, actor, decide).await
     }
 }

@@ -1,11 +1,11 @@
 //! Secrets of playbooks: sealed with AES-256-GCM when they are written, and opened only for the steps that name them.
 
-use domain::{History, Label, SealedSecret, Secret, SecretId};
+use domain::{Label, Revision, SealedSecret, Secret, SecretId};
 use outbound::Seal;
 use store::Page;
 
 use crate::entropy::{SystemEntropy, random};
-use crate::{By, Error, Medic};
+use crate::{Actor, Error, Medic};
 
 /// What a new secret is to be. `Debug` would show its value, so there is none.
 #[derive(Clone)]
@@ -17,19 +17,19 @@ pub struct NewSecret {
 
 /// An edit: what is `None` stays as it is.
 #[derive(Clone, Default)]
-pub struct SecretChanges {
+pub struct SecretUpdate {
     pub name: Option<Label>,
     pub description: Option<Option<String>>,
     pub value: Option<String>,
 }
 
 impl Medic {
-    pub async fn create_secret(&self, new: NewSecret, by: &By) -> Result<Secret, Error> {
+    pub async fn create_secret(&self, new: NewSecret, actor: &Actor) -> Result<Secret, Error> {
         let NewSecret { name, description, value } = new;
         let seal = self.seal()?;
         let id = self.table.next_secret_id().await?;
         let sealed = sealed(seal, id, &value)?;
-        self.add(Secret { id, name, description, sealed, history: History::beginning(by.at) }, by).await
+        self.create(Secret { id, name, description, sealed, revision: Revision::beginning(actor.at) }, actor).await
     }
 
     /// Secrets, newest first.
@@ -37,8 +37,8 @@ impl Medic {
         Ok(self.table.secrets(after, limit).await?)
     }
 
-    pub async fn edit_secret(&self, id: SecretId, changes: &SecretChanges, by: &By) -> Result<Secret, Error> {
-        let SecretChanges { name, description, value } = changes;
+    pub async fn update_secret(&self, id: SecretId, changes: &SecretUpdate, actor: &Actor) -> Result<Secret, Error> {
+        let SecretUpdate { name, description, value } = changes;
         let sealed = match value {
             Some(value) => Some(sealed(self.seal()?, id, value)?),
             None => None,
@@ -51,7 +51,7 @@ impl Medic {
                 ..secret
             })
         };
-        self.change(id, by, decide).await
+        self.update(id, actor, decide).await
     }
 
     /// A secret's value, for the step that names it; none if there is no such secret.

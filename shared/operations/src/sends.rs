@@ -1,7 +1,7 @@
-//! Sends notices to a receiver, each kind in its own way.
+//! Sends notifications to a receiver, each kind in its own way.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Destination, Endpoint, Notice, Outcome, PlaybookEvent, Receiver, ServiceKey, TargetKind};
+use domain::{Destination, Endpoint, Notification, Outcome, PlaybookEvent, Receiver, ServiceKey, TargetKind};
 use outbound::{Delivery, Slack, UserHeaders, WEBHOOK_HEADERS, WebhookAttempt, WebhookEvent, WebhookOutcome};
 use serde_json::Value;
 use store::Lane;
@@ -11,27 +11,29 @@ use crate::medic::SlackDelivery;
 use crate::{Error, Medic};
 
 impl Medic {
-    /// Sends notices to their receiver.
+    /// Sends notifications to their receiver.
     pub(crate) async fn send(
         &self,
         receiver: &Receiver,
-        notices: &[Notice],
+        notifications: &[Notification],
         now: DateTime<Utc>,
     ) -> Result<Delivery, Error> {
         let base_url = self.settings.base_url.as_deref();
-        // One event for each notice: its group is of one where it is no channel's.
-        let alert = notices.first().and_then(Notice::alert);
-        let key = notices.first().and_then(|notice| notice.outcome(receiver)?.service_key.as_ref());
-        if let (Some(playbook), TargetKind::PagerDuty) = (notices.first().and_then(Notice::playbook), receiver.kind()) {
+        // One event for each notification: its group is of one where it is no channel's.
+        let alert = notifications.first().and_then(Notification::alert);
+        let key = notifications.first().and_then(|notification| notification.outcome(receiver)?.service_key.as_ref());
+        if let (Some(playbook), TargetKind::PagerDuty) =
+            (notifications.first().and_then(Notification::playbook), receiver.kind())
+        {
             if key.is_none() && matches!(receiver, Receiver::Target { .. }) {
                 return Ok(Delivery::Refused { error: "the target has no key".to_owned() });
             }
             return Ok(counted(self.pagerduty.escalate(playbook, key.map(ServiceKey::reveal), base_url).await));
         }
         match (receiver, alert) {
-            (Receiver::Slack { channel }, _) => match notices {
+            (Receiver::Slack { channel }, _) => match notifications {
                 [alone] if alone.stands_alone() => self.send_alone(receiver, channel, alone, now).await,
-                _ => self.send_to_slack(channel, notices, now).await,
+                _ => self.send_to_slack(channel, notifications, now).await,
             },
             (Receiver::PagerDuty { .. }, Some((kind, alert))) => {
                 Ok(counted(self.pagerduty.send(kind, alert, None, base_url).await))
@@ -44,7 +46,8 @@ impl Medic {
                 let destination = self.table.target(*service_id, *target_id).await?.map(|target| target.destination);
                 match destination {
                     Some(Destination::Webhook(endpoint)) => {
-                        let id = notices.first().map(|notice| notice.id.to_string()).unwrap_or_default();
+                        let id =
+                            notifications.first().map(|notification| notification.id.to_string()).unwrap_or_default();
                         let event = (alert.event_type(kind).unwrap_or_default(), event_data(alert));
                         Ok(self.post_to(&endpoint, &id, event, alert.created_at, now).await)
                     }
@@ -60,19 +63,24 @@ impl Medic {
         }
     }
 
-    async fn send_to_slack(&self, channel: &str, notices: &[Notice], now: DateTime<Utc>) -> Result<Delivery, Error> {
+    async fn send_to_slack(
+        &self,
+        channel: &str,
+        notifications: &[Notification],
+        now: DateTime<Utc>,
+    ) -> Result<Delivery, Error> {
         match &self.slack {
             SlackDelivery::Post(slack) => {
-                let delivery = slack.post(channel, notices, self.settings.base_url.as_deref()).await;
+                let delivery = slack.post(channel, notifications, self.settings.base_url.as_deref()).await;
                 metrics::counter!("medic_slack_requests_total", "status" => delivery.label()).increment(1);
                 Ok(delivery)
             }
             SlackDelivery::Print { keep } => {
-                for notice in notices {
-                    let line = Slack::line(notice);
-                    tracing::info!("notice: {line}");
+                for notification in notifications {
+                    let line = Slack::line(notification);
+                    tracing::info!("notification: {line}");
                     if *keep {
-                        self.table.print(notice.id, &line, now + TimeDelta::days(30)).await?;
+                        self.table.print(notification.id, &line, now + TimeDelta::days(30)).await?;
                     }
                 }
                 Ok(Delivery::Accepted)
@@ -85,22 +93,23 @@ impl Medic {
         &self,
         receiver: &Receiver,
         channel: &str,
-        notice: &Notice,
+        notification: &Notification,
         now: DateTime<Utc>,
     ) -> Result<Delivery, Error> {
         let SlackDelivery::Post(slack) = &self.slack else {
-            return self.send_to_slack(channel, std::slice::from_ref(notice), now).await;
+            return self.send_to_slack(channel, std::slice::from_ref(notification), now).await;
         };
         let base_url = self.settings.base_url.as_deref();
-        let asked = if is_question(notice) { None } else { self.question_before(notice).await? };
+        let asked =
+            if is_approval_request(notification) { None } else { self.approval_request_before(notification).await? };
         let place = asked.as_ref().and_then(|asked| asked.outcome(receiver)?.message.clone());
         let delivery = if let Some(place) = place {
-            slack.update(&place, asked.as_ref(), notice, base_url).await
+            slack.update(&place, asked.as_ref(), notification, base_url).await
         } else {
-            let (delivery, place) = slack.post_alone(channel, notice, base_url).await;
-            if let Some(place) = place.filter(|_| is_question(notice)) {
+            let (delivery, place) = slack.post_alone(channel, notification, base_url).await;
+            if let Some(place) = place.filter(|_| is_approval_request(notification)) {
                 // Should this be lost, the question is asked again: better than one whose buttons stay.
-                self.table.keep_message(notice, &Lane::of(receiver), &place).await?;
+                self.table.keep_message(notification, &Lane::of(receiver), &place).await?;
             }
             delivery
         };
@@ -109,27 +118,27 @@ impl Medic {
     }
 
     /// The question that a decision answers.
-    pub(crate) async fn question_before(&self, decided: &Notice) -> Result<Option<Notice>, Error> {
-        Ok(self.table.notices(decided.owner()).await?.into_iter().rfind(is_question))
+    pub(crate) async fn approval_request_before(&self, decided: &Notification) -> Result<Option<Notification>, Error> {
+        Ok(self.table.notifications(decided.owner()).await?.into_iter().rfind(is_approval_request))
     }
 
     /// Why a question or what was decided of it need not be sent to a receiver any more.
     pub(crate) async fn is_answered(
         &self,
-        notice: &Notice,
+        notification: &Notification,
         receiver: &Receiver,
     ) -> Result<Option<&'static str>, Error> {
-        if !notice.stands_alone() {
+        if !notification.stands_alone() {
             return Ok(None);
         }
-        if !is_question(notice) {
-            let asked = self.question_before(notice).await?;
+        if !is_approval_request(notification) {
+            let asked = self.approval_request_before(notification).await?;
             let was_asked = asked.is_some_and(|asked| asked.outcome(receiver).is_some_and(Outcome::is_success));
             return Ok((!was_asked).then_some("not asked, and so not told of the answer"));
         }
-        let notices = self.table.notices(notice.owner()).await?;
-        let is_decision = |other: &Notice| other.stands_alone() && !is_question(other);
-        Ok(notices.iter().any(is_decision).then_some("overtaken by the answer"))
+        let notifications = self.table.notifications(notification.owner()).await?;
+        let is_decision = |other: &Notification| other.stands_alone() && !is_approval_request(other);
+        Ok(notifications.iter().any(is_decision).then_some("overtaken by the answer"))
     }
 
     /// Posts an event to a target's own address, unsigned: what it needs to be trusted is among its headers.
@@ -156,8 +165,8 @@ impl Medic {
     }
 }
 
-fn is_question(notice: &Notice) -> bool {
-    notice.playbook().is_some_and(|playbook| matches!(playbook.event, PlaybookEvent::Asked(_)))
+fn is_approval_request(notification: &Notification) -> bool {
+    notification.playbook().is_some_and(|playbook| matches!(playbook.event, PlaybookEvent::ApprovalRequested(_)))
 }
 
 fn counted(delivery: Delivery) -> Delivery {

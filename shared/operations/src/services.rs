@@ -12,7 +12,7 @@ use store::{Claim, Commit, DueRow, Key, Page, ServiceRecord};
 
 use crate::sweep::LOOK_AHEAD;
 use crate::teams::Belonging;
-use crate::{By, Error, Medic, TeamChoice};
+use crate::{Actor, Error, Medic, TeamChoice};
 
 /// The due index shows a row after this, and mostly within a tenth of a second.
 const SHOWN_AFTER: TimeDelta = TimeDelta::seconds(5);
@@ -31,13 +31,13 @@ pub struct Registration {
 /// What became of a registration.
 #[derive(Debug)]
 pub enum Registered {
-    Now(Box<ServiceRecord>),
-    Before,
+    New(Box<ServiceRecord>),
+    Existing,
 }
 
 /// An edit: what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct Changes {
+pub struct ServiceUpdate {
     pub service_name: Option<Label>,
     pub team: TeamChoice,
     pub schedule_id: Option<Option<ScheduleId>>,
@@ -62,12 +62,12 @@ pub struct Changes {
 const TRIES: usize = 10;
 
 impl Medic {
-    pub async fn register(&self, registration: Registration, by: &By) -> Result<Registered, Error> {
-        let now = by.at;
+    pub async fn register(&self, registration: Registration, actor: &Actor) -> Result<Registered, Error> {
+        let now = actor.at;
         let Registration { mut profile, team, rule, active, muted } = registration;
         // The usual repetition of a registration costs one read unit, and no id.
         if self.table.service_named(&profile.heartbeat_name, true).await?.is_some() {
-            return Ok(Registered::Before);
+            return Ok(Registered::Existing);
         }
         if let Some((name, id)) = self.settle_team(&team).await? {
             (profile.team, profile.team_id) = (name, id);
@@ -77,14 +77,14 @@ impl Medic {
         service.active = active;
         service.mute = muted;
         service.due_at = service.timer();
-        let writes = self.noted(by, None, Some(profile.configured(&service, now)))?;
+        let writes = self.audit_of(actor, None, Some(profile.configured(&service, now)))?;
         match self.table.register(&service, &profile, writes).await? {
-            Claim::Taken => Ok(Registered::Before),
+            Claim::Taken => Ok(Registered::Existing),
             Claim::Made => {
                 if let Some(due_at) = service.due_at {
-                    self.aim(service.id, due_at, now).await;
+                    self.schedule_service_wakeup(service.id, due_at, now).await;
                 }
-                Ok(Registered::Now(Box::new(self.service(service.id).await?)))
+                Ok(Registered::New(Box::new(self.service(service.id).await?)))
             }
         }
     }
@@ -154,17 +154,22 @@ impl Medic {
     }
 
     /// Applies an edit and answers the service as it then is.
-    pub async fn edit_service(&self, id: ServiceId, changes: &Changes, by: &By) -> Result<ServiceRecord, Error> {
-        let now = by.at;
+    pub async fn update_service(
+        &self,
+        id: ServiceId,
+        changes: &ServiceUpdate,
+        actor: &Actor,
+    ) -> Result<ServiceRecord, Error> {
+        let now = actor.at;
         let team = self.settle_team(&changes.team).await?;
         self.check_schedule_id(changes.schedule_id.flatten()).await?;
         for _ in 0..TRIES {
             let seen = self.service(id).await?;
             let (service, profile) = changes.apply(&seen, team.as_ref(), now)?;
-            let before = seen.profile.configured(&seen.watched.service, now);
-            let writes = self.noted(by, Some(before), Some(profile.configured(&service, now)))?;
+            let before = seen.profile.configured(&seen.snapshot.service, now);
+            let writes = self.audit_of(actor, Some(before), Some(profile.configured(&service, now)))?;
             if self.table.save_edit(&seen, (&service, &profile), writes).await? == Commit::Done {
-                if service.version != seen.watched.service.version {
+                if service.version != seen.snapshot.service.version {
                     self.wake_service(id, now).await;
                 }
                 return self.service(id).await;
@@ -174,15 +179,15 @@ impl Medic {
     }
 
     /// Removes a service. Its alert, if one is open, is closed by the sweep, and nobody is told.
-    pub async fn delete_service(&self, id: ServiceId, by: &By) -> Result<(), Error> {
-        let now = by.at;
+    pub async fn delete_service(&self, id: ServiceId, actor: &Actor) -> Result<(), Error> {
+        let now = actor.at;
         for _ in 0..TRIES {
             let seen = self.service(id).await?;
-            let mut service = seen.watched.service.clone();
+            let mut service = seen.snapshot.service.clone();
             service.deleted = true;
             service.edit(&ServicePatch { active: Some(false), ..ServicePatch::default() }, now);
-            let writes = self.noted(by, Some(seen.profile.configured(&seen.watched.service, now)), None)?;
-            if self.table.hide(&seen, &service, writes).await? == Commit::Done {
+            let writes = self.audit_of(actor, Some(seen.profile.configured(&seen.snapshot.service, now)), None)?;
+            if self.table.mark_deleted(&seen, &service, writes).await? == Commit::Done {
                 self.names.forget(&seen.profile.heartbeat_name.folded());
                 self.wake_service(id, now).await;
                 return Ok(());
@@ -193,12 +198,12 @@ impl Medic {
 
     /// Sends a wake-up for a service's timer, if the next tick would be late for it: by its key where the index may not
     /// show it by then.
-    pub(crate) async fn aim(&self, id: ServiceId, due_at: DateTime<Utc>, now: DateTime<Utc>) {
+    pub(crate) async fn schedule_service_wakeup(&self, id: ServiceId, due_at: DateTime<Utc>, now: DateTime<Utc>) {
         if due_at - now <= SHOWN_AFTER {
             self.wake_service(id, due_at).await;
         } else if due_at - now <= LOOK_AHEAD {
             let row = DueRow { key: Key::service(id), due_at };
-            self.aim_at(row.shard(), &[row], now).await;
+            self.schedule_wakeups(row.shard(), &[row], now).await;
         }
     }
 }
@@ -207,7 +212,7 @@ fn not_found(id: ServiceId) -> Error {
     Error::NotFound(format!("There is no service {id}"))
 }
 
-impl Changes {
+impl ServiceUpdate {
     fn apply(
         &self,
         seen: &ServiceRecord,
@@ -232,7 +237,7 @@ impl Changes {
             muted_until,
             down,
         } = self;
-        let (mut service, mut profile) = (seen.watched.service.clone(), seen.profile.clone());
+        let (mut service, mut profile) = (seen.snapshot.service.clone(), seen.profile.clone());
         let old = service.rule.clone();
         let rule = Rule::parse(
             old.expectation.edited(*alert_interval, schedule_cron.as_deref(), timezone.as_deref())?,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Decided, Execution, ExecutionId, Notice, NoticeOwner, PlaybookEvent, SlackMessage, SlackUser, VerdictKind,
+    Decided, Execution, ExecutionId, Notification, NotificationOwner, PlaybookEvent, SlackMessage, SlackUser,
+    VerdictKind,
 };
 use outbound::{DecisionWake, Delivery, Wake};
 use subtle::ConstantTimeEq as _;
@@ -25,7 +26,7 @@ pub struct SlackDecision {
 }
 
 /// Slack waits 3 s for an answer.
-const MOST_TIME: Duration = Duration::from_secs(2);
+const MAX_TIME: Duration = Duration::from_secs(2);
 
 impl SlackDecision {
     fn to_wake(&self) -> DecisionWake {
@@ -66,7 +67,7 @@ impl Medic {
     /// cannot be queued is an error.
     pub async fn take_decision(&self, decision: &SlackDecision, now: DateTime<Utc>) -> Result<(), Error> {
         let wake = Wake::Decision(Box::new(decision.to_wake()));
-        match tokio::time::timeout(MOST_TIME, self.wakes.wake(wake, now)).await {
+        match tokio::time::timeout(MAX_TIME, self.wakes.wake(wake, now)).await {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(Error::NotQueued(None)),
         }
@@ -76,20 +77,20 @@ impl Medic {
     pub async fn decide_from_slack(&self, decision: SlackDecision, now: DateTime<Utc>) -> Result<(), Error> {
         let approvers = &self.settings.slack_approvers;
         if !approvers.is_empty() && !approvers.contains(&decision.user.id) {
-            self.whisper(&decision, "You are not among those who may decide about playbooks.").await;
+            self.post_ephemeral(&decision, "You are not among those who may decide about playbooks.").await;
             return Ok(());
         }
         let execution = match self.execution(decision.execution_id).await {
             Ok(execution) => execution,
             Err(Error::NotFound(_)) => {
-                self.whisper(&decision, "There is no such execution any more.").await;
+                self.post_ephemeral(&decision, "There is no such execution any more.").await;
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
         let is_same: bool = execution.plan.digest().as_bytes().ct_eq(decision.digest.as_bytes()).into();
         if !is_same {
-            self.whisper(&decision, "The plan is not the one that you were shown.").await;
+            self.post_ephemeral(&decision, "The plan is not the one that you were shown.").await;
             return Ok(());
         }
         let actor = decision.user.actor();
@@ -101,7 +102,7 @@ impl Medic {
                 let asked = if decision.approve { VerdictKind::Approved } else { VerdictKind::Rejected };
                 // The same decision again: its message came twice, or they pressed twice.
                 if (kind, by.as_deref()) != (asked, Some(actor.as_str())) {
-                    self.whisper(&decision, &standing(&execution, kind, by.as_deref())).await;
+                    self.post_ephemeral(&decision, &standing(&execution, kind, by.as_deref())).await;
                 }
                 self.bring_message_up_to_date(&decision).await
             }
@@ -113,11 +114,13 @@ impl Medic {
     /// when somebody presses them.
     async fn bring_message_up_to_date(&self, decision: &SlackDecision) -> Result<(), Error> {
         let (SlackDelivery::Post(slack), Some(pressed)) = (&self.slack, &decision.message) else { return Ok(()) };
-        let notices = self.table.notices(NoticeOwner::Execution(decision.execution_id)).await?;
+        let notifications = self.table.notifications(NotificationOwner::Execution(decision.execution_id)).await?;
         let find = |is_it: fn(&PlaybookEvent) -> bool| {
-            notices.iter().rfind(|notice: &&Notice| notice.playbook().is_some_and(|told| is_it(&told.event)))
+            notifications
+                .iter()
+                .rfind(|notification: &&Notification| notification.playbook().is_some_and(|told| is_it(&told.event)))
         };
-        let asked = find(|event| matches!(event, PlaybookEvent::Asked(_)));
+        let asked = find(|event| matches!(event, PlaybookEvent::ApprovalRequested(_)));
         let decided = find(|event| matches!(event, PlaybookEvent::Decided(_)));
         let is_known =
             asked.is_some_and(|asked| asked.outcomes.iter().any(|outcome| outcome.message.as_ref() == Some(pressed)));
@@ -128,9 +131,9 @@ impl Medic {
     }
 
     /// Says something to who pressed a button. It is not tried again: they may press again.
-    async fn whisper(&self, decision: &SlackDecision, words: &str) {
+    async fn post_ephemeral(&self, decision: &SlackDecision, words: &str) {
         if let (SlackDelivery::Post(slack), Some(message)) = (&self.slack, &decision.message) {
-            log(&slack.whisper(&message.channel, &decision.user.id, words).await);
+            log(&slack.post_ephemeral(&message.channel, &decision.user.id, words).await);
         }
         tracing::info!(execution.id = %decision.execution_id, user.id = decision.user.id, words, "a decision was refused");
     }

@@ -91,10 +91,10 @@ impl Medic {
             if !is_first {
                 return self.refuse_start(start, writes).await;
             }
-            writes.change_circuit(&self.table, service_id, &seen, &circuit, limit)?;
+            writes.update_circuit(&self.table, service_id, &seen, &circuit, limit)?;
             return self.refuse_and_tell(start, writes, service_id, now).await;
         }
-        writes.change_circuit(&self.table, service_id, &seen, &circuit, limit)?;
+        writes.update_circuit(&self.table, service_id, &seen, &circuit, limit)?;
         let service = self.table.service(service_id).await?;
         let new = NewRun {
             playbook_id: playbook.id,
@@ -139,7 +139,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let batch = Batch::default();
-        self.add_circuit_news(&mut writes, service_id, &batch, now).await?;
+        self.add_circuit_notifications(&mut writes, service_id, &batch, now).await?;
         writes.settle_start(&self.table, &Start { is_refused: true, ..start })?;
         if self.table.commit(writes).await? == Commit::Done {
             metrics::counter!("medic_circuit_breaker_trips_total", "service_id" => service_id.to_string()).increment(1);

@@ -106,7 +106,7 @@ impl Medic {
         let PlannedScript { script_id, name, version, parameters, timeout } = planned;
         let script: Option<Script> = self.table.find(*script_id).await?;
         let Some(script) = script else { return Ok(Err(format!("The script {name} is gone"))) };
-        if script.history.version != *version {
+        if script.revision.version != *version {
             return Ok(Err(format!("The script {name} has changed since this was planned")));
         }
         let work = PlannedWork::Script(planned.clone());
@@ -141,7 +141,7 @@ impl Medic {
             content: script.content,
             environment,
             sealed: None,
-            timeout_seconds: u32::try_from(timeout.num_seconds()).unwrap_or(Script::LONGEST_SECONDS),
+            timeout_seconds: u32::try_from(timeout.num_seconds()).unwrap_or(Script::MAX_SECONDS),
             start_by_ms: to_millis(claim.deadline - *timeout),
         };
         if !sealed.secrets.is_empty() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{AlertId, ExecutionId, NoticeId, NoticeOwner, RunId, ServiceId, TriggerId, to_millis};
+use domain::{AlertId, ExecutionId, NotificationId, NotificationOwner, RunId, ServiceId, TriggerId, to_millis};
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use outbound::Wake;
@@ -23,7 +23,7 @@ const HANDED_OVER: usize = 16;
 /// How long whoever is woken has to do what a row is due for, before they are woken again.
 const HAND_OVER_AGAIN: TimeDelta = TimeDelta::seconds(30);
 /// Pages of due rows handled in one go; the rest waits for the wake-up that this sends.
-const MOST_PAGES: usize = 20;
+const MAX_PAGES: usize = 20;
 
 /// What a sweep found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,7 +80,7 @@ impl Medic {
         // A tick and a wake-up come at once: whoever is second sees what the first left.
         let _turn = turn.lock().await;
         let mut swept = Swept::default();
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let page = self.table.due(shard, horizon, PAGE).await?;
             let (due, soon): (Vec<_>, Vec<_>) = page.rows.into_iter().partition(|row| row.due_at <= now);
             let batch = &Batch::default();
@@ -98,11 +98,11 @@ impl Medic {
                 return Ok(swept);
             };
             swept.next_due = swept.next_due.into_iter().chain([first.due_at]).min();
-            self.aim_at(shard, &soon, now).await;
+            self.schedule_wakeups(shard, &soon, now).await;
             let mut rest = page.next;
             while let Some(after) = rest {
                 let page = self.table.due_after(shard, after, horizon).await?;
-                self.aim_at(shard, &page.rows, now).await;
+                self.schedule_wakeups(shard, &page.rows, now).await;
                 rest = page.next;
             }
             return Ok(swept);
@@ -132,7 +132,7 @@ impl Medic {
             Err(error) => {
                 tracing::error!(row = %key, error = %error_chain(&error), "a due row was not handled");
                 metrics::counter!("medic_worker_failures_total").increment(1);
-                let later = self.table.put_off(&key, now).await.inspect_err(|error| {
+                let later = self.table.postpone(&key, now).await.inspect_err(|error| {
                     tracing::error!(row = %key, error = %error_chain(error), "a due row was not put off");
                 });
                 (1, later.ok())
@@ -141,7 +141,7 @@ impl Medic {
         let next_due = next_due.filter(|at| *at - now <= LOOK_AHEAD);
         if let Some(due_at) = next_due {
             let row = DueRow { key, due_at };
-            self.aim_at(row.shard(), &[row], now).await;
+            self.schedule_wakeups(row.shard(), &[row], now).await;
         }
         Swept { handled: 1 - failed, failed, next_due }
     }
@@ -150,7 +150,7 @@ impl Medic {
         match key.row_kind() {
             Some(RowKind::Service(id)) => self.judge(id, batch, now).await,
             Some(RowKind::Run(service, id)) => self.judge_run(service, &id, batch, now).await,
-            Some(RowKind::Notice(owner, id)) => self.hand_over_again(owner, id, batch, now).await,
+            Some(RowKind::Notification(owner, id)) => self.hand_over_again(owner, id, batch, now).await,
             Some(RowKind::Window(id)) => self.look_at_window(id, now).await,
             Some(RowKind::Delivery(webhook, id)) => self.hand_over_delivery_again(webhook, id, now).await,
             Some(RowKind::Execution(id)) => self.hand_over_execution_again(id, now).await,
@@ -159,25 +159,25 @@ impl Medic {
         }
     }
 
-    /// A notice whose receivers have not all answered: its hand-over was lost, or they are being retried.
+    /// A notification whose receivers have not all answered: its hand-over was lost, or they are being retried.
     async fn hand_over_again(
         &self,
-        owner: NoticeOwner,
-        id: NoticeId,
+        owner: NotificationOwner,
+        id: NotificationId,
         batch: &Batch,
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
-        let Some(notice) = self.table.notice(owner, id).await? else {
+        let Some(notification) = self.table.notification(owner, id).await? else {
             return Ok(None);
         };
-        if notice.is_settled() {
-            self.table.end_notice(&notice).await?;
+        if notification.is_settled() {
+            self.table.end_notification(&notification).await?;
             return Ok(None);
         }
-        let age = (now - notice.at).clamp(TimeDelta::seconds(30), TimeDelta::minutes(10));
+        let age = (now - notification.at).clamp(TimeDelta::seconds(30), TimeDelta::minutes(10));
         let next = now + age;
-        self.table.postpone_notice(&notice, next).await?;
-        batch.hand_over(Some(&notice));
+        self.table.postpone_notification(&notification, next).await?;
+        batch.hand_over(Some(&notification));
         Ok(Some(next))
     }
 
@@ -213,7 +213,7 @@ impl Medic {
     }
 
     /// Sends one wake-up for each second in which rows of a shard come due.
-    pub(crate) async fn aim_at(&self, shard: u8, rows: &[DueRow], now: DateTime<Utc>) {
+    pub(crate) async fn schedule_wakeups(&self, shard: u8, rows: &[DueRow], now: DateTime<Utc>) {
         let mut seconds: BTreeMap<i64, DateTime<Utc>> = BTreeMap::new();
         for row in rows {
             let earliest = seconds.entry(row.due_at.timestamp()).or_insert(row.due_at);
@@ -221,17 +221,23 @@ impl Medic {
         }
         for at in seconds.into_values() {
             let at = self.wakes.arrival(at);
-            if self.shards_aimed_at.is_new(&shard, at, now) {
+            if self.sent_shard_wakeups.is_new(&shard, at, now) {
                 self.wake(Wake::Shard { shard, until_ms: to_millis(at) }, at).await;
             }
         }
     }
 
     /// Sends a wake-up for a run's timer, if the next tick would be late for it.
-    pub(crate) async fn aim_at_run(&self, service: ServiceId, id: &RunId, due_at: DateTime<Utc>, now: DateTime<Utc>) {
+    pub(crate) async fn schedule_run_wakeup(
+        &self,
+        service: ServiceId,
+        id: &RunId,
+        due_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) {
         if due_at - now <= LOOK_AHEAD {
             let row = DueRow { key: Key::run(service, id), due_at };
-            self.aim_at(row.shard(), &[row], now).await;
+            self.schedule_wakeups(row.shard(), &[row], now).await;
         }
     }
 

@@ -1,12 +1,12 @@
 //! Notification targets of a service.
 
 use chrono::{DateTime, Utc};
-use domain::{Destination, History, NoticeId, ServiceId, Target, TargetId, TargetPeriod};
+use domain::{Destination, NotificationId, Revision, ServiceId, Target, TargetId, TargetPeriod};
 use outbound::Delivery;
 use serde_json::json;
 use store::Page;
 
-use crate::{By, Error, Medic, SlackDelivery};
+use crate::{Actor, Error, Medic, SlackDelivery};
 
 /// What a new target is to be. Its address was checked.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct NewTarget {
 
 /// An edit: what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct TargetChanges {
+pub struct TargetUpdate {
     pub destination: Option<Destination>,
     pub priority: Option<i32>,
     pub enabled: Option<bool>,
@@ -44,7 +44,7 @@ impl Medic {
             (Destination::PagerDuty { service_key }, _) => self.pagerduty.test(service_key.reveal(), &about).await,
             (Destination::Webhook(endpoint), _) => {
                 let data = json!({"service_id": service.get(), "heartbeat_name": about});
-                let id = NoticeId::at(now, self.random()?).to_string();
+                let id = NotificationId::at(now, self.random()?).to_string();
                 self.post_to(endpoint, &id, ("test", data), now, now).await
             }
         };
@@ -55,12 +55,12 @@ impl Medic {
         Ok((target, error))
     }
 
-    pub async fn create_target(&self, service_id: ServiceId, new: NewTarget, by: &By) -> Result<Target, Error> {
+    pub async fn create_target(&self, service_id: ServiceId, new: NewTarget, actor: &Actor) -> Result<Target, Error> {
         self.require_service(service_id).await?;
         let NewTarget { destination, priority, enabled, period } = new;
         let id = self.table.next_target_id().await?;
-        let history = History::beginning(by.at);
-        self.add(Target { id, service_id, destination, priority, enabled, period, history }, by).await
+        let revision = Revision::beginning(actor.at);
+        self.create(Target { id, service_id, destination, priority, enabled, period, revision }, actor).await
     }
 
     /// A service's targets, newest first.
@@ -79,15 +79,15 @@ impl Medic {
         self.find((service, id)).await
     }
 
-    pub async fn edit_target(
+    pub async fn update_target(
         &self,
         service: ServiceId,
         id: TargetId,
-        changes: &TargetChanges,
-        by: &By,
+        changes: &TargetUpdate,
+        actor: &Actor,
     ) -> Result<Target, Error> {
         self.require_service(service).await?;
-        let TargetChanges { destination, priority, enabled, period } = changes;
+        let TargetUpdate { destination, priority, enabled, period } = changes;
         let decide = |target: Target| {
             Ok(Target {
                 destination: destination.clone().unwrap_or(target.destination),
@@ -97,11 +97,11 @@ impl Medic {
                 ..target
             })
         };
-        self.change((service, id), by, decide).await
+        self.update((service, id), actor, decide).await
     }
 
-    pub async fn delete_target(&self, service: ServiceId, id: TargetId, by: &By) -> Result<(), Error> {
+    pub async fn delete_target(&self, service: ServiceId, id: TargetId, actor: &Actor) -> Result<(), Error> {
         self.require_service(service).await?;
-        self.remove::<Target>((service, id), by).await
+        self.delete::<Target>((service, id), actor).await
     }
 }

@@ -1,9 +1,9 @@
 //! Teams, and which of them a service belongs to.
 
-use domain::{History, Invalid, Label, Profile, Team, TeamId, TeamName};
+use domain::{Invalid, Label, Profile, Revision, Team, TeamId, TeamName};
 use store::Page;
 
-use crate::{By, Error, Medic};
+use crate::{Actor, Error, Medic};
 
 /// What a new team is to be.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub struct NewTeam {
 
 /// An edit: what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct TeamChanges {
+pub struct TeamUpdate {
     pub name: Option<TeamName>,
     pub slack_channel_id: Option<Option<String>>,
 }
@@ -30,10 +30,10 @@ pub struct TeamChoice {
 pub(crate) type Belonging = (TeamName, Option<TeamId>);
 
 impl Medic {
-    pub async fn create_team(&self, new: NewTeam, by: &By) -> Result<Team, Error> {
+    pub async fn create_team(&self, new: NewTeam, actor: &Actor) -> Result<Team, Error> {
         let NewTeam { name, slack_channel_id } = new;
         let id = self.table.next_team_id().await?;
-        self.add(Team { id, name, slack_channel_id, history: History::beginning(by.at) }, by).await
+        self.create(Team { id, name, slack_channel_id, revision: Revision::beginning(actor.at) }, actor).await
     }
 
     /// Teams, newest first.
@@ -41,8 +41,8 @@ impl Medic {
         Ok(self.table.teams(after, limit).await?)
     }
 
-    pub async fn edit_team(&self, id: TeamId, changes: &TeamChanges, by: &By) -> Result<Team, Error> {
-        let TeamChanges { name, slack_channel_id } = changes;
+    pub async fn update_team(&self, id: TeamId, changes: &TeamUpdate, actor: &Actor) -> Result<Team, Error> {
+        let TeamUpdate { name, slack_channel_id } = changes;
         let decide = |team: Team| {
             Ok(Team {
                 name: name.clone().unwrap_or(team.name),
@@ -50,7 +50,7 @@ impl Medic {
                 ..team
             })
         };
-        self.change(id, by, decide).await
+        self.update(id, actor, decide).await
     }
 
     /// Finds the team that a request means. Name and id name one and the same.

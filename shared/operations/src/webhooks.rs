@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Attempts, Endpoint, History, Invalid, SecretText, ServiceId, Webhook, WebhookId, WebhookSecrets};
+use domain::{Attempts, Endpoint, Invalid, Revision, SecretText, ServiceId, Webhook, WebhookId, WebhookSecrets};
 use outbound::WebhookSecret;
 use store::Page;
 
-use crate::{By, Error, Medic};
+use crate::{Actor, Error, Medic};
 
 /// What a new webhook is to be. Its address was checked.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct NewWebhook {
 
 /// An edit: what is `None` stays as it is.
 #[derive(Clone, Default)]
-pub struct WebhookChanges {
+pub struct WebhookUpdate {
     pub url: Option<String>,
     pub headers: Option<BTreeMap<String, String>>,
     pub enabled: Option<bool>,
@@ -29,13 +29,14 @@ pub struct WebhookChanges {
 }
 
 impl Medic {
-    pub async fn create_webhook(&self, new: NewWebhook, by: &By) -> Result<Webhook, Error> {
+    pub async fn create_webhook(&self, new: NewWebhook, actor: &Actor) -> Result<Webhook, Error> {
         let NewWebhook { endpoint, enabled, service_id, attempts } = new;
         self.check_service_id(service_id).await?;
         let id = self.table.next_webhook_id().await?;
         let secrets = WebhookSecrets::first(self.new_secret()?);
-        let history = History::beginning(by.at);
-        let made = self.add(Webhook { id, endpoint, enabled, service_id, attempts, secrets, history }, by).await?;
+        let revision = Revision::beginning(actor.at);
+        let made =
+            self.create(Webhook { id, endpoint, enabled, service_id, attempts, secrets, revision }, actor).await?;
         Ok(made)
     }
 
@@ -44,8 +45,13 @@ impl Medic {
         Ok(self.table.webhooks(after, limit).await?)
     }
 
-    pub async fn edit_webhook(&self, id: WebhookId, changes: &WebhookChanges, by: &By) -> Result<Webhook, Error> {
-        let WebhookChanges { url, headers, enabled, service_id, max_attempts, retry_delays_seconds } = changes;
+    pub async fn update_webhook(
+        &self,
+        id: WebhookId,
+        changes: &WebhookUpdate,
+        actor: &Actor,
+    ) -> Result<Webhook, Error> {
+        let WebhookUpdate { url, headers, enabled, service_id, max_attempts, retry_delays_seconds } = changes;
         self.check_service_id(service_id.flatten()).await?;
         let decide = |webhook: Webhook| {
             let Endpoint { url: old_url, headers: old_headers } = webhook.endpoint;
@@ -64,16 +70,16 @@ impl Medic {
                 ..webhook
             })
         };
-        let changed = self.change(id, by, decide).await?;
+        let changed = self.update(id, actor, decide).await?;
         Ok(changed)
     }
 
     /// Gives a webhook a new secret; the one before it stays valid for a day.
-    pub async fn rotate_webhook_secret(&self, id: WebhookId, by: &By) -> Result<Webhook, Error> {
+    pub async fn rotate_webhook_secret(&self, id: WebhookId, actor: &Actor) -> Result<Webhook, Error> {
         let secret = self.new_secret()?;
         let decide =
-            |webhook: Webhook| Ok(Webhook { secrets: webhook.secrets.rotate(secret.clone(), by.at), ..webhook });
-        let changed = self.change(id, by, decide).await?;
+            |webhook: Webhook| Ok(Webhook { secrets: webhook.secrets.rotate(secret.clone(), actor.at), ..webhook });
+        let changed = self.update(id, actor, decide).await?;
         Ok(changed)
     }
 

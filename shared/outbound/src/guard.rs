@@ -24,7 +24,7 @@ impl Guard {
     /// The longest address, in bytes.
     const MAX_BYTES: usize = 2048;
     /// Whoever saves an address waits no longer than this for its name to resolve.
-    const LONGEST_LOOKUP: Duration = Duration::from_secs(5);
+    const MAX_LOOKUP: Duration = Duration::from_secs(5);
 
     /// With `allow_private` addresses may lead inside, and none is resolved before it is called: for local use. All else
     /// is checked as ever.
@@ -92,7 +92,7 @@ impl Guard {
 
     /// The addresses of a name, none of which is inside. One that is spoils all: no honest name has both kinds.
     async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Refusal> {
-        let lookup = tokio::time::timeout(Self::LONGEST_LOOKUP, self.lookup.lookup(name));
+        let lookup = tokio::time::timeout(Self::MAX_LOOKUP, self.lookup.lookup(name));
         let addresses = lookup.await.ok().and_then(Result::ok).unwrap_or_default();
         if addresses.is_empty() {
             return Err(Refusal::Unresolved);

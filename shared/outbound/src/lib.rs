@@ -1,4 +1,4 @@
-//! All that Medic sends: wake-ups to itself, notices to Slack and PagerDuty, and requests to addresses that users set,
+//! All that Medic sends: wake-ups to itself, notifications to Slack and PagerDuty, and requests to addresses that users set,
 //! which the guard keeps outside.
 
 mod allowed_hosts;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Alert, NoticeKind, PlaybookEvent, PlaybookNotice, Priority};
+use domain::{Alert, NotificationKind, PlaybookEvent, PlaybookNotification, Priority};
 use serde_json::{Value, json};
 
 use crate::http::post_of_json;
@@ -32,8 +32,14 @@ impl PagerDuty {
         self.routing_key.is_some()
     }
 
-    /// Sends what a notice says of an alert, under `key` or else the configured one.
-    pub async fn send(&self, kind: NoticeKind, alert: &Alert, key: Option<&str>, base_url: Option<&str>) -> Delivery {
+    /// Sends what a notification says of an alert, under `key` or else the configured one.
+    pub async fn send(
+        &self,
+        kind: NotificationKind,
+        alert: &Alert,
+        key: Option<&str>,
+        base_url: Option<&str>,
+    ) -> Delivery {
         let Some(key) = key.or(self.routing_key.as_deref()) else {
             return Delivery::Refused { error: "PagerDuty is not set up".to_owned() };
         };
@@ -42,11 +48,16 @@ impl PagerDuty {
 
     /// Opens an incident for a playbook that needs somebody, under `key` or else the configured one. Nothing resolves it
     /// but a person: that the service reports again does not say that what the playbook left undone was done.
-    pub async fn escalate(&self, notice: &PlaybookNotice, key: Option<&str>, base_url: Option<&str>) -> Delivery {
+    pub async fn escalate(
+        &self,
+        notification: &PlaybookNotification,
+        key: Option<&str>,
+        base_url: Option<&str>,
+    ) -> Delivery {
         let Some(key) = key.or(self.routing_key.as_deref()) else {
             return Delivery::Refused { error: "PagerDuty is not set up".to_owned() };
         };
-        match escalation(key, notice, base_url) {
+        match escalation(key, notification, base_url) {
             Some(event) => self.post(&event).await,
             None => Delivery::Refused { error: "it is not told of this".to_owned() },
         }
@@ -78,12 +89,12 @@ impl PagerDuty {
     }
 }
 
-fn event(routing_key: &str, kind: NoticeKind, alert: &Alert, base_url: Option<&str>) -> Value {
+fn event(routing_key: &str, kind: NotificationKind, alert: &Alert, base_url: Option<&str>) -> Value {
     let dedup_key = alert.dedup_key();
     let action = match kind {
-        NoticeKind::Opened | NoticeKind::Exceeded | NoticeKind::Reminder => "trigger",
-        NoticeKind::Acknowledged => "acknowledge",
-        NoticeKind::Resolved => "resolve",
+        NotificationKind::Opened | NotificationKind::Exceeded | NotificationKind::Reminder => "trigger",
+        NotificationKind::Acknowledged => "acknowledge",
+        NotificationKind::Resolved => "resolve",
     };
     let mut event = json!({"routing_key": routing_key, "event_action": action, "dedup_key": dedup_key});
     if action == "trigger" {
@@ -100,16 +111,16 @@ fn event(routing_key: &str, kind: NoticeKind, alert: &Alert, base_url: Option<&s
     event
 }
 
-fn escalation(routing_key: &str, notice: &PlaybookNotice, base_url: Option<&str>) -> Option<Value> {
-    let PlaybookEvent::Escalated { step, problem, at } = &notice.event else { return None };
-    let PlaybookNotice { execution_id, playbook_name, service_id, service, event: _ } = notice;
+fn escalation(routing_key: &str, notification: &PlaybookNotification, base_url: Option<&str>) -> Option<Value> {
+    let PlaybookEvent::Escalated { step, problem, at } = &notification.event else { return None };
+    let PlaybookNotification { execution_id, playbook_name, service_id, service, event: _ } = notification;
     let service = service.as_ref();
     let source = service.map_or(playbook_name, |service| &service.heartbeat_name);
     let summary = format!("Medic - Playbook {playbook_name} needs somebody for {source}: step {step}: {problem}");
     let mut event = json!({
         "routing_key": routing_key,
         "event_action": "trigger",
-        "dedup_key": notice.dedup_key(),
+        "dedup_key": notification.dedup_key(),
         "client": "Medic",
         "payload": {
             "summary": summary.chars().take(MAX_SUMMARY_CHARS).collect::<String>(),

@@ -2,19 +2,19 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    OpenCircuit, PlaybookEvent, PlaybookNotice, Question, SlackUser, Verdict, VerdictKind, elapsed, format_time,
-    shorten, whole_units,
+    ApprovalRequest, OpenCircuit, PlaybookEvent, PlaybookNotification, SlackUser, Verdict, VerdictKind, elapsed,
+    format_time, shorten, whole_units,
 };
 use serde_json::{Value, json};
 
-use crate::slack::{MOST_SECTION_BYTES, escape, slack_time};
+use crate::slack::{MAX_SECTION_BYTES, escape, slack_time};
 
 /// The buttons of a question.
 pub const APPROVE: &str = "approve_playbook";
 pub const REJECT: &str = "reject_playbook";
 
 /// Names are shown up to here, so that what is escaped fits in a section.
-const MOST_NAME_CHARS: usize = 128;
+const MAX_NAME_CHARS: usize = 128;
 
 /// How texts, people and times are written.
 struct Hand {
@@ -28,14 +28,14 @@ const PLAIN: Hand = Hand { text: str::to_owned, person: name_of, time: format_ti
 /// For a message: nothing that a user wrote is markup.
 const MARKUP: Hand = Hand { text: escape, person: mention, time: slack_time };
 
-/// What a notice says, in plain words.
-pub(crate) fn line(notice: &PlaybookNotice) -> String {
-    write_line(notice, &PLAIN)
+/// What a notification says, in plain words.
+pub(crate) fn line(notification: &PlaybookNotification) -> String {
+    write_line(notification, &PLAIN)
 }
 
 /// The same as Slack reads it.
-pub(crate) fn markup(notice: &PlaybookNotice) -> String {
-    write_line(notice, &MARKUP)
+pub(crate) fn markup(notification: &PlaybookNotification) -> String {
+    write_line(notification, &MARKUP)
 }
 
 pub(crate) fn circuit_line(circuit: &OpenCircuit) -> String {
@@ -45,24 +45,24 @@ pub(crate) fn circuit_line(circuit: &OpenCircuit) -> String {
     format!(
         ":electric_plug: Alerts of {} start no more playbooks for now: {most} {playbooks} started within {}. People still \
          can start them",
-        shorten(&service, MOST_NAME_CHARS),
+        shorten(&service, MAX_NAME_CHARS),
         whole_units(*window),
     )
 }
 
-fn write_line(notice: &PlaybookNotice, hand: &Hand) -> String {
+fn write_line(notification: &PlaybookNotification, hand: &Hand) -> String {
     let text = |text: &str| (hand.text)(text);
-    let playbook = format!("Playbook {}", text(&shorten(&notice.playbook_name, MOST_NAME_CHARS)));
-    let of = match (&notice.service, notice.service_id) {
-        (Some(service), _) => format!(" for {}", text(&shorten(&service.heartbeat_name, MOST_NAME_CHARS))),
+    let playbook = format!("Playbook {}", text(&shorten(&notification.playbook_name, MAX_NAME_CHARS)));
+    let of = match (&notification.service, notification.service_id) {
+        (Some(service), _) => format!(" for {}", text(&shorten(&service.heartbeat_name, MAX_NAME_CHARS))),
         (None, Some(id)) => format!(" for service {id}, which is gone"),
         (None, None) => String::new(),
     };
     let by = |by: &Option<String>| by.as_ref().map(|by| format!(" by {}", (hand.person)(by))).unwrap_or_default();
     let because = |reason: &Option<String>| reason.as_ref().map(|why| format!(": {}", text(why))).unwrap_or_default();
-    match &notice.event {
+    match &notification.event {
         PlaybookEvent::Started { why } => format!(":robot_face: {playbook} started{of}: {}", text(why)),
-        PlaybookEvent::Asked(question) => {
+        PlaybookEvent::ApprovalRequested(question) => {
             format!(":hourglass: {playbook} waits for a yes{of}: {}", text(&question.why))
         }
         PlaybookEvent::Decided(Verdict { kind, by: who, reason, at }) => {
@@ -108,15 +108,20 @@ fn mention(actor: &str) -> String {
 }
 
 /// Block Kit of what is told in passing: the line, and where to read on.
-pub(crate) fn blocks(notice: &PlaybookNotice, base_url: Option<&str>) -> Vec<Value> {
-    let mut blocks = vec![section(&markup(notice))];
-    blocks.extend(details(notice, base_url).map(|link| context(&link)));
+pub(crate) fn blocks(notification: &PlaybookNotification, base_url: Option<&str>) -> Vec<Value> {
+    let mut blocks = vec![section(&markup(notification))];
+    blocks.extend(details(notification, base_url).map(|link| context(&link)));
     blocks
 }
 
 /// Block Kit of a question: what, for whom, why, the steps, until when, and two buttons.
-pub(crate) fn question_blocks(notice: &PlaybookNotice, question: &Question, base_url: Option<&str>) -> Vec<Value> {
-    let value = DecisionValue { execution_id: &notice.execution_id.to_string(), digest: &question.digest }.to_text();
+pub(crate) fn approval_blocks(
+    notification: &PlaybookNotification,
+    question: &ApprovalRequest,
+    base_url: Option<&str>,
+) -> Vec<Value> {
+    let value =
+        DecisionValue { execution_id: &notification.execution_id.to_string(), digest: &question.digest }.to_text();
     let button = |action_id: &str, style: &str, label: &str| {
         json!({
             "type": "button",
@@ -127,17 +132,17 @@ pub(crate) fn question_blocks(notice: &PlaybookNotice, question: &Question, base
         })
     };
     let buttons = [button(APPROVE, "primary", "Approve"), button(REJECT, "danger", "Reject")];
-    let mut blocks = vec![section(&markup(notice))];
-    blocks.extend(plan_blocks(notice, question, base_url));
+    let mut blocks = vec![section(&markup(notification))];
+    blocks.extend(plan_blocks(notification, question, base_url));
     blocks.push(json!({"type": "actions", "elements": buttons}));
     blocks
 }
 
 /// Block Kit of a question that is answered: the answer, and what was asked.
 pub(crate) fn decided_blocks(
-    asked: &PlaybookNotice,
-    question: &Question,
-    decided: &PlaybookNotice,
+    asked: &PlaybookNotification,
+    question: &ApprovalRequest,
+    decided: &PlaybookNotification,
     base_url: Option<&str>,
 ) -> Vec<Value> {
     let mut blocks = vec![section(&markup(decided))];
@@ -145,13 +150,13 @@ pub(crate) fn decided_blocks(
     blocks
 }
 
-fn plan_blocks(notice: &PlaybookNotice, question: &Question, base_url: Option<&str>) -> Vec<Value> {
+fn plan_blocks(notification: &PlaybookNotification, question: &ApprovalRequest, base_url: Option<&str>) -> Vec<Value> {
     let fact = |name: &str, value: &str| json!({"type": "mrkdwn", "text": format!("*{name}*\n{value}")});
-    let playbook = format!("{} (version {})", shorten(&notice.playbook_name, MOST_NAME_CHARS), question.version);
+    let playbook = format!("{} (version {})", shorten(&notification.playbook_name, MAX_NAME_CHARS), question.version);
     let mut facts = vec![fact("Playbook", &escape(&playbook))];
-    if let Some(service) = &notice.service {
-        facts.push(fact("Service", &escape(&shorten(&service.service_name, MOST_NAME_CHARS))));
-        facts.push(fact("Team", &escape(&shorten(&service.team, MOST_NAME_CHARS))));
+    if let Some(service) = &notification.service {
+        facts.push(fact("Service", &escape(&shorten(&service.service_name, MAX_NAME_CHARS))));
+        facts.push(fact("Team", &escape(&shorten(&service.team, MAX_NAME_CHARS))));
     }
     let then = if question.proceeds { "then it goes on by itself" } else { "then it expires" };
     facts.push(fact("Until", &format!("{}, {then}", slack_time(question.until))));
@@ -163,8 +168,9 @@ fn plan_blocks(notice: &PlaybookNotice, question: &Question, base_url: Option<&s
     }
     blocks.extend(packed(lines).iter().map(|text| section(text)));
     let digest = format!("Plan `{}`", escape(&question.digest));
-    blocks
-        .push(context(&details(notice, base_url).map_or_else(|| digest.clone(), |link| format!("{digest} · {link}"))));
+    blocks.push(context(
+        &details(notification, base_url).map_or_else(|| digest.clone(), |link| format!("{digest} · {link}")),
+    ));
     blocks
 }
 
@@ -173,18 +179,18 @@ pub(crate) fn packed(lines: Vec<String>) -> Vec<String> {
     let mut sections: Vec<String> = Vec::new();
     for line in lines {
         match sections.last_mut() {
-            Some(section) if section.len() + line.len() < MOST_SECTION_BYTES => {
+            Some(section) if section.len() + line.len() < MAX_SECTION_BYTES => {
                 section.push('\n');
                 section.push_str(&line);
             }
-            _ => sections.push(line.chars().take(MOST_SECTION_BYTES).collect()),
+            _ => sections.push(line.chars().take(MAX_SECTION_BYTES).collect()),
         }
     }
     sections
 }
 
-fn details(notice: &PlaybookNotice, base_url: Option<&str>) -> Option<String> {
-    base_url.map(|base_url| format!("<{base_url}/v2/executions/{}|Details>", notice.execution_id))
+fn details(notification: &PlaybookNotification, base_url: Option<&str>) -> Option<String> {
+    base_url.map(|base_url| format!("<{base_url}/v2/executions/{}|Details>", notification.execution_id))
 }
 
 fn section(markup: &str) -> Value {

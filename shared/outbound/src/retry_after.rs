@@ -12,7 +12,7 @@ pub enum RetryAfter {
 
 impl RetryAfter {
     /// No receiver can put Medic off for longer at a time.
-    const LONGEST: TimeDelta = TimeDelta::hours(1);
+    const MAX: TimeDelta = TimeDelta::hours(1);
 
     /// `None` when there is no such header, or none that can be read.
     pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
@@ -30,7 +30,7 @@ impl RetryAfter {
             Self::Seconds(seconds) => TimeDelta::seconds(i64::from(seconds)),
             Self::Date(date) => date - now,
         };
-        wait.clamp(TimeDelta::zero(), Self::LONGEST)
+        wait.clamp(TimeDelta::zero(), Self::MAX)
     }
 }
 

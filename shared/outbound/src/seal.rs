@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_or_shortened_byte_is_noticed() {
+    fn a_changed_or_shortened_byte_is_detected() {
         let seal = Seal::new([7; 32]).unwrap();
         let sealed = seal.seal("a", b"text").unwrap();
         for n in 0..sealed.len() {

@@ -1,9 +1,11 @@
-//! Slack: what a notice says there, and `chat.postMessage`.
+//! Slack: what a notification says there, and `chat.postMessage`.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Alert, Announcement, JobAlert, Notice, NoticeKind, PlaybookEvent, SlackMessage, Stage, Subject, elapsed};
+use domain::{
+    Alert, Announcement, JobAlert, Notification, NotificationKind, PlaybookEvent, SlackMessage, Stage, Subject, elapsed,
+};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,10 +47,10 @@ struct Answer {
 /// Where messages are posted and changed.
 const POST: &str = "chat.postMessage";
 const UPDATE: &str = "chat.update";
-const WHISPER: &str = "chat.postEphemeral";
+const POST_EPHEMERAL: &str = "chat.postEphemeral";
 
 /// What is shown of a runbook: escaped, it stays well under Slack's 3,000 characters for a text.
-const MOST_RUNBOOK_CHARS: usize = 500;
+const MAX_RUNBOOK_CHARS: usize = 500;
 
 /// Errors of `chat.postMessage` that pass by themselves. <https://docs.slack.dev/reference/methods/chat.postMessage>
 const TRANSIENT: [&str; 7] = [
@@ -89,10 +91,11 @@ impl Slack {
         OF_THE_CHANNEL.contains(&error)
     }
 
-    /// Posts notices to one channel as one message.
-    pub async fn post(&self, channel: &str, notices: &[Notice], base_url: Option<&str>) -> Delivery {
-        let blocks = message(notices, base_url);
-        self.send(&json!({"channel": channel, "text": text(notices), "blocks": blocks, "unfurl_links": false})).await
+    /// Posts notifications to one channel as one message.
+    pub async fn post(&self, channel: &str, notifications: &[Notification], base_url: Option<&str>) -> Delivery {
+        let blocks = message(notifications, base_url);
+        self.send(&json!({"channel": channel, "text": text(notifications), "blocks": blocks, "unfurl_links": false}))
+            .await
     }
 
     async fn send(&self, body: &Value) -> Delivery {
@@ -135,28 +138,31 @@ impl Slack {
         (delivery, None)
     }
 
-    /// Posts a notice in a message of its own that may have to be changed. Answers where it is.
+    /// Posts a notification in a message of its own that may have to be changed. Answers where it is.
     pub async fn post_alone(
         &self,
         channel: &str,
-        notice: &Notice,
+        notification: &Notification,
         base_url: Option<&str>,
     ) -> (Delivery, Option<SlackMessage>) {
-        let blocks = blocks(notice, base_url);
-        self.call(POST, &json!({"channel": channel, "text": markup(notice), "blocks": blocks, "unfurl_links": false}))
-            .await
+        let blocks = blocks(notification, base_url);
+        self.call(
+            POST,
+            &json!({"channel": channel, "text": markup(notification), "blocks": blocks, "unfurl_links": false}),
+        )
+        .await
     }
 
     /// Puts what was decided in the place of a question.
     pub async fn update(
         &self,
         message: &SlackMessage,
-        asked: Option<&Notice>,
-        decided: &Notice,
+        asked: Option<&Notification>,
+        decided: &Notification,
         base_url: Option<&str>,
     ) -> Delivery {
-        let asked = asked.and_then(Notice::playbook).and_then(|asked| match &asked.event {
-            PlaybookEvent::Asked(question) => Some((asked, question)),
+        let asked = asked.and_then(Notification::playbook).and_then(|asked| match &asked.event {
+            PlaybookEvent::ApprovalRequested(question) => Some((asked, question)),
             PlaybookEvent::Started { .. }
             | PlaybookEvent::Decided(_)
             | PlaybookEvent::Completed { .. }
@@ -175,8 +181,8 @@ impl Slack {
     }
 
     /// Says something that one person alone sees.
-    pub async fn whisper(&self, channel: &str, user: &str, words: &str) -> Delivery {
-        self.call(WHISPER, &json!({"channel": channel, "user": user, "text": escape(words)})).await.0
+    pub async fn post_ephemeral(&self, channel: &str, user: &str, words: &str) -> Delivery {
+        self.call(POST_EPHEMERAL, &json!({"channel": channel, "user": user, "text": escape(words)})).await.0
     }
 }
 
@@ -188,10 +194,10 @@ impl Slack {
         self.send(&json!({"channel": channel, "text": text, "blocks": [block]})).await
     }
 
-    /// What a notice says, in plain words: the `text` of its message, and what is printed where there is no Slack.
-    pub fn line(notice: &Notice) -> String {
-        match &notice.subject {
-            Subject::Alert { kind, alert } => alert_line(*kind, alert, notice.at),
+    /// What a notification says, in plain words: the `text` of its message, and what is printed where there is no Slack.
+    pub fn line(notification: &Notification) -> String {
+        match &notification.subject {
+            Subject::Alert { kind, alert } => alert_line(*kind, alert, notification.at),
             Subject::Maintenance(announcement) => announcement_line(announcement),
             Subject::Playbook(playbook) => playbook_message::line(playbook),
             Subject::Circuit(circuit) => playbook_message::circuit_line(circuit),
@@ -199,33 +205,33 @@ impl Slack {
     }
 }
 
-fn alert_line(kind: NoticeKind, alert: &Alert, at: DateTime<Utc>) -> String {
+fn alert_line(kind: NotificationKind, alert: &Alert, at: DateTime<Utc>) -> String {
     let service = &alert.service;
     match (kind, alert.job()) {
-        (NoticeKind::Opened | NoticeKind::Exceeded | NoticeKind::Reminder, Some(_)) => {
+        (NotificationKind::Opened | NotificationKind::Exceeded | NotificationKind::Reminder, Some(_)) => {
             format!(":hourglass: [{}] {} {}: {}", service.priority, alert.title(), service.heartbeat_name, alert.reason)
         }
-        (NoticeKind::Resolved, Some(JobAlert { run_id, started_at, .. })) => format!(
+        (NotificationKind::Resolved, Some(JobAlert { run_id, started_at, .. })) => format!(
             ":white_check_mark: {} has recovered: run {run_id} ended after {}",
             service.heartbeat_name,
             elapsed(alert.closed_at.unwrap_or(at) - *started_at)
         ),
-        (NoticeKind::Opened | NoticeKind::Exceeded, None) => {
+        (NotificationKind::Opened | NotificationKind::Exceeded, None) => {
             format!(":rotating_light: [{}] {} is down: {}", service.priority, service.heartbeat_name, alert.reason)
         }
-        (NoticeKind::Reminder, None) => format!(
+        (NotificationKind::Reminder, None) => format!(
             ":bell: [{}] {} is still down after {} (reminder {})",
             service.priority,
             service.heartbeat_name,
             elapsed(at - alert.created_at),
             alert.cycle.saturating_sub(1),
         ),
-        (NoticeKind::Acknowledged, _) => format!(
+        (NotificationKind::Acknowledged, _) => format!(
             ":eyes: {} was acknowledged by {}",
             service.heartbeat_name,
             alert.acknowledged_by.as_deref().unwrap_or("somebody")
         ),
-        (NoticeKind::Resolved, None) => format!(
+        (NotificationKind::Resolved, None) => format!(
             ":white_check_mark: {} has recovered after {}",
             service.heartbeat_name,
             elapsed(alert.closed_at.unwrap_or(at) - alert.created_at)
@@ -249,34 +255,35 @@ fn announcement_line(announcement: &Announcement) -> String {
     }
 }
 
-/// A notice's line as Slack reads it: what users wrote is no markup.
-fn markup(notice: &Notice) -> String {
-    notice.playbook().map_or_else(|| escape(&Slack::line(notice)), playbook_message::markup)
+/// A notification's line as Slack reads it: what users wrote is no markup.
+fn markup(notification: &Notification) -> String {
+    notification.playbook().map_or_else(|| escape(&Slack::line(notification)), playbook_message::markup)
 }
 
-/// Whole notices while they are few; of many their number and the first names.
-fn text(notices: &[Notice]) -> String {
-    if notices.len() <= MOST_LINES {
-        let lines: Vec<_> = notices.iter().map(markup).collect();
+/// Whole notifications while they are few; of many their number and the first names.
+fn text(notifications: &[Notification]) -> String {
+    if notifications.len() <= MAX_LINES {
+        let lines: Vec<_> = notifications.iter().map(markup).collect();
         return lines.join("\n");
     }
-    summary(notices).join("\n")
+    summary(notifications).join("\n")
 }
 
 /// A line for each sort of news: how many there are, and the first names of them.
-fn summary(notices: &[Notice]) -> Vec<String> {
+fn summary(notifications: &[Notification]) -> Vec<String> {
     let sorts = [
         (":rotating_light:", "services are down"),
         (":bell:", "services are still down"),
         (":white_check_mark:", "services have recovered"),
         (":hourglass:", "jobs took too long"),
         (":robot_face:", "playbooks started or ended"),
-        (":information_source:", "other notices"),
+        (":information_source:", "other notifications"),
     ];
     let line = |(mark, what): (&str, &str)| {
-        let is_such = |notice: &&Notice| mark_of(notice) == mark;
-        let such: Vec<_> = notices.iter().filter(is_such).collect();
-        let names: Vec<_> = such.iter().take(MOST_NAMES).filter_map(|notice| name_of(notice)).map(escape).collect();
+        let is_such = |notification: &&Notification| mark_of(notification) == mark;
+        let such: Vec<_> = notifications.iter().filter(is_such).collect();
+        let names: Vec<_> =
+            such.iter().take(MAX_NAMES).filter_map(|notification| name_of(notification)).map(escape).collect();
         let rest = such.len().saturating_sub(names.len());
         let more = if rest > 0 && !names.is_empty() { format!(" and {rest} more") } else { String::new() };
         let colon = if names.is_empty() { "" } else { ": " };
@@ -285,57 +292,63 @@ fn summary(notices: &[Notice]) -> Vec<String> {
     sorts.into_iter().filter_map(line).collect()
 }
 
-/// What a notice of many is listed by.
-fn name_of(notice: &Notice) -> Option<&str> {
-    match &notice.subject {
+/// What a notification of many is listed by.
+fn name_of(notification: &Notification) -> Option<&str> {
+    match &notification.subject {
         Subject::Alert { alert, .. } => Some(&alert.service.heartbeat_name),
         Subject::Playbook(playbook) => Some(&playbook.playbook_name),
         Subject::Maintenance(_) | Subject::Circuit(_) => None,
     }
 }
 
-/// Which sort of news a notice is, by the mark of its line.
-fn mark_of(notice: &Notice) -> &'static str {
-    if notice.playbook().is_some() {
+/// Which sort of news a notification is, by the mark of its line.
+fn mark_of(notification: &Notification) -> &'static str {
+    if notification.playbook().is_some() {
         return ":robot_face:";
     }
-    let Some((kind, alert)) = notice.alert() else { return ":information_source:" };
+    let Some((kind, alert)) = notification.alert() else { return ":information_source:" };
     match kind {
-        NoticeKind::Exceeded => ":hourglass:",
-        NoticeKind::Opened if alert.job().is_some() => ":hourglass:",
-        NoticeKind::Opened => ":rotating_light:",
-        NoticeKind::Reminder => ":bell:",
-        NoticeKind::Resolved => ":white_check_mark:",
-        NoticeKind::Acknowledged => ":information_source:",
+        NotificationKind::Exceeded => ":hourglass:",
+        NotificationKind::Opened if alert.job().is_some() => ":hourglass:",
+        NotificationKind::Opened => ":rotating_light:",
+        NotificationKind::Reminder => ":bell:",
+        NotificationKind::Resolved => ":white_check_mark:",
+        NotificationKind::Acknowledged => ":information_source:",
     }
 }
 
-/// Notices that are told one by one in a message; of more, their number is.
-const MOST_LINES: usize = 20;
+/// Notifications that are told one by one in a message; of more, their number is.
+const MAX_LINES: usize = 20;
 /// Names in the summary of many.
-const MOST_NAMES: usize = 20;
+const MAX_NAMES: usize = 20;
 
-fn message(notices: &[Notice], base_url: Option<&str>) -> Vec<Value> {
-    const MOST_WHOLE: usize = 5;
-    if notices.len() <= MOST_WHOLE {
-        return notices.iter().flat_map(|notice| blocks(notice, base_url)).collect();
+fn message(notifications: &[Notification], base_url: Option<&str>) -> Vec<Value> {
+    const MAX_WHOLE: usize = 5;
+    if notifications.len() <= MAX_WHOLE {
+        return notifications.iter().flat_map(|notification| blocks(notification, base_url)).collect();
     }
-    let lines = if notices.len() <= MOST_LINES { notices.iter().map(markup).collect() } else { summary(notices) };
+    let lines = if notifications.len() <= MAX_LINES {
+        notifications.iter().map(markup).collect()
+    } else {
+        summary(notifications)
+    };
     packed(lines).iter().map(|text| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})).collect()
 }
 
 /// Slack takes 3,000 characters in a section.
-pub(crate) const MOST_SECTION_BYTES: usize = 2_900;
+pub(crate) const MAX_SECTION_BYTES: usize = 2_900;
 
-fn headline(notice: &Notice) -> Value {
-    json!({"type": "section", "text": {"type": "mrkdwn", "text": markup(notice)}})
+fn headline(notification: &Notification) -> Value {
+    json!({"type": "section", "text": {"type": "mrkdwn", "text": markup(notification)}})
 }
 
 /// Block Kit: a headline, the facts, and the runbook. <https://docs.slack.dev/reference/block-kit/blocks>
-fn blocks(notice: &Notice, base_url: Option<&str>) -> Vec<Value> {
-    if let Some(playbook) = notice.playbook() {
+fn blocks(notification: &Notification, base_url: Option<&str>) -> Vec<Value> {
+    if let Some(playbook) = notification.playbook() {
         return match &playbook.event {
-            PlaybookEvent::Asked(question) => playbook_message::question_blocks(playbook, question, base_url),
+            PlaybookEvent::ApprovalRequested(question) => {
+                playbook_message::approval_blocks(playbook, question, base_url)
+            }
             PlaybookEvent::Started { .. }
             | PlaybookEvent::Decided(_)
             | PlaybookEvent::Completed { .. }
@@ -344,7 +357,7 @@ fn blocks(notice: &Notice, base_url: Option<&str>) -> Vec<Value> {
             | PlaybookEvent::Escalated { .. } => playbook_blocks(playbook, base_url),
         };
     }
-    let Some((_, alert)) = notice.alert() else { return vec![headline(notice)] };
+    let Some((_, alert)) = notification.alert() else { return vec![headline(notification)] };
     let service = &alert.service;
     let fact = |name: &str, value: &str| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape(value))});
     let mut facts = vec![
@@ -356,10 +369,10 @@ fn blocks(notice: &Notice, base_url: Option<&str>) -> Vec<Value> {
     if let Some(closed_at) = alert.closed_at {
         facts.push(json!({"type": "mrkdwn", "text": format!("*Recovered*\n{}", slack_time(closed_at))}));
     }
-    let mut blocks = vec![headline(notice), json!({"type": "section", "fields": facts})];
+    let mut blocks = vec![headline(notification), json!({"type": "section", "fields": facts})];
     let mut context = Vec::new();
     if let (Some(runbook), true) = (&service.runbook, alert.is_open()) {
-        let shown: String = runbook.chars().take(MOST_RUNBOOK_CHARS).collect();
+        let shown: String = runbook.chars().take(MAX_RUNBOOK_CHARS).collect();
         context.push(format!("Runbook: {}", escape(&shown)));
     }
     if let Some(base_url) = base_url {

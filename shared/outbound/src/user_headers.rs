@@ -28,7 +28,7 @@ const FRAMING: [&str; 12] = [
 ];
 
 impl UserHeaders {
-    const MOST: usize = 20;
+    const MAX: usize = 20;
     const MAX_NAME_BYTES: usize = 128;
     const MAX_VALUE_BYTES: usize = 1_024;
 
@@ -41,8 +41,8 @@ impl UserHeaders {
     ) -> Result<Self, Invalid> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            if headers.len() == Self::MOST {
-                return Err(Invalid::new(field, format!("must be at most {} headers", Self::MOST)));
+            if headers.len() == Self::MAX {
+                return Err(Invalid::new(field, format!("must be at most {} headers", Self::MAX)));
             }
             let name = parse_name(field, name)?;
             let invalid = |problem: &str| Invalid::new(format!("{field}.{name}"), problem);

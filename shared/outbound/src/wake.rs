@@ -70,13 +70,13 @@ pub enum Route {
 
 impl Route {
     /// The longest delay that SQS takes.
-    const MOST_SECONDS: u32 = 900;
+    const MAX_SECONDS: u32 = 900;
 
     /// The route of a wake-up that is for `at`; never early, and less than a second late.
     pub fn of(at: DateTime<Utc>, now: DateTime<Utc>) -> Self {
         let millis = (at - now).num_milliseconds().max(0);
         match u32::try_from((millis + 999) / 1_000) {
-            Ok(delay_seconds) if delay_seconds <= Self::MOST_SECONDS => Self::Message { delay_seconds },
+            Ok(delay_seconds) if delay_seconds <= Self::MAX_SECONDS => Self::Message { delay_seconds },
             Ok(_) | Err(_) => Self::Schedule,
         }
     }

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::{ApiKey, Credential, PingKeyId, PingKeyText, RequestClass, Scope};
-use operations::{AuthFailure, By};
+use operations::{Actor, AuthFailure};
 
 use crate::{ApiError, App, ping_refusal};
 
@@ -62,17 +62,13 @@ pub struct Caller(pub Arc<ApiKey>);
 #[derive(Debug, Clone, Copy)]
 pub struct PingCaller(pub PingKeyId);
 
-/// Who asks for a change, by the name of the key, and when: for the audit log.
-#[derive(Debug, Clone)]
-pub struct Asked(pub By);
-
-impl FromRequestParts<App> for Asked {
+impl FromRequestParts<App> for Actor {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let caller = parts.extensions.get::<Caller>();
         let Caller(key) = caller.ok_or(ApiError::Unauthorized(AuthFailure::MissingKey))?;
-        Ok(Self(By { actor: Some(key.name.to_string()), at: app.now() }))
+        Ok(Self { name: Some(key.name.to_string()), at: app.now() })
     }
 }
 

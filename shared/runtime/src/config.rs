@@ -157,12 +157,12 @@ impl<'a> Environment<'a> {
     }
 
     fn number(&self, name: &'static str, default: u32) -> Result<u32, ConfigError> {
-        const MOST: u32 = 1_000_000;
+        const MAX: u32 = 1_000_000;
         let Some(value) = self.text(name) else { return Ok(default) };
         value
             .parse()
             .ok()
-            .filter(|number| (1..=MOST).contains(number))
+            .filter(|number| (1..=MAX).contains(number))
             .ok_or_else(|| error(name, "must be a whole number from 1 to 1000000"))
     }
 

@@ -15,11 +15,11 @@ const NAMESPACE: &str = "Medic";
 /// What was summed is written this often at most.
 const WRITE_EVERY: TimeDelta = TimeDelta::seconds(10);
 /// The most values of one metric in one document.
-const MOST_VALUES: usize = 100;
+const MAX_VALUES: usize = 100;
 /// Labels of which there are as many values as services: a metric for each would cost more than Medic.
 const NOT_DIMENSIONS: [&str; 1] = ["service_id"];
 /// CloudWatch takes so many characters in a dimension's value.
-const MOST_DIMENSION_CHARS: usize = 1_024;
+const MAX_DIMENSION_CHARS: usize = 1_024;
 
 /// What this process has counted and not yet written.
 #[derive(Clone)]
@@ -130,7 +130,7 @@ fn with_few_labels(key: &Key) -> Key {
 /// A label's value as a dimension may be: of some printable ASCII. Teams are named by users.
 fn dimension(value: &str) -> String {
     let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
-    let value: String = value.trim().trim_start_matches(':').chars().take(MOST_DIMENSION_CHARS).map(plain).collect();
+    let value: String = value.trim().trim_start_matches(':').chars().take(MAX_DIMENSION_CHARS).map(plain).collect();
     if value.is_empty() { "none".to_owned() } else { value }
 }
 
@@ -140,7 +140,7 @@ fn parts(mut values: Values) -> Vec<Values> {
     while !values.is_empty() {
         let mut part = Values::new();
         for (name, (unit, values)) in &mut values {
-            let rest = values.split_off(values.len().min(MOST_VALUES));
+            let rest = values.split_off(values.len().min(MAX_VALUES));
             part.insert(name.clone(), (unit, std::mem::replace(values, rest)));
         }
         values.retain(|_, (_, values)| !values.is_empty());

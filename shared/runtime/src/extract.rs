@@ -207,13 +207,13 @@ pub struct Listing {
 
 impl Listing {
     const DEFAULT: usize = 50;
-    const MOST: usize = 250;
+    const MAX: usize = 250;
 
     pub fn limit(&self) -> Result<usize, Invalid> {
         let Some(limit) = &self.limit else {
             return Ok(Self::DEFAULT);
         };
-        let limit = limit.parse().ok().filter(|limit| (1..=Self::MOST).contains(limit));
+        let limit = limit.parse().ok().filter(|limit| (1..=Self::MAX).contains(limit));
         limit.ok_or_else(|| Invalid::new("limit", "must be a whole number from 1 to 250"))
     }
 

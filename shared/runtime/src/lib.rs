@@ -18,7 +18,7 @@ mod wiring;
 
 pub use app::App;
 use auth::authenticate;
-pub use auth::{Asked, Caller, PingCaller};
+pub use auth::{Caller, PingCaller};
 pub use batch::each_record;
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError};
@@ -34,7 +34,7 @@ pub use gauges::{gauges, record_gauges};
 pub use pings::{ping_answer, ping_refusal};
 use rate_limit::limit;
 pub use telemetry::{init_logging, prometheus};
-pub use wiring::{Beyond, medic, medic_with, serve};
+pub use wiring::{ExternalPorts, medic, medic_with, serve};
 
 /// What the AWS runtime hands to handlers of a queue's messages.
 pub use aws_lambda_events::sqs;

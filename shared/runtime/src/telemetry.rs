@@ -47,7 +47,7 @@ pub fn prometheus() -> Result<PrometheusHandle, BuildError> {
     metrics::counter!("medic_alerts_resolved_total").increment(0);
     metrics::counter!("medic_worker_services_checked_total").increment(0);
     metrics::counter!("medic_worker_failures_total").increment(0);
-    metrics::counter!("medic_notices_failed_total").increment(0);
+    metrics::counter!("medic_notifications_failed_total").increment(0);
     for status in [DeliveryStatus::Success, DeliveryStatus::Retrying, DeliveryStatus::Failed] {
         metrics::counter!("medic_webhook_deliveries_total", "status" => status.as_str()).increment(0);
     }

@@ -16,7 +16,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What is beyond the process, but for AWS.
 #[derive(Debug, Clone)]
-pub struct Beyond {
+pub struct ExternalPorts {
     /// Reaches Slack and PagerDuty.
     pub http: Arc<dyn Http>,
     /// Reaches the addresses that users set.
@@ -24,7 +24,7 @@ pub struct Beyond {
     pub entropy: Arc<dyn Entropy>,
 }
 
-impl Beyond {
+impl ExternalPorts {
     /// The internet, and the operating system.
     pub fn real(config: &Config) -> Result<Self, Failure> {
         let guard = Guard::new(config.allow_private_hosts, config.allowed_hosts.clone(), Arc::new(SystemLookup));
@@ -41,7 +41,7 @@ pub fn medic(
     ports: (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
     only_process: bool,
 ) -> Result<Medic, Failure> {
-    medic_with(config, table, ports, Beyond::real(config)?, only_process)
+    medic_with(config, table, ports, ExternalPorts::real(config)?, only_process)
 }
 
 /// The same with something else beyond it.
@@ -49,7 +49,7 @@ pub fn medic_with(
     config: &Config,
     table: Table,
     ports: (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
-    Beyond { http, outgoing, entropy }: Beyond,
+    ExternalPorts { http, outgoing, entropy }: ExternalPorts,
     only_process: bool,
 ) -> Result<Medic, Failure> {
     let access =

@@ -18,7 +18,7 @@ pub enum AlertFilter {
     Closed,
 }
 
-/// An alert's attributes, here and in each of its notices.
+/// An alert's attributes, here and in each of its notifications.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AlertItem {
     service_id: i64,
@@ -206,7 +206,7 @@ impl Writes {
 
     /// Turns an alert as it was read into `new`, if its news has gone on to nobody else since. Its service's row, written
     /// in the same transaction, guards the rest.
-    pub fn change_alert(&mut self, table: &Table, old: &Alert, new: &Alert) -> Result<(), Error> {
+    pub fn update_alert(&mut self, table: &Table, old: &Alert, new: &Alert) -> Result<(), Error> {
         let Some(diff) = Diff::between(&alert_item(old)?, &alert_item(new)?) else { return Ok(()) };
         let key = Key::alert(new.id);
         if old.passed_on == 0 {

@@ -57,7 +57,7 @@ impl Table {
         writes.table_put(self, api_key_item(key)?, Some(IS_NEW))?;
         match self.commit(writes).await? {
             Commit::Done => Ok(Claim::Made),
-            Commit::Refused => match self.api_key(key.id, true).await? {
+            Commit::Conflict => match self.api_key(key.id, true).await? {
                 Some(found) if found.hash == key.hash => Ok(Claim::Made),
                 Some(_) | None => Ok(Claim::Taken),
             },
@@ -65,7 +65,7 @@ impl Table {
     }
 
     /// Replaces a key's record together with what `writes` holds, if nobody else replaced or revoked it meanwhile.
-    pub async fn change_api_key(&self, old: &ApiKey, new: &ApiKey, mut writes: Writes) -> Result<Commit, Error> {
+    pub async fn update_api_key(&self, old: &ApiKey, new: &ApiKey, mut writes: Writes) -> Result<Commit, Error> {
         let Some(mut diff) = Diff::between(&api_key_item(old)?, &api_key_item(new)?) else {
             return Ok(Commit::Done);
         };

@@ -230,7 +230,7 @@ pub struct AuditQuery {
 /// Entries that are read at a time.
 const PAGE: usize = 250;
 /// Days, or pages of entries, that one request reads.
-const MOST_QUERIES: usize = 100;
+const MAX_QUERIES: usize = 100;
 
 impl Table {
     /// Entries, newest first: at most `limit` of those before `before`. About `most` entries are looked at; where that ends a
@@ -248,7 +248,7 @@ impl Table {
         // All that is wanted from here on was looked at.
         let mut end = before.map_or(until, |before| before.min(until));
         let (mut found, mut looked_at) = (Vec::new(), 0);
-        for _ in 0..MOST_QUERIES {
+        for _ in 0..MAX_QUERIES {
             if end <= lowest || looked_at >= most {
                 break;
             }

@@ -35,7 +35,7 @@ pub struct CircuitLimit {
 
 impl Writes {
     /// Turns the circuit that was seen into `circuit`.
-    pub fn change_circuit(
+    pub fn update_circuit(
         &mut self,
         table: &Table,
         service: ServiceId,
@@ -47,7 +47,7 @@ impl Writes {
         let newest = circuit.starts.last().copied().unwrap_or_default();
         let body = CircuitItem {
             starts: circuit.starts.iter().copied().map(to_millis).collect(),
-            told: circuit.is_told,
+            told: circuit.is_notified,
             version: seen.version + 1,
             expires_at: (newest + limit.window + TimeDelta::days(1)).timestamp(),
         };
@@ -75,7 +75,7 @@ impl Table {
         let Some(item) = self.get(&Key::circuit(service), true).await? else { return Ok(CircuitRecord::default()) };
         let CircuitItem { starts, told, version, expires_at: _ } = item::read(item)?;
         let starts = starts.into_iter().map(from_millis).collect();
-        Ok(CircuitRecord { circuit: Circuit { starts, is_told: told }, version })
+        Ok(CircuitRecord { circuit: Circuit { starts, is_notified: told }, version })
     }
 
     /// The services whose circuits are open: reads what is open, not what exists. It may lag behind by moments.

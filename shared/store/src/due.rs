@@ -72,7 +72,7 @@ impl Table {
 
     /// Puts off a row that could not be handled, longer each time, so that it does not fill the first page for ever.
     /// Answers when it will be due.
-    pub async fn put_off(&self, key: &Key, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
+    pub async fn postpone(&self, key: &Key, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
         let failures = self.get(key, true).await?.and_then(|item| item.get(DUE_FAILURES)?.as_n().ok()?.parse().ok());
         let failures = failures.unwrap_or(0_u32).saturating_add(1);
         let later = now + retry_delay(failures);

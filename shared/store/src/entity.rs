@@ -1,7 +1,7 @@
 //! What all that people configure has in common: one item, perhaps with rows beside it that come and go with it, and
 //! changed only as it was read.
 
-use domain::{Configurable, History, Label, from_millis, to_millis};
+use domain::{Configurable, Label, Revision, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Diff, Item, corrupt, number};
@@ -26,9 +26,9 @@ pub trait Entity: Configurable + Clone + PartialEq + Send + Sync + Sized {
 
     fn key(id: Self::Id) -> Key;
 
-    fn history(&self) -> &History;
+    fn revision(&self) -> &Revision;
 
-    fn history_mut(&mut self) -> &mut History;
+    fn revision_mut(&mut self) -> &mut Revision;
 
     /// Its name, where that must be unique whatever the case.
     fn name(&self) -> Option<&Label> {
@@ -40,14 +40,14 @@ pub trait Entity: Configurable + Clone + PartialEq + Send + Sync + Sized {
     fn read(key: &Key, item: Item) -> Result<Self, Error>;
 
     /// The rows that come and go with it: by itself, the one that holds its name.
-    fn rows_beside(&self) -> Result<Vec<Item>, Error> {
+    fn companion_rows(&self) -> Result<Vec<Item>, Error> {
         let id = Self::number(self.id());
         let hold = |name: &Label| item::write(&Key::name(Self::KIND, name.as_str()), &NameItem { id });
         self.name().map(hold).into_iter().collect()
     }
 
     /// Adds what else is written with it when it is made, or when it is made of what was `before`.
-    fn write_beside(&self, _before: Option<&Self>, _table: &Table, _writes: &mut Writes) -> Result<(), Error> {
+    fn write_companions(&self, _before: Option<&Self>, _table: &Table, _writes: &mut Writes) -> Result<(), Error> {
         Ok(())
     }
 
@@ -83,27 +83,27 @@ pub enum Saved {
     /// What it belongs to is gone.
     OwnerGone,
     /// It is not as it was read: read again and decide again.
-    Refused,
+    Conflict,
 }
 
 /// A thing's history as its item holds it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct HistoryItem {
+pub(crate) struct RevisionItem {
     version: u64,
     date_added: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     date_modified: Option<i64>,
 }
 
-impl HistoryItem {
-    pub(crate) fn of(history: &History) -> Self {
-        let History { version, date_added, date_modified } = history;
+impl RevisionItem {
+    pub(crate) fn of(revision: &Revision) -> Self {
+        let Revision { version, date_added, date_modified } = revision;
         Self { version: *version, date_added: to_millis(*date_added), date_modified: date_modified.map(to_millis) }
     }
 
-    pub(crate) fn into_history(self) -> History {
+    pub(crate) fn into_revision(self) -> Revision {
         let Self { version, date_added, date_modified } = self;
-        History { version, date_added: from_millis(date_added), date_modified: date_modified.map(from_millis) }
+        Revision { version, date_added: from_millis(date_added), date_modified: date_modified.map(from_millis) }
     }
 }
 
@@ -120,33 +120,33 @@ impl Table {
     }
 
     /// Makes a thing, together with what `writes` holds.
-    pub async fn make<T: Entity>(&self, new: &T, mut writes: Writes) -> Result<Saved, Error> {
+    pub async fn create<T: Entity>(&self, new: &T, mut writes: Writes) -> Result<Saved, Error> {
         if let Some(needed) = new.needs() {
             writes.table_check(self, &needed, EXISTS)?;
         }
         writes.table_put(self, new.write()?, Some(IS_NEW))?;
-        for row in new.rows_beside()? {
+        for row in new.companion_rows()? {
             writes.table_put(self, row, Some(IS_NEW))?;
         }
-        new.write_beside(None, self, &mut writes)?;
+        new.write_companions(None, self, &mut writes)?;
         if let Some(limit) = new.limit() {
             writes.count_up(self, limit)?;
         }
         match self.commit(writes).await? {
             Commit::Done => Ok(Saved::Done),
             // An earlier try of this very write may have been made: nobody else has its id.
-            Commit::Refused if self.find::<T>(new.id()).await?.is_some() => Ok(Saved::Done),
-            Commit::Refused => self.what_refused(new).await,
+            Commit::Conflict if self.find::<T>(new.id()).await?.is_some() => Ok(Saved::Done),
+            Commit::Conflict => self.failed_condition(new).await,
         }
     }
 
     /// Turns what was read into `new`, which has the next version, together with what `writes` holds.
-    pub async fn change<T: Entity>(&self, old: &T, new: &T, mut writes: Writes) -> Result<Saved, Error> {
+    pub async fn update<T: Entity>(&self, old: &T, new: &T, mut writes: Writes) -> Result<Saved, Error> {
         if let Some(diff) = Diff::between(&old.write()?, &new.write()?) {
             let (condition, values) = as_read(old);
             writes.table_update(self, &T::key(new.id()), diff, condition, values)?;
         }
-        let (before, after) = (old.rows_beside()?, new.rows_beside()?);
+        let (before, after) = (old.companion_rows()?, new.companion_rows()?);
         let has = |rows: &[Item], key: &Option<Key>| rows.iter().any(|row| Key::of(row) == *key);
         for row in after.iter().filter(|row| !before.contains(row)) {
             let stays = has(&before, &Key::of(row));
@@ -155,7 +155,7 @@ impl Table {
         for key in before.iter().map(Key::of).filter(|key| !has(&after, key)).flatten() {
             writes.table_delete(self, &key, EXISTS)?;
         }
-        new.write_beside(Some(old), self, &mut writes)?;
+        new.write_companions(Some(old), self, &mut writes)?;
         if old.limit() != new.limit() {
             if let Some(limit) = old.limit() {
                 writes.count_down(self, &limit)?;
@@ -166,27 +166,27 @@ impl Table {
         }
         match self.commit(writes).await? {
             Commit::Done => Ok(Saved::Done),
-            Commit::Refused => match self.find::<T>(new.id()).await? {
+            Commit::Conflict => match self.find::<T>(new.id()).await? {
                 Some(found) if found == *new => Ok(Saved::Done),
-                Some(found) if found == *old => self.what_refused(new).await,
-                Some(_) | None => Ok(Saved::Refused),
+                Some(found) if found == *old => self.failed_condition(new).await,
+                Some(_) | None => Ok(Saved::Conflict),
             },
         }
     }
 
     /// Removes a thing as it was read, together with what `writes` holds.
-    pub async fn remove<T: Entity>(&self, seen: &T, mut writes: Writes) -> Result<Commit, Error> {
+    pub async fn delete<T: Entity>(&self, seen: &T, mut writes: Writes) -> Result<Commit, Error> {
         let (condition, values) = as_read(seen);
         writes.table_delete_seen(self, &T::key(seen.id()), condition, values)?;
-        for key in seen.rows_beside()?.iter().filter_map(Key::of) {
+        for key in seen.companion_rows()?.iter().filter_map(Key::of) {
             writes.table_delete(self, &key, EXISTS)?;
         }
         if let Some(limit) = seen.limit() {
             writes.count_down(self, &limit)?;
         }
         match self.commit(writes).await? {
-            Commit::Refused if self.find::<T>(seen.id()).await?.is_none() => Ok(Commit::Done),
-            commit @ (Commit::Done | Commit::Refused) => Ok(commit),
+            Commit::Conflict if self.find::<T>(seen.id()).await?.is_none() => Ok(Commit::Done),
+            commit @ (Commit::Done | Commit::Conflict) => Ok(commit),
         }
     }
 
@@ -204,13 +204,13 @@ impl Table {
     }
 
     /// Which of its conditions a thing did not meet.
-    async fn what_refused<T: Entity>(&self, new: &T) -> Result<Saved, Error> {
+    async fn failed_condition<T: Entity>(&self, new: &T) -> Result<Saved, Error> {
         if let Some(needed) = new.needs()
             && self.get(&needed, true).await?.is_none()
         {
             return Ok(Saved::OwnerGone);
         }
-        for row in new.rows_beside()? {
+        for row in new.companion_rows()? {
             let Some(key) = Key::of(&row) else { continue };
             if self.get(&key, true).await?.is_some_and(|found| found.get("id") != row.get("id")) {
                 return Ok(Saved::NameTaken);
@@ -222,7 +222,7 @@ impl Table {
         {
             return Ok(Saved::Full);
         }
-        Ok(Saved::Refused)
+        Ok(Saved::Conflict)
     }
 }
 
@@ -230,7 +230,7 @@ impl Table {
 pub(crate) fn as_read<T: Entity>(
     seen: &T,
 ) -> (&'static str, [(&'static str, aws_sdk_dynamodb::types::AttributeValue); 1]) {
-    ("version = :version", [(":version", number(seen.history().version))])
+    ("version = :version", [(":version", number(seen.revision().version))])
 }
 
 pub(crate) fn read_all<T: Entity>(items: Vec<Item>) -> Result<Vec<T>, Error> {

@@ -310,7 +310,7 @@ impl Writes {
     }
 
     /// Turns the execution that was seen into `execution`, and keeps what came of the steps that ended since.
-    pub fn change_execution(
+    pub fn update_execution(
         &mut self,
         table: &Table,
         seen: &ExecutionRecord,

@@ -96,7 +96,10 @@ impl Table {
         now: DateTime<Utc>,
     ) -> Result<u32, Error> {
         let counts = |heartbeat: &Heartbeat| {
-            heartbeat.status.said().is_some_and(|said| status.map_or_else(|| said.is_life(), |status| said == status))
+            heartbeat
+                .status
+                .said()
+                .is_some_and(|said| status.map_or_else(|| said.counts_as_alive(), |status| said == status))
         };
         let (mut count, mut after) = (0, None);
         loop {
@@ -129,7 +132,7 @@ impl Table {
                 if heartbeat.at < since {
                     return Ok(first);
                 }
-                if heartbeat.at <= until && heartbeat.status.said().is_some_and(Status::is_life) {
+                if heartbeat.at <= until && heartbeat.status.said().is_some_and(Status::counts_as_alive) {
                     first = Some(heartbeat.at);
                 }
             }

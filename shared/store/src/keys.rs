@@ -5,9 +5,9 @@ use std::fmt;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::NaiveDate;
 use domain::{
-    AlertId, ApiKeyId, DeliveryId, ExecutionId, ExecutionStatus, HeartbeatId, HeartbeatName, KeyId, LogId, NoticeId,
-    NoticeOwner, PingKeyId, PlaybookId, Receiver, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId,
-    TargetId, TargetKind, TeamId, TriggerId, WebhookId, WindowId,
+    AlertId, ApiKeyId, DeliveryId, ExecutionId, ExecutionStatus, HeartbeatId, HeartbeatName, KeyId, LogId,
+    NotificationId, NotificationOwner, PingKeyId, PlaybookId, Receiver, RequestClass, RunId, ScheduleId, ScriptId,
+    SecretId, ServiceId, TargetId, TargetKind, TeamId, TriggerId, WebhookId, WindowId,
 };
 use sha2::{Digest, Sha256};
 
@@ -44,7 +44,7 @@ impl fmt::Display for Key {
 pub enum RowKind {
     Service(ServiceId),
     Run(ServiceId, RunId),
-    Notice(NoticeOwner, NoticeId),
+    Notification(NotificationOwner, NotificationId),
     Window(WindowId),
     Delivery(WebhookId, DeliveryId),
     Execution(ExecutionId),
@@ -99,8 +99,8 @@ impl Key {
         Self::new(alert_pk(id), "alert")
     }
 
-    pub(crate) fn notice(owner: NoticeOwner, id: NoticeId) -> Self {
-        Self::new(notices_pk(owner), format!("{NOTICE_PREFIX}{id}"))
+    pub(crate) fn notification(owner: NotificationOwner, id: NotificationId) -> Self {
+        Self::new(notifications_pk(owner), format!("{NOTIFICATION_PREFIX}{id}"))
     }
 
     /// Before every entry of its lane, so that whoever reads those has it too.
@@ -108,7 +108,7 @@ impl Key {
         Self::new(lane.to_string(), LANE_HEAD)
     }
 
-    pub(crate) fn lane_entry(lane: &Lane, id: NoticeId) -> Self {
+    pub(crate) fn lane_entry(lane: &Lane, id: NotificationId) -> Self {
         Self::new(lane.to_string(), id.to_string())
     }
 
@@ -242,8 +242,8 @@ impl Key {
         Self::new("stats".to_owned(), "stats")
     }
 
-    /// What a notice said where no receiver is set up (local only).
-    pub(crate) fn printed(id: NoticeId) -> Self {
+    /// What a notification said where no receiver is set up (local only).
+    pub(crate) fn printed(id: NotificationId) -> Self {
         Self::new(printed_pk(), id.to_string())
     }
 
@@ -272,16 +272,21 @@ impl Key {
     /// Which kind of row this is, for those that can come due.
     pub fn row_kind(&self) -> Option<RowKind> {
         let (entity, id) = self.pk.split_once('#').unwrap_or((&self.pk, ""));
-        let notice = |owner| Some(RowKind::Notice(owner, self.sk.strip_prefix(NOTICE_PREFIX)?.parse().ok()?));
+        let notification =
+            |owner| Some(RowKind::Notification(owner, self.sk.strip_prefix(NOTIFICATION_PREFIX)?.parse().ok()?));
         match (entity, self.sk.as_str()) {
             ("service", "state") => Some(RowKind::Service(id.parse().ok()?)),
             ("run", sk) => Some(RowKind::Run(id.parse().ok()?, RunId::parse(sk).ok()?)),
             ("alert", sk) if sk.starts_with(START_PREFIX) => Some(RowKind::Start(id.parse().ok()?, id_in(sk)?)),
             ("execution", "state") => Some(RowKind::Execution(id.parse().ok()?)),
-            ("alert", _) => notice(NoticeOwner::Alert(id.parse().ok()?)),
-            ("announcement", _) => notice(NoticeOwner::Window(id.parse().ok()?)),
-            ("execution", sk) if sk.starts_with(NOTICE_PREFIX) => notice(NoticeOwner::Execution(id.parse().ok()?)),
-            ("circuit", sk) if sk.starts_with(NOTICE_PREFIX) => notice(NoticeOwner::Circuit(id.parse().ok()?)),
+            ("alert", _) => notification(NotificationOwner::Alert(id.parse().ok()?)),
+            ("announcement", _) => notification(NotificationOwner::Window(id.parse().ok()?)),
+            ("execution", sk) if sk.starts_with(NOTIFICATION_PREFIX) => {
+                notification(NotificationOwner::Execution(id.parse().ok()?))
+            }
+            ("circuit", sk) if sk.starts_with(NOTIFICATION_PREFIX) => {
+                notification(NotificationOwner::Circuit(id.parse().ok()?))
+            }
             ("window", sk) => Some(RowKind::Window(id_in(sk)?)),
             ("delivery", sk) => Some(RowKind::Delivery(id.parse().ok()?, sk.parse().ok()?)),
             _ => None,
@@ -374,7 +379,7 @@ pub(crate) fn audit_day_pk(day: NaiveDate) -> String {
     format!("audit#day#{}", day.format("%Y-%m-%d"))
 }
 
-pub(crate) const NOTICE_PREFIX: &str = "notice#";
+pub(crate) const NOTIFICATION_PREFIX: &str = "notification#";
 const START_PREFIX: &str = "start#";
 pub(crate) const LANE_HEAD: &str = "#head";
 
@@ -394,13 +399,13 @@ fn circuit_pk(service: ServiceId) -> String {
     format!("circuit#{service}")
 }
 
-/// Where an owner's notices are.
-pub(crate) fn notices_pk(owner: NoticeOwner) -> String {
+/// Where an owner's notifications are.
+pub(crate) fn notifications_pk(owner: NotificationOwner) -> String {
     match owner {
-        NoticeOwner::Alert(id) => alert_pk(id),
-        NoticeOwner::Window(id) => format!("announcement#{id}"),
-        NoticeOwner::Execution(id) => execution_pk(id),
-        NoticeOwner::Circuit(id) => circuit_pk(id),
+        NotificationOwner::Alert(id) => alert_pk(id),
+        NotificationOwner::Window(id) => format!("announcement#{id}"),
+        NotificationOwner::Execution(id) => execution_pk(id),
+        NotificationOwner::Circuit(id) => circuit_pk(id),
     }
 }
 
@@ -428,7 +433,7 @@ pub(crate) fn api_key_id_of(pk: &str) -> Option<ApiKeyId> {
     pk.strip_prefix("api-key#")?.parse().ok()
 }
 
-/// The notices that one receiver is owed, in their order.
+/// The notifications that one receiver is owed, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lane(String);
 
@@ -572,7 +577,7 @@ mod tests {
     fn layout() -> String {
         let (service, alert, api_key) = (ServiceId::new(7), AlertId::new(3), ApiKeyId::new(1));
         let at = from_millis(1_790_000_000_123);
-        let (heartbeat, notice) = (HeartbeatId::at(at, [0; 10]), NoticeId::at(at, [1; 10]));
+        let (heartbeat, notification) = (HeartbeatId::at(at, [0; 10]), NotificationId::at(at, [1; 10]));
         let name = HeartbeatName::parse("Nightly-Backup").unwrap();
         let slack = Lane::of(&Receiver::Slack { channel: "C0ALERTS".to_owned() });
         let pagerduty = Lane::of(&Receiver::PagerDuty { service_id: service });
@@ -592,17 +597,17 @@ mod tests {
             ("run", Key::run(service, &RunId::parse("2026-01-31T08").unwrap())),
             ("newest unnamed run", Key::unnamed_run(service)),
             ("alert", Key::alert(alert)),
-            ("notice", Key::notice(NoticeOwner::Alert(alert), notice)),
-            ("announcement", Key::notice(NoticeOwner::Window(WindowId::new(5)), notice)),
-            ("notice of a playbook", Key::notice(NoticeOwner::Execution(execution), notice)),
-            ("notice of a circuit", Key::notice(NoticeOwner::Circuit(service), notice)),
+            ("notification", Key::notification(NotificationOwner::Alert(alert), notification)),
+            ("announcement", Key::notification(NotificationOwner::Window(WindowId::new(5)), notification)),
+            ("notification of a playbook", Key::notification(NotificationOwner::Execution(execution), notification)),
+            ("notification of a circuit", Key::notification(NotificationOwner::Circuit(service), notification)),
             ("lane's head", Key::lane_head(&slack)),
-            ("lane entry: Slack", Key::lane_entry(&slack, notice)),
-            ("lane entry: PagerDuty", Key::lane_entry(&pagerduty, notice)),
-            ("lane entry: target", Key::lane_entry(&target, notice)),
+            ("lane entry: Slack", Key::lane_entry(&slack, notification)),
+            ("lane entry: PagerDuty", Key::lane_entry(&pagerduty, notification)),
+            ("lane entry: target", Key::lane_entry(&target, notification)),
             ("lane entry: webhook", Key::delivery_entry(&webhook, delivery)),
             ("delivery", Key::delivery(WebhookId::new(8), delivery)),
-            ("printed notice", Key::printed(notice)),
+            ("printed notification", Key::printed(notification)),
             ("API key", Key::api_key(api_key)),
             ("API key's name", Key::name("api-key", "Deploy")),
             ("ping key", Key::ping_key(PingKeyId::new(9))),
@@ -699,12 +704,12 @@ mod tests {
 
     #[test]
     fn a_row_that_can_come_due_reads_back_from_its_key() {
-        let id = NoticeId::at(from_millis(1_790_000_000_123), [1; 10]);
+        let id = NotificationId::at(from_millis(1_790_000_000_123), [1; 10]);
         assert_eq!(Key::service(ServiceId::new(7)).row_kind(), Some(RowKind::Service(ServiceId::new(7))));
-        let execution = NoticeOwner::Execution(ExecutionId::at(from_millis(1_790_000_000_123), [3; 10]));
-        let (alert, window) = (NoticeOwner::Alert(AlertId::new(3)), NoticeOwner::Window(WindowId::new(5)));
-        for owner in [alert, window, execution, NoticeOwner::Circuit(ServiceId::new(7))] {
-            assert_eq!(Key::notice(owner, id).row_kind(), Some(RowKind::Notice(owner, id)));
+        let execution = NotificationOwner::Execution(ExecutionId::at(from_millis(1_790_000_000_123), [3; 10]));
+        let (alert, window) = (NotificationOwner::Alert(AlertId::new(3)), NotificationOwner::Window(WindowId::new(5)));
+        for owner in [alert, window, execution, NotificationOwner::Circuit(ServiceId::new(7))] {
+            assert_eq!(Key::notification(owner, id).row_kind(), Some(RowKind::Notification(owner, id)));
         }
         let (window, webhook) = (WindowId::new(5), WebhookId::new(8));
         assert_eq!(Key::window(window).row_kind(), Some(RowKind::Window(window)));

@@ -1,10 +1,12 @@
-//! Lanes: what each receiver is owed, in order. A lane has one sender at a time: of notices whoever its head says, of a
+//! Lanes: what each receiver is owed, in order. A lane has one sender at a time: of notifications whoever its head says, of a
 //! webhook's deliveries whoever holds an entry.
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{AlertId, DeliveryId, NoticeId, NoticeOwner, Pace, ServiceId, WindowId, from_millis, to_millis};
+use domain::{
+    AlertId, DeliveryId, NotificationId, NotificationOwner, Pace, ServiceId, WindowId, from_millis, to_millis,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Diff, Item, corrupt, number, text};
@@ -28,7 +30,7 @@ pub struct LaneEntry {
     pub holder: Option<String>,
 }
 
-/// Who sends in a lane of notices, and what its receiver was sent of late.
+/// Who sends in a lane of notifications, and what its receiver was sent of late.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LaneHead {
     /// Until then the lane is somebody's, or waits for another try.
@@ -63,7 +65,7 @@ pub struct LaneView {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owed {
-    Notice(NoticeOwner, NoticeId),
+    Notification(NotificationOwner, NotificationId),
     Delivery(DeliveryId),
 }
 
@@ -134,7 +136,7 @@ struct LaneItem {
     window_id: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     execution_id: Option<String>,
-    /// Of a circuit's notice.
+    /// Of a circuit's notification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service_id: Option<i64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -148,12 +150,12 @@ struct LaneItem {
 }
 
 impl LaneItem {
-    fn of(owner: Option<NoticeOwner>) -> Self {
+    fn of(owner: Option<NotificationOwner>) -> Self {
         match owner {
-            Some(NoticeOwner::Alert(id)) => Self { alert_id: Some(id.get()), ..Self::default() },
-            Some(NoticeOwner::Window(id)) => Self { window_id: Some(id.get()), ..Self::default() },
-            Some(NoticeOwner::Execution(id)) => Self { execution_id: Some(id.to_string()), ..Self::default() },
-            Some(NoticeOwner::Circuit(id)) => Self { service_id: Some(id.get()), ..Self::default() },
+            Some(NotificationOwner::Alert(id)) => Self { alert_id: Some(id.get()), ..Self::default() },
+            Some(NotificationOwner::Window(id)) => Self { window_id: Some(id.get()), ..Self::default() },
+            Some(NotificationOwner::Execution(id)) => Self { execution_id: Some(id.to_string()), ..Self::default() },
+            Some(NotificationOwner::Circuit(id)) => Self { service_id: Some(id.get()), ..Self::default() },
             None => Self::default(),
         }
     }
@@ -164,8 +166,8 @@ impl Writes {
         &mut self,
         table: &Table,
         lane: &Lane,
-        owner: NoticeOwner,
-        id: NoticeId,
+        owner: NotificationOwner,
+        id: NotificationId,
         others_wait: bool,
     ) -> Result<(), Error> {
         let entry = LaneItem { others_wait, ..LaneItem::of(Some(owner)) };
@@ -222,7 +224,7 @@ impl Table {
         Ok(answer.count > 0)
     }
 
-    /// Changes a lane's head, if it is as it was seen. Answers how it is then; nothing if somebody else was first.
+    /// ServiceUpdate a lane's head, if it is as it was seen. Answers how it is then; nothing if somebody else was first.
     pub async fn set_lane_head(&self, lane: &Lane, seen: &LaneHead, new: LaneHead) -> Result<Option<LaneHead>, Error> {
         let new = LaneHead { version: seen.version + 1, ..new };
         let key = Key::lane_head(lane);
@@ -235,7 +237,7 @@ impl Table {
         writes.table_update(self, &key, diff, condition, values)?;
         Ok(match self.single_update(writes).await? {
             Commit::Done => Some(new),
-            Commit::Refused => None,
+            Commit::Conflict => None,
         })
     }
 
@@ -294,7 +296,7 @@ impl Table {
 
     /// Takes an entry out of its lane: it was sent, or given up.
     pub async fn leave_lane(&self, lane: &Lane, entry: &LaneEntry) -> Result<(), Error> {
-        self.delete(&entry.key(lane)).await
+        self.delete_item(&entry.key(lane)).await
     }
 
     /// Takes entries out of their lane.
@@ -339,7 +341,7 @@ impl Table {
 impl LaneEntry {
     fn key(&self, lane: &Lane) -> Key {
         match self.owed {
-            Owed::Notice(_, id) => Key::lane_entry(lane, id),
+            Owed::Notification(_, id) => Key::lane_entry(lane, id),
             Owed::Delivery(id) => Key::delivery_entry(lane, id),
         }
     }
@@ -353,12 +355,12 @@ fn read(item: Item) -> Result<LaneEntry, Error> {
     let execution_id = execution_id.map(|id| id.parse()).transpose();
     let execution_id = execution_id.map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?;
     let owner = None
-        .or_else(|| alert_id.map(|id| NoticeOwner::Alert(AlertId::new(id))))
-        .or_else(|| window_id.map(|id| NoticeOwner::Window(WindowId::new(id))))
-        .or_else(|| execution_id.map(NoticeOwner::Execution))
-        .or_else(|| service_id.map(|id| NoticeOwner::Circuit(ServiceId::new(id))));
+        .or_else(|| alert_id.map(|id| NotificationOwner::Alert(AlertId::new(id))))
+        .or_else(|| window_id.map(|id| NotificationOwner::Window(WindowId::new(id))))
+        .or_else(|| execution_id.map(NotificationOwner::Execution))
+        .or_else(|| service_id.map(|id| NotificationOwner::Circuit(ServiceId::new(id))));
     let owed = match owner {
-        Some(owner) => place.parse().map(|id| Owed::Notice(owner, id)),
+        Some(owner) => place.parse().map(|id| Owed::Notification(owner, id)),
         None => place.parse().map(Owed::Delivery),
     };
     Ok(LaneEntry {

@@ -8,7 +8,7 @@ use domain::{KeyId, RequestClass};
 
 use crate::item::{Item, corrupt, number};
 use crate::keys::{EXPIRES_AT, Key};
-use crate::{Error, Table, patience};
+use crate::{Error, Table, retry_policy};
 
 /// What came of asking for a place in a minute. `requests` is what the minute holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Table {
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .customize()
-            .config_override(patience::brief(&self.brief_quota))
+            .config_override(retry_policy::brief(&self.brief_quota))
             .send()
             .await;
         match sent {
@@ -75,7 +75,7 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(key.attributes()))
             .customize()
-            .config_override(patience::brief(&self.brief_quota))
+            .config_override(retry_policy::brief(&self.brief_quota))
             .send()
             .await?;
         sent.item.map_or(Ok(0), |item| requests(&key, Some(&item)))

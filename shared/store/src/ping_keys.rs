@@ -1,9 +1,9 @@
 //! Keys for pings. A row beside each finds it by the key's digest in one read, and holds what checking it needs.
 
-use domain::{History, Label, PingKey, PingKeyId};
+use domain::{Label, PingKey, PingKeyId, Revision};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::HistoryItem;
+use crate::entity::RevisionItem;
 use crate::item::{self, Item, corrupt};
 use crate::keys::{Key, Partition, id_in};
 use crate::names::NameItem;
@@ -16,7 +16,7 @@ struct PingKeyItem {
     digest: String,
     hash: String,
     #[serde(flatten)]
-    history: HistoryItem,
+    revision: RevisionItem,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,12 +51,12 @@ impl Entity for PingKey {
         Key::ping_key(id)
     }
 
-    fn history(&self) -> &History {
-        &self.history
+    fn revision(&self) -> &Revision {
+        &self.revision
     }
 
-    fn history_mut(&mut self) -> &mut History {
-        &mut self.history
+    fn revision_mut(&mut self) -> &mut Revision {
+        &mut self.revision
     }
 
     fn name(&self) -> Option<&Label> {
@@ -64,28 +64,28 @@ impl Entity for PingKey {
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, name, digest, hash, history } = self;
+        let Self { id, name, digest, hash, revision } = self;
         let body = PingKeyItem {
             name: name.as_str().to_owned(),
             digest: digest.clone(),
             hash: hash.clone(),
-            history: HistoryItem::of(history),
+            revision: RevisionItem::of(revision),
         };
         item::write(&Key::ping_key(*id), &body)
     }
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
-        let PingKeyItem { name, digest, hash, history } = item::read(item)?;
+        let PingKeyItem { name, digest, hash, revision } = item::read(item)?;
         Ok(Self {
             id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a ping key's key"))?,
             name: Label::parse("name", name, usize::MAX).map_err(|source| corrupt(Some(key), source))?,
             digest,
             hash,
-            history: history.into_history(),
+            revision: revision.into_revision(),
         })
     }
 
-    fn rows_beside(&self) -> Result<Vec<Item>, Error> {
+    fn companion_rows(&self) -> Result<Vec<Item>, Error> {
         let id = self.id.get();
         let name = item::write(&Key::name(Self::KIND, self.name.as_str()), &NameItem { id })?;
         let found_by = DigestItem { id, hash: self.hash.clone() };

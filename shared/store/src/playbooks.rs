@@ -1,9 +1,9 @@
 //! Playbooks: one partition, each under its id, and beside each a row for every version that it had.
 
-use domain::{History, Label, Playbook, PlaybookDefinition, PlaybookId, Trigger, TriggerId, TriggerTerms};
+use domain::{Label, Playbook, PlaybookDefinition, PlaybookId, Revision, Trigger, TriggerId, TriggerTerms};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::HistoryItem;
+use crate::entity::RevisionItem;
 use crate::item::{self, Item, corrupt};
 use crate::keys::{Key, Partition, id_in};
 use crate::table::{Commit, IS_NEW, Page, Writes};
@@ -18,7 +18,7 @@ struct PlaybookItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trigger: Option<DeclaredTrigger>,
     #[serde(flatten)]
-    history: HistoryItem,
+    revision: RevisionItem,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,12 +52,12 @@ impl Entity for Playbook {
         Key::playbook(id)
     }
 
-    fn history(&self) -> &History {
-        &self.history
+    fn revision(&self) -> &Revision {
+        &self.revision
     }
 
-    fn history_mut(&mut self) -> &mut History {
-        &mut self.history
+    fn revision_mut(&mut self) -> &mut Revision {
+        &mut self.revision
     }
 
     fn name(&self) -> Option<&Label> {
@@ -65,7 +65,7 @@ impl Entity for Playbook {
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, name, description, yaml, trigger, history } = self;
+        let Self { id, name, description, yaml, trigger, revision } = self;
         let trigger =
             trigger.as_ref().map(|(id, TriggerTerms { service_pattern, consecutive_failures })| DeclaredTrigger {
                 id: id.get(),
@@ -77,13 +77,13 @@ impl Entity for Playbook {
             description: description.clone(),
             yaml: yaml.clone(),
             trigger,
-            history: HistoryItem::of(history),
+            revision: RevisionItem::of(revision),
         };
         item::write(&Key::playbook(*id), &body)
     }
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
-        let PlaybookItem { name, description, yaml, trigger, history } = item::read(item)?;
+        let PlaybookItem { name, description, yaml, trigger, revision } = item::read(item)?;
         let name = Label::parse("name", name, PlaybookDefinition::MAX_NAME_CHARS);
         let trigger = trigger.map(|DeclaredTrigger { id, service_pattern, consecutive_failures }| {
             (TriggerId::new(id), TriggerTerms { service_pattern, consecutive_failures })
@@ -94,15 +94,15 @@ impl Entity for Playbook {
             description,
             yaml,
             trigger,
-            history: history.into_history(),
+            revision: revision.into_revision(),
         })
     }
 
     /// Its version, which is kept for good, and the row of the trigger that it declares: as the document has it whenever
     /// that part of it changes.
-    fn write_beside(&self, before: Option<&Self>, table: &Table, writes: &mut Writes) -> Result<(), Error> {
+    fn write_companions(&self, before: Option<&Self>, table: &Table, writes: &mut Writes) -> Result<(), Error> {
         let version = VersionItem { name: self.name.as_str().to_owned(), yaml: self.yaml.clone() };
-        let key = Key::playbook_version(self.id, self.history.version);
+        let key = Key::playbook_version(self.id, self.revision.version);
         writes.table_put(table, item::write(&key, &version)?, Some(IS_NEW))?;
         let declared_before = before.and_then(|before| before.trigger.as_ref());
         if self.trigger.as_ref() == declared_before {
@@ -110,13 +110,13 @@ impl Entity for Playbook {
         }
         match (&self.trigger, declared_before) {
             (Some((id, terms)), _) => {
-                let now = self.history.date_modified.unwrap_or(self.history.date_added);
+                let now = self.revision.date_modified.unwrap_or(self.revision.date_added);
                 let trigger = Trigger {
                     id: *id,
                     playbook_id: self.id,
                     terms: terms.clone(),
                     enabled: true,
-                    history: History::beginning(now),
+                    revision: Revision::beginning(now),
                 };
                 writes.table_put(table, trigger.write()?, None)
             }
@@ -143,10 +143,10 @@ impl Table {
 
     /// Removes a playbook as it was read, and its triggers with it, together with what `writes` holds. A trigger that is made at this very moment may stay;
     /// it starts nothing, for its playbook is gone.
-    pub async fn remove_playbook(&self, seen: &Playbook, mut writes: Writes) -> Result<Commit, Error> {
-        for trigger in self.triggers_of(seen.id, None, Trigger::MOST + 1).await?.items {
+    pub async fn delete_playbook(&self, seen: &Playbook, mut writes: Writes) -> Result<Commit, Error> {
+        for trigger in self.triggers_of(seen.id, None, Trigger::MAX + 1).await?.items {
             writes.table_delete(self, &Trigger::key(trigger.id()), WHATEVER)?;
         }
-        self.remove(seen, writes).await
+        self.delete(seen, writes).await
     }
 }

@@ -10,7 +10,7 @@ use crate::item::{self, Item, corrupt, number, text};
 use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, RowKind, digest};
 use crate::service_items::ProfileItem;
 use crate::table::{Commit, IS_NEW, Page, Writes};
-use crate::{Error, Table, Watched};
+use crate::{Error, ServiceSnapshot, Table};
 
 /// How long a run is kept after its newest signal; one whose alert is open stays.
 const KEPT: TimeDelta = TimeDelta::days(90);
@@ -40,13 +40,13 @@ struct RunItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stale_alert_id: Option<i64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    stale_told: bool,
+    stale_notified: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     stale_closed: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     let_go: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_notice_at: Option<i64>,
+    last_notification_at: Option<i64>,
     #[serde(default, skip_serializing)]
     due_at: Option<i64>,
     version: u64,
@@ -61,7 +61,7 @@ pub struct RunRecord {
     /// As it is kept, or new.
     pub run: Run,
     /// None if the service is gone.
-    pub watched: Option<Watched>,
+    pub snapshot: Option<ServiceSnapshot>,
     pub profile: Option<Profile>,
 }
 
@@ -87,7 +87,7 @@ fn stale_prefix(service: ServiceId) -> String {
 }
 
 fn run_item(run: &Run) -> Result<Item, Error> {
-    let Run { service_id, id, started_at, end, overrun, stale, let_go, last_notice_at, due_at, version } = run;
+    let Run { service_id, id, started_at, end, overrun, stale, let_go, last_notification_at, due_at, version } = run;
     let key = Key::run(*service_id, id);
     let newest_at = run.newest_at().unwrap_or_default();
     let body = RunItem {
@@ -97,10 +97,10 @@ fn run_item(run: &Run) -> Result<Item, Error> {
         overrun_max_ms: overrun.map(|overrun| overrun.max_duration_ms),
         overrun_settled: overrun.is_some_and(|overrun| overrun.settled),
         stale_alert_id: stale.map(|stale| stale.alert_id.get()),
-        stale_told: stale.is_some_and(|stale| stale.told),
+        stale_notified: stale.is_some_and(|stale| stale.notified),
         stale_closed: stale.is_some_and(|stale| stale.closed),
         let_go: *let_go,
-        last_notice_at: last_notice_at.map(to_millis),
+        last_notification_at: last_notification_at.map(to_millis),
         due_at: None,
         version: *version,
         expires_at: (!run.is_stale_open()).then_some((newest_at + KEPT).timestamp()),
@@ -125,10 +125,10 @@ fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
         overrun_max_ms,
         overrun_settled,
         stale_alert_id,
-        stale_told,
+        stale_notified,
         stale_closed,
         let_go,
-        last_notice_at,
+        last_notification_at,
         due_at,
         version,
         expires_at,
@@ -143,9 +143,13 @@ fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
         started_at: started_at.map(from_millis),
         end: ended_at.map(|at| RunEnd { at: from_millis(at), failed }),
         overrun: overrun_max_ms.map(|max_duration_ms| Overrun { max_duration_ms, settled: overrun_settled }),
-        stale: stale_alert_id.map(|id| Stale { alert_id: AlertId::new(id), told: stale_told, closed: stale_closed }),
+        stale: stale_alert_id.map(|id| Stale {
+            alert_id: AlertId::new(id),
+            notified: stale_notified,
+            closed: stale_closed,
+        }),
         let_go,
-        last_notice_at: last_notice_at.map(from_millis),
+        last_notification_at: last_notification_at.map(from_millis),
         due_at: due_at.map(from_millis),
         version,
     })
@@ -153,12 +157,12 @@ fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
 
 impl Writes {
     /// Turns the run that was seen into `run`.
-    pub fn change_run(&mut self, table: &Table, seen: &Run, run: &Run) -> Result<(), Error> {
+    pub fn update_run(&mut self, table: &Table, seen: &Run, run: &Run) -> Result<(), Error> {
         self.table_put_seen(table, run_item(run)?, AS_SEEN, [(":seen_version", number(seen.version))])
     }
 
     /// Makes the other writes only if a service is watched as it was when it was seen.
-    pub fn check_watched(&mut self, table: &Table, seen: &Watched) -> Result<(), Error> {
+    pub fn check_snapshot(&mut self, table: &Table, seen: &ServiceSnapshot) -> Result<(), Error> {
         let version = [(":seen_version", number(seen.service.version))];
         self.table_check_seen(table, &Key::service(seen.service.id), AS_SEEN, version)
     }
@@ -166,7 +170,7 @@ impl Writes {
 
 impl Table {
     /// A run and its service's profile: one read unit. It may lag behind, as what is written on it would show.
-    pub async fn run_heard(
+    pub async fn reported_run(
         &self,
         service: ServiceId,
         id: &RunId,
@@ -191,7 +195,7 @@ impl Table {
     ) -> Result<RunRecord, Error> {
         let run_key = Key::run(service, id);
         let keys = more.iter().chain([&run_key]).cloned().collect();
-        let mut record = RunRecord { run: Run::new(service, id.clone()), watched: None, profile: None };
+        let mut record = RunRecord { run: Run::new(service, id.clone()), snapshot: None, profile: None };
         for item in self.get_batch(keys, consistent).await? {
             let key = Key::of(&item);
             if key.as_ref() == Some(&run_key) {
@@ -200,7 +204,7 @@ impl Table {
                 let profile = item::read::<ProfileItem>(item)?.into_profile();
                 record.profile = Some(profile.map_err(|source| corrupt(key.as_ref(), source))?);
             } else {
-                record.watched = Some(Watched::read(item)?);
+                record.snapshot = Some(ServiceSnapshot::read(item)?);
             }
         }
         Ok(record)
@@ -217,7 +221,7 @@ impl Table {
         let Err(error) = put.send().await else { return Ok(Commit::Done) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(_) | PutItemError::TransactionConflictException(_)) => {
-                Ok(Commit::Refused)
+                Ok(Commit::Conflict)
             }
             _ => Err(error.into()),
         }
@@ -283,7 +287,7 @@ impl Table {
             Some(RowKind::Run(_, id)) => Some(id),
             Some(
                 RowKind::Service(_)
-                | RowKind::Notice(..)
+                | RowKind::Notification(..)
                 | RowKind::Window(_)
                 | RowKind::Delivery(..)
                 | RowKind::Execution(_)
@@ -403,9 +407,9 @@ mod tests {
             started_at: Some(far),
             end: Some(RunEnd { at: far, failed: true }),
             overrun: Some(Overrun { max_duration_ms: 31_622_400_000, settled: true }),
-            stale: Some(Stale { alert_id: AlertId::new(i64::MAX), told: true, closed: true }),
+            stale: Some(Stale { alert_id: AlertId::new(i64::MAX), notified: true, closed: true }),
             let_go: true,
-            last_notice_at: Some(far),
+            last_notification_at: Some(far),
             due_at: Some(far),
             version: u64::MAX,
             ..Run::new(ServiceId::new(i64::MAX), id)
@@ -425,8 +429,8 @@ mod tests {
         let at = from_millis(1_790_000_000_123);
         let run = Run {
             started_at: Some(at),
-            stale: Some(Stale { alert_id: AlertId::new(3), told: true, closed: false }),
-            last_notice_at: Some(at),
+            stale: Some(Stale { alert_id: AlertId::new(3), notified: true, closed: false }),
+            last_notification_at: Some(at),
             due_at: Some(at),
             version: 4,
             ..Run::new(ServiceId::new(7), RunId::parse("a#b run").unwrap())

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::{History, Hours, Label, Schedule, ScheduleId, Zone};
+use domain::{Hours, Label, Revision, Schedule, ScheduleId, Zone};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::HistoryItem;
+use crate::entity::RevisionItem;
 use crate::item::{self, Item, corrupt};
 use crate::keys::{Key, Partition, id_in};
 use crate::table::Page;
@@ -18,7 +18,7 @@ struct ScheduleItem {
     /// Start and end of each range of a day.
     hours: BTreeMap<String, Vec<(String, String)>>,
     #[serde(flatten)]
-    history: HistoryItem,
+    revision: RevisionItem,
 }
 
 impl Entity for Schedule {
@@ -39,12 +39,12 @@ impl Entity for Schedule {
         Key::schedule(id)
     }
 
-    fn history(&self) -> &History {
-        &self.history
+    fn revision(&self) -> &Revision {
+        &self.revision
     }
 
-    fn history_mut(&mut self) -> &mut History {
-        &mut self.history
+    fn revision_mut(&mut self) -> &mut Revision {
+        &mut self.revision
     }
 
     fn name(&self) -> Option<&Label> {
@@ -52,25 +52,25 @@ impl Entity for Schedule {
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, name, zone, hours, history } = self;
+        let Self { id, name, zone, hours, revision } = self;
         let body = ScheduleItem {
             name: name.as_str().to_owned(),
             timezone: zone.as_str().to_owned(),
             hours: hours.days().map(|(day, ranges)| (day.to_owned(), ranges)).collect(),
-            history: HistoryItem::of(history),
+            revision: RevisionItem::of(revision),
         };
         item::write(&Key::schedule(*id), &body)
     }
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
-        let ScheduleItem { name, timezone, hours, history } = item::read(item)?;
+        let ScheduleItem { name, timezone, hours, revision } = item::read(item)?;
         let invalid = |source: domain::Invalid| corrupt(Some(key), source);
         Ok(Self {
             id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a schedule's key"))?,
             name: Self::parse_name(name).map_err(invalid)?,
             zone: Zone::parse(&timezone).map_err(invalid)?,
             hours: Hours::parse(&hours).map_err(invalid)?,
-            history: history.into_history(),
+            revision: revision.into_revision(),
         })
     }
 }

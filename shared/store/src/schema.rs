@@ -32,7 +32,7 @@ pub const TABLE: TableDefinition = TableDefinition {
 
 impl Table {
     /// Creates the table unless it is there.
-    pub async fn create(&self) -> Result<(), Error> {
+    pub async fn create_table(&self) -> Result<(), Error> {
         let built = |source: BuildError| Error::Refused(Box::new(source));
         let mut request = self.client.create_table().table_name(&self.name).billing_mode(BillingMode::PayPerRequest);
         for (name, kind) in TABLE.attributes {

@@ -1,9 +1,9 @@
 //! Registered scripts: one partition, each under its id.
 
-use domain::{History, Invalid, Label, Script, ScriptId};
+use domain::{Invalid, Label, Revision, Script, ScriptId};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::HistoryItem;
+use crate::entity::RevisionItem;
 use crate::item::{self, Item, corrupt};
 use crate::keys::{Key, Partition, id_in};
 use crate::names::NameItem;
@@ -17,7 +17,7 @@ struct ScriptItem {
     interpreter: String,
     timeout_seconds: u32,
     #[serde(flatten)]
-    history: HistoryItem,
+    revision: RevisionItem,
 }
 
 impl Entity for Script {
@@ -38,12 +38,12 @@ impl Entity for Script {
         Key::script(id)
     }
 
-    fn history(&self) -> &History {
-        &self.history
+    fn revision(&self) -> &Revision {
+        &self.revision
     }
 
-    fn history_mut(&mut self) -> &mut History {
-        &mut self.history
+    fn revision_mut(&mut self) -> &mut Revision {
+        &mut self.revision
     }
 
     fn name(&self) -> Option<&Label> {
@@ -51,26 +51,26 @@ impl Entity for Script {
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, name, content, interpreter, timeout_seconds, history } = self;
+        let Self { id, name, content, interpreter, timeout_seconds, revision } = self;
         let body = ScriptItem {
             name: name.as_str().to_owned(),
             content: content.clone(),
             interpreter: interpreter.as_str().to_owned(),
             timeout_seconds: *timeout_seconds,
-            history: HistoryItem::of(history),
+            revision: RevisionItem::of(revision),
         };
         item::write(&Key::script(*id), &body)
     }
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
-        let ScriptItem { name, content, interpreter, timeout_seconds, history } = item::read(item)?;
+        let ScriptItem { name, content, interpreter, timeout_seconds, revision } = item::read(item)?;
         Ok(Self {
             id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a script's key"))?,
             name: Self::parse_name(name).map_err(|source| corrupt(Some(key), source))?,
             content,
             interpreter: interpreter.parse().map_err(|source: Invalid| corrupt(Some(key), source))?,
             timeout_seconds,
-            history: history.into_history(),
+            revision: revision.into_revision(),
         })
     }
 }

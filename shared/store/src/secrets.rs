@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use domain::{History, Label, SealedSecret, Secret, SecretId};
+use domain::{Label, Revision, SealedSecret, Secret, SecretId};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::HistoryItem;
+use crate::entity::RevisionItem;
 use crate::item::{self, Item, corrupt};
 use crate::keys::{Key, Partition, id_in};
 use crate::names::NameItem;
@@ -20,7 +20,7 @@ struct SecretItem {
     /// In base64.
     sealed: String,
     #[serde(flatten)]
-    history: HistoryItem,
+    revision: RevisionItem,
 }
 
 impl Entity for Secret {
@@ -41,12 +41,12 @@ impl Entity for Secret {
         Key::secret(id)
     }
 
-    fn history(&self) -> &History {
-        &self.history
+    fn revision(&self) -> &Revision {
+        &self.revision
     }
 
-    fn history_mut(&mut self) -> &mut History {
-        &mut self.history
+    fn revision_mut(&mut self) -> &mut Revision {
+        &mut self.revision
     }
 
     fn name(&self) -> Option<&Label> {
@@ -54,24 +54,24 @@ impl Entity for Secret {
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, name, description, sealed, history } = self;
+        let Self { id, name, description, sealed, revision } = self;
         let body = SecretItem {
             name: name.as_str().to_owned(),
             description: description.clone(),
             sealed: BASE64_STANDARD.encode(sealed.bytes()),
-            history: HistoryItem::of(history),
+            revision: RevisionItem::of(revision),
         };
         item::write(&Key::secret(*id), &body)
     }
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
-        let SecretItem { name, description, sealed, history } = item::read(item)?;
+        let SecretItem { name, description, sealed, revision } = item::read(item)?;
         Ok(Self {
             id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a secret's key"))?,
             name: Self::parse_name(name).map_err(|source| corrupt(Some(key), source))?,
             description,
             sealed: SealedSecret::new(BASE64_STANDARD.decode(sealed).map_err(|source| corrupt(Some(key), source))?),
-            history: history.into_history(),
+            revision: revision.into_revision(),
         })
     }
 }

@@ -2,8 +2,9 @@
 
 use chrono::TimeDelta;
 use domain::{
-    AlertId, Expectation, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile, Pulse,
-    Rule, RunsLook, ScheduleId, Service, ServiceId, Stamp, Status, TeamId, Timetable, from_millis, to_millis,
+    AlertId, Expectation, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile,
+    RecentHeartbeats, Rule, RunsLook, ScheduleId, Service, ServiceId, Stamp, Status, TeamId, Timetable, from_millis,
+    to_millis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,7 @@ pub(crate) struct StateItem {
     pub(crate) threshold: u32,
     counts_from: i64,
     failed: i64,
-    heard: u64,
+    heartbeat_count: u64,
     version: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_status: Option<String>,
@@ -41,7 +42,7 @@ pub(crate) struct StateItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     muted_until: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_notice_at: Option<i64>,
+    last_notification_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     runs_look_at: Option<i64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -59,7 +60,7 @@ struct OutageItem {
     next_reminder_at: i64,
     cycled_at: i64,
     cycle: u32,
-    told: bool,
+    notified: bool,
     acknowledged: bool,
 }
 
@@ -76,13 +77,13 @@ impl StateItem {
             threshold,
             counts_from,
             failed,
-            heard,
+            heartbeat_count,
             version,
             last_status,
             pending,
             muted_since,
             muted_until,
-            last_notice_at,
+            last_notification_at,
             runs_look_at,
             runs_look_last,
             outage,
@@ -99,14 +100,14 @@ impl StateItem {
             active,
             deleted,
             counts_from: from_millis(counts_from),
-            pulse: Pulse { beats, failed: Stamp::from_raw(failed), last_status },
-            heard,
+            recent: RecentHeartbeats { beats, failed: Stamp::from_raw(failed), last_status },
+            heartbeat_count,
             pending: pending.map(|text| read_pending(&text)).transpose()?,
             outage: outage.map(OutageItem::into_outage),
             mute: muted_since
                 .zip(muted_until)
                 .map(|(since, until)| Mute { since: from_millis(since), until: from_millis(until) }),
-            last_notice_at: last_notice_at.map(from_millis),
+            last_notification_at: last_notification_at.map(from_millis),
             runs_look: runs_look_at.map(|at| RunsLook { at: from_millis(at), last: runs_look_last }),
             due_at: due_at.map(from_millis),
             version,
@@ -116,27 +117,27 @@ impl StateItem {
 
 impl OutageItem {
     fn into_outage(self) -> Outage {
-        let Self { alert_id, known, next_reminder_at, cycled_at, cycle, told, acknowledged } = self;
+        let Self { alert_id, known, next_reminder_at, cycled_at, cycle, notified, acknowledged } = self;
         Outage {
             alert_id: AlertId::new(alert_id),
             known: Stamp::from_raw(known),
             next_reminder_at: from_millis(next_reminder_at),
             cycled_at: from_millis(cycled_at),
             cycle,
-            told,
+            notified,
             acknowledged,
         }
     }
 
     fn of(outage: &Outage) -> Self {
-        let Outage { alert_id, known, next_reminder_at, cycled_at, cycle, told, acknowledged } = outage;
+        let Outage { alert_id, known, next_reminder_at, cycled_at, cycle, notified, acknowledged } = outage;
         Self {
             alert_id: alert_id.get(),
             known: known.raw(),
             next_reminder_at: to_millis(*next_reminder_at),
             cycled_at: to_millis(*cycled_at),
             cycle: *cycle,
-            told: *told,
+            notified: *notified,
             acknowledged: *acknowledged,
         }
     }
@@ -151,13 +152,13 @@ fn read_pending(text: &str) -> Result<Pending, domain::Invalid> {
         SET_DOWN => Pending::SetDown,
         SET_UP => Pending::SetUp,
         SWITCHED_OFF => Pending::SwitchedOff,
-        said => Pending::Said(said.parse()?),
+        said => Pending::Reported(said.parse()?),
     })
 }
 
 fn write_pending(pending: Pending) -> &'static str {
     match pending {
-        Pending::Said(status) => status.as_str(),
+        Pending::Reported(status) => status.as_str(),
         Pending::SetDown => SET_DOWN,
         Pending::SetUp => SET_UP,
         Pending::SwitchedOff => SWITCHED_OFF,
@@ -179,12 +180,12 @@ pub(crate) fn state_attributes(service: &Service) -> Result<Item, Error> {
         active,
         deleted,
         counts_from,
-        pulse,
-        heard,
+        recent,
+        heartbeat_count,
         pending,
         outage,
         mute,
-        last_notice_at,
+        last_notification_at,
         runs_look,
         due_at,
         version,
@@ -202,21 +203,21 @@ pub(crate) fn state_attributes(service: &Service) -> Result<Item, Error> {
         grace_ms: grace.num_milliseconds(),
         threshold: *threshold,
         counts_from: to_millis(*counts_from),
-        failed: pulse.failed.raw(),
-        heard: *heard,
+        failed: recent.failed.raw(),
+        heartbeat_count: *heartbeat_count,
         version: *version,
-        last_status: pulse.last_status.map(|status| status.as_str().to_owned()),
+        last_status: recent.last_status.map(|status| status.as_str().to_owned()),
         pending: pending.map(|pending| write_pending(pending).to_owned()),
         muted_since: mute.map(|mute| to_millis(mute.since)),
         muted_until: mute.map(|mute| to_millis(mute.until)),
-        last_notice_at: last_notice_at.map(to_millis),
+        last_notification_at: last_notification_at.map(to_millis),
         runs_look_at: runs_look.map(|look| to_millis(look.at)),
         runs_look_last: runs_look.is_some_and(|look| look.last),
         outage: outage.as_ref().map(OutageItem::of),
         due_at: None,
     };
     let mut item = item::write(&key, &state)?;
-    for (n, beat) in (1..).zip(&pulse.beats) {
+    for (n, beat) in (1..).zip(&recent.beats) {
         item.insert(format!("h{n}"), number(beat.raw()));
     }
     item::set_due(&mut item, &key, due_at.map(to_millis));
@@ -344,21 +345,21 @@ mod tests {
         let far = from_millis(9_999_999_999_999);
         let most = i64::MAX;
         let mut service = Service::register(ServiceId::new(most), rule, far);
-        service.pulse.beats.fill(Stamp::from_raw(most));
-        service.pulse.failed = Stamp::from_raw(most);
-        service.pulse.last_status = Some(Status::Completed);
+        service.recent.beats.fill(Stamp::from_raw(most));
+        service.recent.failed = Stamp::from_raw(most);
+        service.recent.last_status = Some(Status::Completed);
         service.pending = Some(Pending::SwitchedOff);
         service.mute = Some(Mute { since: far, until: far });
-        service.last_notice_at = Some(far);
+        service.last_notification_at = Some(far);
         service.runs_look = Some(RunsLook { at: far, last: true });
-        (service.heard, service.version, service.deleted) = (u64::MAX, u64::MAX, true);
+        (service.heartbeat_count, service.version, service.deleted) = (u64::MAX, u64::MAX, true);
         service.outage = Some(Outage {
             alert_id: AlertId::new(most),
             known: Stamp::from_raw(most),
             next_reminder_at: far,
             cycled_at: far,
             cycle: u32::MAX,
-            told: true,
+            notified: true,
             acknowledged: true,
         });
         let item = state_item(&service, "worker").unwrap();

@@ -19,7 +19,7 @@ use crate::{Claim, Error, Table};
 
 /// A service's state as it was read: what a write that was decided on it must still find.
 #[derive(Debug, Clone)]
-pub struct Watched {
+pub struct ServiceSnapshot {
     pub service: Service,
     item: Item,
 }
@@ -27,7 +27,7 @@ pub struct Watched {
 /// Both rows of a service.
 #[derive(Debug, Clone)]
 pub struct ServiceRecord {
-    pub watched: Watched,
+    pub snapshot: ServiceSnapshot,
     pub profile: Profile,
     profile_item: Item,
 }
@@ -44,10 +44,10 @@ pub struct Outline {
 
 /// What became of a heartbeat written blindly, with nothing read first.
 #[derive(Debug)]
-pub enum Beat {
+pub enum HeartbeatWrite {
     Counted,
     /// It was not written: the service is not as the write supposed. This is how it stands.
-    Differs(Box<Watched>),
+    Differs(Box<ServiceSnapshot>),
     /// There is no such service.
     Unknown,
 }
@@ -55,7 +55,13 @@ pub enum Beat {
 impl Table {
     /// Counts a heartbeat for a service that is supposed to be up and active with this threshold: one write unit, and
     /// nothing is read. Any other case is answered with the service as it is.
-    pub async fn beat(&self, id: ServiceId, threshold: u32, stamp: Stamp, status: Status) -> Result<Beat, Error> {
+    pub async fn write_heartbeat(
+        &self,
+        id: ServiceId,
+        threshold: u32,
+        stamp: Stamp,
+        status: Status,
+    ) -> Result<HeartbeatWrite, Error> {
         let newest_first = (1..=threshold).rev().map(|n| match n {
             1 => "h1 = :stamp".to_owned(),
             n => format!("h{n} = h{}", n - 1),
@@ -66,7 +72,7 @@ impl Table {
             .update_item()
             .table_name(&self.name)
             .set_key(Some(Key::service(id).attributes()))
-            .update_expression(format!("SET {}, last_status = :status ADD heard :one", sets.join(", ")))
+            .update_expression(format!("SET {}, last_status = :status ADD heartbeat_count :one", sets.join(", ")))
             .condition_expression(
                 "active = :yes AND down = :no AND threshold = :threshold AND h1 < :stamp AND failed < :stamp \
                  AND attribute_not_exists(pending)",
@@ -80,37 +86,37 @@ impl Table {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let Err(error) = sent else { return Ok(Beat::Counted) };
+        let Err(error) = sent else { return Ok(HeartbeatWrite::Counted) };
         let found = match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                refused.item().cloned().map(Watched::read).transpose()?
+                refused.item().cloned().map(ServiceSnapshot::read).transpose()?
             }
             // A transition of this very service is being made.
-            Some(UpdateItemError::TransactionConflictException(_)) => self.watched(id).await?,
+            Some(UpdateItemError::TransactionConflictException(_)) => self.service_snapshot(id).await?,
             _ => return Err(error.into()),
         };
         Ok(match found.filter(|watched| !watched.service.deleted) {
-            Some(watched) => Beat::Differs(Box::new(watched)),
-            None => Beat::Unknown,
+            Some(watched) => HeartbeatWrite::Differs(Box::new(watched)),
+            None => HeartbeatWrite::Unknown,
         })
     }
 
     /// Saves a heartbeat that was recorded on what was read.
-    pub async fn save_heard(&self, seen: &Watched, heard: &Service) -> Result<Commit, Error> {
+    pub async fn save_state(&self, seen: &ServiceSnapshot, heard: &Service) -> Result<Commit, Error> {
         let mut writes = Writes::new();
         writes.transition(self, seen, heard)?;
         self.single_update(writes).await
     }
 
     /// The state of a service, deleted ones included. Consistent.
-    pub async fn watched(&self, id: ServiceId) -> Result<Option<Watched>, Error> {
-        self.get(&Key::service(id), true).await?.map(Watched::read).transpose()
+    pub async fn service_snapshot(&self, id: ServiceId) -> Result<Option<ServiceSnapshot>, Error> {
+        self.get(&Key::service(id), true).await?.map(ServiceSnapshot::read).transpose()
     }
 
     /// The states of these services that are there and can be read. Consistent.
-    pub async fn watched_by_id(&self, ids: &[ServiceId]) -> Result<HashMap<ServiceId, Watched>, Error> {
+    pub async fn service_snapshots(&self, ids: &[ServiceId]) -> Result<HashMap<ServiceId, ServiceSnapshot>, Error> {
         let items = self.get_many(ids.iter().copied().map(Key::service).collect()).await?;
-        let read = items.into_iter().filter_map(|item| Watched::read(item).ok());
+        let read = items.into_iter().filter_map(|item| ServiceSnapshot::read(item).ok());
         Ok(read.map(|watched| (watched.service.id, watched)).collect())
     }
 
@@ -152,7 +158,7 @@ impl Table {
         let record = ServiceRecord::read(state, profile)?;
         let mut targets: Vec<Target> = read_all(items)?;
         targets.sort_unstable_by_key(Target::order);
-        Ok(Some((record, targets)).filter(|(record, _)| !record.watched.service.deleted))
+        Ok(Some((record, targets)).filter(|(record, _)| !record.snapshot.service.deleted))
     }
 
     /// The services of these ids that are there, in the order of the ids.
@@ -166,7 +172,7 @@ impl Table {
                 let profile = items.remove(&Key::profile(*id))?;
                 Some(ServiceRecord::read(state, profile))
             })
-            .filter(|record| record.as_ref().map_or(true, |record| !record.watched.service.deleted))
+            .filter(|record| record.as_ref().map_or(true, |record| !record.snapshot.service.deleted))
             .collect()
     }
 
@@ -201,7 +207,7 @@ impl Table {
                 Ok(Claim::Made)
             }
             // An earlier try of this very write may have been made; whose the name is, tells.
-            Commit::Refused => match self.service_named(&profile.heartbeat_name, true).await? {
+            Commit::Conflict => match self.service_named(&profile.heartbeat_name, true).await? {
                 Some(owner) if owner == service.id => Ok(Claim::Made),
                 Some(_) => Ok(Claim::Taken),
                 None => Err(Error::Contended { key: name.to_string() }),
@@ -218,7 +224,7 @@ impl Table {
         mut writes: Writes,
     ) -> Result<Commit, Error> {
         let id = service.id;
-        let old = &seen.watched;
+        let old = &seen.snapshot;
         let new = state_item(service, profile.service_name.as_str())?;
         if let Some(diff) = Diff::between(&old.item, &new) {
             let condition = "version = :version";
@@ -244,12 +250,17 @@ impl Table {
 
     /// Hides a service and frees its name, together with what `writes` holds. `service` is it with `deleted` set; the
     /// sweep removes it.
-    pub async fn hide(&self, seen: &ServiceRecord, service: &Service, mut writes: Writes) -> Result<Commit, Error> {
+    pub async fn mark_deleted(
+        &self,
+        seen: &ServiceRecord,
+        service: &Service,
+        mut writes: Writes,
+    ) -> Result<Commit, Error> {
         let mut hidden = state_item(service, seen.profile.service_name.as_str())?;
         hidden.remove(LIST_PK);
         hidden.remove(LIST_SK);
-        if let Some(diff) = Diff::between(&seen.watched.item, &hidden) {
-            let version = number(seen.watched.service.version);
+        if let Some(diff) = Diff::between(&seen.snapshot.item, &hidden) {
+            let version = number(seen.snapshot.service.version);
             writes.table_update(
                 self,
                 &Key::service(service.id),
@@ -263,19 +274,19 @@ impl Table {
         writes.table_delete(self, &Key::service_name(&seen.profile.heartbeat_name), EXISTS)?;
         let commit = self.commit(writes).await?;
         if commit == Commit::Done {
-            self.count_services(-1, -i64::from(seen.watched.service.active)).await;
+            self.count_services(-1, -i64::from(seen.snapshot.service.active)).await;
         }
         Ok(commit)
     }
 
-    /// Removes a deleted service's last row. Its targets go as well, once no notice can be on its way to them.
-    pub async fn remove_service(&self, id: ServiceId, now: DateTime<Utc>) -> Result<(), Error> {
+    /// Removes a deleted service's last row. Its targets go as well, once no notification can be on its way to them.
+    pub async fn delete_service(&self, id: ServiceId, now: DateTime<Utc>) -> Result<(), Error> {
         self.expire_targets(id, now + GIVE_UP_AFTER * 2).await?;
-        self.delete(&Key::service(id)).await
+        self.delete_item(&Key::service(id)).await
     }
 
     /// Moves a service that is fine to its true deadline: three write units.
-    pub async fn rearm(&self, seen: &Watched, due_at: Option<DateTime<Utc>>) -> Result<Commit, Error> {
+    pub async fn rearm(&self, seen: &ServiceSnapshot, due_at: Option<DateTime<Utc>>) -> Result<Commit, Error> {
         let mut rested = seen.item.clone();
         rested.remove(DUE_SHARD);
         rested.remove(DUE_AT);
@@ -302,7 +313,7 @@ fn as_read(profile: &Profile) -> (&'static str, Option<(&'static str, AttributeV
 
 impl Writes {
     /// Turns the service that was seen into `service`, if no heartbeat, operator or other transition came between.
-    pub fn transition(&mut self, table: &Table, seen: &Watched, service: &Service) -> Result<(), Error> {
+    pub fn transition(&mut self, table: &Table, seen: &ServiceSnapshot, service: &Service) -> Result<(), Error> {
         let mut new = state_attributes(service)?;
         for kept in [LIST_PK, LIST_SK] {
             if let Some(value) = seen.item.get(kept) {
@@ -312,13 +323,14 @@ impl Writes {
         let Some(diff) = Diff::between(&seen.item, &new) else {
             return Ok(());
         };
-        let decided_on = [(":version", number(seen.service.version)), (":heard", number(seen.service.heard))];
-        let condition = "version = :version AND heard = :heard";
+        let decided_on =
+            [(":version", number(seen.service.version)), (":heartbeat_count", number(seen.service.heartbeat_count))];
+        let condition = "version = :version AND heartbeat_count = :heartbeat_count";
         self.table_update(table, &Key::service(service.id), diff, condition, decided_on)
     }
 }
 
-impl Watched {
+impl ServiceSnapshot {
     pub(crate) fn read(item: Item) -> Result<Self, Error> {
         let key = Key::of(&item);
         let id = key.as_ref().and_then(|key| service_id_of(&key.pk));
@@ -336,7 +348,7 @@ impl Watched {
 impl ServiceRecord {
     fn read(state: Item, profile_item: Item) -> Result<Self, Error> {
         let profile = read_profile(profile_item.clone())?;
-        Ok(Self { watched: Watched::read(state)?, profile, profile_item })
+        Ok(Self { snapshot: ServiceSnapshot::read(state)?, profile, profile_item })
     }
 }
 

@@ -14,7 +14,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::item::{Diff, Item};
 use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, Partition};
-use crate::{Error, patience};
+use crate::{Error, retry_policy};
 
 /// Medic's table.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Table {
 pub enum Commit {
     Done,
     /// A condition did not hold, or somebody else was writing: read again and decide again.
-    Refused,
+    Conflict,
 }
 
 /// A part of a list, newest first.
@@ -55,8 +55,8 @@ const WRITE_BATCH: usize = 25;
 impl Table {
     /// The table `name`, reached as `config` says but for what `retries` sets.
     pub fn new(config: aws_sdk_dynamodb::config::Builder, name: impl Into<String>) -> Self {
-        let client = Client::from_conf(patience::apply(config).build());
-        Self { client, name: name.into(), brief_quota: patience::brief_quota() }
+        let client = Client::from_conf(retry_policy::apply(config).build());
+        Self { client, name: name.into(), brief_quota: retry_policy::brief_quota() }
     }
 
     pub(crate) async fn get(&self, key: &Key, consistent: bool) -> Result<Option<Item>, Error> {
@@ -153,7 +153,7 @@ impl Table {
         Ok(())
     }
 
-    pub(crate) async fn delete(&self, key: &Key) -> Result<(), Error> {
+    pub(crate) async fn delete_item(&self, key: &Key) -> Result<(), Error> {
         self.client.delete_item().table_name(&self.name).set_key(Some(key.attributes())).send().await?;
         Ok(())
     }
@@ -184,14 +184,14 @@ impl Table {
             match sent {
                 Ok(_) => return Ok(Commit::Done),
                 Err(error) => match cancellation(&error) {
-                    Some(Cancellation::Condition) => return Ok(Commit::Refused),
+                    Some(Cancellation::Condition) => return Ok(Commit::Conflict),
                     Some(Cancellation::Conflict) => {}
                     Some(Cancellation::Throttled) => return Err(Error::Unavailable(Box::new(error))),
                     None => return Err(error.into()),
                 },
             }
         }
-        Ok(Commit::Refused)
+        Ok(Commit::Conflict)
     }
 
     /// Makes the one update of `writes` by itself, at half of what a transaction costs.
@@ -337,7 +337,7 @@ where
         Err(error) => match error.as_service_error() {
             Some(
                 UpdateItemError::ConditionalCheckFailedException(_) | UpdateItemError::TransactionConflictException(_),
-            ) => Ok(Commit::Refused),
+            ) => Ok(Commit::Conflict),
             _ => Err(error.into()),
         },
     }
@@ -363,7 +363,7 @@ fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Option<Cancellatio
         Some(Cancellation::Condition)
     } else if codes.contains(&"TransactionConflict") {
         Some(Cancellation::Conflict)
-    } else if error.as_service_error().is_some_and(patience::is_throttled) {
+    } else if error.as_service_error().is_some_and(retry_policy::is_throttled) {
         Some(Cancellation::Throttled)
     } else {
         None

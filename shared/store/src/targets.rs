@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use domain::{Destination, Endpoint, History, ServiceId, ServiceKey, Target, TargetId};
+use domain::{Destination, Endpoint, Revision, ServiceId, ServiceKey, Target, TargetId};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{HistoryItem, Limit};
+use crate::entity::{Limit, RevisionItem};
 use crate::item::{self, Item, corrupt, number};
 use crate::keys::{EXPIRES_AT, Key, Partition, id_in};
 use crate::table::{Commit, EXISTS, Page, refused};
@@ -19,7 +19,7 @@ struct TargetItem {
     enabled: bool,
     period: String,
     #[serde(flatten)]
-    history: HistoryItem,
+    revision: RevisionItem,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,28 +72,28 @@ impl Entity for Target {
         Key::target(service, id)
     }
 
-    fn history(&self) -> &History {
-        &self.history
+    fn revision(&self) -> &Revision {
+        &self.revision
     }
 
-    fn history_mut(&mut self) -> &mut History {
-        &mut self.history
+    fn revision_mut(&mut self) -> &mut Revision {
+        &mut self.revision
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, service_id, destination, priority, enabled, period, history } = self;
+        let Self { id, service_id, destination, priority, enabled, period, revision } = self;
         let body = TargetItem {
             destination: DestinationItem::of(destination),
             priority: *priority,
             enabled: *enabled,
             period: period.as_str().to_owned(),
-            history: HistoryItem::of(history),
+            revision: RevisionItem::of(revision),
         };
         item::write(&Key::target(*service_id, *id), &body)
     }
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
-        let TargetItem { destination, priority, enabled, period, history } = item::read(item)?;
+        let TargetItem { destination, priority, enabled, period, revision } = item::read(item)?;
         let not_a_key = || corrupt(Some(key), "not a target's key");
         let invalid = |source: domain::Invalid| corrupt(Some(key), source);
         Ok(Self {
@@ -103,7 +103,7 @@ impl Entity for Target {
             priority,
             enabled,
             period: period.parse().map_err(invalid)?,
-            history: history.into_history(),
+            revision: revision.into_revision(),
         })
     }
 
@@ -112,7 +112,7 @@ impl Entity for Target {
     }
 
     fn limit(&self) -> Option<Limit> {
-        Some(Limit { counter: targets_of(self.service_id), most: Self::MOST, of: "for one service" })
+        Some(Limit { counter: targets_of(self.service_id), most: Self::MAX, of: "for one service" })
     }
 }
 
@@ -161,6 +161,6 @@ impl Table {
             // Refused, it was deleted meanwhile.
             let _expiring: Commit = refused(sent)?;
         }
-        self.delete(&targets_of(service)).await
+        self.delete_item(&targets_of(service)).await
     }
 }

@@ -1,9 +1,9 @@
 //! Teams: one partition, each under its id.
 
-use domain::{History, Label, Team, TeamId, TeamName};
+use domain::{Label, Revision, Team, TeamId, TeamName};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::HistoryItem;
+use crate::entity::RevisionItem;
 use crate::item::{self, Item, corrupt};
 use crate::keys::{Key, Partition, id_in};
 use crate::names::NameItem;
@@ -16,7 +16,7 @@ struct TeamItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     slack_channel_id: Option<String>,
     #[serde(flatten)]
-    history: HistoryItem,
+    revision: RevisionItem,
 }
 
 impl Entity for Team {
@@ -37,12 +37,12 @@ impl Entity for Team {
         Key::team(id)
     }
 
-    fn history(&self) -> &History {
-        &self.history
+    fn revision(&self) -> &Revision {
+        &self.revision
     }
 
-    fn history_mut(&mut self) -> &mut History {
-        &mut self.history
+    fn revision_mut(&mut self) -> &mut Revision {
+        &mut self.revision
     }
 
     fn name(&self) -> Option<&Label> {
@@ -50,22 +50,22 @@ impl Entity for Team {
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, name, slack_channel_id, history } = self;
+        let Self { id, name, slack_channel_id, revision } = self;
         let body = TeamItem {
             name: name.as_str().to_owned(),
             slack_channel_id: slack_channel_id.clone(),
-            history: HistoryItem::of(history),
+            revision: RevisionItem::of(revision),
         };
         item::write(&Key::team(*id), &body)
     }
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
-        let TeamItem { name, slack_channel_id, history } = item::read(item)?;
+        let TeamItem { name, slack_channel_id, revision } = item::read(item)?;
         Ok(Self {
             id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a team's key"))?,
             name: Self::parse_name(name).map_err(|source| corrupt(Some(key), source))?,
             slack_channel_id,
-            history: history.into_history(),
+            revision: revision.into_revision(),
         })
     }
 }

@@ -1,9 +1,9 @@
 //! Triggers: all in one partition, each under its playbook's id and its own, so that an alert finds them by one query.
 
-use domain::{History, PlaybookId, Trigger, TriggerId, TriggerTerms};
+use domain::{PlaybookId, Revision, Trigger, TriggerId, TriggerTerms};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::HistoryItem;
+use crate::entity::RevisionItem;
 use crate::item::{self, Item, corrupt};
 use crate::keys::{Key, Partition, id_in};
 use crate::table::Page;
@@ -15,7 +15,7 @@ struct TriggerItem {
     consecutive_failures: u32,
     enabled: bool,
     #[serde(flatten)]
-    history: HistoryItem,
+    revision: RevisionItem,
 }
 
 impl Entity for Trigger {
@@ -36,35 +36,35 @@ impl Entity for Trigger {
         Key::trigger(playbook, id)
     }
 
-    fn history(&self) -> &History {
-        &self.history
+    fn revision(&self) -> &Revision {
+        &self.revision
     }
 
-    fn history_mut(&mut self) -> &mut History {
-        &mut self.history
+    fn revision_mut(&mut self) -> &mut Revision {
+        &mut self.revision
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, playbook_id, terms, enabled, history } = self;
+        let Self { id, playbook_id, terms, enabled, revision } = self;
         let TriggerTerms { service_pattern, consecutive_failures } = terms;
         let body = TriggerItem {
             service_pattern: service_pattern.clone(),
             consecutive_failures: *consecutive_failures,
             enabled: *enabled,
-            history: HistoryItem::of(history),
+            revision: RevisionItem::of(revision),
         };
         item::write(&Key::trigger(*playbook_id, *id), &body)
     }
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
-        let TriggerItem { service_pattern, consecutive_failures, enabled, history } = item::read(item)?;
+        let TriggerItem { service_pattern, consecutive_failures, enabled, revision } = item::read(item)?;
         let not_a_key = || corrupt(Some(key), "not a trigger's key");
         Ok(Self {
             id: id_in(&key.sk).ok_or_else(not_a_key)?,
             playbook_id: key.sk.split('#').next().and_then(id_in).ok_or_else(not_a_key)?,
             terms: TriggerTerms { service_pattern, consecutive_failures },
             enabled,
-            history: history.into_history(),
+            revision: revision.into_revision(),
         })
     }
 

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Attempts, Endpoint, History, SecretText, ServiceId, Webhook, WebhookId, WebhookSecrets, from_millis, to_millis,
+    Attempts, Endpoint, Revision, SecretText, ServiceId, Webhook, WebhookId, WebhookSecrets, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{HistoryItem, Limit, read_all};
+use crate::entity::{Limit, RevisionItem, read_all};
 use crate::item::{self, Item, corrupt};
 use crate::keys::{Collection, Key, id_in};
 use crate::table::Page;
@@ -29,7 +29,7 @@ struct WebhookItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     previous_secret_until: Option<i64>,
     #[serde(flatten)]
-    history: HistoryItem,
+    revision: RevisionItem,
     list_pk: String,
     list_sk: String,
 }
@@ -58,16 +58,16 @@ impl Entity for Webhook {
         Key::webhook(id)
     }
 
-    fn history(&self) -> &History {
-        &self.history
+    fn revision(&self) -> &Revision {
+        &self.revision
     }
 
-    fn history_mut(&mut self) -> &mut History {
-        &mut self.history
+    fn revision_mut(&mut self) -> &mut Revision {
+        &mut self.revision
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, endpoint, enabled, service_id, attempts, secrets, history } = self;
+        let Self { id, endpoint, enabled, service_id, attempts, secrets, revision } = self;
         let Endpoint { url, headers } = endpoint;
         let WebhookSecrets { current, previous } = secrets;
         let body = WebhookItem {
@@ -80,7 +80,7 @@ impl Entity for Webhook {
             secret: current.reveal().to_owned(),
             previous_secret: previous.as_ref().map(|(secret, _)| secret.reveal().to_owned()),
             previous_secret_until: previous.as_ref().map(|(_, until)| to_millis(*until)),
-            history: HistoryItem::of(history),
+            revision: RevisionItem::of(revision),
             list_pk: Collection::Webhooks.pk(),
             list_sk: Collection::sk(id.get()),
         };
@@ -98,7 +98,7 @@ impl Entity for Webhook {
             secret,
             previous_secret,
             previous_secret_until,
-            history,
+            revision,
             list_pk: _,
             list_sk: _,
         } = item::read(item)?;
@@ -110,11 +110,11 @@ impl Entity for Webhook {
             service_id: service_id.map(ServiceId::new),
             attempts: Attempts::new(max_attempts, retry_delays_seconds),
             secrets: WebhookSecrets { current: SecretText::new(secret), previous },
-            history: history.into_history(),
+            revision: revision.into_revision(),
         })
     }
 
-    fn rows_beside(&self) -> Result<Vec<Item>, Error> {
+    fn companion_rows(&self) -> Result<Vec<Item>, Error> {
         let list_pk = Collection::WebhooksFor(self.service_id).pk();
         let scope = ScopeItem { list_pk, list_sk: Collection::sk(self.id.get()) };
         Ok(vec![item::write(&Key::webhook_scope(self.id), &scope)?])
@@ -122,8 +122,8 @@ impl Entity for Webhook {
 
     fn limit(&self) -> Option<Limit> {
         let (most, of) = match self.service_id {
-            Some(_) => (Self::MOST_FOR_ONE, "for one service"),
-            None => (Self::MOST_FOR_ALL, "for every service"),
+            Some(_) => (Self::MAX_FOR_ONE, "for one service"),
+            None => (Self::MAX_FOR_ALL, "for every service"),
         };
         // The counter of those on a list is named as the list is.
         Some(Limit { counter: webhooks_counted(self.service_id), most, of })
@@ -153,7 +153,7 @@ impl Table {
     /// The webhooks of one service, or those of every service, in no order. The list lags behind the table by moments;
     /// what each webhook is now, is consistent.
     pub async fn webhooks_of(&self, scope: Option<ServiceId>) -> Result<Vec<Webhook>, Error> {
-        const ALL: usize = (Webhook::MOST_FOR_ALL + Webhook::MOST_FOR_ONE) as usize;
+        const ALL: usize = (Webhook::MAX_FOR_ALL + Webhook::MAX_FOR_ONE) as usize;
         let page = self.list(&Collection::WebhooksFor(scope), None, ALL).await?;
         let ids: Vec<WebhookId> = page.items.iter().filter_map(|key| id_in(&key.pk)).collect();
         self.find_many(ids).await

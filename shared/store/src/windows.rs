@@ -1,11 +1,11 @@
 //! Maintenance windows: one partition, each under its id, so that a judgement reads them all at once.
 
 use domain::{
-    History, Label, MaintenanceTimes, MaintenanceWindow, Recurrence, ServiceId, WindowId, Zone, from_millis, to_millis,
+    Label, MaintenanceTimes, MaintenanceWindow, Recurrence, Revision, ServiceId, WindowId, Zone, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{HistoryItem, as_read};
+use crate::entity::{RevisionItem, as_read};
 use crate::item::{self, Diff, Item, corrupt};
 use crate::keys::{Key, Partition, id_in};
 use crate::table::{Page, Writes};
@@ -25,7 +25,7 @@ struct WindowItem {
     #[serde(default, skip_serializing)]
     due_at: Option<i64>,
     #[serde(flatten)]
-    history: HistoryItem,
+    revision: RevisionItem,
 }
 
 impl Entity for MaintenanceWindow {
@@ -46,12 +46,12 @@ impl Entity for MaintenanceWindow {
         Key::window(id)
     }
 
-    fn history(&self) -> &History {
-        &self.history
+    fn revision(&self) -> &Revision {
+        &self.revision
     }
 
-    fn history_mut(&mut self) -> &mut History {
-        &mut self.history
+    fn revision_mut(&mut self) -> &mut Revision {
+        &mut self.revision
     }
 
     fn name(&self) -> Option<&Label> {
@@ -59,7 +59,7 @@ impl Entity for MaintenanceWindow {
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, name, times, service_ids, is_announced, due_at, history } = self;
+        let Self { id, name, times, service_ids, is_announced, due_at, revision } = self;
         let key = Key::window(*id);
         let body = WindowItem {
             name: name.as_str().to_owned(),
@@ -70,7 +70,7 @@ impl Entity for MaintenanceWindow {
             service_ids: service_ids.iter().map(|id| id.get()).collect(),
             is_announced: *is_announced,
             due_at: None,
-            history: HistoryItem::of(history),
+            revision: RevisionItem::of(revision),
         };
         let mut item = item::write(&key, &body)?;
         item::set_due(&mut item, &key, due_at.map(to_millis));
@@ -78,7 +78,7 @@ impl Entity for MaintenanceWindow {
     }
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
-        let WindowItem { name, start_at, end_at, timezone, recurrence, service_ids, is_announced, due_at, history } =
+        let WindowItem { name, start_at, end_at, timezone, recurrence, service_ids, is_announced, due_at, revision } =
             item::read(item)?;
         let invalid = |source: domain::Invalid| corrupt(Some(key), source);
         let zone = Zone::parse(&timezone).map_err(invalid)?;
@@ -91,14 +91,14 @@ impl Entity for MaintenanceWindow {
             service_ids: service_ids.into_iter().map(ServiceId::new).collect(),
             is_announced,
             due_at: due_at.map(from_millis),
-            history: history.into_history(),
+            revision: revision.into_revision(),
         })
     }
 }
 
 impl Writes {
     /// Turns a window as it was read into `new`, which has the next version.
-    pub fn change_window(
+    pub fn update_window(
         &mut self,
         table: &Table,
         old: &MaintenanceWindow,

@@ -32,7 +32,7 @@ impl Execution {
         let mut next = Next { execution, effects: Vec::new(), now };
         match approval {
             Approval::None => next.start(),
-            Approval::Required => next.ask(Approval::LONGEST, false),
+            Approval::Required => next.ask(Approval::MAX, false),
             Approval::Timeout { after, then } => next.ask(after, then == OnTimeout::Proceed),
         }
         next.done()
@@ -101,12 +101,12 @@ impl Next {
         self.execution.status = ExecutionStatus::PendingApproval;
         self.execution.stage = Stage::Approval { until: self.now + within, proceeds };
         self.audit(Audited::ApprovalRequested);
-        self.effects.push(Effect::AskApproval);
+        self.effects.push(Effect::RequestApproval);
     }
 
     fn start(&mut self) {
         self.audit(Audited::Started);
-        self.effects.push(Effect::TellStarted);
+        self.effects.push(Effect::NotifyStarted);
         self.ready();
     }
 
@@ -124,7 +124,7 @@ impl Next {
         if self.execution.awaits_decision() {
             self.execution.decision = Some(decided.clone());
             self.audit(Audited::Approved(decided));
-            self.effects.push(Effect::TellDecision);
+            self.effects.push(Effect::NotifyDecision);
             self.start();
         }
     }
@@ -133,7 +133,7 @@ impl Next {
         if self.execution.awaits_decision() {
             self.execution.decision = Some(decided.clone());
             self.audit(Audited::Rejected(decided.clone()));
-            self.effects.push(Effect::TellDecision);
+            self.effects.push(Effect::NotifyDecision);
             self.end_cancelled(decided);
         }
     }
@@ -141,7 +141,7 @@ impl Next {
     /// Recovery stops no execution, but one that nobody said yes to yet is needless.
     fn alert_closed(&mut self) {
         if self.execution.awaits_decision() && matches!(self.execution.origin, Origin::Alert { .. }) {
-            self.effects.push(Effect::TellDecision);
+            self.effects.push(Effect::NotifyDecision);
             self.end_cancelled(self.automatic("the alert closed"));
         }
     }
@@ -154,7 +154,7 @@ impl Next {
         match self.execution.stage {
             Stage::Claimed { .. } if !is_condition => self.execution.cancelled_by = Some(decided),
             Stage::Approval { .. } => {
-                self.effects.push(Effect::TellDecision);
+                self.effects.push(Effect::NotifyDecision);
                 self.end_cancelled(decided);
             }
             Stage::Claimed { .. } | Stage::Ready { .. } | Stage::Waiting { .. } | Stage::Polling { .. } => {
@@ -171,7 +171,7 @@ impl Next {
         match self.execution.stage {
             Stage::Approval { proceeds: true, .. } => self.approve(self.automatic("timeout")),
             Stage::Approval { proceeds: false, .. } => {
-                self.effects.push(Effect::TellDecision);
+                self.effects.push(Effect::NotifyDecision);
                 self.end_cancelled(self.automatic("nobody decided in time"));
             }
             Stage::Ready { .. } => self.begin_step(),
@@ -221,7 +221,7 @@ impl Next {
             }
         } else if self.execution.cancelled_by.is_some() {
             self.end_step(StepStatus::Failed, String::new(), Some(lost));
-        } else if attempt >= Execution::MOST_ATTEMPTS {
+        } else if attempt >= Execution::MAX_ATTEMPTS {
             let error = format!("{lost}, {attempt} times");
             self.end_step(StepStatus::Failed, String::new(), Some(&error));
         } else {
@@ -323,7 +323,7 @@ impl Next {
         self.execution.status = status;
         self.execution.stage = Stage::Ended;
         self.execution.completed_at = Some(self.now);
-        self.effects.push(Effect::TellFinished);
+        self.effects.push(Effect::NotifyFinished);
     }
 
     fn next_look(&self, until: DateTime<Utc>) -> DateTime<Utc> {

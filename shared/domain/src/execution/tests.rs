@@ -123,7 +123,7 @@ fn the_steps_run_in_order_to_a_verified_repair() {
     assert_eq!(polling.due_at(), Some(at(38)));
     let met = looked(&due(&polling, 38).execution, 2, 2, 38);
     assert_eq!(audited(&met), ["step_completed", "execution_completed"]);
-    assert!(met.effects.contains(&Effect::TellFinished));
+    assert!(met.effects.contains(&Effect::NotifyFinished));
     assert_eq!(met.execution.steps[3].output, "2 heartbeats after 5.0 s");
     assert_eq!(statuses(&met.execution), ["completed"; 4]);
     let look = due(&met.execution, 68);
@@ -152,7 +152,7 @@ fn a_step_whose_worker_is_lost_is_tried_again_under_the_same_key_and_late_answer
     let mut execution = due(&begin(vec![webhook()]), 0).execution;
     let key = execution.idempotency_key(0);
     let mut seconds = 0;
-    for attempt in 2..=Execution::MOST_ATTEMPTS {
+    for attempt in 2..=Execution::MAX_ATTEMPTS {
         seconds += 40;
         assert_eq!(due(&execution, seconds - 1).execution, execution);
         let again = due(&execution, seconds);
@@ -202,7 +202,7 @@ fn a_condition_that_does_not_hold_does_as_it_says() {
 fn approval_waits_for_a_person_and_the_first_decision_stands() {
     let asked = begin_with(Approval::Required, vec![wait(1)]);
     assert_eq!(audited(&asked), ["approval_requested"]);
-    assert!(asked.effects.contains(&Effect::AskApproval));
+    assert!(asked.effects.contains(&Effect::RequestApproval));
     let asked = asked.execution;
     assert_eq!((asked.status, asked.due_at()), (ExecutionStatus::PendingApproval, Some(at(7 * 86_400))));
     let by = |name: &str| Some(name.to_owned());

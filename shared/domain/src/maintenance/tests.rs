@@ -17,7 +17,7 @@ fn window(start: &str, end: &str, zone: &str, recurrence: Option<&str>) -> Maint
         service_ids: Vec::new(),
         is_announced: false,
         due_at: None,
-        history: History::beginning(DateTime::UNIX_EPOCH),
+        revision: Revision::beginning(DateTime::UNIX_EPOCH),
     }
 }
 

@@ -79,7 +79,7 @@ impl Plan {
                     PlannedWork::Script(PlannedScript {
                         script_id: found.id,
                         name: found.name.as_str().to_owned(),
-                        version: found.history.version,
+                        version: found.revision.version,
                         parameters: fill(parameters),
                         timeout: timeout.unwrap_or_else(|| TimeDelta::seconds(found.timeout_seconds.into())),
                     })
@@ -204,7 +204,7 @@ fn write_timeout(timeout: TimeDelta, out: &mut String) {
 mod tests {
     use super::super::{Approval, HttpMethod, Step, Value};
     use super::*;
-    use crate::{History, Interpreter};
+    use crate::{Interpreter, Revision};
 
     fn definition(url: &str, body: &str) -> PlaybookDefinition {
         let label = |text: &str| Label::parse("name", text, 128).unwrap();
@@ -242,7 +242,7 @@ mod tests {
             content: "true".to_owned(),
             interpreter: Interpreter::Bash,
             timeout_seconds: 20,
-            history: History::beginning(crate::from_millis(0)),
+            revision: Revision::beginning(crate::from_millis(0)),
         };
         let variables = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let find = |name: &str| name.eq_ignore_ascii_case("clear").then_some(&script);

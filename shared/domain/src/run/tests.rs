@@ -65,13 +65,13 @@ proptest! {
     ) {
         let mut in_order: Vec<Run> = (0..4).map(new).collect();
         for Sent { at: sent_at, kind, run } in &ordered {
-            in_order[*run].hear(*kind, at(*sent_at), Some(MAX), at(*sent_at));
+            in_order[*run].record_signal(*kind, at(*sent_at), Some(MAX), at(*sent_at));
         }
         let mut runs: Vec<Run> = (0..4).map(new).collect();
         let mut stale = [0; 4];
         for (n, Sent { at: sent_at, kind, run }) in arriving.iter().enumerate() {
             let now = at(looks[n % looks.len()]);
-            runs[*run].hear(*kind, at(*sent_at), Some(MAX), now);
+            runs[*run].record_signal(*kind, at(*sent_at), Some(MAX), now);
             let run_now = &mut runs[*run];
             while let RunDecision::Act(transition) = run_now.judge(&watch(), now) {
                 *run_now = if transition == RunTransition::GoStale {
@@ -101,16 +101,16 @@ proptest! {
 #[test]
 fn a_run_lasts_from_its_first_start_to_its_first_end() {
     let mut run = new(1);
-    run.hear(SignalKind::Start, at(10), Some(MAX), at(10));
+    run.record_signal(SignalKind::Start, at(10), Some(MAX), at(10));
     assert_eq!((run.status(), run.duration_ms(), run.due_at), (RunStatus::Started, None, Some(at(510))));
-    run.hear(SignalKind::Complete, at(510), Some(MAX), at(510));
+    run.record_signal(SignalKind::Complete, at(510), Some(MAX), at(510));
     assert_eq!(
         (run.status(), run.duration_ms(), run.due_at, run.exceeded()),
         (RunStatus::Completed, Some(500), None, None)
     );
     let ended = run.clone();
     for kind in [SignalKind::Start, SignalKind::Complete, SignalKind::Fail] {
-        run.hear(kind, at(600), Some(MAX), at(600));
+        run.record_signal(kind, at(600), Some(MAX), at(600));
     }
     assert_eq!(run, ended, "signals after its end change nothing");
 }
@@ -118,8 +118,8 @@ fn a_run_lasts_from_its_first_start_to_its_first_end() {
 #[test]
 fn an_end_alone_is_a_record_of_no_duration_that_is_not_measured() {
     let mut run = new(1);
-    run.hear(SignalKind::Complete, at(10), Some(MAX), at(10));
-    run.hear(SignalKind::Start, at(20), Some(MAX), at(20));
+    run.record_signal(SignalKind::Complete, at(10), Some(MAX), at(10));
+    run.record_signal(SignalKind::Start, at(20), Some(MAX), at(20));
     assert_eq!((run.status(), run.started_at, run.duration_ms()), (RunStatus::Completed, None, Some(0)));
     assert!(!run.is_measured() && run.due_at.is_none());
 }
@@ -127,8 +127,8 @@ fn an_end_alone_is_a_record_of_no_duration_that_is_not_measured() {
 #[test]
 fn a_run_that_ends_over_its_maximum_is_told_once() {
     let mut run = new(1);
-    run.hear(SignalKind::Start, at(0), Some(MAX), at(0));
-    run.hear(SignalKind::Fail, at(501), Some(MAX), at(501));
+    run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
+    run.record_signal(SignalKind::Fail, at(501), Some(MAX), at(501));
     assert_eq!((seen(&run).4, run.due_at), (Some((1, MAX)), Some(at(501))));
     assert_eq!(run.judge(&watch(), at(501)), RunDecision::Act(RunTransition::Exceed));
     let run = run.apply(RunTransition::Exceed, &watch(), at(501));
@@ -138,12 +138,12 @@ fn a_run_that_ends_over_its_maximum_is_told_once() {
 #[test]
 fn a_stale_run_that_ends_has_recovered_and_is_not_told_to_have_taken_too_long() {
     let mut run = new(1);
-    run.hear(SignalKind::Start, at(0), Some(MAX), at(0));
+    run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
     assert_eq!(run.judge(&watch(), at(499)), RunDecision::Rest { due_at: Some(at(500)) });
     assert_eq!(run.judge(&watch(), at(500)), RunDecision::Act(RunTransition::GoStale));
     let mut run = run.gone_stale(AlertId::new(3), &watch(), at(500));
     assert_eq!((run.status(), run.due_at), (RunStatus::StaleAlerted, None));
-    run.hear(SignalKind::Complete, at(700), Some(MAX), at(700));
+    run.record_signal(SignalKind::Complete, at(700), Some(MAX), at(700));
     assert!(run.has_recovered());
     assert_eq!((run.status(), run.exceeded(), run.due_at), (RunStatus::Completed, Some((200, MAX)), Some(at(700))));
     assert_eq!(run.judge(&watch(), at(700)), RunDecision::Act(RunTransition::Recover));
@@ -154,31 +154,31 @@ fn a_stale_run_that_ends_has_recovered_and_is_not_told_to_have_taken_too_long() 
 #[test]
 fn a_muted_service_hears_of_a_stale_run_when_the_mute_ends() {
     let mut run = new(1);
-    run.hear(SignalKind::Start, at(0), Some(MAX), at(0));
+    run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
     let muted = RunWatch { mute: Some(crate::Mute { since: at(0), until: at(900) }), ..watch() };
     let run = run.gone_stale(AlertId::new(3), &muted, at(500));
-    assert_eq!((run.due_at, run.stale.map(|stale| stale.told)), (Some(at(900)), Some(false)));
-    assert_eq!(run.judge(&muted, at(900)), RunDecision::Act(RunTransition::Tell));
-    let told = run.apply(RunTransition::Tell, &muted, at(900));
-    assert_eq!((told.due_at, told.stale.map(|stale| stale.told)), (None, Some(true)));
+    assert_eq!((run.due_at, run.stale.map(|stale| stale.notified)), (Some(at(900)), Some(false)));
+    assert_eq!(run.judge(&muted, at(900)), RunDecision::Act(RunTransition::Notify));
+    let told = run.apply(RunTransition::Notify, &muted, at(900));
+    assert_eq!((told.due_at, told.stale.map(|stale| stale.notified)), (None, Some(true)));
 }
 
 #[test]
 fn a_service_that_is_switched_off_lets_its_runs_go() {
     let mut run = new(1);
-    run.hear(SignalKind::Start, at(0), Some(MAX), at(0));
+    run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
     let off = RunWatch { is_watched: false, ..watch() };
     assert_eq!(run.judge(&off, at(1)), RunDecision::Act(RunTransition::LetGo));
     let mut run = run.apply(RunTransition::LetGo, &off, at(1));
     assert_eq!((run.due_at, run.judge(&watch(), at(900))), (None, RunDecision::Rest { due_at: None }));
-    run.hear(SignalKind::Complete, at(900), Some(MAX), at(900));
+    run.record_signal(SignalKind::Complete, at(900), Some(MAX), at(900));
     assert_eq!((run.duration_ms(), run.due_at), (Some(900), None));
 }
 
 #[test]
 fn another_maximum_moves_the_timer_of_a_run_that_goes_on() {
     let mut run = new(1);
-    run.hear(SignalKind::Start, at(0), None, at(0));
+    run.record_signal(SignalKind::Start, at(0), None, at(0));
     assert_eq!(run.due_at, None);
     for (max, due_at) in [(Some(700), Some(at(700))), (Some(300), Some(at(300))), (None, None)] {
         let watch = RunWatch { max_duration_ms: max, ..watch() };

@@ -31,7 +31,7 @@ fn schedule(zone: &str, days: &Days) -> Schedule {
         name: Schedule::parse_name("on call").unwrap(),
         zone: Zone::parse(zone).unwrap(),
         hours: Hours::parse(days).unwrap(),
-        history: History::beginning(DateTime::UNIX_EPOCH),
+        revision: Revision::beginning(DateTime::UNIX_EPOCH),
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn read_steps(reader: &mut Reader<'_>, field: &str, node: &Node) -> O
     if items.is_empty() {
         return reader.problem(field, "must be at least one step", node.line);
     }
-    if items.len() > PlaybookDefinition::MOST_STEPS {
+    if items.len() > PlaybookDefinition::MAX_STEPS {
         return reader.problem(field, "must be at most 50 steps", node.line);
     }
     let mut names: Vec<String> = Vec::new();
@@ -52,9 +52,7 @@ fn read_step(reader: &mut Reader<'_>, field: &str, node: &Node, names: &mut Vec<
     let kind = match kind.as_str() {
         "webhook" => read_webhook(reader, &mut fields).map(StepKind::Webhook),
         "wait" => reader
-            .required(&mut fields, "duration", |reader, field, node| {
-                reader.duration(field, node, StepKind::LONGEST_WAIT)
-            })
+            .required(&mut fields, "duration", |reader, field, node| reader.duration(field, node, StepKind::MAX_WAIT))
             .map(|duration| StepKind::Wait { duration }),
         "script" => read_script(reader, &mut fields),
         _ => read_condition(reader, &mut fields).map(StepKind::Condition),
@@ -93,7 +91,7 @@ fn read_webhook(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<WebhookC
     let headers = reader.optional(fields, "headers", read_headers);
     let body = reader.optional(fields, "body", Reader::value);
     let success_codes = reader.optional(fields, "success_codes", read_codes);
-    let timeout = read_timeout(reader, fields, StepKind::LONGEST_WEBHOOK, Some(StepKind::WEBHOOK_TIMEOUT));
+    let timeout = read_timeout(reader, fields, StepKind::MAX_WEBHOOK, Some(StepKind::WEBHOOK_TIMEOUT));
     if reader.problems() > before {
         return None;
     }
@@ -126,7 +124,7 @@ fn read_headers(reader: &mut Reader<'_>, field: &str, node: &Node) -> Option<BTr
 
 fn read_codes(reader: &mut Reader<'_>, field: &str, node: &Node) -> Option<Vec<u16>> {
     let items = reader.list(field, node)?;
-    if items.is_empty() || items.len() > WebhookCall::MOST_SUCCESS_CODES {
+    if items.is_empty() || items.len() > WebhookCall::MAX_SUCCESS_CODES {
         return reader.problem(field, "must be 1 to 20 codes", node.line);
     }
     let mut codes = Vec::with_capacity(items.len());
@@ -162,7 +160,7 @@ fn read_script(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<StepKind>
         }
         Some(read)
     });
-    let timeout = read_timeout(reader, fields, StepKind::LONGEST_SCRIPT, None);
+    let timeout = read_timeout(reader, fields, StepKind::MAX_SCRIPT, None);
     if reader.problems() > before {
         return None;
     }
@@ -185,7 +183,7 @@ fn read_condition(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<Condit
         let text = reader.text(field, node)?;
         reader.valid(node, field, text.parse::<OnFailure>())
     });
-    let timeout = read_timeout(reader, fields, StepKind::LONGEST_CONDITION, Some(StepKind::CONDITION_TIMEOUT));
+    let timeout = read_timeout(reader, fields, StepKind::MAX_CONDITION, Some(StepKind::CONDITION_TIMEOUT));
     if reader.problems() > before {
         return None;
     }
@@ -204,7 +202,7 @@ fn read_parameters(reader: &mut Reader<'_>, field: &str, node: &Node) -> Option<
     let mut fields = reader.map(field, node)?;
     let min_count = reader.optional(&mut fields, "min_count", |reader, field, node| {
         let number = reader.integer(field, node)?;
-        match u32::try_from(number).ok().filter(|number| (1..=Condition::MOST_HEARTBEATS).contains(number)) {
+        match u32::try_from(number).ok().filter(|number| (1..=Condition::MAX_HEARTBEATS).contains(number)) {
             Some(number) => Some(number),
             None => reader.problem(field, "must be a whole number from 1 to 100", node.line),
         }

@@ -1,4 +1,4 @@
-//! Notices: what receivers get, retries, order, and what happens when nobody takes one.
+//! Notifications: what receivers get, retries, order, and what happens when nobody takes one.
 
 use chrono::TimeDelta;
 use harness::{Planned, System};
@@ -11,7 +11,7 @@ async fn slack_and_pagerduty_get_what_the_on_call_needs() {
     let more = json!({"priority": "p1", "team": "payments", "runbook": "https://runbooks.example.com/w?a=1&b=2"});
     system.register("<!here> w", 60.0, more).await;
     system.seconds(60).await;
-    system.beat("<!here> w", "UP").await;
+    system.heartbeat("<!here> w", "UP").await;
     let bodies: Vec<_> = system.receivers.arrivals().into_iter().map(|arrival| arrival.body).collect();
     insta::assert_snapshot!(serde_json::to_string_pretty(&bodies).unwrap(), @r#"
     [
@@ -154,7 +154,7 @@ async fn a_receiver_that_fails_is_tried_again_and_order_holds() {
     system.receivers.plan_pagerduty([Planned::status(500), Planned::status(429), Planned::status(503)]);
     system.seconds(60).await;
     assert_eq!(system.pagerduty(), [""; 0]);
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     assert_eq!(system.pagerduty(), [""; 0]);
     system.seconds(10).await;
     assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
@@ -167,7 +167,7 @@ async fn retry_after_is_honoured() {
     system.register("w", 3_600.0, json!({})).await;
     system.receivers.plan_slack([Planned { retry_after: Some(40), ..Planned::status(429) }]);
     system.receivers.plan_pagerduty([Planned { retry_after: Some(20), ..Planned::status(429) }]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     system.seconds(19).await;
     assert_eq!((system.pagerduty().len(), system.slack().len()), (0, 0));
     system.seconds(1).await;
@@ -182,7 +182,7 @@ async fn what_would_fail_again_is_not_tried_again() {
     system.register("w", 3_600.0, json!({})).await;
     system.receivers.plan_pagerduty([Planned::status(400)]);
     system.receivers.plan_slack([Planned { error: Some("channel_not_found"), ..Planned::status(200) }]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     system.seconds(600).await;
     assert_eq!(system.receivers.arrivals().len(), 2);
     insta::assert_snapshot!(system.get("/v2/alerts/1/notifications").await, @r#"
@@ -220,7 +220,7 @@ async fn slacks_passing_errors_are_tried_again() {
     let system = System::start().await;
     system.register("w", 3_600.0, json!({})).await;
     system.receivers.plan_slack([Planned { error: Some("internal_error"), ..Planned::status(200) }]);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     system.seconds(5).await;
     assert_eq!(system.slack().len(), 1);
 }
@@ -232,8 +232,8 @@ async fn one_services_receiver_holds_up_no_other() {
         system.register(name, 3_600.0, json!({})).await;
     }
     system.receivers.plan_pagerduty([Planned { retry_after: Some(600), ..Planned::status(503) }]);
-    system.beat("a", "FAILED").await;
-    system.beat("b", "FAILED").await;
+    system.heartbeat("a", "FAILED").await;
+    system.heartbeat("b", "FAILED").await;
     assert_eq!(system.pagerduty(), ["trigger medic-b-2"]);
 }
 
@@ -241,21 +241,21 @@ async fn one_services_receiver_holds_up_no_other() {
 async fn a_late_resolve_closes_no_later_incident() {
     let system = System::start().await;
     system.register("w", 3_600.0, json!({})).await;
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     system.receivers.plan_pagerduty([Planned { retry_after: Some(600), ..Planned::status(503) }]);
-    system.beat("w", "UP").await;
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "UP").await;
+    system.heartbeat("w", "FAILED").await;
     system.seconds(600).await;
     assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1", "trigger medic-w-2"]);
 }
 
 #[tokio::test]
-async fn a_notice_is_given_up_after_a_day_and_stays_readable() {
+async fn a_notification_is_given_up_after_a_day_and_stays_readable() {
     let system = System::start().await;
     system.register("w", 86_400.0 * 30.0, json!({})).await;
     let refusing = vec![Planned::status(503); 2_000];
     system.receivers.plan_pagerduty(refusing);
-    system.beat("w", "FAILED").await;
+    system.heartbeat("w", "FAILED").await;
     let pending = system.get("/v2/alerts/1/notifications").await;
     assert_eq!(pending.results()["items"][1]["success"], Value::Null);
     for _ in 0..30 {
@@ -289,7 +289,7 @@ async fn a_notice_is_given_up_after_a_day_and_stays_readable() {
       "success": true
     }
     "#);
-    assert!(system.counter("medic_notices_failed_total").await >= 1);
+    assert!(system.counter("medic_notifications_failed_total").await >= 1);
     let tries = system.receivers.arrivals().len();
     system.leap(TimeDelta::hours(2)).await;
     assert_eq!(system.receivers.arrivals().len(), tries, "nothing is sent any more");
@@ -303,7 +303,7 @@ async fn a_reminder_that_was_overtaken_is_not_sent() {
     system.receivers.plan_slack([Planned { retry_after: Some(100), ..Planned::status(503) }]);
     system.seconds(60).await;
     system.patch("/v2/services/1", json!({"alert_interval": 60})).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     system.seconds(200).await;
     let lines = system.slack();
     assert_eq!(lines.len(), 2, "{lines:?}");
@@ -335,23 +335,23 @@ async fn an_outage_of_many_is_told_in_few_slack_messages() {
 }
 
 #[tokio::test]
-async fn without_slack_notices_are_printed_and_kept() {
+async fn without_slack_notifications_are_printed_and_kept() {
     let system = System::start_with(&[("SLACK_API_TOKEN", ""), ("PAGERDUTY_ROUTING_KEY", "")], None).await;
     system.register("w", 60.0, json!({})).await;
     system.seconds(60).await;
-    system.beat("w", "UP").await;
-    insta::assert_snapshot!(system.get("/v2/notices?limit=2").await, @r#"
+    system.heartbeat("w", "UP").await;
+    insta::assert_snapshot!(system.get("/v2/notifications?limit=2").await, @r#"
     200
     {
       "message": "",
       "results": {
         "items": [
           {
-            "notice_id": "[id]",
+            "notification_id": "[id]",
             "text": ":white_check_mark: w has recovered after 0.0 s"
           },
           {
-            "notice_id": "[id]",
+            "notification_id": "[id]",
             "text": ":rotating_light: [p3] w is down: no heartbeat yet, expected every 1 min"
           }
         ],
@@ -372,7 +372,7 @@ async fn an_empty_channel_counts_as_none() {
 }
 
 #[tokio::test]
-async fn one_bad_notice_takes_no_others_with_it() {
+async fn one_bad_notification_takes_no_others_with_it() {
     let system = System::start().await;
     for name in ["a", "b", "c"] {
         system.register(name, 3_600.0, json!({})).await;
@@ -383,7 +383,7 @@ async fn one_bad_notice_takes_no_others_with_it() {
         Planned { error: Some("invalid_blocks"), ..Planned::status(200) },
     ]);
     for name in ["a", "b", "c"] {
-        system.beat(name, "FAILED").await;
+        system.heartbeat(name, "FAILED").await;
         system.seconds(1).await;
     }
     system.seconds(20).await;
@@ -399,7 +399,7 @@ async fn a_recovery_is_told_behind_any_number_of_stale_reminders() {
     system.receivers.plan_slack([Planned { retry_after: Some(200), ..Planned::status(503) }]);
     system.seconds(150).await;
     system.patch("/v2/services/1", json!({"alert_interval": 600})).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     system.seconds(60).await;
     let told = system.slack();
     assert_eq!(told.len(), 2, "{told:?}");
@@ -412,11 +412,11 @@ async fn an_outage_that_ends_before_slack_is_back_is_told_whole() {
     system.register("w", 60.0, json!({})).await;
     system.receivers.plan_slack([Planned { retry_after: Some(100), ..Planned::status(503) }]);
     system.seconds(61).await;
-    system.beat("w", "UP").await;
+    system.heartbeat("w", "UP").await;
     for _ in 0..3 {
         assert_eq!(system.slack().len(), 0);
         system.seconds(35).await;
-        system.beat("w", "UP").await;
+        system.heartbeat("w", "UP").await;
     }
     let told = system.slack();
     assert!(told.len() == 2 && told[0].contains("is down") && told[1].contains("has recovered"), "{told:?}");

@@ -3,9 +3,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    AlertCopy, Audited, Decided, Delivery, Effect, Execution, ExecutionStage, ExecutionStatus, Notice, NoticeId,
-    NoticeOwner, OpenCircuit, Origin, Outcome, PlaybookEvent, PlaybookNotice, Question, Receiver, Routing, ServiceId,
-    SlackUser, StepStatus, Subject, TargetKind, Verdict, VerdictKind, Webhook, format_time, shorten,
+    AlertCopy, ApprovalRequest, Audited, Decided, Delivery, Effect, Execution, ExecutionStage, ExecutionStatus,
+    Notification, NotificationId, NotificationOwner, OpenCircuit, Origin, Outcome, PlaybookEvent, PlaybookNotification,
+    Receiver, Routing, ServiceId, SlackUser, StepStatus, Subject, TargetKind, Verdict, VerdictKind, Webhook,
+    format_time, shorten,
 };
 use serde_json::{Value, json};
 use store::{CircuitLimit, Table, Writes};
@@ -14,21 +15,21 @@ use crate::batch::Batch;
 use crate::{Error, Medic};
 
 /// Slack's text for a reason is bounded, and names stand beside it.
-const MOST_REASON: usize = PlaybookNotice::MOST_REASON_CHARS;
+const MAX_REASON: usize = PlaybookNotification::MAX_REASON_CHARS;
 
 /// What people and webhooks are owed. It goes into the transaction that saves the execution, and is handed over after it.
 #[derive(Debug, Default)]
-pub struct PlaybookNews {
-    pub notices: Vec<Notice>,
+pub struct PlaybookNotifications {
+    pub notifications: Vec<Notification>,
     pub deliveries: Vec<Delivery>,
 }
 
-impl PlaybookNews {
+impl PlaybookNotifications {
     /// Adds it to the transaction that brings it about, and remembers whom to wake then.
     pub(crate) fn add_to(&self, writes: &mut Writes, table: &Table, batch: &Batch) -> Result<(), Error> {
-        for notice in &self.notices {
-            writes.add_notice(table, notice)?;
-            batch.hand_over(Some(notice));
+        for notification in &self.notifications {
+            writes.add_notification(table, notification)?;
+            batch.hand_over(Some(notification));
         }
         for delivery in &self.deliveries {
             writes.add_delivery(table, delivery)?;
@@ -47,54 +48,63 @@ struct Scene {
 
 impl Medic {
     /// What the effects of a change of an execution owe to people and webhooks. `execution` is as it is after the change.
-    pub async fn news_of(
+    pub async fn playbook_notifications_of(
         &self,
         execution: &Execution,
         effects: &[Effect],
         now: DateTime<Utc>,
-    ) -> Result<PlaybookNews, Error> {
-        let mut news = PlaybookNews::default();
-        if !effects.iter().any(is_told) {
+    ) -> Result<PlaybookNotifications, Error> {
+        let mut news = PlaybookNotifications::default();
+        if !effects.iter().any(is_notified) {
             return Ok(news);
         }
         let scene = self.scene(execution.plan.service_id, now).await?;
-        let earlier = self.table.notices(NoticeOwner::Execution(execution.id)).await?;
-        let mut at = earlier.iter().map(|notice| notice.at + MOMENT).chain([now]).max().unwrap_or(now);
+        let earlier = self.table.notifications(NotificationOwner::Execution(execution.id)).await?;
+        let mut at = earlier.iter().map(|notification| notification.at + MOMENT).chain([now]).max().unwrap_or(now);
         if earlier.is_empty() && matches!(execution.origin, Origin::Alert { .. }) {
             // Behind the alert that started it.
             at += MOMENT;
         }
         for effect in effects {
             let event = match effect {
-                Effect::AskApproval => self.question(execution).await?.map(PlaybookEvent::Asked),
-                Effect::TellDecision => Some(PlaybookEvent::Decided(verdict(execution, effects, now))),
-                Effect::TellStarted => Some(PlaybookEvent::Started { why: self.why(execution).await? }),
-                Effect::TellFinished => finished(execution, effects),
+                Effect::RequestApproval => {
+                    self.approval_request(execution).await?.map(PlaybookEvent::ApprovalRequested)
+                }
+                Effect::NotifyDecision => Some(PlaybookEvent::Decided(verdict(execution, effects, now))),
+                Effect::NotifyStarted => Some(PlaybookEvent::Started { why: self.why(execution).await? }),
+                Effect::NotifyFinished => finished(execution, effects),
                 Effect::Escalate { step } => Some(escalated(execution, *step, now)),
                 Effect::Perform { .. } | Effect::LookForReport { .. } | Effect::Audit(_) => None,
             };
-            let notice = event.map(|event| notice_of(execution, &scene, event));
-            if let Some(notice) = notice.filter(|notice| !scene.is_muted || notice.stands_alone()) {
-                let outcomes = match &notice.event {
-                    PlaybookEvent::Decided(_) => who_was_asked(&earlier),
+            let notification = event.map(|event| notification_of(execution, &scene, event));
+            if let Some(notification) =
+                notification.filter(|notification| !scene.is_muted || notification.stands_alone())
+            {
+                let outcomes = match &notification.event {
+                    PlaybookEvent::Decided(_) => asked_receivers(&earlier),
                     PlaybookEvent::Started { .. }
-                    | PlaybookEvent::Asked(_)
+                    | PlaybookEvent::ApprovalRequested(_)
                     | PlaybookEvent::Completed { .. }
                     | PlaybookEvent::Failed { .. }
                     | PlaybookEvent::Cancelled { .. }
-                    | PlaybookEvent::Escalated { .. } => self.who_hears(&scene, &notice, now),
+                    | PlaybookEvent::Escalated { .. } => self.who_hears(&scene, &notification, now),
                 };
                 if !outcomes.is_empty() {
-                    let subject = Subject::Playbook(Box::new(notice));
-                    news.notices.push(Notice { id: NoticeId::at(at, self.random()?), at, subject, outcomes });
+                    let subject = Subject::Playbook(Box::new(notification));
+                    news.notifications.push(Notification {
+                        id: NotificationId::at(at, self.random()?),
+                        at,
+                        subject,
+                        outcomes,
+                    });
                     at += MOMENT;
                 }
             }
             let event_type = match effect {
-                Effect::TellStarted => "playbook.started",
-                Effect::TellFinished => "playbook.finished",
-                Effect::AskApproval
-                | Effect::TellDecision
+                Effect::NotifyStarted => "playbook.started",
+                Effect::NotifyFinished => "playbook.finished",
+                Effect::RequestApproval
+                | Effect::NotifyDecision
                 | Effect::Escalate { .. }
                 | Effect::Perform { .. }
                 | Effect::LookForReport { .. }
@@ -112,10 +122,14 @@ impl Medic {
     }
 
     /// That the circuit of a service has opened, which is told once, in Slack.
-    pub async fn news_of_open_circuit(&self, service_id: ServiceId, now: DateTime<Utc>) -> Result<PlaybookNews, Error> {
+    pub async fn notifications_of_open_circuit(
+        &self,
+        service_id: ServiceId,
+        now: DateTime<Utc>,
+    ) -> Result<PlaybookNotifications, Error> {
         let scene = self.scene(Some(service_id), now).await?;
         if scene.is_muted {
-            return Ok(PlaybookNews::default());
+            return Ok(PlaybookNotifications::default());
         }
         let outcomes = match &scene.routing {
             Some(routing) => routing.outcomes_in_slack(now),
@@ -125,9 +139,9 @@ impl Medic {
         let CircuitLimit { most, window } = self.settings.circuit;
         let subject = Subject::Circuit(OpenCircuit { service_id, heartbeat_name, most, window });
         let at = now + MOMENT;
-        let notice = Notice { id: NoticeId::at(at, self.random()?), at, subject, outcomes };
-        let notices = if notice.outcomes.is_empty() { Vec::new() } else { vec![notice] };
-        Ok(PlaybookNews { notices, deliveries: Vec::new() })
+        let notification = Notification { id: NotificationId::at(at, self.random()?), at, subject, outcomes };
+        let notifications = if notification.outcomes.is_empty() { Vec::new() } else { vec![notification] };
+        Ok(PlaybookNotifications { notifications, deliveries: Vec::new() })
     }
 
     async fn scene(&self, service_id: Option<ServiceId>, now: DateTime<Utc>) -> Result<Scene, Error> {
@@ -143,19 +157,19 @@ impl Medic {
         if let Some(team) = &team {
             profile.team = team.name.clone();
         }
-        let service = &record.watched.service;
+        let service = &record.snapshot.service;
         let routing = self.routing(service.id, &profile, team.as_ref(), targets, now).await?;
         Ok(Scene { service: Some(AlertCopy::of(&profile)), is_muted: service.mute.is_some(), routing: Some(routing) })
     }
 
-    fn who_hears(&self, scene: &Scene, notice: &PlaybookNotice, now: DateTime<Utc>) -> Vec<Outcome> {
+    fn who_hears(&self, scene: &Scene, notification: &PlaybookNotification, now: DateTime<Utc>) -> Vec<Outcome> {
         if let Some(routing) = &scene.routing {
-            return routing.outcomes_of_playbook(notice, now);
+            return routing.outcomes_of_playbook(notification, now);
         }
         let mut outcomes = self.general_channel();
-        if let Some(service_id) = notice.service_id.filter(|_| self.pagerduty.has_routing_key()) {
+        if let Some(service_id) = notification.service_id.filter(|_| self.pagerduty.has_routing_key()) {
             let pagerduty = Outcome::to(Receiver::PagerDuty { service_id }, None);
-            outcomes.extend(notice.is_for(TargetKind::PagerDuty).then_some(pagerduty));
+            outcomes.extend(notification.is_for(TargetKind::PagerDuty).then_some(pagerduty));
         }
         outcomes
     }
@@ -177,16 +191,16 @@ impl Medic {
     }
 
     /// The plan that is to be approved, cut to what a message can show.
-    async fn question(&self, execution: &Execution) -> Result<Option<Question>, Error> {
+    async fn approval_request(&self, execution: &Execution) -> Result<Option<ApprovalRequest>, Error> {
         let ExecutionStage::Approval { until, proceeds } = execution.stage else { return Ok(None) };
         let steps: Vec<_> = execution
             .plan
             .steps
             .iter()
-            .take(Question::MOST_STEPS)
-            .map(|step| shorten(&step.in_words(), Question::MOST_STEP_CHARS))
+            .take(ApprovalRequest::MAX_STEPS)
+            .map(|step| shorten(&step.in_words(), ApprovalRequest::MAX_STEP_CHARS))
             .collect();
-        Ok(Some(Question {
+        Ok(Some(ApprovalRequest {
             why: self.why(execution).await?,
             version: execution.plan.version,
             digest: execution.plan.digest(),
@@ -212,19 +226,19 @@ impl Medic {
             Some(Decided { by: None, .. }) => format!("{began}, approved by timeout"),
             None => began,
         };
-        Ok(shorten(&why, MOST_REASON))
+        Ok(shorten(&why, MAX_REASON))
     }
 }
 
-/// Notices of one execution are told in their order: each is of a later instant than the one before.
+/// Notifications of one execution are told in their order: each is of a later instant than the one before.
 const MOMENT: TimeDelta = TimeDelta::milliseconds(1);
 
-const fn is_told(effect: &Effect) -> bool {
+const fn is_notified(effect: &Effect) -> bool {
     match effect {
-        Effect::AskApproval
-        | Effect::TellDecision
-        | Effect::TellStarted
-        | Effect::TellFinished
+        Effect::RequestApproval
+        | Effect::NotifyDecision
+        | Effect::NotifyStarted
+        | Effect::NotifyFinished
         | Effect::Escalate { .. } => true,
         Effect::Perform { .. } | Effect::LookForReport { .. } | Effect::Audit(_) => false,
     }
@@ -234,13 +248,13 @@ fn plain_name(actor: &str) -> String {
     SlackUser::of_actor(actor).map_or_else(|| actor.to_owned(), |user| user.name.unwrap_or(user.id))
 }
 
-fn notice_of(execution: &Execution, scene: &Scene, event: PlaybookEvent) -> PlaybookNotice {
+fn notification_of(execution: &Execution, scene: &Scene, event: PlaybookEvent) -> PlaybookNotification {
     let needs_runbook = matches!(event, PlaybookEvent::Escalated { .. });
     let service = scene
         .service
         .clone()
         .map(|service| AlertCopy { runbook: service.runbook.filter(|_| needs_runbook), ..service });
-    PlaybookNotice {
+    PlaybookNotification {
         execution_id: execution.id,
         playbook_name: execution.playbook_name.clone(),
         service_id: execution.plan.service_id,
@@ -250,11 +264,12 @@ fn notice_of(execution: &Execution, scene: &Scene, event: PlaybookEvent) -> Play
 }
 
 /// Where the question was asked or may still be: its answer goes there.
-fn who_was_asked(earlier: &[Notice]) -> Vec<Outcome> {
+fn asked_receivers(earlier: &[Notification]) -> Vec<Outcome> {
     let mut asked: Vec<Outcome> = Vec::new();
-    for notice in earlier {
-        let is_question = notice.playbook().is_some_and(|told| matches!(told.event, PlaybookEvent::Asked(_)));
-        for outcome in notice.outcomes.iter().filter(|outcome| is_question && outcome.error.is_none()) {
+    for notification in earlier {
+        let is_approval_request =
+            notification.playbook().is_some_and(|told| matches!(told.event, PlaybookEvent::ApprovalRequested(_)));
+        for outcome in notification.outcomes.iter().filter(|outcome| is_approval_request && outcome.error.is_none()) {
             if !asked.iter().any(|known| known.receiver == outcome.receiver) {
                 asked.push(outcome.anew());
             }
@@ -279,10 +294,10 @@ fn verdict(execution: &Execution, effects: &[Effect], now: DateTime<Utc>) -> Ver
         )
         | Effect::Perform { .. }
         | Effect::LookForReport { .. }
-        | Effect::AskApproval
-        | Effect::TellDecision
-        | Effect::TellStarted
-        | Effect::TellFinished
+        | Effect::RequestApproval
+        | Effect::NotifyDecision
+        | Effect::NotifyStarted
+        | Effect::NotifyFinished
         | Effect::Escalate { .. } => None,
     });
     let (kind, decided) = found.map_or((VerdictKind::Cancelled, None), |(kind, decided)| (kind, Some(decided)));
@@ -302,12 +317,12 @@ fn finished(execution: &Execution, effects: &[Effect]) -> Option<PlaybookEvent> 
             let failed = execution.steps.iter().position(|step| step.status == StepStatus::Failed);
             let step = failed.map(|n| step_name(execution, n)).unwrap_or_default();
             let error = failed.and_then(|n| execution.steps.get(n)?.error_message.as_deref()).unwrap_or_default();
-            Some(PlaybookEvent::Failed { step, error: shorten(error, MOST_REASON) })
+            Some(PlaybookEvent::Failed { step, error: shorten(error, MAX_REASON) })
         }
         ExecutionStatus::Cancelled => {
             let decided = execution.cancelled_by.as_ref();
             let by = decided.and_then(|decided| decided.by.clone());
-            if by.is_some() && effects.contains(&Effect::TellDecision) {
+            if by.is_some() && effects.contains(&Effect::NotifyDecision) {
                 return None;
             }
             let reason = decided.and_then(|decided| short(decided.reason.as_deref()));
@@ -326,7 +341,7 @@ fn finished(execution: &Execution, effects: &[Effect]) -> Option<PlaybookEvent> 
 
 fn escalated(execution: &Execution, step: usize, now: DateTime<Utc>) -> PlaybookEvent {
     let output = execution.steps.get(step).map_or("", |step| step.output.as_str());
-    let problem = shorten(output.strip_prefix("[ESCALATE] ").unwrap_or(output), MOST_REASON);
+    let problem = shorten(output.strip_prefix("[ESCALATE] ").unwrap_or(output), MAX_REASON);
     PlaybookEvent::Escalated { step: step_name(execution, step), problem, at: now }
 }
 
@@ -335,7 +350,7 @@ fn step_name(execution: &Execution, step: usize) -> String {
 }
 
 fn short(reason: Option<&str>) -> Option<String> {
-    reason.filter(|reason| !reason.is_empty()).map(|reason| shorten(reason, MOST_REASON))
+    reason.filter(|reason| !reason.is_empty()).map(|reason| shorten(reason, MAX_REASON))
 }
 
 /// What an event says of its execution. Outputs are not in it: who may read executions finds them there.

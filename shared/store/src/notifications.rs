@@ -1,4 +1,4 @@
-//! Notices, which are the outbox: written with their transition, due until every receiver has been told or given up,
+//! Notifications, which are the outbox: written with their transition, due until every receiver has been told or given up,
 //! and then kept beside their alert as the record of who was told.
 
 use std::collections::{BTreeMap, HashMap};
@@ -6,23 +6,23 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Announcement, Notice, NoticeId, NoticeKind, NoticeOwner, Outcome, ServiceKey, SlackMessage, Stage, Subject,
-    TargetId, from_millis, to_millis,
+    Announcement, Notification, NotificationId, NotificationKind, NotificationOwner, Outcome, ServiceKey, SlackMessage,
+    Stage, Subject, TargetId, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::alerts::AlertItem;
 use crate::item::{self, Diff, Item, corrupt, number, text};
-use crate::keys::{Key, Lane, NOTICE_PREFIX, RowKind, notices_pk, printed_pk};
-use crate::playbook_notices::{CIRCUIT, CircuitItem, PlaybookItem};
+use crate::keys::{Key, Lane, NOTIFICATION_PREFIX, RowKind, notifications_pk, printed_pk};
+use crate::playbook_notifications::{CIRCUIT, CircuitItem, PlaybookItem};
 use crate::table::{CONFLICT_RETRIES, Commit, IS_NEW, Page, Writes, is_conflict, refused};
 use crate::{Error, Table};
 
-/// How long a notice's hand-over may take before the sweep hands it over again.
+/// How long a notification's hand-over may take before the sweep hands it over again.
 const HAND_OVER: TimeDelta = TimeDelta::seconds(30);
 
 #[derive(Debug, Serialize, Deserialize)]
-struct NoticeItem {
+struct NotificationItem {
     kind: String,
     at: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,10 +101,10 @@ impl OutcomeItem {
 }
 
 impl Writes {
-    /// Adds a notice and its place in the lane of each receiver whose turn it is.
-    pub fn add_notice(&mut self, table: &Table, notice: &Notice) -> Result<(), Error> {
-        let Notice { id, at, subject, outcomes } = notice;
-        let key = Key::notice(notice.owner(), *id);
+    /// Adds a notification and its place in the lane of each receiver whose turn it is.
+    pub fn add_notification(&mut self, table: &Table, notification: &Notification) -> Result<(), Error> {
+        let Notification { id, at, subject, outcomes } = notification;
+        let key = Key::notification(notification.owner(), *id);
         let (mut playbook, mut circuit) = (None, None);
         let (kind, alert, announcement) = match subject {
             Subject::Alert { kind, alert } => (kind.as_str(), Some(AlertItem::of(alert)), None),
@@ -128,7 +128,7 @@ impl Writes {
         };
         let by_lane =
             |(n, outcome): (usize, &Outcome)| (Lane::of(&outcome.receiver).to_string(), OutcomeItem::of(n, outcome));
-        let body = NoticeItem {
+        let body = NotificationItem {
             kind: kind.to_owned(),
             at: to_millis(*at),
             alert,
@@ -138,59 +138,65 @@ impl Writes {
             outcomes: outcomes.iter().enumerate().map(by_lane).collect(),
         };
         let mut item = item::write(&key, &body)?;
-        let due_at = (!notice.is_settled()).then(|| to_millis(*at + HAND_OVER));
+        let due_at = (!notification.is_settled()).then(|| to_millis(*at + HAND_OVER));
         item::set_due(&mut item, &key, due_at);
         self.table_put(table, item, Some(IS_NEW))?;
         let others_wait = outcomes.iter().any(|outcome| outcome.waits);
         for outcome in outcomes.iter().filter(|outcome| outcome.is_owed()) {
-            self.join_lane(table, &Lane::of(&outcome.receiver), notice.owner(), *id, others_wait)?;
+            self.join_lane(table, &Lane::of(&outcome.receiver), notification.owner(), *id, others_wait)?;
         }
         Ok(())
     }
 }
 
 impl Table {
-    pub async fn notice(&self, owner: NoticeOwner, id: NoticeId) -> Result<Option<Notice>, Error> {
-        self.get(&Key::notice(owner, id), true).await?.map(read).transpose()
+    pub async fn notification(
+        &self,
+        owner: NotificationOwner,
+        id: NotificationId,
+    ) -> Result<Option<Notification>, Error> {
+        self.get(&Key::notification(owner, id), true).await?.map(read).transpose()
     }
 
-    /// The notices of these keys that are there, by id: each as it reads, or why it does not. Consistent.
-    pub async fn notices_by_id(
+    /// The notifications of these keys that are there, by id: each as it reads, or why it does not. Consistent.
+    pub async fn notifications_by_id(
         &self,
-        ids: &[(NoticeOwner, NoticeId)],
-    ) -> Result<HashMap<NoticeId, Result<Notice, Error>>, Error> {
-        let items = self.get_many(ids.iter().map(|(owner, id)| Key::notice(*owner, *id)).collect()).await?;
+        ids: &[(NotificationOwner, NotificationId)],
+    ) -> Result<HashMap<NotificationId, Result<Notification, Error>>, Error> {
+        let items = self.get_many(ids.iter().map(|(owner, id)| Key::notification(*owner, *id)).collect()).await?;
         let mut items: HashMap<Key, Item> =
             items.into_iter().filter_map(|item| Some((Key::of(&item)?, item))).collect();
-        let found = ids.iter().filter_map(|(owner, id)| Some((*id, read(items.remove(&Key::notice(*owner, *id))?))));
+        let found =
+            ids.iter().filter_map(|(owner, id)| Some((*id, read(items.remove(&Key::notification(*owner, *id))?))));
         Ok(found.collect())
     }
 
-    /// The notices of an alert or another owner, in their order.
-    pub async fn notices(&self, owner: NoticeOwner) -> Result<Vec<Notice>, Error> {
+    /// The notifications of an alert or another owner, in their order.
+    pub async fn notifications(&self, owner: NotificationOwner) -> Result<Vec<Notification>, Error> {
         let mut pages = self
             .client
             .query()
             .table_name(&self.name)
             .key_condition_expression("pk = :p AND begins_with(sk, :s)")
-            .expression_attribute_values(":p", text(notices_pk(owner)))
-            .expression_attribute_values(":s", text(NOTICE_PREFIX))
+            .expression_attribute_values(":p", text(notifications_pk(owner)))
+            .expression_attribute_values(":s", text(NOTIFICATION_PREFIX))
             .consistent_read(true)
             .into_paginator()
             .items()
             .send();
-        let mut notices = Vec::new();
+        let mut notifications = Vec::new();
         while let Some(item) = pages.next().await {
-            notices.push(read(item?)?);
+            notifications.push(read(item?)?);
         }
-        Ok(notices)
+        Ok(notifications)
     }
 
-    /// Records what became of a notice at one receiver, once; the last one ends the notice's timer.
+    /// Records what became of a notification at one receiver, once; the last one ends the notification's timer.
     /// Answers whether the timer must still be ended: two that settle at once do not see each other before.
-    pub async fn settle(&self, notice: &Notice, outcome: &Outcome) -> Result<bool, Error> {
-        let key = Key::notice(notice.owner(), notice.id);
-        let others_settled = !notice.outcomes.iter().any(|other| other.receiver != outcome.receiver && other.is_owed());
+    pub async fn settle(&self, notification: &Notification, outcome: &Outcome) -> Result<bool, Error> {
+        let key = Key::notification(notification.owner(), notification.id);
+        let others_settled =
+            !notification.outcomes.iter().any(|other| other.receiver != outcome.receiver && other.is_owed());
         let mut update = Self::outcome_expression(outcome);
         if others_settled {
             update.push_str(" REMOVE due_shard, due_at, due_failures");
@@ -212,20 +218,29 @@ impl Table {
         for _ in 0..CONFLICT_RETRIES {
             match request.clone().send().await {
                 Ok(answer) if !others_settled => {
-                    return Ok(answer.attributes.map(read).transpose()?.is_some_and(|notice| notice.is_settled()));
+                    return Ok(answer
+                        .attributes
+                        .map(read)
+                        .transpose()?
+                        .is_some_and(|notification| notification.is_settled()));
                 }
-                // Nothing was recorded: a transaction on this notice was under way.
+                // Nothing was recorded: a transaction on this notification was under way.
                 Err(error) if is_conflict(&error) => {}
                 // Refused, it was recorded before.
                 sent => return refused(sent).map(|_| false),
             }
         }
-        Err(Error::Unavailable("a notice is in transactions all the time".into()))
+        Err(Error::Unavailable("a notification is in transactions all the time".into()))
     }
 
-    /// Records that a notice failed at one receiver, and gives the next one its turn, in one transaction. Its alert must be
+    /// Records that a notification failed at one receiver, and gives the next one its turn, in one transaction. Its alert must be
     /// open: whoever closes it tells its end to all who had their turn.
-    pub async fn pass_on(&self, notice: &Notice, failed: &Outcome, next: &Outcome) -> Result<Commit, Error> {
+    pub async fn pass_on(
+        &self,
+        notification: &Notification,
+        failed: &Outcome,
+        next: &Outcome,
+    ) -> Result<Commit, Error> {
         let lane = Lane::of(&next.receiver);
         let mut diff = Diff {
             expression: format!("{}, outcomes.#next.#waits = :no", Self::outcome_expression(failed)),
@@ -236,10 +251,10 @@ impl Table {
         diff.names.insert("#waits".to_owned(), "waits".to_owned());
         diff.values.insert(":no".to_owned(), AttributeValue::Bool(false));
         let mut writes = Writes::new();
-        writes.table_update(self, &Key::notice(notice.owner(), notice.id), diff, UNSETTLED, [])?;
-        let others_wait = notice.outcomes.iter().any(|other| other.waits && other.receiver != next.receiver);
-        writes.join_lane(self, &lane, notice.owner(), notice.id, others_wait)?;
-        if let NoticeOwner::Alert(alert) = notice.owner() {
+        writes.table_update(self, &Key::notification(notification.owner(), notification.id), diff, UNSETTLED, [])?;
+        let others_wait = notification.outcomes.iter().any(|other| other.waits && other.receiver != next.receiver);
+        writes.join_lane(self, &lane, notification.owner(), notification.id, others_wait)?;
+        if let NotificationOwner::Alert(alert) = notification.owner() {
             writes.pass_on_alert(self, alert)?;
         }
         self.commit(writes).await
@@ -250,8 +265,13 @@ impl Table {
         format!("SET outcomes.#lane.#at = :at{error}")
     }
 
-    /// Keeps where a notice's message is at one receiver, so that it can be changed later.
-    pub async fn keep_message(&self, notice: &Notice, lane: &Lane, message: &SlackMessage) -> Result<(), Error> {
+    /// Keeps where a notification's message is at one receiver, so that it can be changed later.
+    pub async fn keep_message(
+        &self,
+        notification: &Notification,
+        lane: &Lane,
+        message: &SlackMessage,
+    ) -> Result<(), Error> {
         let place: HashMap<String, AttributeValue> = [("channel", &message.channel), ("ts", &message.ts)]
             .into_iter()
             .map(|(name, value)| (name.to_owned(), text(value)))
@@ -259,7 +279,7 @@ impl Table {
         self.client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(Key::notice(notice.owner(), notice.id).attributes()))
+            .set_key(Some(Key::notification(notification.owner(), notification.id).attributes()))
             .update_expression("SET outcomes.#lane.#message = :message")
             .condition_expression("attribute_exists(outcomes.#lane)")
             .expression_attribute_names("#lane", lane.to_string())
@@ -270,12 +290,12 @@ impl Table {
         Ok(())
     }
 
-    /// Ends a settled notice's timer.
-    pub async fn end_notice(&self, notice: &Notice) -> Result<(), Error> {
+    /// Ends a settled notification's timer.
+    pub async fn end_notification(&self, notification: &Notification) -> Result<(), Error> {
         self.client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(Key::notice(notice.owner(), notice.id).attributes()))
+            .set_key(Some(Key::notification(notification.owner(), notification.id).attributes()))
             .update_expression("REMOVE due_shard, due_at, due_failures")
             .condition_expression("attribute_exists(pk)")
             .send()
@@ -283,13 +303,13 @@ impl Table {
         Ok(())
     }
 
-    /// Lets a notice come due again at `at`.
-    pub async fn postpone_notice(&self, notice: &Notice, at: DateTime<Utc>) -> Result<(), Error> {
+    /// Lets a notification come due again at `at`.
+    pub async fn postpone_notification(&self, notification: &Notification, at: DateTime<Utc>) -> Result<(), Error> {
         let sent = self
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(Key::notice(notice.owner(), notice.id).attributes()))
+            .set_key(Some(Key::notification(notification.owner(), notification.id).attributes()))
             .update_expression("SET due_at = :at REMOVE due_failures")
             .condition_expression("attribute_exists(due_at)")
             .expression_attribute_values(":at", number(to_millis(at)))
@@ -300,14 +320,18 @@ impl Table {
         Ok(())
     }
 
-    /// Keeps what a notice said where no receiver is set up.
-    pub async fn print(&self, id: NoticeId, body: &str, expires_at: DateTime<Utc>) -> Result<(), Error> {
+    /// Keeps what a notification said where no receiver is set up.
+    pub async fn print(&self, id: NotificationId, body: &str, expires_at: DateTime<Utc>) -> Result<(), Error> {
         let item = PrintedItem { text: body.to_owned(), expires_at: expires_at.timestamp() };
         self.put(item::write(&Key::printed(id), &item)?).await
     }
 
     /// What was printed, newest first.
-    pub async fn printed(&self, after: Option<NoticeId>, limit: usize) -> Result<Page<(NoticeId, String)>, Error> {
+    pub async fn printed(
+        &self,
+        after: Option<NotificationId>,
+        limit: usize,
+    ) -> Result<Page<(NotificationId, String)>, Error> {
         let (items, more) = self.newest(printed_pk(), after.map(|id| id.to_string()), limit).await?;
         let read = |item: Item| -> Result<_, Error> {
             let key = Key::of(&item);
@@ -316,7 +340,7 @@ impl Table {
             let PrintedItem { text, expires_at: _ } = item::read(item)?;
             Ok((id, text))
         };
-        let items = items.into_iter().map(read).collect::<Result<Vec<(NoticeId, String)>, Error>>()?;
+        let items = items.into_iter().map(read).collect::<Result<Vec<(NotificationId, String)>, Error>>()?;
         let next = if more { items.last().map(|(id, _)| id.to_string()) } else { None };
         Ok(Page { items, next })
     }
@@ -337,21 +361,21 @@ fn outcome_values(outcome: &Outcome) -> Vec<(&'static str, AttributeValue)> {
     [(":at", number(at))].into_iter().chain(error).collect()
 }
 
-fn read(item: Item) -> Result<Notice, Error> {
+fn read(item: Item) -> Result<Notification, Error> {
     let key = Key::of(&item);
-    let Some(RowKind::Notice(owner, id)) = key.as_ref().and_then(Key::row_kind) else {
-        return Err(corrupt(key.as_ref(), "not a notice's key"));
+    let Some(RowKind::Notification(owner, id)) = key.as_ref().and_then(Key::row_kind) else {
+        return Err(corrupt(key.as_ref(), "not a notification's key"));
     };
-    let NoticeItem { kind, at, alert, announcement, playbook, circuit, outcomes } = item::read(item)?;
+    let NotificationItem { kind, at, alert, announcement, playbook, circuit, outcomes } = item::read(item)?;
     let invalid = |source: domain::Invalid| corrupt(key.as_ref(), source);
-    let unknown = || corrupt(key.as_ref(), "an unknown kind of notice");
+    let unknown = || corrupt(key.as_ref(), "an unknown kind of notification");
     let subject = match owner {
-        NoticeOwner::Alert(id) => {
+        NotificationOwner::Alert(id) => {
             let alert = alert.ok_or_else(unknown)?;
-            let kind = NoticeKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or_else(unknown)?;
+            let kind = NotificationKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or_else(unknown)?;
             Subject::Alert { kind, alert: Box::new(alert.into_alert(id).map_err(invalid)?) }
         }
-        NoticeOwner::Window(window_id) => {
+        NotificationOwner::Window(window_id) => {
             let AnnouncementItem { name, services, until } = announcement.ok_or_else(unknown)?;
             let stage = match kind.as_str() {
                 BEGAN => Stage::Began { until: until.map(from_millis) },
@@ -360,11 +384,13 @@ fn read(item: Item) -> Result<Notice, Error> {
             };
             Subject::Maintenance(Announcement { window_id, name, services, stage })
         }
-        NoticeOwner::Execution(id) => {
-            let playbook = playbook.ok_or_else(unknown)?.into_notice(id, &kind).map_err(invalid)?;
+        NotificationOwner::Execution(id) => {
+            let playbook = playbook.ok_or_else(unknown)?.into_notification(id, &kind).map_err(invalid)?;
             Subject::Playbook(Box::new(playbook.ok_or_else(unknown)?))
         }
-        NoticeOwner::Circuit(service_id) => Subject::Circuit(circuit.ok_or_else(unknown)?.into_circuit(service_id)),
+        NotificationOwner::Circuit(service_id) => {
+            Subject::Circuit(circuit.ok_or_else(unknown)?.into_circuit(service_id))
+        }
     };
     let mut outcomes = outcomes
         .into_iter()
@@ -379,5 +405,5 @@ fn read(item: Item) -> Result<Notice, Error> {
         .collect::<Result<Vec<_>, Error>>()?;
     outcomes.sort_unstable_by_key(|(n, _)| *n);
     let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
-    Ok(Notice { id, at: from_millis(at), subject, outcomes })
+    Ok(Notification { id, at: from_millis(at), subject, outcomes })
 }

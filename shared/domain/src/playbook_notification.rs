@@ -7,7 +7,7 @@ use crate::{AlertCopy, ExecutionId, ServiceId, TargetKind};
 
 /// One thing that is told of an execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlaybookNotice {
+pub struct PlaybookNotification {
     pub execution_id: ExecutionId,
     pub playbook_name: String,
     pub service_id: Option<ServiceId>,
@@ -22,7 +22,7 @@ pub enum PlaybookEvent {
         why: String,
     },
     /// Somebody is asked for a yes.
-    Asked(Question),
+    ApprovalRequested(ApprovalRequest),
     /// What became of the question.
     Decided(Verdict),
     Completed {
@@ -46,7 +46,7 @@ pub enum PlaybookEvent {
 
 /// A plan that waits for a yes, cut to what a message can show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct ApprovalRequest {
     pub why: String,
     pub version: u64,
     pub digest: String,
@@ -59,9 +59,9 @@ pub struct Question {
     pub more_steps: usize,
 }
 
-impl Question {
-    pub const MOST_STEPS: usize = 20;
-    pub const MOST_STEP_CHARS: usize = 150;
+impl ApprovalRequest {
+    pub const MAX_STEPS: usize = 20;
+    pub const MAX_STEP_CHARS: usize = 150;
 }
 
 /// What was decided, and by whom.
@@ -82,9 +82,9 @@ pub enum VerdictKind {
     Cancelled,
 }
 
-impl PlaybookNotice {
+impl PlaybookNotification {
     /// The most characters of a reason or an error that are told.
-    pub const MOST_REASON_CHARS: usize = 300;
+    pub const MAX_REASON_CHARS: usize = 300;
 
     /// Whether a receiver of this kind wants it: all of it is told in Slack, and what needs the on-call also to PagerDuty.
     pub const fn is_for(&self, kind: TargetKind) -> bool {
@@ -97,12 +97,12 @@ impl PlaybookNotice {
 
     /// Whether somebody must hear of it, so that it goes to the channel where no target takes it.
     pub const fn must_be_heard(&self) -> bool {
-        matches!(self.event, PlaybookEvent::Asked(_) | PlaybookEvent::Escalated { .. })
+        matches!(self.event, PlaybookEvent::ApprovalRequested(_) | PlaybookEvent::Escalated { .. })
     }
 
     /// Whether it stands in a message of its own: one that has buttons, or that takes the place of one.
     pub const fn stands_alone(&self) -> bool {
-        matches!(self.event, PlaybookEvent::Asked(_) | PlaybookEvent::Decided(_))
+        matches!(self.event, PlaybookEvent::ApprovalRequested(_) | PlaybookEvent::Decided(_))
     }
 
     /// What tells receivers that two escalations are one incident.

@@ -1,13 +1,13 @@
-//! How notices of executions and of circuits are kept.
+//! How notifications of executions and of circuits are kept.
 
 use chrono::TimeDelta;
 use domain::{
-    AlertCopy, ExecutionId, Invalid, OpenCircuit, PlaybookEvent, PlaybookNotice, Question, ServiceId, Verdict,
-    VerdictKind, from_millis, to_millis,
+    AlertCopy, ApprovalRequest, ExecutionId, Invalid, OpenCircuit, PlaybookEvent, PlaybookNotification, ServiceId,
+    Verdict, VerdictKind, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
-/// The kind of a circuit's notice.
+/// The kind of a circuit's notification.
 pub(crate) const CIRCUIT: &str = "circuit_open";
 
 const STARTED: &str = "started";
@@ -21,7 +21,7 @@ const FAILED: &str = "failed";
 const CANCELLED: &str = "cancelled";
 const ESCALATED: &str = "escalated";
 
-/// A notice of an execution; its kind is the notice's.
+/// A notification of an execution; its kind is the notification's.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct PlaybookItem {
     playbook_name: String,
@@ -32,7 +32,7 @@ pub(crate) struct PlaybookItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    question: Option<QuestionItem>,
+    question: Option<ApprovalRequestItem>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ struct ServiceItem {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct QuestionItem {
+struct ApprovalRequestItem {
     version: u64,
     digest: String,
     until: i64,
@@ -86,9 +86,9 @@ impl ServiceItem {
 }
 
 impl PlaybookItem {
-    /// A notice's kind, and all else of it.
-    pub(crate) fn of(notice: &PlaybookNotice) -> (&'static str, Self) {
-        let PlaybookNotice { execution_id: _, playbook_name, service_id, service, event } = notice;
+    /// A notification's kind, and all else of it.
+    pub(crate) fn of(notification: &PlaybookNotification) -> (&'static str, Self) {
+        let PlaybookNotification { execution_id: _, playbook_name, service_id, service, event } = notification;
         let item = Self {
             playbook_name: playbook_name.clone(),
             service_id: service_id.map(ServiceId::get),
@@ -97,8 +97,17 @@ impl PlaybookItem {
         };
         match event.clone() {
             PlaybookEvent::Started { why } => (STARTED, Self { why: Some(why), ..item }),
-            PlaybookEvent::Asked(Question { why, version, digest, until, proceeds, steps, more_steps }) => {
-                let question = QuestionItem { version, digest, until: to_millis(until), proceeds, steps, more_steps };
+            PlaybookEvent::ApprovalRequested(ApprovalRequest {
+                why,
+                version,
+                digest,
+                until,
+                proceeds,
+                steps,
+                more_steps,
+            }) => {
+                let question =
+                    ApprovalRequestItem { version, digest, until: to_millis(until), proceeds, steps, more_steps };
                 (ASKED, Self { why: Some(why), question: Some(question), ..item })
             }
             PlaybookEvent::Decided(Verdict { kind, by, reason, at }) => {
@@ -119,17 +128,30 @@ impl PlaybookItem {
         }
     }
 
-    /// The notice of an execution, if its kind is known.
-    pub(crate) fn into_notice(self, execution_id: ExecutionId, kind: &str) -> Result<Option<PlaybookNotice>, Invalid> {
+    /// The notification of an execution, if its kind is known.
+    pub(crate) fn into_notification(
+        self,
+        execution_id: ExecutionId,
+        kind: &str,
+    ) -> Result<Option<PlaybookNotification>, Invalid> {
         let Self { playbook_name, service_id, service, why, question, by, reason, step, took_ms, event_at } = self;
         let at = from_millis(event_at.unwrap_or_default());
         let verdict = |kind| PlaybookEvent::Decided(Verdict { kind, by: by.clone(), reason: reason.clone(), at });
         let event = match kind {
             STARTED => PlaybookEvent::Started { why: why.unwrap_or_default() },
             ASKED => {
-                let QuestionItem { version, digest, until, proceeds, steps, more_steps } = question.unwrap_or_default();
+                let ApprovalRequestItem { version, digest, until, proceeds, steps, more_steps } =
+                    question.unwrap_or_default();
                 let (why, until) = (why.unwrap_or_default(), from_millis(until));
-                PlaybookEvent::Asked(Question { why, version, digest, until, proceeds, steps, more_steps })
+                PlaybookEvent::ApprovalRequested(ApprovalRequest {
+                    why,
+                    version,
+                    digest,
+                    until,
+                    proceeds,
+                    steps,
+                    more_steps,
+                })
             }
             APPROVED => verdict(VerdictKind::Approved),
             REJECTED => verdict(VerdictKind::Rejected),
@@ -145,7 +167,7 @@ impl PlaybookItem {
         };
         let service = service.map(ServiceItem::into_copy).transpose()?;
         let service_id = service_id.map(ServiceId::new);
-        Ok(Some(PlaybookNotice { execution_id, playbook_name, service_id, service, event }))
+        Ok(Some(PlaybookNotification { execution_id, playbook_name, service_id, service, event }))
     }
 }
 
@@ -168,12 +190,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_notice_of_an_execution_reads_as_it_was_written() {
+    fn every_notification_of_an_execution_reads_as_it_was_written() {
         let at = from_millis(1_790_000_000_123);
         let (by, reason) = (Some("slack:U1".to_owned()), Some("why".to_owned()));
         let verdict = |kind| Verdict { kind, by: by.clone(), reason: reason.clone(), at };
         let (step, text) = ("verify".to_owned(), "because".to_owned());
-        let question = Question {
+        let question = ApprovalRequest {
             why: text.clone(),
             version: 3,
             digest: "d".to_owned(),
@@ -184,7 +206,7 @@ mod tests {
         };
         let events = [
             PlaybookEvent::Started { why: text.clone() },
-            PlaybookEvent::Asked(question),
+            PlaybookEvent::ApprovalRequested(question),
             PlaybookEvent::Decided(verdict(VerdictKind::Approved)),
             PlaybookEvent::Decided(verdict(VerdictKind::Rejected)),
             PlaybookEvent::Decided(verdict(VerdictKind::Cancelled)),
@@ -201,15 +223,15 @@ mod tests {
             runbook: None,
         };
         for event in events {
-            let notice = PlaybookNotice {
+            let notification = PlaybookNotification {
                 execution_id: ExecutionId::at(at, [3; 10]),
                 playbook_name: "restart".to_owned(),
                 service_id: Some(ServiceId::new(7)),
                 service: Some(service.clone()),
                 event,
             };
-            let (kind, item) = PlaybookItem::of(&notice);
-            assert_eq!(item.into_notice(notice.execution_id, kind).unwrap(), Some(notice));
+            let (kind, item) = PlaybookItem::of(&notification);
+            assert_eq!(item.into_notification(notification.execution_id, kind).unwrap(), Some(notification));
         }
     }
 }

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    Alert, AlertId, ExecutionId, NoticeId, OpenCircuit, PlaybookNotice, ServiceId, ServiceKey, TargetId, TargetKind,
-    WebhookId, WindowId,
+    Alert, AlertId, ExecutionId, NotificationId, OpenCircuit, PlaybookNotification, ServiceId, ServiceKey, TargetId,
+    TargetKind, WebhookId, WindowId,
 };
 
-/// What a notice says of its alert.
+/// What a notification says of its alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoticeKind {
+pub enum NotificationKind {
     Opened,
     /// A run took too long; its alert is closed already.
     Exceeded,
@@ -18,7 +18,7 @@ pub enum NoticeKind {
     Resolved,
 }
 
-impl NoticeKind {
+impl NotificationKind {
     pub const ALL: [Self; 5] = [Self::Opened, Self::Exceeded, Self::Reminder, Self::Acknowledged, Self::Resolved];
 
     pub const fn as_str(self) -> &'static str {
@@ -32,7 +32,7 @@ impl NoticeKind {
     }
 
     /// Whether it is of use only while its alert is open.
-    pub const fn is_passing(self) -> bool {
+    pub const fn can_be_superseded(self) -> bool {
         match self {
             Self::Reminder | Self::Acknowledged => true,
             Self::Opened | Self::Exceeded | Self::Resolved => false,
@@ -40,7 +40,7 @@ impl NoticeKind {
     }
 
     /// Whether it brings an alert up; the others only go to those who heard of it.
-    pub const fn is_news(self) -> bool {
+    pub const fn raises_alert(self) -> bool {
         match self {
             Self::Opened | Self::Exceeded | Self::Reminder => true,
             Self::Acknowledged | Self::Resolved => false,
@@ -48,7 +48,7 @@ impl NoticeKind {
     }
 }
 
-/// Who is told. Each has a lane of its own, in which notices keep their order.
+/// Who is told. Each has a lane of its own, in which notifications keep their order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Receiver {
     Slack {
@@ -64,7 +64,7 @@ pub enum Receiver {
         service_id: ServiceId,
         target_id: TargetId,
     },
-    /// A webhook's deliveries, which are not notices.
+    /// A webhook's deliveries, which are not notifications.
     Webhook {
         webhook_id: WebhookId,
     },
@@ -81,19 +81,19 @@ impl Receiver {
         }
     }
 
-    /// Whether this receiver wants notices of this kind.
-    pub const fn hears(&self, kind: NoticeKind) -> bool {
+    /// Whether this receiver wants notifications of this kind.
+    pub const fn receives(&self, kind: NotificationKind) -> bool {
         match (self.kind(), kind) {
-            (_, NoticeKind::Opened | NoticeKind::Resolved)
-            | (TargetKind::Slack | TargetKind::Webhook, NoticeKind::Exceeded | NoticeKind::Reminder)
-            | (TargetKind::PagerDuty, NoticeKind::Acknowledged) => true,
-            (TargetKind::Slack | TargetKind::Webhook, NoticeKind::Acknowledged)
-            | (TargetKind::PagerDuty, NoticeKind::Exceeded | NoticeKind::Reminder) => false,
+            (_, NotificationKind::Opened | NotificationKind::Resolved)
+            | (TargetKind::Slack | TargetKind::Webhook, NotificationKind::Exceeded | NotificationKind::Reminder)
+            | (TargetKind::PagerDuty, NotificationKind::Acknowledged) => true,
+            (TargetKind::Slack | TargetKind::Webhook, NotificationKind::Acknowledged)
+            | (TargetKind::PagerDuty, NotificationKind::Exceeded | NotificationKind::Reminder) => false,
         }
     }
 }
 
-/// What became of a notice at one receiver.
+/// What became of a notification at one receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     pub receiver: Receiver,
@@ -140,9 +140,9 @@ impl Outcome {
     }
 }
 
-/// In whose partition a notice is kept.
+/// In whose partition a notification is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NoticeOwner {
+pub enum NotificationOwner {
     Alert(AlertId),
     Window(WindowId),
     Execution(ExecutionId),
@@ -150,7 +150,7 @@ pub enum NoticeOwner {
     Circuit(ServiceId),
 }
 
-impl std::fmt::Display for NoticeOwner {
+impl std::fmt::Display for NotificationOwner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Alert(id) => write!(f, "alert {id}"),
@@ -161,16 +161,16 @@ impl std::fmt::Display for NoticeOwner {
     }
 }
 
-/// What a notice is about.
+/// What a notification is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// An alert as it stood then.
     Alert {
-        kind: NoticeKind,
+        kind: NotificationKind,
         alert: Box<Alert>,
     },
     Maintenance(Announcement),
-    Playbook(Box<PlaybookNotice>),
+    Playbook(Box<PlaybookNotification>),
     Circuit(OpenCircuit),
 }
 
@@ -195,26 +195,26 @@ pub enum Stage {
 
 /// One thing to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    pub id: NoticeId,
+pub struct Notification {
+    pub id: NotificationId,
     pub at: DateTime<Utc>,
     pub subject: Subject,
     /// In the order of telling.
     pub outcomes: Vec<Outcome>,
 }
 
-impl Notice {
-    pub fn owner(&self) -> NoticeOwner {
+impl Notification {
+    pub fn owner(&self) -> NotificationOwner {
         match &self.subject {
-            Subject::Alert { alert, .. } => NoticeOwner::Alert(alert.id),
-            Subject::Maintenance(announcement) => NoticeOwner::Window(announcement.window_id),
-            Subject::Playbook(playbook) => NoticeOwner::Execution(playbook.execution_id),
-            Subject::Circuit(circuit) => NoticeOwner::Circuit(circuit.service_id),
+            Subject::Alert { alert, .. } => NotificationOwner::Alert(alert.id),
+            Subject::Maintenance(announcement) => NotificationOwner::Window(announcement.window_id),
+            Subject::Playbook(playbook) => NotificationOwner::Execution(playbook.execution_id),
+            Subject::Circuit(circuit) => NotificationOwner::Circuit(circuit.service_id),
         }
     }
 
     /// The alert that it is about, and what it says of it.
-    pub fn alert(&self) -> Option<(NoticeKind, &Alert)> {
+    pub fn alert(&self) -> Option<(NotificationKind, &Alert)> {
         match &self.subject {
             Subject::Alert { kind, alert } => Some((*kind, alert)),
             Subject::Maintenance(_) | Subject::Playbook(_) | Subject::Circuit(_) => None,
@@ -222,7 +222,7 @@ impl Notice {
     }
 
     /// What it says of an execution, if it is about one.
-    pub fn playbook(&self) -> Option<&PlaybookNotice> {
+    pub fn playbook(&self) -> Option<&PlaybookNotification> {
         match &self.subject {
             Subject::Playbook(playbook) => Some(playbook),
             Subject::Alert { .. } | Subject::Maintenance(_) | Subject::Circuit(_) => None,
@@ -231,7 +231,7 @@ impl Notice {
 
     /// Whether it may share no message with others.
     pub fn stands_alone(&self) -> bool {
-        self.playbook().is_some_and(PlaybookNotice::stands_alone)
+        self.playbook().is_some_and(PlaybookNotification::stands_alone)
     }
 
     pub fn outcome(&self, receiver: &Receiver) -> Option<&Outcome> {

@@ -1,6 +1,6 @@
 //! Runs registered scripts, each in a sandbox of its own. It knows no table, and may answer to the results queue alone.
 //!
-//! The sandbox limits mistakes; it is no jail. `docs/ARCHITECTURE.md` says what it stops and what it does not.
+//! The sandbox limits mistakes; it is no jail. `docs/SANDBOX.md` says what it stops and what it does not.
 
 mod descendants;
 mod launcher;

@@ -23,13 +23,13 @@ PRICES = json.loads((DOCS / "prices.json").read_text())
 # `make bench` that they must equal, by its name and unit.
 
 MEASURED = {
-    "beat_writes": (2, "write units", "a heartbeat of a service that is up",
+    "heartbeat_writes": (2, "write units", "a heartbeat of a service that is up",
                     "`tests/medic/costs.rs`, `make bench`", "heartbeat, service up, without the limiter"),
     "limit_writes": (1, "write units", "the rate limit of a request", "`tests/medic/costs.rs`, `make bench`",
                      "the limiter, for a request"),
     "limit_reads": (0.5, "read units", "the rate limit, once a minute for each key and instance",
                     "`tests/medic/costs.rs`, `make bench`", "the limiter, once a minute, key and process"),
-    "beat_reads": (0, "read units", "the same, key record and name in memory",
+    "heartbeat_reads": (0, "read units", "the same, key record and name in memory",
                    "`tests/medic/costs.rs`, `make bench`", "heartbeat, key record and name cached"),
     "name_reads": (0.5, "read units", "a name that is not in memory", "`make bench`", "heartbeat, name not cached"),
     "key_reads": (0.5, "read units", "a key record that is not in memory", "`make bench`",
@@ -41,7 +41,7 @@ MEASURED = {
                    "`tests/medic/costs.rs`, `make bench`", "sweep with nothing due, 100000 services"),
     "outage_writes": (50, "write units", "an alert and its recovery, two receivers",
                       "`docs/DATA.md`; `make bench` measures the halves", None),
-    "beat_cpu_ms": (1.4, "ms", "CPU of a heartbeat over HTTP, embedded database included, on a two-core machine",
+    "heartbeat_cpu_ms": (1.4, "ms", "CPU of a heartbeat over HTTP, embedded database included, on a two-core machine",
                     "`make bench`: 1.27 to 1.53", None),
 }
 
@@ -56,17 +56,17 @@ ASSUMED = {
     "start_ms": (300, "ms", "start of an instance with its first connections"),
     "argon2_ms": (50, "ms", "first sight of a key by an instance"),
     "services_a_key": (1000, "", "services that share an API key, with a `rate_limit_heartbeats` of its own"),
-    "aims": (2.5, "", "wake-ups for a shard and second: ticks that look 150 s ahead once a minute, as if each tick ran "
+    "wakeups_sent": (2.5, "", "wake-ups for a shard and second: ticks that look 150 s ahead once a minute, as if each tick ran "
              "on another instance, which does not know what the one before it sent"),
     "repeated_reads": (1.5, "read units", "more for each re-arm, where the looks of such wake-ups overlap"),
-    "refused_writes": (0.5, "write units", "more for each re-arm, for the same reason"),
+    "conflict_writes": (0.5, "write units", "more for each re-arm, for the same reason"),
     "messages_a_batch": (2, "", "wake-ups handed to sweep at once; they arrive within the same second"),
     "outages": (1, "", "outages of a service in a month"),
     "notification_ms": (300, "ms", "a request to Slack or PagerDuty"),
     "expiry_days": (2, "days", "from an item's expiry until it is gone"),
     "service_bytes": (2000, "bytes", "a service's items and index entries"),
-    "answer_bytes": (400, "bytes", "an answer with its headers, to a client outside AWS"),
-    "outcome_bytes": (135, "bytes", "one outcome in the answer to a batch"),
+    "response_bytes": (400, "bytes", "a response with its headers, to a client outside AWS"),
+    "outcome_bytes": (135, "bytes", "one outcome in the response to a batch"),
     "log_compression": (0.15, "", "what is kept of a byte of logs"),
     "metrics": (60, "", "custom metrics: names with their dimensions"),
 }
@@ -123,7 +123,6 @@ class Deployment:
 
     def __init__(self):
         text = (DOCS.parent / "template.yaml").read_text()
-        sweep = "shared/operations/src/sweep.rs"
 
         def block(name):
             return found(rf"^  {name}:\n((?:(?:   .*)?\n)+)", text, f"{name} in template.yaml")
@@ -143,8 +142,8 @@ class Deployment:
         self.retention_days = int(found(r"Default: (\d+)", block("HeartbeatRetentionDays"), "the default retention"))
         self.alarms = len(re.findall(r"Type: AWS::CloudWatch::Alarm\b", text))
         self.shards = constant("shared/store/src/keys.rs", "SHARDS")
-        self.look_ahead = constant(sweep, "LOOK_AHEAD")
-        self.most_names = constant("shared/operations/src/medic.rs", "MAX_REMEMBERED")
+        self.look_ahead = constant("shared/operations/src/sweep.rs", "LOOK_AHEAD")
+        self.max_names = constant("shared/operations/src/medic.rs", "MAX_REMEMBERED")
 
 
 DEPLOYED = Deployment()
@@ -167,11 +166,11 @@ class Use:
     log_bytes: int = 0
     retention_days: int = DEPLOYED.retention_days
     shards: int = DEPLOYED.shards
-    aims: float = assumed("aims")
+    wakeups_sent: float = assumed("wakeups_sent")
     provisioned: float = 0
 
     @property
-    def beats(self):
+    def heartbeats(self):
         """Heartbeats in a month: one a minute."""
         return self.services * MINUTES
 
@@ -212,19 +211,19 @@ def due_entry_bytes(services):
     return key + len("due_shard" "15") + len("due_at") + number_bytes(13)
 
 
-def beat_ms():
+def heartbeat_ms():
     """A heartbeat's time in ingest, name and key in memory."""
     core = DEPLOYED.memory_mb["ingest"] / assumed("mb_of_a_core")
-    return measured("beat_writes") * assumed("write_ms") + measured("beat_cpu_ms") / core
+    return measured("heartbeat_writes") * assumed("write_ms") + measured("heartbeat_cpu_ms") / core
 
 
 def unknown_names(services, requests):
     """The share of `requests`, each for any of the services, whose name an instance has to read: it remembers up to
-    `most_names`, and then starts anew."""
-    if services > DEPLOYED.most_names:
-        until_full = -services * math.log(1 - DEPLOYED.most_names / services)
+    `max_names`, and then starts anew."""
+    if services > DEPLOYED.max_names:
+        until_full = -services * math.log(1 - DEPLOYED.max_names / services)
         if requests > until_full:
-            return DEPLOYED.most_names / until_full
+            return DEPLOYED.max_names / until_full
     return services * (1 - math.exp(-requests / services)) / requests
 
 
@@ -245,40 +244,40 @@ def usage(use):
         add("logs", "logs.ingested", size / GB)
         add("logs", "logs.kept", size / GB * assumed("log_compression"))
 
-    calls = use.beats / use.batch
+    calls = use.heartbeats / use.batch
     limit_ms = use.limiter_writes * assumed("write_ms") / use.batch
-    beats_an_instance = assumed("busy") * 1_000 / (beat_ms() + limit_ms)
+    heartbeats_an_instance = assumed("busy") * 1_000 / (heartbeat_ms() + limit_ms)
     life = assumed("instance_hours") * 3_600
-    instances = max(1, use.beats / SECONDS / beats_an_instance)
+    instances = max(1, use.heartbeats / SECONDS / heartbeats_an_instance)
     keys = max(1, use.services / assumed("services_a_key"))
 
     # Heartbeats
-    repeat_writes, limit_writes = use.repeat_keys * use.beats, use.limiter_writes * calls
-    add("heartbeats: writes", "dynamodb.write", use.beats * measured("beat_writes") + repeat_writes)
+    repeat_writes, limit_writes = use.repeat_keys * use.heartbeats, use.limiter_writes * calls
+    add("heartbeats: writes", "dynamodb.write", use.heartbeats * measured("heartbeat_writes") + repeat_writes)
     add("rate limit", "dynamodb.write", limit_writes)
     # An instance reads what the minute before held for each key that it sees in a minute.
-    calls_a_minute = beats_an_instance * 60 / use.batch
+    calls_a_minute = heartbeats_an_instance * 60 / use.batch
     limit_reads = instances * MINUTES * keys * (1 - math.exp(-calls_a_minute / keys)) * bool(use.limiter_writes)
     add("rate limit", "dynamodb.read", limit_reads * measured("limit_reads"))
-    names = use.beats * (unknown_names(use.services, beats_an_instance * life) if use.by_name else 0)
-    # A key's record is trusted for 20 s (shared/operations/src/keyring.rs), and read at its next use.
-    key_records = calls / (1 + 20 * beats_an_instance / use.batch / keys)
-    reads = use.beats * measured("beat_reads") + names * measured("name_reads") + key_records * measured("key_reads")
+    names = use.heartbeats * (unknown_names(use.services, heartbeats_an_instance * life) if use.by_name else 0)
+    # A key's record is trusted for 20 s (shared/operations/src/access/keyring.rs), and read at its next use.
+    key_records = calls / (1 + 20 * heartbeats_an_instance / use.batch / keys)
+    reads = use.heartbeats * measured("heartbeat_reads") + names * measured("name_reads") + key_records * measured("key_reads")
     add("heartbeats: reads of names and keys", "dynamodb.read", reads)
     if not use.function_url:
         add("HTTP API", "http_api.requests", calls)
     waits = (repeat_writes + limit_writes) * assumed("write_ms")
     waits += (names + key_records + limit_reads) * assumed("read_ms")
     starts = instances * SECONDS / life * (assumed("start_ms") + keys * assumed("argon2_ms"))
-    run("Lambda: ingest", "ingest", calls, use.batch * beat_ms() + (waits + starts) / calls)
-    answer = assumed("answer_bytes") + (use.batch * assumed("outcome_bytes") if use.batch > 1 else 0)
-    add("answers over the internet", "transfer.out", calls * answer / GB)
-    log(instances * SECONDS / METRICS_LOG_SECONDS * METRICS_LOG_BYTES + use.beats * use.log_bytes)
+    run("Lambda: ingest", "ingest", calls, use.batch * heartbeat_ms() + (waits + starts) / calls)
+    response = assumed("response_bytes") + (use.batch * assumed("outcome_bytes") if use.batch > 1 else 0)
+    add("responses over the internet", "transfer.out", calls * response / GB)
+    log(instances * SECONDS / METRICS_LOG_SECONDS * METRICS_LOG_BYTES + use.heartbeats * use.log_bytes)
 
     # Re-arms
-    overlap = use.aims > 1
+    overlap = use.wakeups_sent > 1
     rearms = use.rearms_a_second * SECONDS
-    writes = measured("rearm_writes") + (assumed("refused_writes") if overlap else 0)
+    writes = measured("rearm_writes") + (assumed("conflict_writes") if overlap else 0)
     reads = measured("rearm_reads") + (assumed("repeated_reads") if overlap else 0)
     add("re-arms", "dynamodb.write", rearms * writes)
     add("re-arms", "dynamodb.read", rearms * reads)
@@ -286,7 +285,7 @@ def usage(use):
     # Ticks, which read what comes due in their look-ahead, and wake-ups: some for each shard and second in which rows do
     due = use.rearms_a_second / use.shards
     seconds_with_rows = use.shards * (1 - math.exp(-due)) * SECONDS
-    messages = seconds_with_rows * use.aims
+    messages = seconds_with_rows * use.wakeups_sent
 
     def query_reads(rows):
         return max(1, rows * due_entry_bytes(use.services) / 4_096) * measured("tick_reads") / DEPLOYED.shards
@@ -302,7 +301,7 @@ def usage(use):
     work = messages * look_ms + seconds_with_rows * rows_ms + MINUTES * 10 * look_ms
     run("ticks and wake-ups", "sweep", batches + MINUTES, work / (batches + MINUTES))
 
-    # Outages: an alert and a recovery, each told to two receivers
+    # Outages: an alert and a recovery, two receivers each
     outages = use.services * assumed("outages")
     add("outages", "dynamodb.write", outages * measured("outage_writes"))
     add("outages", "dynamodb.read", outages * 20)
@@ -363,7 +362,7 @@ def total(use):
 
 def floor(use):
     """The two writes of each heartbeat, and nothing else."""
-    return price("dynamodb.write", use.beats * measured("beat_writes"))
+    return price("dynamodb.write", use.heartbeats * measured("heartbeat_writes"))
 
 
 def check_the_sums():
@@ -387,7 +386,7 @@ def check_the_sums():
         must(abs(calls[0] - 100 * calls[1]) < 1, "a batch of 100 is one call")
         url = replace(use, function_url=True)
         must(abs(total(use) - total(url) - bill(use)["HTTP API"]) < 0.01, "a function URL saves the HTTP API alone")
-        must(total(replace(use, aims=1)) < total(use), "one wake-up is cheaper than several")
+        must(total(replace(use, wakeups_sent=1)) < total(use), "one wake-up is cheaper than several")
         must(total(replace(use, interval_minutes=15)) < total(use), "longer intervals are cheaper")
     must(total(base[-1]) / SIZES[-1] < total(base[0]) / SIZES[0], "a service among many is no dearer")
 
@@ -416,11 +415,11 @@ def headline():
         use = Use(services)
         cost = total(use)
         rows.append([
-            f"{services:,}", f"{use.beats / 1e6:,.0f} million", f"**${usd(cost)}**", f"${cost / services:.3f}",
-            f"${cost / use.beats * 1e6:.2f}", f"{cost / floor(use):.1f} times",
+            f"{services:,}", f"{use.heartbeats / 1e6:,.0f} million", f"**${usd(cost)}**", f"${cost / services:.3f}",
+            f"${cost / use.heartbeats * 1e6:.2f}", f"{cost / floor(use):.1f} times",
         ])
     head = ["services", "heartbeats a month", "cost a month", "a service", "a million heartbeats", "DynamoDB's floor"]
-    least = price("dynamodb.write", 1e6 * measured("beat_writes"))
+    least = price("dynamodb.write", 1e6 * measured("heartbeat_writes"))
     return table(head, rows) + f"\n\nThe floor is the two write units of each heartbeat: ${least:.2f} a million."
 
 
@@ -452,7 +451,7 @@ def changes():
         ("clients that keep the minute exactly", dict(exact_minutes=True)),
         ("32 shards", dict(shards=32)),
         ("64 shards", dict(shards=64)),
-        ("each wake-up sent once", dict(aims=1)),
+        ("each wake-up sent once", dict(wakeups_sent=1)),
         ("retention of 7 days", dict(retention_days=7)),
         ("each KB that is logged of a heartbeat", dict(log_bytes=1_024)),
         ("an `Idempotency-Key` with each heartbeat", dict(repeat_keys=True)),
@@ -484,10 +483,10 @@ def shards():
     rows = []
     for count in (8, 16, 32, 64):
         uses = [replace(Use(services), shards=count) for services in SIZES]
-        most = count * PARTITION_WRITES / REARM_INDEX_WRITES
+        max_rearms = count * PARTITION_WRITES / REARM_INDEX_WRITES
         rows.append([
-            f"{count}", *(usd(bill(use)["ticks and wake-ups"]) for use in uses), f"{most:,.0f}",
-            f"{SIZES[-1] / most / 60:.1f} min",
+            f"{count}", *(usd(bill(use)["ticks and wake-ups"]) for use in uses), f"{max_rearms:,.0f}",
+            f"{SIZES[-1] / max_rearms / 60:.1f} min",
         ])
     head = ["shards", *(f"{s:,} services" for s in SIZES), "re-arms a second at most",
             f"shortest time between re-arms at {SIZES[-1]:,}"]
@@ -511,11 +510,11 @@ def derived():
          f"storage counts {ITEM_OVERHEAD} more"],
         ["memory of " + ", ".join(DEPLOYED.memory_mb), ", ".join(map(str, DEPLOYED.memory_mb.values())) + " MB",
          "`template.yaml`"],
-        ["a heartbeat's time in ingest", f"{beat_ms() + assumed('write_ms'):.1f} ms",
+        ["a heartbeat's time in ingest", f"{heartbeat_ms() + assumed('write_ms'):.1f} ms",
          "three writes, one after the other, and its CPU at that memory's share of a core; in a batch the write of "
          "the rate limit is shared"],
         ["heartbeats whose name is read", " / ".join(f"{share_of_names(s):.0%}" for s in SIZES),
-         f"an instance remembers {DEPLOYED.most_names:,} names (`MAX_REMEMBERED`) and sees any of the services"],
+         f"an instance remembers {DEPLOYED.max_names:,} names (`MAX_REMEMBERED`) and sees any of the services"],
         ["wake-ups a second", " / ".join(f"{wake_ups(s):.0f}" for s in SIZES),
          f"{DEPLOYED.shards} shards (`SHARDS`), the share of seconds in which rows fall due, each tick for itself"],
         ["Lambda's own log of an invocation", f"{len(SYSTEM_LOG)} bytes", "`platform.start` and `platform.report`"],
@@ -528,12 +527,12 @@ def share_of_names(services):
     use = Use(services)
     reads = {named: sum(q for part, _, q in usage(replace(use, by_name=named)) if part.endswith("names and keys"))
              for named in (True, False)}
-    return (reads[True] - reads[False]) / measured("name_reads") / use.beats
+    return (reads[True] - reads[False]) / measured("name_reads") / use.heartbeats
 
 
 def wake_ups(services):
     use = Use(services)
-    return use.shards * (1 - math.exp(-use.rearms_a_second / use.shards)) * use.aims
+    return use.shards * (1 - math.exp(-use.rearms_a_second / use.shards)) * use.wakeups_sent
 
 
 def price_list():

@@ -11,7 +11,7 @@ TASK_MON := $(TOOLS)/bin/task-mon
 SCHEMA := $(TOOLS)/schema
 SBOM := $(TOOLS)/bin/cargo-sbom
 
-# libFuzzer needs to see which branches are taken: the stable compiler can tell it, without a sanitizer.
+# libFuzzer needs to see which branches are taken: the stable compiler can show it, without a sanitizer.
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -22,6 +22,8 @@ FUZZ_RUNS = $(addprefix fuzz-run-,$(FUZZ_TARGETS))
 FUZZ_SEEDS_playbook := shared/operations/tests/bad_playbooks
 SECONDS ?= 60
 CDK := infra/cdk
+# `medic-local` as tests start it: with the features of the whole workspace, so that it and the tests share what is compiled.
+DEBUG_LOCAL := --workspace --bin medic-local
 FUNCTIONS := $(notdir $(wildcard functions/*))
 
 # What is deployed, and how. `make deploy STACK=medic PARAMETERS="SlackChannelId=C0ALERTS"`
@@ -40,19 +42,21 @@ help: ## Lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
 
 run: ## Builds and starts the whole system on http://127.0.0.1:8080, state in .medic/
+	@[ -x target/release/medic-local ] || echo "Compiling Medic: about 5 minutes the first time, on two cores."
+	@echo "It then starts on http://127.0.0.1:8080 with its state in .medic/, and shows an admin API key. Ctrl-C stops it."
 	$(CARGO) build --release --locked --package local
 	@exec target/release/medic-local
 
 test: test-fast test-deployed ## Runs every test
 
 test-fast: $(CLIENTS)/ready $(TASK_MON) $(SCHEMA)/ready ## Runs the tests that need nothing deployed
-	$(CARGO) build --locked --package local
+	$(CARGO) build --locked $(DEBUG_LOCAL)
 	$(CARGO) test --locked --workspace
 	$(CLIENTS)/bin/python -m pytest tests/clients
 	$(SCHEMA)/bin/python -m pytest tests/schema
 
-test-schema: $(SCHEMA)/ready ## Asks all that the OpenAPI document allows, and more: EXAMPLES=200 SEED=7
-	$(CARGO) build --locked --package local
+test-schema: $(SCHEMA)/ready ## Sends all that the OpenAPI document allows, and more: EXAMPLES=200 SEED=7
+	$(CARGO) build --locked $(DEBUG_LOCAL)
 	EXAMPLES=$(EXAMPLES) SEED=$(SEED) $(SCHEMA)/bin/python -m pytest tests/schema
 
 fuzz: $(FUZZ_RUNS) ## Fuzzes each parser of what users write for SECONDS=60; FUZZ_TARGETS=playbook for one of them
@@ -112,7 +116,7 @@ simulate: ## Runs Medic under virtual time and faults: SEEDS=n of them, or SEED=
 	SIMULATE_FIRST=$(or $(SEED),1) SIMULATE_SEEDS=$(if $(SEED),1,$(SEEDS)) SIMULATE_RECORD=$(abspath $(RECORD)) \
 		$(CARGO) test --locked --package tests --test simulation nothing_is_lost
 
-mutations: ## Breaks one invariant at a time, and tells how many seeds the simulation took to see it
+mutations: ## Breaks one invariant at a time, and says how many seeds the simulation took to detect it
 	python3 tests/simulation/mutations.py
 
 demo: ## Plays an outage from registration to recovery, with a timeline

@@ -1,7 +1,8 @@
-//! All that Medic sends: wake-ups to itself, notifications to Slack and PagerDuty, and requests to addresses that users set,
-//! which the guard keeps outside.
+//! Everything that Medic sends: wake-ups to itself, notifications to Slack and PagerDuty, and requests to addresses
+//! that users set, which the guard keeps outside.
 
 mod allowed_hosts;
+#[cfg(feature = "aws")]
 mod aws;
 mod excerpt;
 mod guard;
@@ -25,7 +26,8 @@ mod wake;
 mod webhook;
 
 pub use allowed_hosts::AllowedHosts;
-pub use aws::{AwsAddresses, AwsWakes, QueueAddress};
+#[cfg(feature = "aws")]
+pub use aws::{AwsAddresses, AwsScriptQueue, AwsWakes, QueueAddress};
 pub use excerpt::{EXCERPT_BYTES, TRUNCATED, cut, excerpt};
 pub use guard::Guard;
 pub use http::Http;
@@ -36,9 +38,7 @@ pub use playbook_message::{APPROVE, DecisionValue, REJECT};
 pub use refusal::Refusal;
 pub use response::{Delivery, http_client};
 pub use retry_after::RetryAfter;
-pub use script::{
-    AwsScriptQueue, QueueError, ScriptInterpreter, ScriptJob, ScriptJobs, ScriptReport, ScriptReports, SealedVariables,
-};
+pub use script::{QueueError, ScriptInterpreter, ScriptJob, ScriptJobs, ScriptReport, ScriptReports, SealedVariables};
 pub use seal::{Seal, SealError};
 pub use signing::WebhookSecret;
 pub use slack::{Slack, SlackAccess};

@@ -1,4 +1,5 @@
-//! What the playbook function and the script runner tell each other: jobs on a FIFO queue, and reports on the results queue.
+//! The messages between the playbook function and the script runner: jobs on a FIFO queue, and reports on the results
+//! queue.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +25,7 @@ pub struct ScriptJob {
     pub execution_id: String,
     pub step_index: u32,
     pub attempt: u32,
-    /// Random, and new for each attempt; an answer without it does not count.
+    /// Random, and new for each attempt; a report without it does not count.
     pub nonce: String,
     pub playbook_id: i64,
     pub service_id: Option<i64>,
@@ -36,15 +37,15 @@ pub struct ScriptJob {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<String>,
     pub timeout_seconds: u32,
-    /// It is not begun after this, in milliseconds since 1970: the attempt would outlive its claim.
+    /// It is not started after this, in milliseconds since 1970: the attempt would outlive its claim.
     pub start_by_ms: i64,
 }
 
-/// What reaches a script and must not be read on the way.
+/// What reaches a script and must not be readable on the way.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedVariables {
-    /// Variables whose values hold secrets; they go before those of the job.
+    /// Variables whose values hold secrets; they take precedence over the job's.
     pub environment: BTreeMap<String, String>,
     /// The secrets themselves, which the output must not show.
     pub secrets: Vec<String>,
@@ -66,25 +67,25 @@ pub struct ScriptReport {
     pub duration_ms: u64,
 }
 
-/// What a queue did not take.
+/// A message that a queue did not accept.
 #[derive(Debug, thiserror::Error)]
 #[error("a message could not be sent")]
 pub struct QueueError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Takes jobs, each attempt once.
+/// Accepts jobs, each attempt once.
 #[async_trait]
 pub trait ScriptJobs: fmt::Debug + Send + Sync {
     async fn send_job(&self, job: &ScriptJob) -> Result<(), QueueError>;
 }
 
-/// Takes what became of jobs.
+/// Accepts the reports of jobs.
 #[async_trait]
 pub trait ScriptReports: fmt::Debug + Send + Sync {
     async fn send_report(&self, report: &ScriptReport) -> Result<(), QueueError>;
 }
 
 impl ScriptJob {
-    /// What a FIFO queue knows a repetition by: the attempt.
+    /// Returns the id by which a FIFO queue recognises a repetition: the attempt.
     pub fn deduplication_id(&self) -> String {
         format!("{}-{}-{}", self.execution_id, self.step_index, self.attempt)
     }
@@ -96,7 +97,7 @@ impl ScriptJob {
         Ok(())
     }
 
-    /// The variables that were sealed for this attempt; none, if there are none.
+    /// Opens the variables that were sealed for this attempt; none, if there are none.
     pub fn open(&self, seal: Option<&Seal>) -> Result<SealedVariables, SealError> {
         let Some(sealed) = &self.sealed else { return Ok(SealedVariables::default()) };
         let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| SealError::Opening)?;
@@ -104,7 +105,7 @@ impl ScriptJob {
         serde_json::from_slice(&text).map_err(|_| SealError::Opening)
     }
 
-    /// The report of this attempt.
+    /// Returns the report of this attempt.
     pub fn report(&self, exit: Option<i32>, output: String, error: Option<String>, duration_ms: u64) -> ScriptReport {
         let Self { execution_id, step_index, attempt, nonce, .. } = self.clone();
         ScriptReport { execution_id, step_index, attempt, nonce, exit, output, error, duration_ms }
@@ -125,42 +126,6 @@ impl fmt::Debug for SealedVariables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SealedVariables(..)")
     }
-}
-
-/// One of the two queues on AWS.
-#[derive(Debug, Clone)]
-pub struct AwsScriptQueue {
-    sqs: aws_sdk_sqs::Client,
-    url: String,
-}
-
-impl AwsScriptQueue {
-    pub fn new(config: &aws_config::SdkConfig, url: String) -> Self {
-        Self { sqs: aws_sdk_sqs::Client::new(config), url }
-    }
-}
-
-#[async_trait]
-impl ScriptJobs for AwsScriptQueue {
-    async fn send_job(&self, job: &ScriptJob) -> Result<(), QueueError> {
-        let body = serde_json::to_string(job).map_err(failed)?;
-        let request = self.sqs.send_message().queue_url(&self.url).message_body(body);
-        // Steps of one execution come one after the other; those of others do not wait for them.
-        let request = request.message_group_id(&job.execution_id).message_deduplication_id(job.deduplication_id());
-        request.send().await.map(|_| ()).map_err(failed)
-    }
-}
-
-#[async_trait]
-impl ScriptReports for AwsScriptQueue {
-    async fn send_report(&self, report: &ScriptReport) -> Result<(), QueueError> {
-        let body = serde_json::to_string(report).map_err(failed)?;
-        self.sqs.send_message().queue_url(&self.url).message_body(body).send().await.map(|_| ()).map_err(failed)
-    }
-}
-
-fn failed<E: std::error::Error + Send + Sync + 'static>(error: E) -> QueueError {
-    QueueError(Box::new(error))
 }
 
 #[cfg(test)]
@@ -185,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn sealed_variables_open_for_their_attempt_alone_and_are_not_to_be_read_on_the_way() {
+    fn sealed_variables_open_for_their_attempt_alone_and_cannot_be_read_on_the_way() {
         let seal = Seal::new([7; 32]).unwrap();
         let variables = SealedVariables {
             environment: BTreeMap::from([("TOKEN".to_owned(), "Bearer hunter2".to_owned())]),

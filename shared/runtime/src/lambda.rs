@@ -1,17 +1,20 @@
 //! A function on AWS Lambda: its start, and the loop that hands it requests or events.
 
+mod deployment;
+
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use lambda_http::Adapter;
 use lambda_http::lambda_runtime::{Context, LambdaEvent, Runtime, service_fn};
-use lambda_http::request::LambdaRequest;
+use lambda_http::request::{LambdaRequest, RequestContext};
 use lambda_http::tower::ServiceExt as _;
 use operations::error_chain;
 use outbound::{AwsScriptQueue, AwsWakes, Seal};
@@ -22,8 +25,9 @@ use serde_json::value::RawValue;
 use store::Table;
 
 use crate::config::{Config, Environment, from_env};
-use crate::deployment::{Deployment, ScriptDeployment};
-use crate::{ApiError, App, Clock as _, EmbeddedMetrics, SystemClock, medic, telemetry};
+use crate::emf::EmbeddedMetrics;
+use crate::{ApiError, App, Clock as _, SystemClock, medic, telemetry};
+use deployment::{Deployment, ScriptDeployment};
 
 /// Why a function could not start or go on.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -36,7 +40,7 @@ pub struct Function {
 }
 
 impl Function {
-    /// Reads the environment and makes the clients. Nothing is asked of AWS yet.
+    /// Reads the environment and creates the clients. Nothing is requested from AWS yet.
     pub async fn start() -> Result<Self, Error> {
         let read = |env: &Environment<'_>| Ok((Config::read_from(env)?, Deployment::read(env)?));
         let (config, deployment) = from_env(read)?;
@@ -52,8 +56,8 @@ impl Function {
         Ok(Self { app, metrics })
     }
 
-    /// Answers requests from API Gateway, for as long as the instance lives. `handle` answers who invokes the function
-    /// with anything else, for which IAM must let them.
+    /// Serves requests from API Gateway, for as long as the instance lives. `handle` serves whoever invokes the
+    /// function with anything else, which IAM must allow.
     pub async fn serve<F>(self, routes: Router<App>, handle: impl Fn(App, Value) -> F) -> Result<(), Error>
     where
         F: Future<Output = Result<Value, Error>>,
@@ -73,7 +77,7 @@ impl Function {
         Runtime::new(service).run().await
     }
 
-    /// Hands events to `handle`, for as long as the instance lives. One that fails is logged; Lambda tries it again and
+    /// Hands events to `handle`, for as long as the instance lives. One that fails is logged; Lambda retries it and
     /// then keeps it as a dead letter.
     pub async fn handle<F>(self, handle: impl Fn(App, Value) -> F) -> Result<(), Error>
     where
@@ -89,7 +93,7 @@ impl Function {
     }
 }
 
-/// The function that runs scripts, which has started. It has no table.
+/// The function that runs scripts, which has started. It has no access to the table.
 pub struct ScriptFunction {
     pub seal: Option<Arc<Seal>>,
     /// The results queue.
@@ -97,7 +101,7 @@ pub struct ScriptFunction {
 }
 
 impl ScriptFunction {
-    /// Reads the environment and makes the client. Nothing is asked of AWS yet.
+    /// Reads the environment and creates the client. Nothing is requested from AWS yet.
     pub async fn start() -> Result<Self, Error> {
         let read = |env: &Environment<'_>| Ok((Config::read_from(env)?, ScriptDeployment::read(env)?));
         let (config, deployment) = from_env(read)?;
@@ -117,7 +121,7 @@ where
     Runtime::new(service).run().await
 }
 
-/// What a function answers: to API Gateway, or to whoever invoked it directly.
+/// What a function returns: to API Gateway, or to whoever invoked it directly.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Answer<T> {
@@ -129,7 +133,8 @@ fn logged(handled: Result<Value, Error>) -> Result<Value, Error> {
     handled.inspect_err(|error| tracing::error!(error = %error_chain(error.as_ref()), "an event was not handled"))
 }
 
-/// Makes a request's path an address again: API Gateway hands it over decoded, and a space or an umlaut is no part of one.
+/// Makes a request's path an address again: API Gateway hands it over decoded, and a space or an umlaut is no part of
+/// one.
 fn make_address(request: &mut LambdaRequest) {
     if let LambdaRequest::ApiGatewayV2(request) = request {
         request.raw_path = request.raw_path.as_deref().map(|path| encode(path, PATH));
@@ -137,7 +142,7 @@ fn make_address(request: &mut LambdaRequest) {
     }
 }
 
-/// Ends a bootstrap. Why it could not start is one line, whatever `RUST_LOG` says.
+/// Ends a bootstrap. Prints in one line why it could not start, whatever `RUST_LOG` says.
 pub fn exit(name: &str, ended: Result<(), Error>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -151,11 +156,15 @@ pub fn exit(name: &str, ended: Result<(), Error>) -> ExitCode {
     }
 }
 
-/// What an answer needs of a function's time after the work is given up.
+/// How much of a function's time is left for the response when the work is given up.
 const TO_ANSWER: Duration = Duration::from_millis(500);
 
-/// Gives each request the time that Lambda has left for it; then writes metrics.
-async fn within_time(State(function): State<Function>, request: Request, next: Next) -> Response {
+/// Gives each request the time that Lambda has left for it; then writes metrics. The source address is the one that API
+/// Gateway reports, as a connection has it elsewhere.
+async fn within_time(State(function): State<Function>, mut request: Request, next: Next) -> Response {
+    if let Some(address) = request.extensions().get().and_then(source_address) {
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(address, 0)));
+    }
     let now = function.app.now();
     let deadline = request.extensions().get::<Context>().map(Context::deadline);
     let left = deadline.and_then(|deadline| deadline.duration_since(now.into()).ok()).unwrap_or_default();
@@ -164,7 +173,12 @@ async fn within_time(State(function): State<Function>, request: Request, next: N
     answer
 }
 
-/// Answers 503 before Lambda ends the function, so that the caller knows to try again.
+fn source_address(context: &RequestContext) -> Option<IpAddr> {
+    let RequestContext::ApiGatewayV2(context) = context else { return None };
+    context.http.source_ip.as_deref()?.parse().ok()
+}
+
+/// Responds with 503 before Lambda ends the function, so that the caller knows to try again.
 async fn in_time(left: Duration, answer: impl Future<Output = Response>) -> Response {
     tokio::time::timeout(left.saturating_sub(TO_ANSWER), answer).await.unwrap_or_else(|_| {
         tracing::error!("a request took all of the function's time");
@@ -172,7 +186,7 @@ async fn in_time(left: Duration, answer: impl Future<Output = Response>) -> Resp
     })
 }
 
-/// What no path may hold as it is (RFC 3986, 3.3), but `%`, which API Gateway leaves encoded.
+/// What must be encoded in a path (RFC 3986, 3.3), except `%`, which API Gateway leaves encoded.
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -188,7 +202,7 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'}')
     .add(b'[')
     .add(b']');
-/// What no query may hold as it is (RFC 3986, 3.4).
+/// What must be encoded in a query (RFC 3986, 3.4).
 const QUERY: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')

@@ -6,10 +6,12 @@ mod batch;
 mod clock;
 mod config;
 mod deployment;
+#[cfg(feature = "lambda")]
 mod emf;
 mod envelope;
 mod extract;
 mod gauges;
+#[cfg(feature = "lambda")]
 pub mod lambda;
 mod pings;
 mod rate_limit;
@@ -23,7 +25,6 @@ pub use batch::each_record;
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError};
 pub use deployment::DEPLOYMENT_VARIABLES;
-use emf::EmbeddedMetrics;
 use envelope::envelope_layers;
 pub use envelope::{ApiError, Envelope, RateLimited, created, ok, reply};
 pub use extract::{

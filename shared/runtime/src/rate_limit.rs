@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::{KeyId, RateLimits, RequestClass, Ruling};
-use lambda_http::request::RequestContext;
 
 use crate::auth::{Access, Caller, PingCaller, access};
 use crate::{ApiError, App, ping_refusal};
@@ -52,11 +51,8 @@ pub(crate) async fn limit(
     answer
 }
 
-/// Who asks: as API Gateway reports it, or as the connection has it; never from a header, which a caller can set.
+/// Who asks: as the connection has it, or API Gateway in its place; never from a header, which a caller can set.
 fn source_address(request: &Request) -> Option<IpAddr> {
-    if let Some(RequestContext::ApiGatewayV2(context)) = request.extensions().get() {
-        return context.http.source_ip.as_deref()?.parse().ok();
-    }
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 

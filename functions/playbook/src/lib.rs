@@ -1,11 +1,11 @@
-//! Runs playbooks: one step of one execution for each message, and what scripts report. It writes executions and what
-//! comes of them, and no services.
+//! Runs playbooks: one step of one execution for each message, and the reports of scripts. It writes executions and
+//! their results, and no services.
 
 use domain::{AlertId, ExecutionId, TriggerId};
 use operations::SlackDecision;
 use outbound::{ScriptReport, Wake};
-use runtime::sqs::{SqsBatchResponse, SqsEvent};
-use runtime::{App, each_record};
+use runtime::sqs::SqsEvent;
+use runtime::{App, Handling, each_record};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,14 +17,14 @@ enum Message {
     Report(ScriptReport),
 }
 
-/// Handles what Lambda hands over.
+/// Handles an event that Lambda hands over.
 pub async fn handle(app: App, event: Value) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
     Ok(serde_json::to_value(messages(&app, serde_json::from_value(event)?).await)?)
 }
 
 /// Handles wake-ups, and reports of scripts.
-pub async fn messages(app: &App, event: SqsEvent) -> SqsBatchResponse {
-    each_record(event, |message: Message| async move {
+pub fn messages(app: &App, event: SqsEvent) -> Handling<'_> {
+    each_record(event, move |message: Message| async move {
         match message {
             Message::Wake(wake) => wake_up(app, wake).await,
             Message::Report(report) => {
@@ -32,7 +32,6 @@ pub async fn messages(app: &App, event: SqsEvent) -> SqsBatchResponse {
             }
         }
     })
-    .await
 }
 
 async fn wake_up(app: &App, wake: Wake) -> Result<(), String> {

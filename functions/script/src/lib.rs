@@ -1,4 +1,5 @@
-//! Runs registered scripts, each in a sandbox of its own. It knows no table, and may answer to the results queue alone.
+//! Runs registered scripts, each in a sandbox of its own. It has no access to the table, and sends to the results queue
+//! alone.
 //!
 //! The sandbox limits mistakes; it is no jail. `docs/SANDBOX.md` says what it stops and what it does not.
 
@@ -21,8 +22,8 @@ use std::time::{Duration, Instant};
 use domain::parse_variable;
 use operations::error_chain;
 use outbound::{QueueError, ScriptJob, ScriptReport, ScriptReports, Seal};
-use runtime::sqs::{SqsBatchResponse, SqsEvent};
-use runtime::{Clock, each_record};
+use runtime::sqs::SqsEvent;
+use runtime::{Clock, Handling, each_record};
 use serde_json::Value;
 
 pub use order::{Ended, Order};
@@ -39,8 +40,8 @@ pub struct Scripts {
     pub clock: Arc<dyn Clock>,
 }
 
-/// To be asked first by each binary that has a sandbox: a script is run by the same binary, started anew with one of two
-/// arguments. Where this process was started so, it does that work and answers how to exit.
+/// Does a part's work, where this process was started as one, and returns how to exit. Each binary that has a sandbox
+/// calls it first: a script is run by the same binary, started again with one of two arguments.
 pub fn started_as_part() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next().as_deref().and_then(OsStr::to_str) {
@@ -50,24 +51,24 @@ pub fn started_as_part() -> Option<ExitCode> {
     }
 }
 
-/// Handles what Lambda hands over.
+/// Handles an event that Lambda hands over.
 pub async fn handle(scripts: Scripts, event: Value) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
     Ok(serde_json::to_value(jobs(&scripts, serde_json::from_value(event)?).await)?)
 }
 
-/// Handles jobs. One comes back only if what became of it could not be told.
-pub async fn jobs(scripts: &Scripts, event: SqsEvent) -> SqsBatchResponse {
-    each_record(event, |job: ScriptJob| scripts.run(job)).await
+/// Handles jobs. One comes back only if its result could not be reported.
+pub fn jobs(scripts: &Scripts, event: SqsEvent) -> Handling<'_> {
+    each_record(event, |job: ScriptJob| scripts.run(job))
 }
 
 impl Scripts {
     async fn run(&self, job: ScriptJob) -> Result<(), QueueError> {
         let attempt = job.deduplication_id();
         if self.clock.now().timestamp_millis() > job.start_by_ms {
-            tracing::warn!(script.attempt = attempt, "a script's attempt came too late to be begun");
+            tracing::warn!(script.attempt = attempt, "a script's attempt came too late to be started");
             return Ok(());
         }
-        tracing::info!(script.attempt = attempt, "a script begins");
+        tracing::info!(script.attempt = attempt, "a script started");
         let began = Instant::now();
         let ended = self.ended(&job).await;
         let took = began.elapsed();
@@ -94,7 +95,7 @@ impl Scripts {
         }
     }
 
-    /// What the runner is to do for a job; or why the job must not run.
+    /// Returns what the runner is to do for a job, or why the job must not run.
     fn order(&self, job: &ScriptJob) -> Result<Order, String> {
         let sealed =
             job.open(self.seal.as_deref()).map_err(|error| format!("The script's secrets did not open: {error}"))?;
@@ -117,7 +118,7 @@ impl Scripts {
     }
 }
 
-/// Whatever a job says, it takes no longer.
+/// The longest that a script may run, whatever its job says.
 const MAX_SECONDS: u32 = 600;
 
 fn report(job: &ScriptJob, ended: Ended, took: Duration) -> ScriptReport {

@@ -1,15 +1,20 @@
-//! Judges whatever is due: on EventBridge's tick, and on wake-ups from a queue. The only maker of transitions.
+//! Judges whatever is due: on EventBridge's tick, and on wake-ups from a queue. Only it makes transitions.
+
+use std::pin::Pin;
 
 use domain::from_millis;
 use outbound::Wake;
-use runtime::sqs::{SqsBatchResponse, SqsEvent};
-use runtime::{App, each_record};
+use runtime::sqs::SqsEvent;
+use runtime::{App, Handling, each_record};
 use serde_json::{Value, json};
 use store::Key;
 
 pub use operations::Swept;
 
-/// Handles what Lambda hands over: messages, or the tick that EventBridge Scheduler sends each minute.
+/// The sweep of one shard.
+pub type Part = Pin<Box<dyn Future<Output = Result<Swept, operations::Error>> + Send>>;
+
+/// Handles an event that Lambda hands over: messages, or the tick that EventBridge Scheduler sends each minute.
 pub async fn handle(app: App, event: Value) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
     if event.get("Records").is_some() {
         return Ok(serde_json::to_value(wake_ups(&app, serde_json::from_value(event)?).await)?);
@@ -30,6 +35,12 @@ pub async fn tick(app: &App) -> Result<Swept, operations::Error> {
     timed(app, app.medic.sweep(app.now())).await
 }
 
+/// Sweeps one shard as of now: a part of a tick, for whoever gives each shard a task of its own. Boxed as `Handling` is.
+pub fn part(app: App, shard: u8) -> Part {
+    let now = app.now();
+    Box::pin(async move { app.medic.sweep_part(shard, now).await })
+}
+
 /// Does the work of a tick, and records how long it took.
 pub async fn timed<T>(app: &App, work: impl Future<Output = T>) -> T {
     let began = app.now();
@@ -40,8 +51,8 @@ pub async fn timed<T>(app: &App, work: impl Future<Output = T>) -> T {
 }
 
 /// Handles wake-ups.
-pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {
-    each_record(event, |wake: Wake| async move {
+pub fn wake_ups(app: &App, event: SqsEvent) -> Handling<'_> {
+    each_record(event, move |wake: Wake| async move {
         match wake {
             Wake::Row { pk, sk } => {
                 app.medic.handle_row(Key { pk, sk }, app.now()).await;
@@ -56,5 +67,4 @@ pub async fn wake_ups(app: &App, event: SqsEvent) -> SqsBatchResponse {
             }
         }
     })
-    .await
 }

@@ -40,37 +40,38 @@ impl Queue {
         }
     }
 
-    /// Batches that are handled at once.
+    /// Returns how many batches are handled at once.
     const fn concurrency(self) -> usize {
         match self {
             Self::Sweep | Self::Notify | Self::Playbook | Self::ScriptResults => CONCURRENCY,
-            Self::Script => SCRIPTS,
+            Self::Script => MAX_SCRIPTS,
         }
     }
 }
 
 /// EventBridge's rate: a sweep comes at least this often.
 const TICK: TimeDelta = TimeDelta::seconds(60);
-/// Batches of one queue that are handled at once: enough that hundreds of receivers may hang, and others are told.
+/// How many batches of one queue are handled at once: enough that hundreds of receivers may hang while others are
+/// notified.
 const CONCURRENCY: usize = 64;
-/// Scripts that run at once.
-const SCRIPTS: usize = 4;
+/// How many scripts run at once.
+const MAX_SCRIPTS: usize = 4;
 /// Six times the script function's timeout of 660 s.
 const SCRIPT_VISIBILITY_TIMEOUT: TimeDelta = TimeDelta::seconds(3_960);
 /// Six times the playbook function's timeout of 330 s.
 const PLAYBOOK_VISIBILITY_TIMEOUT: TimeDelta = TimeDelta::seconds(1_980);
-/// A sweep that failed comes again.
+/// How soon a sweep that failed is repeated.
 const AFTER_FAILURE: TimeDelta = TimeDelta::seconds(1);
-/// What expired is removed as often.
+/// How often expired items are deleted.
 const CLEANING: TimeDelta = TimeDelta::hours(1);
 
-/// What is to be done when, and what is being done.
+/// What is due when, and what is being done.
 #[derive(Debug)]
 pub(crate) struct Agenda {
     state: Mutex<State>,
-    /// Something is new for the runner.
+    /// Signals the runner that there is something new.
     news: Notify,
-    /// Something ended, for who waits until all is quiet.
+    /// Signals that something ended, to whoever waits until all is quiet.
     progress: watch::Sender<()>,
 }
 
@@ -79,7 +80,7 @@ struct State {
     sweep_at: DateTime<Utc>,
     clean_at: DateTime<Utc>,
     sweeping: bool,
-    /// Batches in the hands of each queue's function.
+    /// How many batches each queue's function is handling.
     handling: [usize; 5],
     stopped: bool,
 }
@@ -95,7 +96,7 @@ impl Agenda {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A row comes due at `at`.
+    /// Makes the sweep run by `at`, when a row comes due.
     pub(crate) fn sweep_by(&self, at: DateTime<Utc>) {
         let mut state = self.state();
         state.sweep_at = state.sweep_at.min(at);
@@ -103,7 +104,7 @@ impl Agenda {
         self.changed();
     }
 
-    /// A message was sent, or something ended.
+    /// Wakes the runner: a message was sent, or something ended.
     pub(crate) fn changed(&self) {
         self.news.notify_one();
         self.progress.send_replace(());
@@ -114,18 +115,18 @@ impl Agenda {
         self.changed();
     }
 
-    /// Counts a batch as being handled, if there is a hand for it: before it is received, so that messages are never in
-    /// nobody's hands.
-    fn take_hand(&self, queue: Queue) -> bool {
+    /// Reserves a place for a batch, if there is one: before it is received, so that no message is ever received and
+    /// handled by nobody.
+    fn reserve(&self, queue: Queue) -> bool {
         let handling = &mut self.state().handling[queue as usize];
         let is_free = *handling < queue.concurrency();
         *handling += usize::from(is_free);
         is_free
     }
 
-    fn free_hand(&self, queue: Queue) {
+    fn release(&self, queue: Queue) {
         self.state().handling[queue as usize] -= 1;
-        // For who waits for quiet; the runner has nothing new to do.
+        // For whoever waits for quiet; the runner has nothing new to do.
         self.progress.send_replace(());
     }
 
@@ -156,7 +157,7 @@ impl Runner {
             }
             let now = self.time.now();
             self.start_what_is_due(now);
-            // What is due and was not started waits for a free hand, which is news, or for the queues to be well.
+            // What is due and was not started waits for a free place, which is signalled, or for the queues to recover.
             let next = Some(self.next_at()).filter(|next| *next > now).unwrap_or(now + AFTER_FAILURE);
             tokio::select! {
                 () = self.agenda.news.notified() => {}
@@ -165,7 +166,7 @@ impl Runner {
         }
     }
 
-    /// When something is next to be done.
+    /// Returns when something is next due.
     pub(crate) fn next_at(&self) -> DateTime<Utc> {
         let sweep_at = self.agenda.state().sweep_at;
         match self.queues.next_at() {
@@ -177,7 +178,7 @@ impl Runner {
         }
     }
 
-    /// Ends when nothing is being done and nothing is due.
+    /// Returns when nothing is being done and nothing is due.
     pub(crate) async fn settle(&self) {
         let mut progress = self.agenda.progress.subscribe();
         loop {
@@ -191,7 +192,7 @@ impl Runner {
         }
     }
 
-    /// Ends when nothing is being done.
+    /// Returns when nothing is being done.
     pub(crate) async fn finished(&self) {
         let mut progress = self.agenda.progress.subscribe();
         while self.agenda.is_busy() && progress.changed().await.is_ok() {}
@@ -211,16 +212,16 @@ impl Runner {
         }
         drop(state);
         for queue in Queue::ALL {
-            while self.agenda.take_hand(queue) {
+            while self.agenda.reserve(queue) {
                 match self.receive(queue, now) {
                     Ok(messages) if messages.is_empty() => {
-                        self.agenda.free_hand(queue);
+                        self.agenda.release(queue);
                         break;
                     }
                     Ok(messages) => spawn(self.clone().handle(queue, messages)),
                     Err(error) => {
                         tracing::error!(%error, "messages cannot be received");
-                        self.agenda.free_hand(queue);
+                        self.agenda.release(queue);
                         break;
                     }
                 }
@@ -256,22 +257,20 @@ impl Runner {
 
     /// Sweeps each shard in a task of its own, so that every core has a part in it.
     async fn sweep_parts(&self) -> Result<Swept, operations::Error> {
-        let now = self.time.now();
         let part = |shard| {
-            let app = self.app.clone();
-            let swept = async move { AssertUnwindSafe(app.medic.sweep_part(shard, now)).catch_unwind().await };
+            let swept = AssertUnwindSafe(sweep::part(self.app.clone(), shard)).catch_unwind();
             #[expect(clippy::disallowed_methods, reason = "whoever starts them waits for their ends")]
             tokio::spawn(swept)
         };
         let parts: Vec<_> = (0..SHARDS).map(part).collect();
         let swept = future::join_all(parts).await.into_iter();
-        // One that panicked said so; its rows come again.
+        // One that panicked has logged it; its rows stay due.
         Swept::of(swept.map(|part| part.ok().and_then(Result::ok).unwrap_or(Err(operations::Error::Panicked))))
     }
 
     async fn handle(self, queue: Queue, messages: Vec<Received>) {
         let Ok(event) = event(queue, &messages) else {
-            tracing::error!("a batch cannot be made into an event; its messages come again");
+            tracing::error!("a batch cannot be turned into an event; its messages will be delivered again");
             return self.handled(queue);
         };
         let handled = AssertUnwindSafe(async {
@@ -302,12 +301,12 @@ impl Runner {
     }
 
     fn handled(&self, queue: Queue) {
-        self.agenda.free_hand(queue);
+        self.agenda.release(queue);
         self.agenda.changed();
     }
 }
 
-/// A batch as Lambda hands it to a function.
+/// Returns a batch as Lambda hands it to a function.
 fn event(queue: Queue, messages: &[Received]) -> Result<SqsEvent, serde_json::Error> {
     let records: Vec<_> = messages
         .iter()
@@ -331,6 +330,6 @@ fn event(queue: Queue, messages: &[Received]) -> Result<SqsEvent, serde_json::Er
 }
 
 fn spawn(work: impl Future<Output = ()> + Send + 'static) {
-    #[expect(clippy::disallowed_methods, reason = "the local system starts functions as AWS does: beside each other")]
+    #[expect(clippy::disallowed_methods, reason = "the local system runs functions as AWS does: concurrently")]
     drop(tokio::spawn(work));
 }

@@ -4,12 +4,25 @@ use std::panic::AssertUnwindSafe;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures::FutureExt as _;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use serde::de::DeserializeOwned;
 
-/// Hands each message's body to `handle`, all beside each other, so that a slow one delays no other; and answers which failed: those whose body does not read, whose handling
-/// failed, and whose handling panicked.
-pub async fn each_record<T, E, F>(event: SqsEvent, handle: impl Fn(T) -> F) -> SqsBatchResponse
+/// The handling of a batch. Boxed, so that it is compiled in its function's crate alone, and not once more in each crate
+/// that runs the function.
+pub type Handling<'a> = BoxFuture<'a, SqsBatchResponse>;
+
+/// Hands each message's body to `handle`, all concurrently, so that a slow one delays no other. Returns which failed: those
+/// whose body does not read, whose handling failed, and whose handling panicked.
+pub fn each_record<'a, T, E, F>(event: SqsEvent, handle: impl Fn(T) -> F + Send + Sync + 'a) -> Handling<'a>
+where
+    T: DeserializeOwned + Send + 'a,
+    E: std::fmt::Display + Send + 'a,
+    F: Future<Output = Result<(), E>> + Send + 'a,
+{
+    handle_each(event, handle).boxed()
+}
+
+async fn handle_each<T, E, F>(event: SqsEvent, handle: impl Fn(T) -> F) -> SqsBatchResponse
 where
     T: DeserializeOwned,
     E: std::fmt::Display,

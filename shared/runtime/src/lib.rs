@@ -21,7 +21,7 @@ mod wiring;
 pub use app::App;
 use auth::authenticate;
 pub use auth::{Caller, PingCaller};
-pub use batch::each_record;
+pub use batch::{Handling, each_record};
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError};
 pub use deployment::DEPLOYMENT_VARIABLES;

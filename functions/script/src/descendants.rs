@@ -1,18 +1,16 @@
-//! Finds and ends all that a process has started, however far it went away.
+//! Finds and ends everything that a process has started, however far down.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, Uid, WaitOptions, getpid, kill_process, wait};
+use rustix::process::{Pid, Resource, Rlimit, Signal, Uid, WaitOptions, getpid, kill_process, prlimit, wait};
 
-use crate::limits::bar_from_forking;
-
-/// How long ending may take before it is given up.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it tries to end them before it gives up.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Ends every descendant of this process, which must be their subreaper, and waits until none is left. Answers whether
-/// that is so.
+/// Ends every descendant of this process, which must be their subreaper, and waits until none is left. Returns whether
+/// none is.
 pub(crate) fn end_all() -> bool {
     let began = Instant::now();
     loop {
@@ -20,7 +18,7 @@ pub(crate) fn end_all() -> bool {
         if left.is_empty() {
             return true;
         }
-        // First none may make another, so that the next look finds no new ones.
+        // First, none may start another, so that the next look finds no new ones.
         for pid in &left {
             bar_from_forking(*pid);
         }
@@ -29,14 +27,14 @@ pub(crate) fn end_all() -> bool {
             kill_process(*pid, Signal::KILL).unwrap_or_default();
         }
         while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > TIME_LIMIT {
             return false;
         }
         std::thread::sleep(PAUSE);
     }
 }
 
-/// How many threads a user has.
+/// Returns how many threads a user has.
 pub(crate) fn threads_of(user: Uid) -> u64 {
     let status = |pid: Pid| std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok();
     let threads = |status: String| {
@@ -45,6 +43,12 @@ pub(crate) fn threads_of(user: Uid) -> u64 {
         is_theirs.then(|| field("Threads:")?.parse::<u64>().ok()).flatten()
     };
     processes().filter_map(status).filter_map(threads).sum()
+}
+
+/// Stops a process from starting any other.
+fn bar_from_forking(pid: Pid) {
+    // One that is gone starts none either.
+    prlimit(Some(pid), Resource::Nproc, Rlimit { current: Some(0), maximum: Some(0) }).map(|_| ()).unwrap_or_default();
 }
 
 /// Every process below this one.

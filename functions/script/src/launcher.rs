@@ -1,4 +1,4 @@
-//! The last step before a script: a process of its own, that binds itself and becomes the interpreter.
+//! The last step before a script: a process of its own, which sets its limits and becomes the interpreter.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,15 +14,15 @@ use crate::watch;
 /// What a binary is started with to become a script.
 pub(crate) const ARGUMENT: &str = "--launch-script";
 
-/// A command that becomes `program` as another user, if one is given, and within the limits. Its stdin is to be a socket,
-/// by which `Watch::accept` hears of it.
+/// Returns a command that becomes `program` as another user, if one is given, and within the limits. Its stdin must be a
+/// socket, through which `Watch::accept` takes it over.
 pub(crate) fn command(user: Option<u32>, timeout: Duration, program: &Path) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg(ARGUMENT).arg(user.unwrap_or_default().to_string()).arg(timeout.as_secs().to_string()).arg(program);
     command
 }
 
-/// Becomes the program, or says why not.
+/// Becomes the program, or prints why not.
 pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let mut number = || arguments.next()?.to_str()?.parse::<u32>().ok();
     let (Some(user), Some(seconds)) = (number(), number()) else { return ExitCode::FAILURE };

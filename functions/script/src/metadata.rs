@@ -15,14 +15,14 @@ const UNIQUE_LOCAL: [Ipv6Addr; 3] = [
 /// What NAT64 puts before addresses of IPv4 (RFC 6052).
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
-/// Names are looked up at link-local addresses in many places: on Lambda, at Google, and in clusters with a cache of their
-/// own on each node. No cloud has its metadata at this port.
+/// Names are looked up at link-local addresses in many places: on Lambda, at Google, and in clusters with a cache of
+/// their own on each node. No cloud has its metadata at this port.
 const DNS: u16 = 53;
 
-/// How much of a socket address is looked at: all of IPv6's.
+/// How many bytes of a socket address are looked at: all of IPv6's.
 pub(crate) const ADDRESS_BYTES: usize = 28;
 
-/// Whether an address may hold a cloud's metadata: all that is link-local may, but for its DNS.
+/// Returns whether an address may serve a cloud's metadata: everything link-local may, except for its DNS.
 pub(crate) fn is_metadata(address: SocketAddr) -> bool {
     let is_inside = match address.ip() {
         IpAddr::V4(address) => is_inside_v4(address),
@@ -31,7 +31,7 @@ pub(crate) fn is_metadata(address: SocketAddr) -> bool {
     is_inside && address.port() != DNS
 }
 
-/// A socket address as the kernel reads it (`sockaddr_in` or `sockaddr_in6`, filled up with zeros); none of another kind.
+/// Reads a socket address as the kernel does (`sockaddr_in` or `sockaddr_in6`, padded with zeros); none of another kind.
 pub(crate) fn socket_address(bytes: [u8; ADDRESS_BYTES]) -> Option<SocketAddr> {
     let [f0, f1, p0, p1, rest @ ..] = bytes;
     let port = u16::from_be_bytes([p0, p1]);
@@ -59,7 +59,7 @@ fn is_inside_v6(address: Ipv6Addr) -> bool {
     is_inside || embedded(address).is_some_and(is_inside_v4)
 }
 
-/// The address of IPv4 that one of IPv6 stands for: mapped, compatible, or behind NAT64.
+/// Returns the address of IPv4 that one of IPv6 stands for: mapped, compatible, or behind NAT64.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [.., a, b, c, d] = address.octets();
     let is_nat64 = address.segments().starts_with(&NAT64);

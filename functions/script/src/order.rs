@@ -1,4 +1,4 @@
-//! What a function and its runner tell each other, a line of JSON each.
+//! The messages between a function and its runner: a line of JSON each way.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 pub struct Order {
     pub interpreter: ScriptInterpreter,
     pub content: String,
-    /// All that the script's environment holds beside what every script is given.
+    /// The script's environment, besides what every script gets.
     pub environment: BTreeMap<String, String>,
     /// What the output must not show.
     pub secrets: Vec<String>,
     pub timeout_seconds: u32,
 }
 
-/// What a runner answers.
+/// What a runner returns.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) ended: Ended,

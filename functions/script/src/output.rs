@@ -2,7 +2,7 @@
 
 use outbound::cut;
 
-/// The most that is kept of a script's output.
+/// How much is kept of a script's output.
 pub const OUTPUT_BYTES: usize = 8_192;
 
 const TRUNCATED: &str = "[output truncated]";
@@ -13,19 +13,19 @@ const MASK: &[u8] = b"***";
 #[derive(Debug)]
 pub(crate) struct Captured {
     bytes: Vec<u8>,
-    most: usize,
+    max: usize,
     is_cut: bool,
 }
 
 impl Captured {
-    /// Keeps so much more than is shown that a secret on the edge is known for one.
+    /// Keeps enough beyond what is shown to recognise a secret that is cut at the end.
     pub(crate) fn new(secrets: &[String]) -> Self {
         let longest = secrets.iter().map(String::len).max().unwrap_or_default();
-        Self { bytes: Vec::new(), most: OUTPUT_BYTES + longest, is_cut: false }
+        Self { bytes: Vec::new(), max: OUTPUT_BYTES + longest, is_cut: false }
     }
 
     pub(crate) fn take(&mut self, bytes: &[u8]) {
-        let kept = bytes.len().min(self.most - self.bytes.len());
+        let kept = bytes.len().min(self.max - self.bytes.len());
         self.bytes.extend_from_slice(&bytes[..kept]);
         self.is_cut |= self.bytes.len() > OUTPUT_BYTES || kept < bytes.len();
     }
@@ -48,7 +48,7 @@ impl Captured {
     }
 }
 
-/// Both streams as one text: at most 8,192 bytes, and then a mark that it was cut.
+/// Returns both streams as one text: at most 8,192 bytes, and then a mark that it was cut.
 pub(crate) fn shown(stdout: &Captured, stderr: &Captured, secrets: &[String]) -> String {
     let mut text = stdout.masked(secrets);
     let mut is_cut = stdout.is_cut;

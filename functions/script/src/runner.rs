@@ -1,5 +1,5 @@
 //! The process around one script: it starts the script, reads what it writes, ends it in time with all that it started,
-//! and tells how it ended. It has one thread, no secrets but those of the script, and none of Medic's environment.
+//! and reports how it ended. It has one thread, no secrets but those of the script, and none of Medic's environment.
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead as _, Read, Write as _};
@@ -31,12 +31,13 @@ pub(crate) const ARGUMENT: &str = "--run-script";
 const PATH: &str = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 /// Where Lambda's Python has its libraries.
 const LAMBDA_LIBRARIES: &str = "/var/lang/lib";
-/// How often it is looked whether the script has ended, if it does not say so by closing its output.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often to check whether the script has ended, if it does not show it by closing its output.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the last of the output may take once every process is gone.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
-/// Runs the script that stdin orders, and answers on stdout. Whoever ordered it keeps stdin open for as long as they wait.
+/// Runs the script that is ordered on stdin, and reports on stdout. Whoever ordered it keeps stdin open for as long as
+/// they wait.
 pub(crate) fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,7 +69,7 @@ fn run() -> io::Result<()> {
         Ok(None) => return Ok(()),
         Err(error) => Answer { ended: Ended::failed(format!("The script could not be run: {error}")), gap: None },
     };
-    // What a script leaves there may bar the way; the next start of the machine removes it.
+    // What a script leaves there may prevent it; the next start of the machine deletes it.
     folder.close().unwrap_or_default();
     let mut stdout = io::stdout().lock();
     serde_json::to_writer(&mut stdout, &answer)?;
@@ -111,7 +112,7 @@ fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(PATH).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// Follows the script to its end; none, if whoever ordered it is gone.
+/// Follows the script to its end. Returns none if whoever ordered it is gone.
 fn follow(mut script: Child, watch: Watch, order: &Order) -> io::Result<Option<Answer>> {
     let deadline = Instant::now() + Duration::from_secs(order.timeout_seconds.into());
     let group = i32::try_from(script.id()).ok().and_then(Pid::from_raw);
@@ -119,7 +120,7 @@ fn follow(mut script: Child, watch: Watch, order: &Order) -> io::Result<Option<A
     let mut status = None;
     let mut is_waited_for = true;
     while status.is_none() && is_waited_for && Instant::now() < deadline {
-        is_waited_for = streams.read(deadline.saturating_duration_since(Instant::now()).min(LOOK))?;
+        is_waited_for = streams.read(deadline.saturating_duration_since(Instant::now()).min(CHECK_INTERVAL))?;
         status = script.try_wait()?;
     }
     if status.is_none() {
@@ -130,7 +131,7 @@ fn follow(mut script: Child, watch: Watch, order: &Order) -> io::Result<Option<A
         script.kill()?;
         script.wait()?;
     }
-    // Also after a good end: what it left behind would go on in nobody's sight.
+    // Also after a success: what it left behind would go on unseen.
     let is_alone = end_all();
     if !is_waited_for {
         return Ok(None);
@@ -178,7 +179,8 @@ impl Streams {
         }
     }
 
-    /// Reads and answers what there is, or what comes within this time. Answers whether somebody still waits for the script.
+    /// Reads and answers what there is, or what comes within this time. Returns whether somebody still waits for the
+    /// script.
     fn read(&mut self, time: Duration) -> io::Result<bool> {
         let stdin = io::stdin();
         let [of_stdin, of_stdout, of_stderr, of_watch] = events(
@@ -198,13 +200,13 @@ impl Streams {
         if !of_stderr.is_empty() {
             self.stderr.read()?;
         }
-        // Nothing more comes on stdin but its end.
+        // The only thing left to come on stdin is its end.
         Ok(of_stdin.is_empty())
     }
 
     fn read_last(&mut self, deadline: Instant) -> io::Result<()> {
         while (self.stdout.pipe.is_some() || self.stderr.pipe.is_some()) && Instant::now() < deadline {
-            self.read(LOOK)?;
+            self.read(CHECK_INTERVAL)?;
         }
         Ok(())
     }
@@ -222,7 +224,7 @@ impl<T: Read + AsFd> Stream<T> {
     }
 }
 
-/// What there is to do with each of these, as soon as there is anything, or after this time.
+/// Returns what there is to do with each of these files, as soon as there is anything, or after this time.
 fn events<const N: usize>(files: [Option<BorrowedFd<'_>>; N], time: Duration) -> io::Result<[PollFlags; N]> {
     let mut polled: Vec<_> = files.iter().flatten().map(|file| PollFd::new(file, PollFlags::IN)).collect();
     poll(&mut polled, Timespec::try_from(time).ok().as_ref())?;

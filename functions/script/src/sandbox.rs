@@ -14,13 +14,13 @@ use crate::descendants::end_all;
 use crate::order::{Answer, Ended, Order};
 use crate::runner;
 
-/// What a runner may take beyond the script's timeout.
+/// How long a runner may take beyond the script's timeout.
 const GRACE: Duration = Duration::from_secs(15);
 
 /// Runs scripts apart from this process.
 #[derive(Debug)]
 pub struct Sandbox {
-    /// A binary that asks `started_as_part` first, perhaps behind another one.
+    /// A binary that calls `started_as_part` first, perhaps behind another one.
     command: Vec<OsString>,
     /// Whether all that this process starts is scripts.
     starts_nothing_else: bool,
@@ -32,40 +32,41 @@ struct State {
     running: usize,
     /// A runner died: what it ran may be left.
     leftovers: bool,
-    /// The log tells already that scripts are not kept from metadata services.
-    gap_is_told: bool,
+    /// The log already says that scripts are not kept from metadata services.
+    gap_is_logged: bool,
 }
 
-/// Why nothing is known of a script's end.
+/// Why it is not known how a script ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     #[error("The script could not be run")]
     Start(#[source] io::Error),
-    #[error("The script's runner was ended before it could tell how the script ended")]
+    #[error("The script's runner was killed before it could report how the script ended")]
     Runner,
     #[error("The script's runner did not end in time")]
     Time,
 }
 
 impl Sandbox {
-    /// A sandbox whose runners are this command, for a process that also starts other things.
+    /// Creates a sandbox whose runners are this command, for a process that also starts other things.
     pub fn of(command: impl IntoIterator<Item = OsString>) -> Self {
         Self { command: command.into_iter().collect(), starts_nothing_else: false, state: Mutex::default() }
     }
 
-    /// A sandbox whose runners are this process's binary. Hides the process from scripts: its memory and its environment
-    /// are not to be read by processes of the same user. Whatever a script leaves behind becomes this process's child.
+    /// Creates a sandbox whose runners are this process's binary. Hides the process from scripts: its memory and its
+    /// environment are not to be read by processes of the same user. Whatever a script leaves behind becomes this
+    /// process's child.
     pub fn of_this_process() -> io::Result<Self> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         set_child_subreaper(Some(getpid()))?;
         Ok(Self { starts_nothing_else: true, ..Self::of(["/proc/self/exe".into()]) })
     }
 
-    /// Runs a script to its end. Where this is given up, so is the script.
+    /// Runs a script to its end. When this future is dropped, the script is ended.
     pub async fn run(&self, order: &Order) -> Result<Ended, SandboxError> {
         let running = Running::of(self);
         let mut runner = self.start().map_err(SandboxError::Start)?;
-        let answer = tell_and_hear(&mut runner, order).await;
+        let answer = exchange(&mut runner, order).await;
         if answer.is_err() {
             running.sandbox.state().leftovers = true;
             runner.start_kill().unwrap_or_default();
@@ -73,13 +74,13 @@ impl Sandbox {
         runner.wait().await.map(|_| ()).unwrap_or_default();
         let Answer { ended, gap } = answer?;
         if let Some(gap) = gap {
-            self.tell_once(&gap);
+            self.log_once(&gap);
         }
         Ok(ended)
     }
 
-    fn tell_once(&self, gap: &str) {
-        if !std::mem::replace(&mut self.state().gap_is_told, true) {
+    fn log_once(&self, gap: &str) {
+        if !std::mem::replace(&mut self.state().gap_is_logged, true) {
             tracing::warn!(error = gap, "scripts are not kept from the metadata services of clouds here");
         }
     }
@@ -119,7 +120,7 @@ impl Drop for Running<'_> {
     }
 }
 
-async fn tell_and_hear(runner: &mut Child, order: &Order) -> Result<Answer, SandboxError> {
+async fn exchange(runner: &mut Child, order: &Order) -> Result<Answer, SandboxError> {
     let (Some(mut stdin), Some(mut stdout)) = (runner.stdin.take(), runner.stdout.take()) else {
         return Err(SandboxError::Runner);
     };
@@ -132,7 +133,7 @@ async fn tell_and_hear(runner: &mut Child, order: &Order) -> Result<Answer, Sand
     };
     let time = Duration::from_secs(order.timeout_seconds.into()) + GRACE;
     tokio::time::timeout(time, all).await.map_err(|_| SandboxError::Time)?.map_err(|_| SandboxError::Runner)?;
-    // Until here it had to stay open: its end tells the runner that nobody waits any more.
+    // Until here it had to stay open: when it ends, the runner knows that nobody waits any more.
     drop(stdin);
     serde_json::from_slice(&answer).map_err(|_| SandboxError::Runner)
 }

@@ -18,10 +18,10 @@ const ARCHITECTURE: Option<u32> = None;
 /// From here on, x86-64 counts the system calls of x32, a second way to each.
 const X32: u32 = 0x4000_0000;
 
-/// The calls that name an address, or may. `sendto` may too, and is told apart by its argument.
+/// The calls that name an address, or may. `sendto` may too, and is distinguished by its argument.
 pub(crate) const ASKED: [c_long; 3] = [libc::SYS_connect, libc::SYS_sendmsg, libc::SYS_sendmmsg];
 
-/// What the kernel is told to do with the call that it asked about.
+/// What the kernel does with the call that it asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     GoOn,
@@ -29,8 +29,8 @@ pub(crate) enum Verdict {
     Refuse,
 }
 
-/// Binds this thread, and whatever it becomes or starts, to asking. Needs `no_new_privs`. Answers the listener, from which
-/// the questions are taken; once it is closed, such calls fail.
+/// Makes the kernel ask about such calls of this thread, and of whatever it becomes or starts. Needs `no_new_privs`.
+/// Returns the listener, from which the requests are received; once it is closed, such calls fail.
 pub(crate) fn install() -> io::Result<OwnedFd> {
     let mut filter = filter().ok_or(io::ErrorKind::Unsupported)?;
     let len = u16::try_from(filter.len()).map_err(io::Error::other)?;
@@ -46,20 +46,20 @@ pub(crate) fn install() -> io::Result<OwnedFd> {
     // but that the kernel is 5.7 at least, and so lets calls go on (5.5).
     let listener =
         set(libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV).or_else(|_| set(libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH))?;
-    // SAFETY: the kernel has just made it for this call, so that nobody else has it.
+    // SAFETY: the kernel has just created it for this call, so that nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(listener) })
 }
 
-/// The next question. To be called when the listener can be read, or else it waits.
+/// Receives the next request. To be called when the listener can be read, or else it waits.
 pub(crate) fn receive(listener: BorrowedFd<'_>) -> io::Result<seccomp_notif> {
     let data = seccomp_data { nr: 0, arch: 0, instruction_pointer: 0, args: [0; 6] };
-    let mut question = seccomp_notif { id: 0, pid: 0, flags: 0, data };
+    let mut request = seccomp_notif { id: 0, pid: 0, flags: 0, data };
     // SAFETY: the kernel writes one such structure, whose size is part of the operation's number, or nothing.
-    let done = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut question) };
-    if done == 0 { Ok(question) } else { Err(io::Error::last_os_error()) }
+    let done = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut request) };
+    if done == 0 { Ok(request) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Answers a question. It fails with ENOENT if the caller was ended or interrupted.
+/// Answers a request. It fails with ENOENT if the caller was ended or interrupted.
 pub(crate) fn answer(listener: BorrowedFd<'_>, id: u64, verdict: Verdict) -> io::Result<()> {
     let (error, flags) = match verdict {
         Verdict::GoOn => (0, CONTINUE),
@@ -115,17 +115,17 @@ fn answered(answer: u32) -> sock_filter {
     instruction(libc::BPF_RET | libc::BPF_K, 0, 0, answer)
 }
 
-/// Answers if what was loaded is this.
+/// Returns the answer if the loaded value is this one.
 fn on(value: u32, answer: u32) -> [sock_filter; 2] {
     [instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, value), answered(answer)]
 }
 
-/// Answers if what was loaded is not this.
+/// Returns the answer if the loaded value is not this one.
 fn unless(value: u32, answer: u32) -> [sock_filter; 2] {
     [instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0, value), answered(answer)]
 }
 
-/// Answers if what was loaded is this or more.
+/// Returns the answer if the loaded value is this one or greater.
 fn from(value: u32, answer: u32) -> [sock_filter; 2] {
     [instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, value), answered(answer)]
 }

@@ -1,5 +1,5 @@
-//! Keeps a script from the metadata services of clouds: the kernel asks the runner of each address that the script or what
-//! it starts is about to send to, and the runner looks it up in the caller's memory.
+//! Keeps a script from the metadata services of clouds: the kernel asks the runner of each address that the script or
+//! what it starts is about to send to, and the runner looks it up in the caller's memory.
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -24,10 +24,10 @@ use crate::seccomp::{self, Verdict};
 
 /// The most messages that the kernel takes in one call.
 const MAX_MESSAGES: u64 = 1_024;
-/// The most that is told of why a script is not watched.
+/// How much is sent of the reason why a script is not watched.
 const REASON_BYTES: usize = 256;
 
-/// The runner's side of it.
+/// The runner's side.
 #[derive(Debug)]
 pub(crate) struct Watch {
     /// None once there is nobody left to ask, or if the kernel would not.
@@ -37,17 +37,17 @@ pub(crate) struct Watch {
     gap: Option<String>,
 }
 
-/// The launcher's side: submits this process, and whatever it becomes, to the runner behind this socket. Where the kernel
-/// will not have it, the runner is told, and the script goes on without.
+/// The launcher's side: submits this process, and whatever it becomes, to the runner behind this socket. Where the
+/// kernel refuses it, the runner is sent the reason, and the script goes on without.
 pub(crate) fn submit(runner: BorrowedFd<'_>) -> io::Result<()> {
-    let (tell, hear) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         // It is older than the filter, and so not bound by it: until the runner has the listener, nobody answers.
-        let send = move || hear.recv().map(|made| hand_over(runner, &made));
-        let sender = thread::Builder::new().spawn_scoped(scope, send)?;
+        let send = move || receiver.recv().map(|listener| hand_over(runner, &listener));
+        let thread = thread::Builder::new().spawn_scoped(scope, send)?;
         let lost = || io::Error::other("nobody handed over the listener");
-        tell.send(seccomp::install()).map_err(|_| lost())?;
-        sender.join().ok().and_then(Result::ok).ok_or_else(lost)?
+        sender.send(seccomp::install()).map_err(|_| lost())?;
+        thread.join().ok().and_then(Result::ok).ok_or_else(lost)?
     })
 }
 
@@ -90,7 +90,7 @@ impl Watch {
         self.listener.as_ref().map(OwnedFd::as_fd)
     }
 
-    /// Answers a question, if these events of the listener say that there is one.
+    /// Answers a request, if these events of the listener say that there is one.
     pub(crate) fn answer(&mut self, events: PollFlags) {
         let Some(listener) = self.listener.take() else { return };
         let answered = match events {
@@ -105,16 +105,16 @@ impl Watch {
         }
     }
 
-    /// Why the script was not kept from what it should have been, if so.
+    /// Returns why the script was not kept from metadata services, if it was not.
     pub(crate) fn into_gap(self) -> Option<String> {
         self.gap
     }
 
     fn answer_one(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
-        let done = seccomp::receive(listener).and_then(|question| {
-            // Whose memory this is need not be asked again: if the caller was another one, it has ended, and the answer
-            // reaches nobody.
-            seccomp::answer(listener, question.id, self.verdict(&question))
+        let done = seccomp::receive(listener).and_then(|request| {
+            // It need not be checked again whose memory this is: if the caller was another one, it has ended, and the
+            // answer reaches nobody.
+            seccomp::answer(listener, request.id, self.verdict(&request))
         });
         match done.as_ref().map_err(io::Error::raw_os_error) {
             // The caller was ended, or interrupted and will ask again.
@@ -123,29 +123,30 @@ impl Watch {
         }
     }
 
-    fn verdict(&mut self, question: &seccomp_notif) -> Verdict {
-        let memory = match self.memory(question.pid) {
+    fn verdict(&mut self, request: &seccomp_notif) -> Verdict {
+        let memory = match self.memory(request.pid) {
             Ok(memory) => memory,
-            Err(error) if self.is_barred(question.pid, &error) => {
+            Err(error) if self.is_barred(request.pid, &error) => {
                 self.gap = Some(format!("a script's memory could not be read: {error}"));
                 return Verdict::GoOn;
             }
             Err(_) => return Verdict::Refuse,
         };
-        match destinations(&memory, question) {
+        match destinations(&memory, request) {
             Ok(addresses) if !addresses.iter().copied().any(is_metadata) => Verdict::GoOn,
             Ok(_) | Err(_) => Verdict::Refuse,
         }
     }
 
-    /// The memory of a process. Root may be without the right to read it (in containers, often) but for what the user may.
+    /// Opens the memory of a process. Root may lack the right to read it (in containers, often), except for what the
+    /// user may.
     fn memory(&self, pid: u32) -> io::Result<File> {
         let open = || File::open(memory_path(pid));
         open().or_else(|error| if getuid().is_root() { as_user(self.user, open)? } else { Err(error) })
     }
 
-    /// Whether it is the machine that will have no process read another one's memory. If it is the script that hides its
-    /// memory, that is root's.
+    /// Returns whether it is the machine that lets no process read another one's memory. If it is the script that hides
+    /// its memory, the memory belongs to root.
     fn is_barred(&self, pid: u32, error: &io::Error) -> bool {
         let is_the_users = || fs::metadata(memory_path(pid)).is_ok_and(|file| file.uid() == self.user);
         error.kind() == io::ErrorKind::PermissionDenied && is_the_users()
@@ -156,10 +157,10 @@ fn memory_path(pid: u32) -> String {
     format!("/proc/{pid}/mem")
 }
 
-/// The Internet addresses that a call names.
-fn destinations(memory: &File, question: &seccomp_notif) -> io::Result<Vec<SocketAddr>> {
-    let [_, second, third, _, fifth, sixth] = question.data.args;
-    let found = match c_long::from(question.data.nr) {
+/// Returns the Internet addresses that a call names.
+fn destinations(memory: &File, request: &seccomp_notif) -> io::Result<Vec<SocketAddr>> {
+    let [_, second, third, _, fifth, sixth] = request.data.args;
+    let found = match c_long::from(request.data.nr) {
         libc::SYS_connect => vec![address(memory, second, third)?],
         libc::SYS_sendto => vec![address(memory, fifth, sixth)?],
         libc::SYS_sendmsg => vec![named(memory, second)?],
@@ -173,7 +174,7 @@ fn destinations(memory: &File, question: &seccomp_notif) -> io::Result<Vec<Socke
     Ok(found.into_iter().flatten().collect())
 }
 
-/// The address that a `msghdr` at this place names.
+/// Returns the address that a `msghdr` at this place names.
 fn named(memory: &File, at: u64) -> io::Result<Option<SocketAddr>> {
     let (mut name, mut length) = ([0; 8], [0; 4]);
     memory.read_exact_at(&mut name, at.saturating_add(offset_of!(libc::msghdr, msg_name) as u64))?;
@@ -181,7 +182,7 @@ fn named(memory: &File, at: u64) -> io::Result<Option<SocketAddr>> {
     address(memory, u64::from_ne_bytes(name), u32::from_ne_bytes(length).into())
 }
 
-/// The socket address of this length at this place.
+/// Returns the socket address of this length at this place.
 fn address(memory: &File, at: u64, length: u64) -> io::Result<Option<SocketAddr>> {
     let mut bytes = [0; ADDRESS_BYTES];
     let length = usize::try_from(low(length)).unwrap_or(usize::MAX).min(ADDRESS_BYTES);
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_that_hides_is_told_from_a_machine_that_bars() {
+    fn a_script_that_hides_is_distinguished_from_a_machine_that_bars() {
         let own = fs::metadata("/proc/self").unwrap().uid();
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         let watch = |user| Watch { listener: None, user, gap: None };

@@ -73,8 +73,8 @@ async fn a_script_that_ends_its_runner_gains_nothing() {
         match ended {
             Ok(ended) => assert_ne!(ended.exit, Some(0), "{name}"),
             Err(error) => {
-                let told = "The script's runner was ended before it could tell how the script ended";
-                assert_eq!(error.to_string(), told, "{name}");
+                let message = "The script's runner was killed before it could report how the script ended";
+                assert_eq!(error.to_string(), message, "{name}");
             }
         }
     }

@@ -27,19 +27,19 @@ const PRECIOUS: [&str; 2] = ["AKIAPRECIOUSKEY", "precious-session-token"];
 #[derive(Clone)]
 struct Aws {
     events: Arc<Mutex<Vec<Value>>>,
-    told: mpsc::UnboundedSender<Told>,
+    received: mpsc::UnboundedSender<Received>,
 }
 
 #[derive(Debug)]
-enum Told {
+enum Received {
     Report(Box<ScriptReport>),
     Answer(Value),
 }
 
 impl Aws {
-    async fn start(events: Vec<Value>) -> (String, mpsc::UnboundedReceiver<Told>) {
-        let (told, hears) = mpsc::unbounded_channel();
-        let aws = Self { events: Arc::new(Mutex::new(events)), told };
+    async fn start(events: Vec<Value>) -> (String, mpsc::UnboundedReceiver<Received>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let aws = Self { events: Arc::new(Mutex::new(events)), received: sender };
         let routes = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(answer))
@@ -49,7 +49,7 @@ impl Aws {
         let address = listener.local_addr().unwrap().to_string();
         #[expect(clippy::disallowed_methods, reason = "it answers for as long as the test runs")]
         drop(tokio::spawn(async move { axum::serve(listener, routes).await }));
-        (address, hears)
+        (address, receiver)
     }
 }
 
@@ -65,7 +65,7 @@ async fn next(State(aws): State<Aws>) -> Response {
 }
 
 async fn answer(State(aws): State<Aws>, Path(_): Path<String>, body: Bytes) -> StatusCode {
-    aws.told.send(Told::Answer(serde_json::from_slice(&body).unwrap())).unwrap();
+    aws.received.send(Received::Answer(serde_json::from_slice(&body).unwrap())).unwrap();
     StatusCode::ACCEPTED
 }
 
@@ -73,7 +73,7 @@ async fn send_message(State(aws): State<Aws>, body: Bytes) -> Response {
     let sent: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(sent["QueueUrl"], "http://sqs/results");
     let report = serde_json::from_str(sent["MessageBody"].as_str().unwrap()).unwrap();
-    aws.told.send(Told::Report(report)).unwrap();
+    aws.received.send(Received::Report(report)).unwrap();
     ([("content-type", "application/x-amz-json-1.0")], json!({"MessageId": "1"}).to_string()).into_response()
 }
 
@@ -138,15 +138,15 @@ fn event(jobs: &[ScriptJob]) -> Value {
     json!({"Records": jobs.iter().map(record).collect::<Vec<_>>()})
 }
 
-/// What the function reported and answered for one event.
+/// Returns what the function reported and answered for one event.
 async fn handled(event: Value) -> (Vec<ScriptReport>, Value) {
-    let (address, mut hears) = Aws::start(vec![event]).await;
+    let (address, mut receiver) = Aws::start(vec![event]).await;
     let _function = Function::start(&address);
     let mut reports = Vec::new();
     loop {
-        match hears.recv().await.unwrap() {
-            Told::Report(report) => reports.push(*report),
-            Told::Answer(answer) => return (reports, answer),
+        match receiver.recv().await.unwrap() {
+            Received::Report(report) => reports.push(*report),
+            Received::Answer(answer) => return (reports, answer),
         }
     }
 }
@@ -213,13 +213,13 @@ async fn a_job_that_must_not_run_is_reported_as_failed() {
     let mut job = job(&script, ScriptInterpreter::Bash);
     job.seal(&Seal::new([8; 32]).unwrap(), &SealedVariables::default()).unwrap();
     let (reports, _) = handled(event(&[job])).await;
-    let told = "The script's secrets did not open: it was not sealed by this key for this purpose";
-    assert_eq!(reports[0].error.as_deref(), Some(told));
+    let message = "The script's secrets did not open: it was not sealed by this key for this purpose";
+    assert_eq!(reports[0].error.as_deref(), Some(message));
     assert!(!touched.path().join("ran").exists());
 }
 
 #[tokio::test]
-async fn a_job_that_came_too_late_is_not_begun() {
+async fn a_job_that_came_too_late_is_not_started() {
     let mut job = job("true", ScriptInterpreter::Bash);
     job.start_by_ms = 1_790_000_000_000;
     let (reports, answer) = handled(event(&[job])).await;
@@ -233,7 +233,7 @@ async fn a_message_that_is_no_job_comes_back() {
     assert_eq!((reports, answer), (vec![], json!({"batchItemFailures": [{"itemIdentifier": "bad"}]})));
 }
 
-/// A script that kills its runner leaves nothing behind: the function is told, and ends what was left.
+/// A script that kills its runner leaves nothing behind: the function detects it, and ends what was left.
 #[tokio::test]
 async fn what_is_left_of_a_script_that_killed_its_runner_is_ended() {
     let script = "
@@ -246,8 +246,8 @@ time.sleep(1000)
 # left behind
 ";
     let (reports, _) = handled(event(&[job(script, ScriptInterpreter::Python)])).await;
-    let told = "The script's runner was ended before it could tell how the script ended";
-    assert_eq!((reports[0].exit, reports[0].error.as_deref()), (None, Some(told)));
+    let message = "The script's runner was killed before it could report how the script ended";
+    assert_eq!((reports[0].exit, reports[0].error.as_deref()), (None, Some(message)));
     let left = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
         let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
         let file = command.split('\0').find(|argument| argument.contains("medic-script-"));

@@ -1,4 +1,4 @@
-//! What a script may take of time, memory, processes and disk.
+//! How much time, memory, processes and disk a script may use.
 
 use std::time::{Duration, Instant};
 
@@ -41,12 +41,12 @@ time.sleep(1000)
 async fn a_daemon_does_not_outlive_a_script_that_ends_well() {
     let script = "
 import os, time
-ready, tell = os.pipe()
+ready, writer = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         print(os.getpid(), flush=True)
-        os.write(tell, b'.')
+        os.write(writer, b'.')
         time.sleep(1000)
     os._exit(0)
 os.read(ready, 1)
@@ -128,7 +128,7 @@ print(started)
     }
 }
 
-/// Each generation makes the next and goes. At most 4,000 forks, and two seconds.
+/// Each generation starts the next and ends. At most 4,000 forks, and two seconds.
 #[tokio::test]
 async fn processes_that_flee_by_forking_are_ended() {
     let script = "

@@ -65,7 +65,7 @@ async fn run(order: &Order) -> Ended {
     run_in(sandboxes().into_iter().chain(contained).collect(), order).await
 }
 
-/// What a script tells when each of these was refused.
+/// What a script prints when each of these was refused.
 fn all_refused(names: &[&str]) -> Ended {
     success(&each(names, REFUSED))
 }
@@ -147,12 +147,12 @@ attempt('itself', connect)
 thread = threading.Thread(target=lambda: attempt('a thread', connect))
 thread.start()
 thread.join()
-ready, tell = os.pipe()
+ready, writer = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         attempt('a daemon', connect)
-        os.write(tell, b'.')
+        os.write(writer, b'.')
     os._exit(0)
 os.read(ready, 1)
 os.wait()
@@ -249,7 +249,7 @@ attempt('the last', lambda: made(V4, TCP).connect(('169.254.169.254', 80)))
     assert_eq!(run(&trying(script)).await, success(&format!("True\nthe last {REFUSED}\n")));
 }
 
-/// Another sandbox around Medic, that knows no filters of others.
+/// Another sandbox around Medic, which allows no filters of others.
 const AROUND: &str = "
 import ctypes, os, platform, struct, sys
 seccomp = {'x86_64': 317, 'aarch64': 277}[platform.machine()]
@@ -264,7 +264,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 ";
 
 #[tokio::test]
-async fn where_the_kernel_refuses_a_script_runs_and_the_log_tells_it_once() {
+async fn where_the_kernel_refuses_a_script_runs_and_the_log_says_so_once() {
     let mut log = tempfile::tempfile().unwrap();
     let writer: Arc<File> = Arc::new(log.try_clone().unwrap());
     let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
@@ -273,10 +273,10 @@ async fn where_the_kernel_refuses_a_script_runs_and_the_log_tells_it_once() {
     for _ in 0..2 {
         assert_eq!(sandbox.run(&bash("echo reached")).await.unwrap(), success("reached\n"));
     }
-    let mut told = String::new();
+    let mut logged = String::new();
     log.rewind().unwrap();
-    log.read_to_string(&mut told).unwrap();
+    log.read_to_string(&mut logged).unwrap();
     let line = "scripts are not kept from the metadata services of clouds here error=\"the kernel refused the filter: \
                 Operation not permitted (os error 1)\"";
-    assert_eq!((told.matches("WARN").count(), told.matches(line).count()), (1, 1), "{told}");
+    assert_eq!((logged.matches("WARN").count(), logged.matches(line).count()), (1, 1), "{logged}");
 }

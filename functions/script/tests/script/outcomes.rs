@@ -19,7 +19,7 @@ async fn bash_stops_at_the_first_failure() {
 }
 
 #[tokio::test]
-async fn an_exit_status_and_a_signal_are_told() {
+async fn an_exit_status_and_a_signal_are_reported() {
     let ended = run(&python("import sys; sys.exit(7)")).await;
     assert_eq!((ended.exit, ended.error.as_deref()), (Some(7), Some("Script exited with code 7")));
     let ended = run(&bash("kill -SEGV $$")).await;

@@ -1,5 +1,5 @@
 //! The AWS SDK's DynamoDB client, answered by an embedded engine in process: the signed request is handed over without a
-//! socket. The one place where calls can be made to fail or to time out, or an answer be lost.
+//! socket. The one place where calls can be made to fail or to time out, or a response to be lost.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -73,7 +73,7 @@ pub enum Fate {
     After(Wait),
 }
 
-/// Decides what becomes of each call.
+/// Decides the fate of each call.
 pub trait Fates: Send + Sync {
     fn of(&self, operation: &str, body: &[u8]) -> Fate;
 }
@@ -90,7 +90,7 @@ struct Meter {
     units: Mutex<Units>,
 }
 
-/// A clock as the engine reads it.
+/// A clock that the engine can read.
 struct EngineClock<F>(F);
 
 impl<F: Fn() -> DateTime<Utc> + Send + Sync> EngineClock<F> {
@@ -110,7 +110,7 @@ impl<F: Fn() -> DateTime<Utc> + Send + Sync> Clock for EngineClock<F> {
 }
 
 impl DynamoDb {
-    /// Tables kept in a file.
+    /// Opens tables that are kept in a file.
     pub fn open(file: &Path) -> Result<Self, String> {
         let open = || {
             let engine = Database::new(&file.to_string_lossy())?;
@@ -122,7 +122,7 @@ impl DynamoDb {
         open().map_err(|error: DynoxideError| error.to_string())
     }
 
-    /// Tables that are gone with the process. What expires does so by `now`.
+    /// Creates tables that end with the process. Items expire by `now`.
     pub fn in_memory(now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Result<Self, String> {
         Database::memory_with_clock(Arc::new(EngineClock(now))).map(Self::of).map_err(|error| error.to_string())
     }
@@ -131,21 +131,21 @@ impl DynamoDb {
         Self { engine, meter: Arc::default(), fates: None }
     }
 
-    /// The same tables for a client whose calls have these fates. It does not wait between its tries, and shares its quota of
-    /// them with no other.
+    /// Returns the same tables for a client whose calls have these fates. It does not wait between its attempts, and
+    /// shares its retry quota with no other.
     #[must_use]
     pub fn with_fates(&self, fates: Arc<dyn Fates>) -> Self {
         self.meter.loses_answers.store(true, Ordering::Relaxed);
         Self { fates: Some(fates), ..self.clone() }
     }
 
-    /// Asks the tables themselves: without a client, and without what may befall its calls.
+    /// Queries the tables themselves: without a client, and without the fates of its calls.
     pub fn query(&self, request: Value) -> Result<Value, String> {
         let asked = || Ok(serde_json::to_value(self.engine.query(serde_json::from_value(request)?)?)?);
         asked().map_err(|error: Box<dyn std::error::Error>| error.to_string())
     }
 
-    /// What makes the SDK's client one on these tables.
+    /// Returns the configuration that makes the SDK's client use these tables.
     pub fn config(&self) -> aws_sdk_dynamodb::config::Builder {
         let mut config = aws_sdk_dynamodb::Config::builder();
         if self.fates.is_some() {
@@ -155,23 +155,23 @@ impl DynamoDb {
         config
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("eu-west-1"))
-            // Nothing is signed: nobody checks it here.
+            // Nothing is signed, as nobody checks it here.
             .allow_no_auth()
             .http_client(self.clone())
     }
 
-    /// Removes what has expired. AWS does so by itself, within days.
+    /// Deletes what has expired. AWS does so by itself, within days.
     pub fn remove_expired(&self) -> Result<usize, String> {
         self.engine.sweep_ttl().map_err(|error| error.to_string())
     }
 
-    /// Counts the units of what follows, from nothing.
+    /// Counts the units of what follows, from zero.
     pub fn measure(&self) {
         *self.meter.units.lock().unwrap_or_else(PoisonError::into_inner) = Units::default();
         self.meter.on.store(true, Ordering::Relaxed);
     }
 
-    /// The units since `measure`.
+    /// Returns the units since `measure`.
     pub fn units(&self) -> Units {
         *self.meter.units.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -181,36 +181,36 @@ impl DynamoDb {
         self.meter.out_of_reach.store(out_of_reach, Ordering::Relaxed);
     }
 
-    /// Lets the index `list` show nothing, as it does of what was just written, or all.
+    /// Makes the index `list` show nothing, as it does of what was just written, or everything.
     pub fn set_list_lagging(&self, lagging: bool) {
         self.meter.list_lags.store(lagging, Ordering::Relaxed);
     }
 
-    /// Lets the next `count` writes be made, and their answers be lost: the caller sees a timeout. Requests that are
-    /// counted for their limit are no such writes.
+    /// Commits the next `count` writes, and loses their responses: the caller gets a timeout. Writes that count a
+    /// request for its limit do not matter here.
     pub fn lose_answers(&self, count: u32) {
         self.meter.loses_answers.store(true, Ordering::Relaxed);
         self.meter.answers_to_lose.store(count, Ordering::Relaxed);
     }
 
-    /// Makes the next `count` writes fail, but those that count a request for its limit.
+    /// Makes the next `count` writes fail, except those that count a request for its limit.
     pub fn fail_writes(&self, fault: Fault, count: usize) {
         self.fail_writes_after(0, fault, count);
     }
 
-    /// Lets the next `made` writes be made, and makes the `count` after them fail.
-    pub fn fail_writes_after(&self, made: usize, fault: Fault, count: usize) {
+    /// Lets the next `committed` writes succeed, and makes the `count` after them fail.
+    pub fn fail_writes_after(&self, committed: usize, fault: Fault, count: usize) {
         let mut faults = vec![Some(fault); count];
-        faults.resize(count + made, None);
+        faults.resize(count + committed, None);
         *self.meter.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
-    /// Makes the next `count` writes fail that count a request for its limit.
+    /// Makes the next `count` of the writes fail that count a request for its limit.
     pub fn fail_limits(&self, fault: Fault, count: usize) {
         *self.meter.faults_of_limits.lock().unwrap_or_else(PoisonError::into_inner) = vec![Some(fault); count];
     }
 
-    /// The answer of a write that is to fail: status and body, as DynamoDB gives them.
+    /// Returns the response to a write that is to fail: status and body, as DynamoDB gives them.
     fn failure(&self, operation: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
         if !is_write(operation) {
             return None;
@@ -236,7 +236,7 @@ impl DynamoDb {
         request["ReturnConsumedCapacity"] = "TOTAL".into();
         let answer = self.serve(operation, &serde_json::to_vec(&request).map_err(unreadable)?)?;
         let parsed: Value = serde_json::from_slice(&answer).map_err(unreadable)?;
-        // One table's, or a list of each table's.
+        // One table's, or a list with each table's.
         let consumed = &parsed["ConsumedCapacity"];
         let tables = consumed.as_array().map_or_else(|| std::slice::from_ref(consumed), Vec::as_slice);
         let consumed: f64 = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
@@ -268,7 +268,7 @@ impl DynamoDb {
         }
         if operation == "TransactWriteItems" && !self.meter.loses_answers.load(Ordering::Relaxed) {
             let mut request: TransactWriteItemsRequest = serde_json::from_slice(body).map_err(unreadable)?;
-            // No answer is lost, so none is asked for again. The engine would keep each for ten minutes, and look through
+            // No response is lost, so none is requested again. The engine would keep each for ten minutes, and search
             // them all with every transaction.
             request.client_request_token = None;
             return serde_json::to_vec(&self.engine.transact_write_items(request)?).map_err(unreadable);
@@ -288,7 +288,7 @@ impl DynamoDb {
     }
 }
 
-/// The SDK without its waits between tries; what bounds a call in time is longer, and never comes.
+/// The SDK without its waits between attempts. The timeouts of calls are longer, and never end.
 #[derive(Debug)]
 struct NoBackoff;
 
@@ -301,7 +301,7 @@ impl AsyncSleep for NoBackoff {
     }
 }
 
-/// How a call is answered that fails: status and body, as DynamoDB gives them.
+/// Returns the response to a call that fails: status and body, as DynamoDB gives them.
 fn failed(fault: Fault, operation: &str, body: &[u8]) -> (u16, Vec<u8>) {
     let cancelled = |code: &str| {
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -321,20 +321,20 @@ fn failed(fault: Fault, operation: &str, body: &[u8]) -> (u16, Vec<u8>) {
     (status, body.to_string().into_bytes())
 }
 
-/// What the names of errors begin with.
+/// The prefix of the names of errors.
 const NAMESPACE: &str = "com.amazonaws.dynamodb.v20120810#";
 
 fn is_write(operation: &str) -> bool {
     matches!(operation, "BatchWriteItem" | "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems")
 }
 
-/// Whether it is a query of the index `list`.
+/// Returns whether it is a query of the index `list`.
 fn asks_the_list(body: &[u8]) -> bool {
     const LIST: &[u8] = b"\"IndexName\":\"list\"";
     body.windows(LIST.len()).any(|part| part == LIST)
 }
 
-/// Whether a write is one to an item that counts requests.
+/// Returns whether a write is to an item that counts requests.
 fn counts_a_request(body: &[u8]) -> bool {
     const PK: &[u8] = b"{\"S\":\"limit#";
     body.windows(PK.len()).any(|part| part == PK)
@@ -354,7 +354,10 @@ impl HttpConnector for DynamoDb {
             Fate::Failed(Fault::Conflict) if !is_write(&operation) => {
                 HttpConnectorFuture::ready(self.respond(&operation, asked))
             }
-            Fate::Failed(fault) => HttpConnectorFuture::ready(response(failed(fault, &operation, asked))),
+            Fate::Failed(fault) => {
+                let (status, body) = failed(fault, &operation, asked);
+                HttpConnectorFuture::ready(response(status, body))
+            }
             Fate::Served => HttpConnectorFuture::ready(self.respond(&operation, asked)),
             Fate::TimedOut => unreached(),
             Fate::Unanswered => match self.respond(&operation, asked) {
@@ -380,7 +383,7 @@ impl HttpConnector for DynamoDb {
 
 impl DynamoDb {
     fn respond(&self, operation: &str, asked: &[u8]) -> Result<HttpResponse, ConnectorError> {
-        let answer = match self.failure(operation, asked) {
+        let (status, body) = match self.failure(operation, asked) {
             Some(failure) => failure,
             None => match self.answer(operation, asked) {
                 Ok(body) => (200, body),
@@ -388,13 +391,13 @@ impl DynamoDb {
             },
         };
         if self.loses(operation, asked) {
-            return Err(ConnectorError::timeout("the answer was lost".into()));
+            return Err(ConnectorError::timeout("the response was lost".into()));
         }
-        response(answer)
+        response(status, body)
     }
 }
 
-fn response((status, body): (u16, Vec<u8>)) -> Result<HttpResponse, ConnectorError> {
+fn response(status: u16, body: Vec<u8>) -> Result<HttpResponse, ConnectorError> {
     let status = status.try_into().map_err(|error| ConnectorError::other(Box::new(error), None))?;
     let mut response = HttpResponse::new(status, SdkBody::from(body));
     response.headers_mut().insert("content-type", "application/x-amz-json-1.0");

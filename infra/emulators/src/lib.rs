@@ -1,4 +1,4 @@
-//! What stands for AWS on one machine: DynamoDB in process behind the real SDK, and a durable stand-in for SQS and
+//! The stand-ins for AWS on one machine: DynamoDB in process behind the real SDK, and a durable stand-in for SQS and
 //! EventBridge Scheduler. Nothing that ships to AWS depends on this crate.
 
 mod dynamodb;

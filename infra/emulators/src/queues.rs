@@ -1,6 +1,6 @@
 //! A stand-in for SQS and EventBridge Scheduler that keeps its messages on disk. It has the rules that Medic relies on:
-//! batches of up to ten, visibility timeouts, redrive to a dead-letter queue, delays of up to 900 s, one-time schedules, and
-//! FIFO queues with their groups and deduplication.
+//! batches of up to ten, visibility timeouts, redrive to a dead-letter queue, delays of up to 900 s, one-time
+//! schedules, and FIFO queues with their groups and deduplication.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,20 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// SQS refuses a longer delay.
+/// The longest delay that SQS accepts.
 const MAX_DELAY: TimeDelta = TimeDelta::seconds(900);
-/// Messages in one batch.
-const BATCH: i64 = 10;
+/// The most messages in one batch.
+const MAX_BATCH: i64 = 10;
 
-/// A FIFO queue knows a repetition for so long.
+/// How long a FIFO queue recognises a repetition.
 const DEDUPLICATION: TimeDelta = TimeDelta::minutes(5);
 
 /// How a queue treats messages that are not deleted.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueSettings {
-    /// A message that was received is not seen by others for so long.
+    /// How long a message that was received is invisible to others.
     pub visibility_timeout: TimeDelta,
-    /// Received this often and still there, it goes to the dead-letter queue.
+    /// How often a message is received before it goes to the dead-letter queue.
     pub max_receives: i64,
 }
 
@@ -34,7 +34,7 @@ pub struct Received {
     pub sent_at: DateTime<Utc>,
 }
 
-/// Why a message was not taken or given.
+/// Why a message was not sent or received.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the delay of {0} s is over 900 s")]
@@ -51,7 +51,7 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Queues kept in a file.
+    /// Opens queues that are kept in a file.
     pub fn open(file: &Path, settings: QueueSettings) -> Result<Self, Error> {
         let connection = Connection::open(file)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -59,7 +59,7 @@ impl Queues {
         Self::of(connection, settings)
     }
 
-    /// Queues that are gone with the process.
+    /// Creates queues that end with the process.
     pub fn in_memory(settings: QueueSettings) -> Result<Self, Error> {
         Self::of(Connection::open_in_memory()?, settings)
     }
@@ -92,10 +92,10 @@ impl Queues {
         )?;
         let has_groups = "SELECT count(*) FROM pragma_table_info('message') WHERE name = 'message_group'";
         if connection.query_row(has_groups, [], |row| row.get::<_, i64>(0))? == 0 {
-            // A file of a time before FIFO queues.
+            // A file from before FIFO queues.
             connection.execute("ALTER TABLE message ADD COLUMN message_group TEXT", [])?;
         }
-        // Whoever held these is gone.
+        // Whoever had received these is gone.
         connection.execute("UPDATE message SET visible_at = 0 WHERE receives > 0 AND dead = 0", [])?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)), settings })
     }
@@ -117,7 +117,7 @@ impl Queues {
     }
 
     /// Sends a message to a FIFO queue. Those of a group are received in their order, one at a time; one whose
-    /// deduplication id was sent within five minutes is taken and forgotten.
+    /// deduplication id was sent within five minutes is accepted and dropped.
     pub fn send_fifo(
         &self,
         queue: &str,
@@ -144,7 +144,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Makes or replaces a one-time schedule that sends a message and is gone then.
+    /// Creates or replaces a one-time schedule that sends a message and is then deleted.
     pub fn schedule(&self, name: &str, at: DateTime<Utc>, queue: &str, body: &str) -> Result<(), Error> {
         self.connection()
             .prepare_cached("INSERT OR REPLACE INTO schedule (name, at, queue, body) VALUES (?1, ?2, ?3, ?4)")?
@@ -152,16 +152,16 @@ impl Queues {
         Ok(())
     }
 
-    /// Up to ten visible messages, which then are invisible for the visibility timeout.
+    /// Receives up to ten visible messages, which then are invisible for the visibility timeout.
     pub fn receive(&self, queue: &str, now: DateTime<Utc>) -> Result<Vec<Received>, Error> {
-        self.receive_for(queue, BATCH, self.settings.visibility_timeout, now)
+        self.receive_for(queue, MAX_BATCH, self.settings.visibility_timeout, now)
     }
 
-    /// Up to `most` visible messages, which then are invisible for `visibility_timeout`.
+    /// Receives up to `max` visible messages, which then are invisible for `visibility_timeout`.
     pub fn receive_for(
         &self,
         queue: &str,
-        most: i64,
+        max: i64,
         visibility_timeout: TimeDelta,
         now: DateTime<Utc>,
     ) -> Result<Vec<Received>, Error> {
@@ -186,7 +186,7 @@ impl Queues {
                       ORDER BY visible_at, id LIMIT ?4)
                  RETURNING id, body, receives, sent_at",
             )?
-            .query_map(params![queue, now_ms, invisible_until, most], |row| {
+            .query_map(params![queue, now_ms, invisible_until, max], |row| {
                 Ok(Received {
                     id: row.get::<_, i64>(0)?.to_string(),
                     body: row.get(1)?,
@@ -210,7 +210,7 @@ impl Queues {
         Ok(())
     }
 
-    /// When the next message becomes visible or the next schedule fires; the past, if one has.
+    /// Returns when the next message becomes visible or the next schedule fires: a past time, if one has.
     pub fn next_at(&self) -> Result<Option<DateTime<Utc>>, Error> {
         let next: Option<Option<i64>> = self
             .connection()
@@ -223,7 +223,7 @@ impl Queues {
         Ok(next.flatten().and_then(DateTime::from_timestamp_millis))
     }
 
-    /// The bodies of the messages that were given up.
+    /// Returns the bodies of the dead letters.
     pub fn dead_letters(&self, queue: &str) -> Result<Vec<String>, Error> {
         let connection = self.connection();
         let mut letters = connection.prepare_cached("SELECT body FROM message WHERE dead = 1 AND queue = ?1")?;
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_time_before_fifo_queues_opens() {
+    fn a_file_from_before_fifo_queues_opens() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("queues.db");
         let old = Connection::open(&file).unwrap();

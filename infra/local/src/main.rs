@@ -13,18 +13,18 @@ use runtime::Config;
 use script::Sandbox;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A heartbeat is some thousand allocations, most of them the SDK's and the engine's.
+/// A heartbeat makes about a thousand allocations, most of them in the SDK and the engine.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Watches services by their heartbeats, all in this process.
+/// Monitors services by their heartbeats, all in this process.
 #[derive(Debug, Parser)]
 #[command(name = "medic-local", version)]
 struct Arguments {
-    /// Where to answer.
+    /// The address to listen on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where to keep the state.
+    /// The folder to keep the state in.
     #[arg(long, value_name = "DIR", default_value = ".medic")]
     data_dir: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! The queues of scripts, on the stand-in: jobs by attempt, and reports of what became of them.
+//! The queues of scripts, on the stand-in: jobs by attempt, and their reports.
 
 use std::sync::Arc;
 

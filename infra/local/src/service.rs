@@ -30,17 +30,17 @@ use crate::{SystemTime, Time};
 #[derive(Clone)]
 pub struct Options {
     pub listen: SocketAddr,
-    /// Where the state is kept; nowhere, if there is none.
+    /// Where the state is kept; only in memory, if none.
     pub data_dir: Option<PathBuf>,
     pub config: Config,
     pub time: Arc<dyn Time>,
     pub prometheus: Option<PrometheusHandle>,
-    /// Where scripts are run; nowhere, if there is none.
+    /// Where scripts are run; they are not, if none.
     pub sandbox: Option<Arc<Sandbox>>,
 }
 
 impl Options {
-    /// A system on the machine's time.
+    /// Returns the options of a system on the machine's time, with its state in memory.
     pub fn new(listen: SocketAddr, config: Config) -> Self {
         Self { listen, data_dir: None, config, time: Arc::new(SystemTime::default()), prometheus: None, sandbox: None }
     }
@@ -59,13 +59,13 @@ pub enum StartError {
     Database(String),
     #[error("the queues do not open")]
     Queues(#[from] QueueError),
-    #[error("the table cannot be made")]
+    #[error("the table cannot be created")]
     Table(#[from] store::Error),
-    #[error("the admin key cannot be made")]
+    #[error("the admin key cannot be created")]
     AdminKey(#[from] operations::Error),
     #[error("the API cannot be described")]
     Document(#[from] serde_json::Error),
-    #[error("the clients cannot be made: {0}")]
+    #[error("the clients cannot be created: {0}")]
     Clients(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -81,15 +81,15 @@ pub struct Service {
     _lock: Option<std::fs::File>,
 }
 
-/// Six times a function's timeout of 30 s; five tries.
+/// Six times a function's timeout of 30 s; five attempts.
 const QUEUE_SETTINGS: QueueSettings = QueueSettings { visibility_timeout: TimeDelta::seconds(180), max_receives: 5 };
-/// The table's name, which only this process sees.
+/// The table's name, which only this process uses.
 const TABLE_NAME: &str = "medic";
-/// What is under way at a stop may take so long.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a stop waits for what is under way.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Service {
-    /// Starts: the table, the queues, the functions, and the address they answer at.
+    /// Starts the table, the queues, the functions, and the server.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { listen, data_dir, mut config, time, prometheus, sandbox } = options;
         let folder = data_dir.as_deref();
@@ -115,7 +115,7 @@ impl Service {
             let seal = Seal::new(secrets_key(folder)?).map_err(|error| StartError::Clients(error.into()))?;
             config.seal = Some(Arc::new(seal));
         }
-        // Last of what can fail: a key that was made is a key that is shown.
+        // The last step that can fail: a key that was created is shown.
         let new_admin_key = admin_key(&table, folder, time.now()).await?;
 
         let agenda = Arc::new(Agenda::new(time.now()));
@@ -131,7 +131,7 @@ impl Service {
         let cleaner = dynamodb.clone();
         let clean = Arc::new(move || {
             if let Err(error) = cleaner.remove_expired() {
-                tracing::error!(%error, "what expired cannot be removed");
+                tracing::error!(%error, "what expired cannot be deleted");
             }
         });
         let runner = Runner { app: app.clone(), scripts, queues, agenda, time, clean };
@@ -149,43 +149,43 @@ impl Service {
         Ok(Self { address, new_admin_key, runner, dynamodb, stop, tasks, _lock: lock })
     }
 
-    /// Where it answers.
+    /// Returns the address of its server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The admin key, if this start made it.
+    /// Returns the admin key, if this start created it.
     pub fn new_admin_key(&self) -> Option<&str> {
         self.new_admin_key.as_deref()
     }
 
-    /// The embedded database, to measure it or to take it away.
+    /// Returns the embedded database, to measure it or to make it fail.
     pub fn dynamodb(&self) -> &DynamoDb {
         &self.dynamodb
     }
 
-    /// The operations themselves, for what no request reaches.
+    /// Returns the operations themselves, for what no request reaches.
     pub fn medic(&self) -> &operations::Medic {
         &self.runner.app.medic
     }
 
-    /// Ends when nothing is being done and nothing is due.
+    /// Returns when nothing is being done and nothing is due.
     pub async fn settle(&self) {
         self.runner.settle().await;
     }
 
-    /// When something is next to be done.
+    /// Returns when something is next due.
     pub fn next_at(&self) -> DateTime<Utc> {
         self.runner.next_at()
     }
 
-    /// The messages that no function could handle.
+    /// Returns the messages that no function could handle.
     pub fn dead_letters(&self) -> Result<Vec<String>, QueueError> {
         let letters = Queue::ALL.into_iter().map(|queue| self.runner.queues.dead_letters(queue.name()));
         Ok(letters.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    /// Stops: what is under way has three seconds; the rest goes on at the next start.
+    /// Stops. What is under way has three seconds; the rest continues at the next start.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         self.runner.agenda.stop();
@@ -196,15 +196,15 @@ impl Service {
             (&mut runner).await.unwrap_or_default();
             self.runner.finished().await;
         };
-        if tokio::time::timeout(PATIENCE, all).await.is_err() {
-            tracing::warn!("some work was still under way; it goes on at the next start");
+        if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
+            tracing::warn!("some work was still under way; it continues at the next start");
             server.abort();
             runner.abort();
         }
     }
 }
 
-/// The functions' routes as one router, with the document of them all.
+/// Returns the functions' routes as one router, with the document of them all.
 fn router(app: &App) -> Result<Router, StartError> {
     let (routes, paths) = ingest::router().merge(api::router()).merge(api::notifications()).split_for_parts();
     let document = serde_json::to_vec(&api::document(paths))?;
@@ -212,7 +212,7 @@ fn router(app: &App) -> Result<Router, StartError> {
     Ok(runtime::serve(routes, app).merge(docs).with_state(app.clone()))
 }
 
-/// A clock made of a time.
+/// A clock that reads a time.
 #[derive(Debug)]
 struct TimeClock(Arc<dyn Time>);
 
@@ -223,7 +223,7 @@ impl Clock for TimeClock {
 }
 
 async fn wait_for(mut stopped: watch::Receiver<bool>) {
-    // An error means that the service is gone, which is a stop too.
+    // An error means that the service is gone, which is also a stop.
     stopped.wait_for(|stopped| *stopped).await.map(|_| ()).unwrap_or_default();
 }
 
@@ -248,7 +248,7 @@ async fn admin_key(table: &Table, folder: Option<&Path>, now: DateTime<Utc>) -> 
     bootstrap_key(table, kept, keep, now).await
 }
 
-/// The key of playbooks' secrets: made at the first start, and kept in the data folder.
+/// Returns the key of playbooks' secrets: created at the first start, and kept in the data folder.
 fn secrets_key(folder: Option<&Path>) -> Result<[u8; 32], StartError> {
     let Some(file) = folder.map(|folder| folder.join("secrets.key")) else { return Ok(new_secrets_key()?) };
     let failed = |error| StartError::Folder(file.clone(), error);

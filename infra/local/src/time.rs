@@ -12,7 +12,7 @@ type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A clock that can be waited for.
 pub trait Time: Clock {
-    /// Ends when the clock shows `at` or later.
+    /// Returns a future that ends when the clock shows `at` or later.
     fn sleep_until(&self, at: DateTime<Utc>) -> Sleep;
 }
 
@@ -37,30 +37,30 @@ impl Time for SystemTime {
 
 /// A time that stands still until it is set.
 #[derive(Debug, Clone)]
-pub struct ManualTime(Arc<Mutex<Hands>>);
+pub struct ManualTime(Arc<Mutex<Waits>>);
 
 #[derive(Debug)]
-struct Hands {
+struct Waits {
     now: DateTime<Utc>,
     waiting: Vec<(DateTime<Utc>, oneshot::Sender<()>)>,
 }
 
 impl ManualTime {
     pub fn starting_at(now: DateTime<Utc>) -> Self {
-        Self(Arc::new(Mutex::new(Hands { now, waiting: Vec::new() })))
+        Self(Arc::new(Mutex::new(Waits { now, waiting: Vec::new() })))
     }
 
     /// Sets the clock and ends the waits that are over then. It never goes back.
     pub fn set(&self, now: DateTime<Utc>) {
-        let mut hands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        hands.now = hands.now.max(now);
-        let now = hands.now;
-        for (at, waiter) in std::mem::take(&mut hands.waiting) {
+        let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.now = waits.now.max(now);
+        let now = waits.now;
+        for (at, waiter) in std::mem::take(&mut waits.waiting) {
             if at <= now {
                 // Whoever waited may have gone.
                 waiter.send(()).unwrap_or_default();
             } else {
-                hands.waiting.push((at, waiter));
+                waits.waiting.push((at, waiter));
             }
         }
     }
@@ -75,12 +75,12 @@ impl Clock for ManualTime {
 impl Time for ManualTime {
     fn sleep_until(&self, at: DateTime<Utc>) -> Sleep {
         let (over, wait) = oneshot::channel();
-        let mut hands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if at <= hands.now {
+        let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if at <= waits.now {
             return Box::pin(std::future::ready(()));
         }
-        hands.waiting.retain(|(_, waiter)| !waiter.is_closed());
-        hands.waiting.push((at, over));
+        waits.waiting.retain(|(_, waiter)| !waiter.is_closed());
+        waits.waiting.push((at, over));
         Box::pin(async move { wait.await.unwrap_or_default() })
     }
 }

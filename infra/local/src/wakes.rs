@@ -1,5 +1,5 @@
-//! The wake-up port of the local system: the same messages and schedules as on AWS, on the stand-in. The runner is also
-//! told the exact time, so that here an alert leaves within tenths of a second.
+//! The wake-up port of the local system: the same messages and schedules as on AWS, on the stand-in. The runner also
+//! gets the exact time, so that here an alert is sent within tenths of a second.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl Wakes for LocalWakes {
     }
 }
 
-/// From the millisecond of `now` to the one in which `at` has come.
+/// Returns the time from the millisecond of `now` to the one in which `at` has come.
 fn delay(at: DateTime<Utc>, now: DateTime<Utc>) -> TimeDelta {
     let has_come = at + TimeDelta::nanoseconds(999_999);
     TimeDelta::milliseconds((has_come.timestamp_millis() - now.timestamp_millis()).max(0))

@@ -1,4 +1,4 @@
-//! Puts a medic together from its configuration, and a router in its surroundings: alike on Lambda and locally.
+//! Puts a `Medic` together from its configuration, and a router within its layers: the same on Lambda and locally.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{App, Config, authenticate, envelope_layers, limit};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What is beyond the process, but for AWS.
+/// The ports to the outside, except for AWS.
 #[derive(Debug, Clone)]
 pub struct ExternalPorts {
     /// Reaches Slack and PagerDuty.
@@ -25,7 +25,7 @@ pub struct ExternalPorts {
 }
 
 impl ExternalPorts {
-    /// The internet, and the operating system.
+    /// Returns the internet and the operating system.
     pub fn real(config: &Config) -> Result<Self, Failure> {
         let guard = Guard::new(config.allow_private_hosts, config.allowed_hosts.clone(), Arc::new(SystemLookup));
         let (http, entropy) = (Arc::new(http_client()?), Arc::new(SystemEntropy));
@@ -33,8 +33,8 @@ impl ExternalPorts {
     }
 }
 
-/// The operations on this table, as configured. `only_process` is for the local system, where people also read what was
-/// printed.
+/// Returns the operations on this table, as configured. `only_process` is for the local system, where people also read
+/// what is printed.
 pub fn medic(
     config: &Config,
     table: Table,
@@ -44,7 +44,7 @@ pub fn medic(
     medic_with(config, table, ports, ExternalPorts::real(config)?, only_process)
 }
 
-/// The same with something else beyond it.
+/// Returns the same with other ports to the outside.
 pub fn medic_with(
     config: &Config,
     table: Table,
@@ -62,7 +62,7 @@ pub fn medic_with(
     let pagerduty = PagerDuty::new(http, config.pagerduty_url.clone(), config.pagerduty_routing_key.clone());
     let slack_channel = config.slack_channel_id.clone().or_else(|| prints.then(|| "log".to_owned()));
     if slack_channel.is_none() {
-        tracing::warn!("SLACK_CHANNEL_ID is not set: nothing is told in Slack");
+        tracing::warn!("SLACK_CHANNEL_ID is not set: nothing is posted to Slack");
     }
     let settings = Settings {
         base_url: config.base_url.clone(),
@@ -85,9 +85,9 @@ pub fn medic_with(
     Ok(Medic::new(table, ports, slack, pagerduty, outgoing, settings)?)
 }
 
-/// A function's routes behind authentication and then the limits on requests, within the envelope.
+/// Returns a function's routes behind authentication and then the limits on requests, within the envelope.
 pub fn serve(routes: Router<App>, app: &App) -> Router<App> {
-    // The layer that is added last is the first to see a request.
+    // The layer that is added last handles a request first.
     let limited = routes.route_layer(from_fn_with_state(app.clone(), limit));
     envelope_layers(limited.route_layer(from_fn_with_state(app.clone(), authenticate)))
 }

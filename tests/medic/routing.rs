@@ -243,7 +243,7 @@ async fn a_test_answers_what_the_receiver_said() {
       "success": true
     }
     "#);
-    assert!(system.slack()[0].contains("A test of Medic for w"), "{:?}", system.slack());
+    assert!(system.slack()[0].contains("Test message from Medic: alerts of w"), "{:?}", system.slack());
     let config = json!({"url": system.receivers.hook()});
     let hook = target(&system, id, json!({"type": "webhook", "config": config})).await;
     system.receivers.plan_webhook([Planned::status(418)]);

@@ -14,7 +14,7 @@ use url::form_urlencoded;
 const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 const PATH: &str = "/v2/slack/interactions";
 
-/// A playbook that waits for a yes, with every kind of thing that a plan shows.
+/// A playbook that is awaiting approval, with every kind of thing that a plan shows.
 const ASKING: &str = r#"
 name: restart-worker
 approval: required
@@ -152,7 +152,7 @@ async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
       "blocks": [
         {
           "text": {
-            "text": ":hourglass: Playbook restart-worker waits for a yes for worker-1: started by admin",
+            "text": ":hourglass: Playbook restart-worker is awaiting approval for worker-1: started by admin",
             "type": "mrkdwn"
           },
           "type": "section"
@@ -221,7 +221,7 @@ async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
         }
       ],
       "channel": "C0ALERTS",
-      "text": ":hourglass: Playbook restart-worker waits for a yes for worker-1: started by admin",
+      "text": ":hourglass: Playbook restart-worker is awaiting approval for worker-1: started by admin",
       "unfurl_links": false
     }
     "#);
@@ -290,7 +290,7 @@ async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
     // The step's address cannot be reached, and so it fails; that is told too.
     system.seconds(600).await;
     insta::assert_snapshot!(lines(&system, "slack").join("\n"), @r#"
-    :hourglass: Playbook restart-worker waits for a yes for worker-1: started by admin
+    :hourglass: Playbook restart-worker is awaiting approval for worker-1: started by admin
     :robot_face: Playbook restart-worker started for worker-1: started by admin, approved by u0alice
     :x: Playbook restart-worker failed for worker-1 at step restart: the host name did not resolve
     :rotating_light: [p3] worker-1 is down: no heartbeat yet, expected every 10 min
@@ -304,7 +304,7 @@ async fn a_rejection_ends_it_and_says_so_in_the_message_alone() {
     let execution = execute(&system, playbook, json!({})).await;
     decide(&system, "reject_playbook", "U0BOB").await;
     assert_eq!(status(&system, &execution).await, "cancelled");
-    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @":hourglass: Playbook patience waits for a yes: started by admin");
+    insta::assert_snapshot!(lines(&system, "slack").join("\n"), @":hourglass: Playbook patience is awaiting approval: started by admin");
     insta::assert_snapshot!(lines(&system, "update").join("\n"), @":-1: Playbook patience was rejected by <@U0BOB>, <!date^1767614400^{date_short_pretty} {time_secs}|2026-01-05T12:00:00.000Z>");
 }
 
@@ -383,7 +383,7 @@ async fn a_decision_by_the_api_shows_in_slack_and_a_press_comes_too_late() {
     insta::assert_snapshot!(lines(&system, "post_ephemeral").join("\n"), @"It was already approved by admin.");
     system.seconds(60).await;
     insta::assert_snapshot!(lines(&system, "slack").join("\n"), @r#"
-    :hourglass: Playbook patience waits for a yes: started by admin
+    :hourglass: Playbook patience is awaiting approval: started by admin
     :robot_face: Playbook patience started: started by admin, approved by admin
     :heavy_check_mark: Playbook patience completed after 30 s
     "#);
@@ -410,8 +410,8 @@ async fn time_decides_when_nobody_does() {
     insta::assert_snapshot!(told.join("\n"), @r#"
     :+1: Playbook patience was approved by timeout, <!date^1767615300^{date_short_pretty} {time_secs}|2026-01-05T12:15:00.000Z>: nobody decided in time
     :heavy_check_mark: Playbook patience completed after 30 s
-    :hourglass: Playbook impatience waits for a yes: started by admin
-    :hourglass: Playbook patience waits for a yes: started by admin
+    :hourglass: Playbook impatience is awaiting approval: started by admin
+    :hourglass: Playbook patience is awaiting approval: started by admin
     :no_entry_sign: Playbook impatience was cancelled, <!date^1767615300^{date_short_pretty} {time_secs}|2026-01-05T12:15:00.000Z>: nobody decided in time
     :no_entry_sign: Playbook impatience was cancelled: nobody decided in time
     :robot_face: Playbook patience started: started by admin, approved by timeout
@@ -497,7 +497,7 @@ async fn without_slack_questions_and_answers_are_printed() {
         .map(|notification| notification["text"].as_str().unwrap_or_default().to_owned())
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    :hourglass: Playbook patience waits for a yes: started by admin
+    :hourglass: Playbook patience is awaiting approval: started by admin
     :+1: Playbook patience was approved by admin, 2026-01-05T12:00:00.000Z
     :robot_face: Playbook patience started: started by admin, approved by admin
     :heavy_check_mark: Playbook patience completed after 30 s
@@ -538,7 +538,7 @@ async fn whom_a_playbook_concerns_is_told_of_it() {
     let told: Vec<_> = bodies(&system, "slack").iter().map(|it| format!("{} {}", it["channel"], it["text"])).collect();
     insta::assert_snapshot!(told.join("\n"), @r#"
     "C0PLATFORM" ":robot_face: Playbook patience started for worker-1: started by admin"
-    "C0PLATFORM" ":hourglass: Playbook asking waits for a yes for worker-2: started by admin"
+    "C0PLATFORM" ":hourglass: Playbook asking is awaiting approval for worker-2: started by admin"
     "C0PLATFORM" ":heavy_check_mark: Playbook patience completed for worker-1 after 30 s"
     "#);
     assert_eq!(system.pagerduty(), [""; 0]);
@@ -637,7 +637,7 @@ async fn an_escalation_pages_the_on_call_under_a_key_of_its_own() {
         "group": "site-reliability",
         "severity": "critical",
         "source": "worker-1",
-        "summary": "Medic - Playbook verify needs somebody for worker-1: step look: 0 heartbeats of 1 within 10 s",
+        "summary": "Medic - Playbook verify needs attention for worker-1: step look: 0 heartbeats of 1 within 10 s",
         "timestamp": "2026-01-05T12:00:10.000Z"
       },
       "routing_key": "R0UTING"
@@ -645,7 +645,7 @@ async fn an_escalation_pages_the_on_call_under_a_key_of_its_own() {
     "#);
     insta::assert_snapshot!(lines(&system, "slack").join("\n"), @r#"
     :robot_face: Playbook verify started for worker-1: started by admin
-    :sos: Playbook verify needs somebody for worker-1: at step look there came 0 heartbeats of 1 within 10 s
+    :sos: Playbook verify needs attention for worker-1: step look: 0 heartbeats of 1 within 10 s
     :x: Playbook verify failed for worker-1 at step look: Escalating to on-call
     "#);
 }
@@ -661,7 +661,7 @@ async fn a_circuit_that_opens_is_told_once() {
         system.seconds(5).await;
     }
     let told: Vec<_> = system.slack().into_iter().filter(|line| line.starts_with(":electric_plug:")).collect();
-    insta::assert_snapshot!(told.join("\n"), @":electric_plug: Alerts of worker-1 start no more playbooks for now: 5 playbooks started within 1 h. People still can start them");
+    insta::assert_snapshot!(told.join("\n"), @":electric_plug: Alerts of worker-1 start no playbooks for now: 5 playbooks started within 1 h. People can still start them");
     assert_eq!(system.slack().iter().filter(|line| line.starts_with(":robot_face:")).count(), 5);
 }
 

@@ -58,7 +58,7 @@ impl Medic {
                 }
             }
             (Receiver::PagerDuty { .. } | Receiver::Target { .. }, None) | (Receiver::Webhook { .. }, _) => {
-                Ok(Delivery::Refused { error: "it is not told of this".to_owned() })
+                Ok(Delivery::Refused { error: "it is not notified of this".to_owned() })
             }
         }
     }

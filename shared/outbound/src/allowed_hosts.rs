@@ -3,7 +3,7 @@
 use domain::Invalid;
 use url::Host;
 
-/// Hosts that may be called, all of them when none is listed. It lets nobody inside: the guard's other checks stay.
+/// Hosts that may be called; any when none is listed. It lets nobody inside: the guard's other checks remain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedHosts(Vec<Pattern>);
 
@@ -15,8 +15,8 @@ enum Pattern {
 }
 
 impl AllowedHosts {
-    /// Reads host names or addresses without ports, in any case, and `*.` before a name for all below it, divided by
-    /// commas; blanks around them do not count. `field` names the setting in the error.
+    /// Reads host names or addresses without ports, in any case, and `*.` before a name for all below it, separated
+    /// by commas; spaces around them do not count. `field` names the setting in the error.
     pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let pattern = |entry: &str| {
@@ -27,7 +27,7 @@ impl AllowedHosts {
         entries.map(pattern).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether `host`, of a URL that was read, may be called.
+    /// Returns whether `host`, of a URL that was read, may be called.
     pub(crate) fn admit(&self, host: &Host<&str>) -> bool {
         self.0.is_empty() || self.0.iter().any(|pattern| pattern.admits(host))
     }
@@ -67,7 +67,7 @@ fn read_host(text: &str) -> Option<Host> {
     }
 }
 
-/// A name without the dot that makes it absolute.
+/// Returns a name without the dot that makes it absolute.
 pub(crate) fn without_dot(host: &str) -> &str {
     host.trim_end_matches('.')
 }

@@ -1,24 +1,24 @@
-//! Cuts what others answered to a length fit for people to read and for the table to keep.
+//! Cuts others' responses to a length that people can read and the table can keep.
 
 /// What stands where a text was cut.
 pub const TRUNCATED: &str = "[truncated]";
 
-/// The most of a receiver's answer that is kept, in bytes.
+/// How many bytes of a receiver's response are kept.
 pub const EXCERPT_BYTES: usize = 4_096;
 
-/// At most `max` bytes of `bytes` as text, cut between characters; what is not UTF-8 shows as U+FFFD. `[truncated]`
-/// follows when it was cut, or when `is_cut` says that these bytes are already less than the whole.
+/// Returns at most `max` bytes of `bytes` as text, cut between characters; what is not UTF-8 shows as U+FFFD.
+/// `[truncated]` follows when it was cut, or when `is_cut` says that these bytes are already less than the whole.
 pub fn excerpt(bytes: &[u8], is_cut: bool, max: usize) -> String {
     cut(bytes, is_cut, max, TRUNCATED)
 }
 
-/// As `excerpt`, with a mark of the caller's where the text was cut.
+/// Does as `excerpt`, with the caller's mark where the text was cut.
 pub fn cut(bytes: &[u8], is_cut: bool, max: usize, mark: &str) -> String {
     let mut text = String::new();
     let mut chunks = bytes.utf8_chunks().peekable();
     while let Some(chunk) = chunks.next() {
         text.push_str(chunk.valid());
-        // Half a character at the end of cut bytes is no fault of who sent it.
+        // Half a character at the end of cut bytes is not the sender's fault.
         let is_half_a_character = is_cut && chunks.peek().is_none();
         if !chunk.invalid().is_empty() && !is_half_a_character {
             text.push(char::REPLACEMENT_CHARACTER);

@@ -1,4 +1,4 @@
-//! The guard of every address that a user can set: it lets Medic call the public Internet only.
+//! The guard of every address that a user can set: it lets Medic call only the public Internet.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,11 +23,11 @@ pub struct Guard {
 impl Guard {
     /// The longest address, in bytes.
     const MAX_BYTES: usize = 2048;
-    /// Whoever saves an address waits no longer than this for its name to resolve.
+    /// The longest that saving an address waits for its name to resolve.
     const MAX_LOOKUP: Duration = Duration::from_secs(5);
 
-    /// With `allow_private` addresses may lead inside, and none is resolved before it is called: for local use. All else
-    /// is checked as ever.
+    /// Creates a guard. With `allow_private` addresses may lead inside, and none is resolved before it is called: for
+    /// local use. Everything else is checked as always.
     pub fn new(allow_private: bool, allowed: AllowedHosts, lookup: Arc<dyn Lookup>) -> Self {
         Self { allow_private, allowed, lookup }
     }
@@ -43,13 +43,13 @@ impl Guard {
         Ok(url)
     }
 
-    /// Checks all that an address itself tells, without resolving its host: enough for one that is about to be called
-    /// through a client that resolves with this guard.
+    /// Checks everything that an address itself shows, without resolving its host: enough for one that is about to be
+    /// called through a client that resolves with this guard.
     pub fn read(&self, text: &str) -> Result<Url, Refusal> {
         if text.len() > Self::MAX_BYTES {
             return Err(Refusal::TooLong);
         }
-        // Parsers differ in what they make of these, and some drop them.
+        // Parsers differ in how they read these, and some drop them.
         if text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
             return Err(Refusal::Character);
         }
@@ -90,7 +90,8 @@ impl Guard {
         if leads_inside && !self.allow_private { Err(Refusal::Inside) } else { Ok(()) }
     }
 
-    /// The addresses of a name, none of which is inside. One that is spoils all: no honest name has both kinds.
+    /// Returns the addresses of a name, none of which is inside. One that is makes all be refused: no honest name has
+    /// both kinds.
     async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Refusal> {
         let lookup = tokio::time::timeout(Self::MAX_LOOKUP, self.lookup.lookup(name));
         let addresses = lookup.await.ok().and_then(Result::ok).unwrap_or_default();
@@ -104,7 +105,7 @@ impl Guard {
     }
 }
 
-/// The client connects to what this answers and to nothing else, so no answer that comes later can lead it elsewhere.
+/// The client connects to what this returns and to nothing else, so no later answer can lead it elsewhere.
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();

@@ -5,10 +5,10 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Method, Request, Response, Url};
 use serde_json::Value;
 
-/// Makes requests of receivers.
+/// Makes requests to receivers.
 #[async_trait]
 pub trait Http: std::fmt::Debug + Send + Sync {
-    /// Makes one, and answers when the answer begins.
+    /// Makes one, and returns when the response begins.
     async fn execute(&self, request: Request) -> Result<Response, reqwest::Error>;
 }
 
@@ -19,7 +19,7 @@ impl Http for Client {
     }
 }
 
-/// A POST of JSON; nothing, if the address is none.
+/// Creates a POST of JSON; none if the address is not a URL.
 pub(crate) fn post_of_json(url: &str, body: &Value) -> Option<Request> {
     let mut request = Request::new(Method::POST, Url::parse(url).ok()?);
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

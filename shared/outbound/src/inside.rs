@@ -1,4 +1,4 @@
-//! Says which addresses and names are inside: not the public Internet's, so that no user may have Medic call them.
+//! Says which addresses and names are inside: not on the public Internet, so that no user may have Medic call them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,7 +24,7 @@ const INSIDE_V4: [(Ipv4Addr, u32); 17] = [
     (Ipv4Addr::new(224, 0, 0, 0), 3),      // multicast, reserved, broadcast
 ];
 
-/// All of IPv6 that is handed out to the public.
+/// All of IPv6 that is assigned to the public.
 const GLOBAL_UNICAST: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// What is inside though it lies within the public block.
@@ -34,7 +34,7 @@ const INSIDE_GLOBAL_UNICAST: [(Ipv6Addr, u32); 6] = [
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), // 6to4, which can hold any IPv4 address
     (Ipv6Addr::new(0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0), 48), // AS112
-    (Ipv6Addr::new(0x3ffe, 0, 0, 0, 0, 0, 0, 0), 16), // 6bone, given back
+    (Ipv6Addr::new(0x3ffe, 0, 0, 0, 0, 0, 0, 0), 16), // 6bone, returned
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
 ];
 
@@ -53,7 +53,7 @@ pub(crate) fn is_inside(address: IpAddr) -> bool {
     }
 }
 
-/// Whether a host name, in lower case and without a dot at its end, is inside by itself or by what it ends in.
+/// Returns whether a host name, in lower case and without a dot at its end, is inside by itself or by what it ends in.
 pub(crate) fn is_inside_name(host: &str) -> bool {
     INSIDE_NAMES
         .iter()

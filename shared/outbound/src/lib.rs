@@ -19,6 +19,7 @@ mod script;
 mod seal;
 mod signing;
 mod slack;
+mod slack_markup;
 mod slack_signature;
 mod step_call;
 mod user_headers;

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 
-/// What resolves host names. A port, so that tests can answer as a hostile name server would.
+/// Resolves host names. A port, so that tests can answer as a hostile name server would.
 #[async_trait]
 pub trait Lookup: Debug + Send + Sync {
-    /// All addresses of `host`; an error or none when it has none.
+    /// Returns all addresses of `host`; an error or none when it has none.
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 

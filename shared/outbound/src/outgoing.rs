@@ -27,21 +27,21 @@ pub struct Call {
     pub url: String,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
-    /// From looking up the host to the end of the answer.
+    /// From looking up the host to the end of the response.
     pub timeout: Duration,
 }
 
-/// What a receiver answered.
+/// A receiver's response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: StatusCode,
     pub retry_after: Option<RetryAfter>,
     /// The body as text: at most 4,096 bytes of it, then `[truncated]` when there is more, or when the rest did not come
-    /// in time. An answer counts from its first line on.
+    /// in time. A response counts from its first line on.
     pub body: String,
 }
 
-/// Why there is no answer. Tells people what happened, and repeats nothing of the request, which may hold secrets.
+/// Why there is no response. Says what happened, and repeats nothing of the request, which may hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The guard lets nobody call this address; it would fail again.
@@ -60,10 +60,10 @@ pub enum SendError {
 }
 
 impl Outgoing {
-    /// The longest that a call takes unless it says otherwise.
+    /// The timeout of a call that sets no other.
     pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// Fails when the system's root certificates cannot be used.
+    /// Creates the client. Fails when the system's root certificates cannot be used.
     pub fn new(guard: Guard) -> Result<Self, reqwest::Error> {
         let http = Client::builder()
             .dns_resolver(guard.clone())
@@ -84,7 +84,7 @@ impl Outgoing {
         Ok(Self::over(Arc::new(http), guard))
     }
 
-    /// Sends over `http`, which is to be bounded as this is.
+    /// Creates one that sends over `http`, which must be bounded as this client is.
     pub const fn over(http: Arc<dyn Http>, guard: Guard) -> Self {
         Self { http, guard }
     }
@@ -93,7 +93,7 @@ impl Outgoing {
         &self.guard
     }
 
-    /// Sends once. Any answer is `Ok`, whatever its status.
+    /// Sends once. Any response is `Ok`, whatever its status.
     pub async fn send(&self, call: Call) -> Result<Answer, SendError> {
         let Call { method, url, headers, body, timeout } = call;
         // The client resolves names through the guard, but connects to a number as it stands.
@@ -112,7 +112,7 @@ impl Outgoing {
     }
 }
 
-/// Reads no more of a body than is kept, and tells whether that is less than the whole. Dropping the response then
+/// Reads no more of a body than is kept, and returns whether that is less than the whole. Dropping the response then
 /// closes the connection.
 async fn start_of_body(response: &mut Response) -> (Vec<u8>, bool) {
     let mut start = Vec::new();
@@ -131,7 +131,7 @@ async fn start_of_body(response: &mut Response) -> (Vec<u8>, bool) {
 }
 
 impl SendError {
-    /// Whether another try is useless.
+    /// Returns whether another attempt is useless.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Refused(_))
     }
@@ -148,14 +148,14 @@ impl SendError {
         if !error.is_connect() {
             return Self::Broken;
         }
-        // So rustls wraps a certificate that it does not trust and an answer that it does not understand.
+        // This is how rustls wraps a certificate that it does not trust and a response that it does not understand.
         let is_tls = |cause: &io::Error| cause.kind() == io::ErrorKind::InvalidData;
         let mut causes = causes(error).filter_map(|cause| cause.downcast_ref());
         if causes.any(is_tls) { Self::Tls } else { Self::NoConnection }
     }
 }
 
-/// All that led to `error`, the nearest first. An `io::Error` leaves out of its sources the error that it wraps.
+/// Returns the causes of `error`, the nearest first. An `io::Error` leaves out of its sources the error that it wraps.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {

@@ -27,12 +27,12 @@ impl PagerDuty {
         Self { http, url, routing_key }
     }
 
-    /// Whether there is a routing key for services without targets.
+    /// Returns whether there is a routing key for services without targets.
     pub const fn has_routing_key(&self) -> bool {
         self.routing_key.is_some()
     }
 
-    /// Sends what a notification says of an alert, under `key` or else the configured one.
+    /// Sends an alert's notification, under `key` or else the configured one.
     pub async fn send(
         &self,
         kind: NotificationKind,
@@ -46,8 +46,8 @@ impl PagerDuty {
         self.post(&event(key, kind, alert, base_url)).await
     }
 
-    /// Opens an incident for a playbook that needs somebody, under `key` or else the configured one. Nothing resolves it
-    /// but a person: that the service reports again does not say that what the playbook left undone was done.
+    /// Opens an incident for a playbook that needs attention, under `key` or else the configured one. Only a person
+    /// resolves it: that the service reports again does not mean that what the playbook left undone was done.
     pub async fn escalate(
         &self,
         notification: &PlaybookNotification,
@@ -59,14 +59,15 @@ impl PagerDuty {
         };
         match escalation(key, notification, base_url) {
             Some(event) => self.post(&event).await,
-            None => Delivery::Refused { error: "it is not told of this".to_owned() },
+            None => Delivery::Refused { error: "it is not notified of this".to_owned() },
         }
     }
 
-    /// Sends a test of a key: an incident of low urgency that is resolved at once.
+    /// Tests a key: sends an incident of low urgency that is resolved at once.
     pub async fn test(&self, key: &str, about: &str) -> Delivery {
         let dedup_key = format!("medic-test-{about}");
-        let payload = json!({"summary": format!("A test of Medic for {about}"), "source": about, "severity": "info"});
+        let payload =
+            json!({"summary": format!("Test event from Medic for {about}"), "source": about, "severity": "info"});
         let trigger = json!({
             "routing_key": key, "event_action": "trigger", "dedup_key": dedup_key, "client": "Medic", "payload": payload,
         });
@@ -80,7 +81,7 @@ impl PagerDuty {
 
     async fn post(&self, body: &Value) -> Delivery {
         let Some(request) = post_of_json(&self.url, body) else {
-            return Delivery::misconfigured("the address of PagerDuty is not a URL");
+            return Delivery::misconfigured("PagerDuty's address is not a URL");
         };
         match self.http.execute(request).await {
             Ok(response) => Delivery::of_status(response.status(), response.headers()),
@@ -103,7 +104,7 @@ fn event(routing_key: &str, kind: NotificationKind, alert: &Alert, base_url: Opt
             event["client_url"] = format!("{base_url}/v2/alerts/{}", alert.id).into();
         }
         event["payload"] = payload(alert);
-        // PagerDuty refuses an event with a link that is none.
+        // PagerDuty refuses an event whose link is not one.
         if let Some(runbook) = alert.service.runbook.as_deref().filter(|text| is_link(text)) {
             event["links"] = json!([{"href": runbook, "text": "Runbook"}]);
         }
@@ -116,7 +117,7 @@ fn escalation(routing_key: &str, notification: &PlaybookNotification, base_url: 
     let PlaybookNotification { execution_id, playbook_name, service_id, service, event: _ } = notification;
     let service = service.as_ref();
     let source = service.map_or(playbook_name, |service| &service.heartbeat_name);
-    let summary = format!("Medic - Playbook {playbook_name} needs somebody for {source}: step {step}: {problem}");
+    let summary = format!("Medic - Playbook {playbook_name} needs attention for {source}: step {step}: {problem}");
     let mut event = json!({
         "routing_key": routing_key,
         "event_action": "trigger",

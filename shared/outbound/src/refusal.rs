@@ -31,7 +31,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The same as an error of the field that holds the address.
+    /// Returns the same as an error of the field that holds the address.
     pub fn for_field(self, field: &str) -> Invalid {
         Invalid::new(field, self.to_string())
     }

@@ -1,4 +1,4 @@
-//! What came of a send, and the HTTP client that all sends share.
+//! The result of sending something, and the HTTP client that all senders share.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use chrono::TimeDelta;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// What came of one attempt to deliver something.
+/// The result of one attempt to deliver something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
     Accepted,
-    /// Worth another try, no sooner than `after` if the receiver said so.
+    /// Worth another attempt, no sooner than `after` if the receiver said so.
     Retry {
         error: String,
         after: Option<TimeDelta>,
@@ -45,12 +45,12 @@ impl Delivery {
         Self::Retry { error: what.to_owned(), after: None }
     }
 
-    /// A request that cannot be made as Medic is configured: what it was for waits until that is mended.
+    /// A request that cannot be made as Medic is configured: it waits until the configuration is fixed.
     pub(crate) fn misconfigured(what: &str) -> Self {
         Self::Retry { error: what.to_owned(), after: None }
     }
 
-    /// Judges a status code: 408, 429 and 5xx are worth another try.
+    /// Judges a status code: 408, 429 and 5xx are worth another attempt.
     pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap) -> Self {
         if status.is_success() {
             return Self::Accepted;
@@ -63,13 +63,13 @@ impl Delivery {
     }
 }
 
-/// `Retry-After` in seconds (RFC 9110, 10.2.3; its other form, a date, no receiver of ours sends).
+/// Reads `Retry-After` in seconds (RFC 9110, 10.2.3; its other form, a date, is sent by no receiver of ours).
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<TimeDelta> {
     let seconds: u32 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(TimeDelta::seconds(i64::from(seconds)).min(TimeDelta::hours(1)))
 }
 
-/// A client that waits 10 s at most and follows no redirect.
+/// Creates a client that waits 10 s at most and follows no redirect.
 pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
         .timeout(Duration::from_secs(10))

@@ -1,4 +1,4 @@
-//! When a receiver asks to be tried again: the header `Retry-After` (RFC 9110, 10.2.3).
+//! When a receiver asks to be called again: the header `Retry-After` (RFC 9110, 10.2.3).
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -11,10 +11,10 @@ pub enum RetryAfter {
 }
 
 impl RetryAfter {
-    /// No receiver can put Medic off for longer at a time.
+    /// The longest wait that a receiver can ask for at a time.
     const MAX: TimeDelta = TimeDelta::hours(1);
 
-    /// `None` when there is no such header, or none that can be read.
+    /// Reads the header. Returns `None` when there is none, or none that can be read.
     pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -24,7 +24,7 @@ impl RetryAfter {
         DateTime::parse_from_rfc2822(text).ok().map(|date| Self::Date(date.to_utc()))
     }
 
-    /// The wait from `now`, from none to an hour.
+    /// Returns the wait from `now`, from none to an hour.
     pub fn wait(self, now: DateTime<Utc>) -> TimeDelta {
         let wait = match self {
             Self::Seconds(seconds) => TimeDelta::seconds(i64::from(seconds)),

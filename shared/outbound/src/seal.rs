@@ -1,4 +1,4 @@
-//! Seals what must not be read where it is kept or passes through: AES-256-GCM under Medic's own key.
+//! Encrypts what must not be readable where it is kept or on its way: AES-256-GCM with Medic's own key.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 /// The key under which secrets are sealed. `Debug` does not show it.
 pub struct Seal(RandomizedNonceKey);
 
-/// What was not sealed or opened.
+/// Why something was not sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     #[error("it cannot be sealed")]
@@ -18,13 +18,13 @@ pub enum SealError {
 }
 
 impl Seal {
-    /// A seal with this key, which `MEDIC_SECRETS_KEY` holds.
+    /// Creates a seal with this key, which `MEDIC_SECRETS_KEY` holds.
     pub fn new(key: [u8; 32]) -> Result<Self, SealError> {
         RandomizedNonceKey::new(&AES_256_GCM, &key).map(Self).map_err(|_| SealError::Sealing)
     }
 
-    /// The sealed form of `text`: a random nonce of 12 bytes, the ciphertext, and its tag of 16. It opens only for the same
-    /// `purpose`, so that one sealed thing cannot be passed for another.
+    /// Returns the sealed form of `text`: a random nonce of 12 bytes, the ciphertext, and its tag of 16. It opens only
+    /// for the same `purpose`, so that one sealed thing cannot be passed for another.
     pub fn seal(&self, purpose: &str, text: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut sealed = text.to_vec();
         let aad = Aad::from(purpose.as_bytes());
@@ -32,7 +32,7 @@ impl Seal {
         Ok([nonce.as_ref().as_slice(), &sealed].concat())
     }
 
-    /// What was sealed for this purpose.
+    /// Opens what was sealed for this purpose.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(SealError::Opening)?;
         let (nonce, mut text) = (Nonce::from(nonce), sealed.to_vec());

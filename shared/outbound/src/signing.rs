@@ -9,7 +9,8 @@ use domain::Invalid;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// What Medic and a receiver share, so that the receiver knows that a request is Medic's. `Debug` does not show it.
+/// The secret that Medic and a receiver share, so that the receiver knows that a request is Medic's. `Debug` does not
+/// show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebhookSecret(Vec<u8>);
 
@@ -31,12 +32,12 @@ impl WebhookSecret {
             .ok_or_else(|| Invalid::new(field, "must be whsec_ followed by the base64 of 24 to 64 bytes"))
     }
 
-    /// The secret as receivers are told it, and as `parse` reads it.
+    /// Returns the secret as receivers are given it, and as `parse` reads it.
     pub fn reveal(&self) -> String {
         format!("{}{}", Self::PREFIX, STANDARD.encode(&self.0))
     }
 
-    /// The signature `v1,<base64>` of a body sent at `timestamp`, in seconds since 1970, under the id `id`.
+    /// Returns the signature `v1,<base64>` of a body sent at `timestamp`, in seconds since 1970, under the id `id`.
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             unreachable!("HMAC takes a key of any length")
@@ -53,8 +54,8 @@ impl fmt::Debug for WebhookSecret {
     }
 }
 
-/// The header `webhook-signature`: a signature by each secret, so that a receiver may know the old one or the new one
-/// while a secret is being replaced.
+/// Returns the header `webhook-signature`: a signature by each secret, so that a receiver may have the old one or the
+/// new one while a secret is being replaced.
 pub(crate) fn signatures(secrets: &[WebhookSecret], id: &str, timestamp: i64, body: &[u8]) -> String {
     let signatures: Vec<_> = secrets.iter().map(|secret| secret.sign(id, timestamp, body)).collect();
     signatures.join(" ")

@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::post_of_json;
-use crate::playbook_message::{self, blocks as playbook_blocks, packed};
+use crate::playbook_message;
 use crate::response::retry_after;
+use crate::slack_markup::{context, escape, packed, section, slack_time};
 use crate::{Delivery, Http};
 
 /// How Slack is reached.
@@ -44,12 +45,12 @@ struct Answer {
     ts: Option<String>,
 }
 
-/// Where messages are posted and changed.
+/// The methods that post and update messages.
 const POST: &str = "chat.postMessage";
 const UPDATE: &str = "chat.update";
 const POST_EPHEMERAL: &str = "chat.postEphemeral";
 
-/// What is shown of a runbook: escaped, it stays well under Slack's 3,000 characters for a text.
+/// How much is shown of a runbook: escaped, it stays well under Slack's 3,000 characters for a text.
 const MAX_RUNBOOK_CHARS: usize = 500;
 
 /// Errors of `chat.postMessage` that pass by themselves. <https://docs.slack.dev/reference/methods/chat.postMessage>
@@ -63,8 +64,8 @@ const TRANSIENT: [&str; 7] = [
     "team_added_to_org",
 ];
 
-/// Errors of it that have nothing to do with what the message says: any other would be refused too.
-const OF_THE_CHANNEL: [&str; 14] = [
+/// Errors of it that do not depend on the message: any other would be refused too.
+const CHANNEL_ERRORS: [&str; 14] = [
     "access_denied",
     "account_inactive",
     "channel_not_found",
@@ -86,9 +87,9 @@ impl Slack {
         Self { http, access }
     }
 
-    /// Whether what was refused with this error is its channel, or who writes to it, and not the message.
+    /// Returns whether this error refuses the channel, or who posts to it, and not the message.
     pub fn refuses_channel(error: &str) -> bool {
-        OF_THE_CHANNEL.contains(&error)
+        CHANNEL_ERRORS.contains(&error)
     }
 
     /// Posts notifications to one channel as one message.
@@ -102,13 +103,13 @@ impl Slack {
         self.call(POST, body).await.0
     }
 
-    /// Calls a method. Answers what came of it, and where the message is then.
+    /// Calls a method. Returns the outcome, and where the message is then.
     async fn call(&self, method: &str, body: &Value) -> (Delivery, Option<SlackMessage>) {
         let Some(mut request) = post_of_json(&format!("{}/{method}", self.access.api_url), body) else {
-            return (Delivery::misconfigured("the address of Slack is not a URL"), None);
+            return (Delivery::misconfigured("Slack's address is not a URL"), None);
         };
         let Ok(mut token) = HeaderValue::try_from(format!("Bearer {}", self.access.token)) else {
-            return (Delivery::misconfigured("the token of Slack has characters that a header cannot have"), None);
+            return (Delivery::misconfigured("Slack's token has characters that a header cannot have"), None);
         };
         token.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, token);
@@ -126,19 +127,19 @@ impl Slack {
                 return (Delivery::Accepted, message);
             }
             Ok(Answer { error, .. }) => {
-                let error = error.unwrap_or_else(|| "an answer without an error".to_owned());
+                let error = error.unwrap_or_else(|| "a response without an error".to_owned());
                 if TRANSIENT.contains(&error.as_str()) {
                     Delivery::Retry { error, after: retry_after(&headers) }
                 } else {
                     Delivery::Refused { error }
                 }
             }
-            Err(_) => Delivery::Retry { error: "an answer that is not Slack's".to_owned(), after: None },
+            Err(_) => Delivery::Retry { error: "a response that is not Slack's".to_owned(), after: None },
         };
         (delivery, None)
     }
 
-    /// Posts a notification in a message of its own that may have to be changed. Answers where it is.
+    /// Posts a notification in a message of its own, which may have to be updated. Returns where it is.
     pub async fn post_alone(
         &self,
         channel: &str,
@@ -153,16 +154,16 @@ impl Slack {
         .await
     }
 
-    /// Puts what was decided in the place of a question.
+    /// Replaces an approval request by the decision.
     pub async fn update(
         &self,
         message: &SlackMessage,
-        asked: Option<&Notification>,
+        requested: Option<&Notification>,
         decided: &Notification,
         base_url: Option<&str>,
     ) -> Delivery {
-        let asked = asked.and_then(Notification::playbook).and_then(|asked| match &asked.event {
-            PlaybookEvent::ApprovalRequested(question) => Some((asked, question)),
+        let requested = requested.and_then(Notification::playbook).and_then(|requested| match &requested.event {
+            PlaybookEvent::ApprovalRequested(request) => Some((requested, request)),
             PlaybookEvent::Started { .. }
             | PlaybookEvent::Decided(_)
             | PlaybookEvent::Completed { .. }
@@ -170,9 +171,9 @@ impl Slack {
             | PlaybookEvent::Cancelled { .. }
             | PlaybookEvent::Escalated { .. } => None,
         });
-        let blocks = match (asked, decided.playbook()) {
-            (Some((asked, question)), Some(decided)) => {
-                playbook_message::decided_blocks(asked, question, decided, base_url)
+        let blocks = match (requested, decided.playbook()) {
+            (Some((requested, request)), Some(decided)) => {
+                playbook_message::decided_blocks(requested, request, decided, base_url)
             }
             (None, _) | (Some(_), None) => blocks(decided, base_url),
         };
@@ -180,21 +181,20 @@ impl Slack {
         self.call(UPDATE, &json!({"channel": channel, "ts": ts, "text": markup(decided), "blocks": blocks})).await.0
     }
 
-    /// Says something that one person alone sees.
-    pub async fn post_ephemeral(&self, channel: &str, user: &str, words: &str) -> Delivery {
-        self.call(POST_EPHEMERAL, &json!({"channel": channel, "user": user, "text": escape(words)})).await.0
+    /// Posts a text that one person alone sees.
+    pub async fn post_ephemeral(&self, channel: &str, user: &str, text: &str) -> Delivery {
+        self.call(POST_EPHEMERAL, &json!({"channel": channel, "user": user, "text": escape(text)})).await.0
     }
 }
 
 impl Slack {
-    /// Posts a test to a channel.
+    /// Posts a test message to a channel.
     pub async fn test(&self, channel: &str, about: &str) -> Delivery {
-        let text = escape(&format!(":wave: A test of Medic for {about}: its alerts go to this channel."));
-        let block = json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
-        self.send(&json!({"channel": channel, "text": text, "blocks": [block]})).await
+        let text = escape(&format!(":wave: Test message from Medic: alerts of {about} are posted in this channel."));
+        self.send(&json!({"channel": channel, "text": text, "blocks": [section(&text)]})).await
     }
 
-    /// What a notification says, in plain words: the `text` of its message, and what is printed where there is no Slack.
+    /// Returns a notification as plain text: the `text` of its message, and what is printed where there is no Slack.
     pub fn line(notification: &Notification) -> String {
         match &notification.subject {
             Subject::Alert { kind, alert } => alert_line(*kind, alert, notification.at),
@@ -255,12 +255,12 @@ fn announcement_line(announcement: &Announcement) -> String {
     }
 }
 
-/// A notification's line as Slack reads it: what users wrote is no markup.
+/// Returns a notification's line as markup: what users wrote is escaped.
 fn markup(notification: &Notification) -> String {
     notification.playbook().map_or_else(|| escape(&Slack::line(notification)), playbook_message::markup)
 }
 
-/// Whole notifications while they are few; of many their number and the first names.
+/// Returns a line for each notification while they are few; of many their number and the first names.
 fn text(notifications: &[Notification]) -> String {
     if notifications.len() <= MAX_LINES {
         let lines: Vec<_> = notifications.iter().map(markup).collect();
@@ -269,9 +269,9 @@ fn text(notifications: &[Notification]) -> String {
     summary(notifications).join("\n")
 }
 
-/// A line for each sort of news: how many there are, and the first names of them.
+/// Returns a line for each kind of notification: how many there are, and the first names of them.
 fn summary(notifications: &[Notification]) -> Vec<String> {
-    let sorts = [
+    let kinds = [
         (":rotating_light:", "services are down"),
         (":bell:", "services are still down"),
         (":white_check_mark:", "services have recovered"),
@@ -279,20 +279,20 @@ fn summary(notifications: &[Notification]) -> Vec<String> {
         (":robot_face:", "playbooks started or ended"),
         (":information_source:", "other notifications"),
     ];
-    let line = |(mark, what): (&str, &str)| {
-        let is_such = |notification: &&Notification| mark_of(notification) == mark;
-        let such: Vec<_> = notifications.iter().filter(is_such).collect();
+    let line = |(emoji, what): (&str, &str)| {
+        let is_of_kind = |notification: &&Notification| emoji_of(notification) == emoji;
+        let of_kind: Vec<_> = notifications.iter().filter(is_of_kind).collect();
         let names: Vec<_> =
-            such.iter().take(MAX_NAMES).filter_map(|notification| name_of(notification)).map(escape).collect();
-        let rest = such.len().saturating_sub(names.len());
+            of_kind.iter().take(MAX_NAMES).filter_map(|notification| name_of(notification)).map(escape).collect();
+        let rest = of_kind.len().saturating_sub(names.len());
         let more = if rest > 0 && !names.is_empty() { format!(" and {rest} more") } else { String::new() };
         let colon = if names.is_empty() { "" } else { ": " };
-        (!such.is_empty()).then(|| format!("{mark} {} {what}{colon}{}{more}", such.len(), names.join(", ")))
+        (!of_kind.is_empty()).then(|| format!("{emoji} {} {what}{colon}{}{more}", of_kind.len(), names.join(", ")))
     };
-    sorts.into_iter().filter_map(line).collect()
+    kinds.into_iter().filter_map(line).collect()
 }
 
-/// What a notification of many is listed by.
+/// Returns the name by which a notification of many is listed.
 fn name_of(notification: &Notification) -> Option<&str> {
     match &notification.subject {
         Subject::Alert { alert, .. } => Some(&alert.service.heartbeat_name),
@@ -301,8 +301,8 @@ fn name_of(notification: &Notification) -> Option<&str> {
     }
 }
 
-/// Which sort of news a notification is, by the mark of its line.
-fn mark_of(notification: &Notification) -> &'static str {
+/// Returns the emoji of a notification's kind, which begins its line.
+fn emoji_of(notification: &Notification) -> &'static str {
     if notification.playbook().is_some() {
         return ":robot_face:";
     }
@@ -317,9 +317,9 @@ fn mark_of(notification: &Notification) -> &'static str {
     }
 }
 
-/// Notifications that are told one by one in a message; of more, their number is.
+/// How many notifications a message lists one by one; of more it gives their number.
 const MAX_LINES: usize = 20;
-/// Names in the summary of many.
+/// How many names the summary of many gives.
 const MAX_NAMES: usize = 20;
 
 fn message(notifications: &[Notification], base_url: Option<&str>) -> Vec<Value> {
@@ -332,29 +332,24 @@ fn message(notifications: &[Notification], base_url: Option<&str>) -> Vec<Value>
     } else {
         summary(notifications)
     };
-    packed(lines).iter().map(|text| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})).collect()
+    packed(lines).iter().map(|text| section(text)).collect()
 }
-
-/// Slack takes 3,000 characters in a section.
-pub(crate) const MAX_SECTION_BYTES: usize = 2_900;
 
 fn headline(notification: &Notification) -> Value {
-    json!({"type": "section", "text": {"type": "mrkdwn", "text": markup(notification)}})
+    section(&markup(notification))
 }
 
-/// Block Kit: a headline, the facts, and the runbook. <https://docs.slack.dev/reference/block-kit/blocks>
+/// Returns a headline, the facts, and the runbook.
 fn blocks(notification: &Notification, base_url: Option<&str>) -> Vec<Value> {
     if let Some(playbook) = notification.playbook() {
         return match &playbook.event {
-            PlaybookEvent::ApprovalRequested(question) => {
-                playbook_message::approval_blocks(playbook, question, base_url)
-            }
+            PlaybookEvent::ApprovalRequested(request) => playbook_message::approval_blocks(playbook, request, base_url),
             PlaybookEvent::Started { .. }
             | PlaybookEvent::Decided(_)
             | PlaybookEvent::Completed { .. }
             | PlaybookEvent::Failed { .. }
             | PlaybookEvent::Cancelled { .. }
-            | PlaybookEvent::Escalated { .. } => playbook_blocks(playbook, base_url),
+            | PlaybookEvent::Escalated { .. } => playbook_message::blocks(playbook, base_url),
         };
     }
     let Some((_, alert)) = notification.alert() else { return vec![headline(notification)] };
@@ -370,26 +365,16 @@ fn blocks(notification: &Notification, base_url: Option<&str>) -> Vec<Value> {
         facts.push(json!({"type": "mrkdwn", "text": format!("*Recovered*\n{}", slack_time(closed_at))}));
     }
     let mut blocks = vec![headline(notification), json!({"type": "section", "fields": facts})];
-    let mut context = Vec::new();
+    let mut links = Vec::new();
     if let (Some(runbook), true) = (&service.runbook, alert.is_open()) {
         let shown: String = runbook.chars().take(MAX_RUNBOOK_CHARS).collect();
-        context.push(format!("Runbook: {}", escape(&shown)));
+        links.push(format!("Runbook: {}", escape(&shown)));
     }
     if let Some(base_url) = base_url {
-        context.push(format!("<{base_url}/v2/alerts/{}|Details>", alert.id));
+        links.push(format!("<{base_url}/v2/alerts/{}|Details>", alert.id));
     }
-    if !context.is_empty() {
-        blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": context.join(" · ")}]}));
+    if !links.is_empty() {
+        blocks.push(context(&links.join(" · ")));
     }
     blocks
-}
-
-/// The characters that Slack asks to be escaped, so that a name can neither mention people nor forge a link.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// An instant that Slack shows in the reader's own zone.
-pub(crate) fn slack_time(at: DateTime<Utc>) -> String {
-    format!("<!date^{}^{{date_short_pretty}} {{time_secs}}|{}>", at.timestamp(), domain::format_time(at))
 }

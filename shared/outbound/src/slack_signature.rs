@@ -1,4 +1,4 @@
-//! The signatures by which Slack shows that a request is its own.
+//! The signatures by which Slack proves that a request is its own.
 //! <https://docs.slack.dev/authentication/verifying-requests-from-slack>
 
 use std::fmt;
@@ -7,11 +7,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// What Slack and Medic share. `Debug` does not show it.
+/// The secret that Slack and Medic share. `Debug` does not show it.
 #[derive(Clone)]
 pub struct SlackSecret(String);
 
-/// Requests of a time further off than this, in either direction, are refused: they may be repetitions.
+/// Requests whose time is further off than this, in either direction, are refused: they may be replays.
 const WINDOW: TimeDelta = TimeDelta::minutes(5);
 
 impl SlackSecret {
@@ -19,7 +19,8 @@ impl SlackSecret {
         Self(secret)
     }
 
-    /// Whether a request with this body and these headers is Slack's, and of about now. In constant time for each length.
+    /// Returns whether a request with this body and these headers is Slack's, and recent. In constant time for each
+    /// length.
     pub fn is_signed(&self, timestamp: &str, signature: &str, body: &[u8], now: DateTime<Utc>) -> bool {
         // A number as Slack writes it: what is signed is its text.
         let is_number = !timestamp.is_empty() && timestamp.bytes().all(|byte| byte.is_ascii_digit());

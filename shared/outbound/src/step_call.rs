@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use crate::{Answer, Call, Outgoing, SendError, UserHeaders};
 
-/// A call with all that it holds filled in. It may hold secrets: `Debug` shows nothing, so there is none.
+/// A call with every placeholder filled in. It may hold secrets, so there is no `Debug`.
 #[derive(Clone)]
 pub struct StepCall<'a> {
     pub method: &'a str,
@@ -21,7 +21,7 @@ pub struct StepCall<'a> {
     pub timeout: Duration,
 }
 
-/// Why a step's call brought no answer.
+/// Why a step's call got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum StepCallError {
     /// It may repeat a part of the request.
@@ -34,7 +34,7 @@ pub enum StepCallError {
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 impl StepCall<'_> {
-    /// Sends once. Any answer is `Ok`, whatever its status.
+    /// Sends once. Any response is `Ok`, whatever its status.
     pub async fn send(self, outgoing: &Outgoing) -> Result<Answer, StepCallError> {
         let Self { method, url, headers, body, idempotency_key, timeout } = self;
         let pairs = headers.iter().map(|(name, value)| (*name, value.as_str()));

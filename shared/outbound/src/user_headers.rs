@@ -57,7 +57,7 @@ impl UserHeaders {
         Ok(Self(headers))
     }
 
-    /// Names, in lower case, and values.
+    /// Returns names, in lower case, and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()))
     }
@@ -85,7 +85,7 @@ fn parse_value(value: &str) -> Result<HeaderValue, &'static str> {
     if value.len() > UserHeaders::MAX_VALUE_BYTES {
         return Err("must be at most 1024 bytes long");
     }
-    // Only what every server reads alike: no line breaks, and nothing beyond ASCII.
+    // Only what every server reads in the same way: no line breaks, and nothing beyond ASCII.
     let mut value = HeaderValue::from_str(value)
         .ok()
         .filter(|value| value.to_str().is_ok())

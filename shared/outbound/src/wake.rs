@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// What is to be looked at.
+/// What a wake-up asks to look at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "wake", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Wake {
@@ -15,18 +15,18 @@ pub enum Wake {
     Row { pk: String, sk: String },
     /// Whatever comes due in one shard of the index by an instant, in milliseconds since 1970. For `sweep`.
     Shard { shard: u8, until_ms: i64 },
-    /// What one receiver is owed. For `notify`.
+    /// The lane of one receiver, in which notifications are pending. For `notify`.
     Lane { lane: String },
     /// An execution that has something to do. For `playbook`.
     Execution { execution_id: String },
-    /// What somebody in Slack decided about an execution. For `playbook`. Nothing else knows of it: it must be sent before
-    /// its sender is answered.
+    /// A decision about an execution that somebody made in Slack. For `playbook`. Nothing else holds it: it must be
+    /// sent before Slack gets its response.
     Decision(Box<DecisionWake>),
     /// A playbook that an alert starts, or whose alert has closed. For `playbook`.
     Start { alert_id: i64, trigger_id: i64 },
 }
 
-/// A decision from Slack, on its way to whoever makes it.
+/// A decision from Slack, on its way to the function that applies it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionWake {
@@ -54,8 +54,8 @@ pub trait Wakes: Debug + Send + Sync {
     /// Delivers `wake` at `at`, or soon after; at once if `at` has passed.
     async fn wake(&self, wake: Wake, at: DateTime<Utc>) -> Result<(), WakeError>;
 
-    /// For when to send a wake-up of a shard in which a row comes due at `at`: where messages are no more exact than a
-    /// second, one serves all the rows of that second.
+    /// Returns when to wake a shard in which a row comes due at `at`: where messages are no more exact than a second,
+    /// one serves all the rows of that second.
     fn arrival(&self, at: DateTime<Utc>) -> DateTime<Utc>;
 }
 
@@ -69,10 +69,10 @@ pub enum Route {
 }
 
 impl Route {
-    /// The longest delay that SQS takes.
+    /// The longest delay that SQS accepts.
     const MAX_SECONDS: u32 = 900;
 
-    /// The route of a wake-up that is for `at`; never early, and less than a second late.
+    /// Returns the route of a wake-up that is for `at`; never early, and less than a second late.
     pub fn of(at: DateTime<Utc>, now: DateTime<Utc>) -> Self {
         let millis = (at - now).num_milliseconds().max(0);
         match u32::try_from((millis + 999) / 1_000) {

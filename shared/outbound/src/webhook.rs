@@ -9,10 +9,10 @@ use serde::Serialize;
 use crate::signing::signatures;
 use crate::{Answer, Call, Outgoing, UserHeaders, WebhookSecret};
 
-/// What a webhook's user may not set among its headers, beside what frames a request.
+/// The headers of a webhook that its user may not set, besides those that frame a request.
 pub const WEBHOOK_HEADERS: [&str; 2] = ["content-type", "webhook-*"];
 
-/// Something that happened, as webhooks are told it.
+/// An event, as it is posted to webhooks.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookEvent<'a> {
     /// Such as `alert.opened`.
@@ -29,14 +29,14 @@ pub struct WebhookAttempt<'a> {
     pub headers: &'a UserHeaders,
     /// The secret, and the one before it while that is still valid; none where nothing is signed.
     pub secrets: &'a [WebhookSecret],
-    /// Of the delivery, the same in every attempt; receivers tell repeats by it.
+    /// The delivery's, the same in every attempt; receivers recognise repeats by it.
     pub id: &'a str,
     /// When this attempt is made.
     pub at: DateTime<Utc>,
     pub event: WebhookEvent<'a>,
 }
 
-/// What came of one attempt.
+/// The result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookReport {
     pub outcome: WebhookOutcome,
@@ -44,7 +44,7 @@ pub struct WebhookReport {
     pub response: Option<(u16, String)>,
 }
 
-/// What an attempt leaves to do.
+/// What remains to be done after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookOutcome {
     /// Answered with a status of 200 to 299.
@@ -52,14 +52,14 @@ pub enum WebhookOutcome {
     /// Worth another try while attempts are left, no sooner than `after` if the receiver said so. Any answer but success
     /// and 410 is: the standard gives no other status a meaning.
     Retry { error: String, after: Option<TimeDelta> },
-    /// Answered with 410: it wants no more of this delivery or any other, so the webhook is to be disabled.
+    /// Answered with 410: the receiver wants neither this delivery nor any other, so the webhook is to be disabled.
     Gone { error: String },
     /// The guard lets nobody call the address; it would fail again.
     Refused { error: String },
 }
 
 impl WebhookEvent<'_> {
-    /// The body of a request: the same bytes for the same event.
+    /// Returns the body of a request: the same bytes for the same event.
     fn body(&self) -> Result<Vec<u8>, serde_json::Error> {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -113,7 +113,7 @@ impl WebhookReport {
         let outcome = if status.is_success() {
             WebhookOutcome::Success
         } else if status == StatusCode::GONE {
-            WebhookOutcome::Gone { error: format!("answered {code}: it wants no more") }
+            WebhookOutcome::Gone { error: format!("answered {code}: the receiver wants no more deliveries") }
         } else {
             let why = if status.is_redirection() { ": redirects are not followed" } else { "" };
             let after = retry_after.map(|after| after.wait(now));

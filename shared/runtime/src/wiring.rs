@@ -62,7 +62,7 @@ pub fn medic_with(
     let pagerduty = PagerDuty::new(http, config.pagerduty_url.clone(), config.pagerduty_routing_key.clone());
     let slack_channel = config.slack_channel_id.clone().or_else(|| prints.then(|| "log".to_owned()));
     if slack_channel.is_none() {
-        tracing::warn!("SLACK_CHANNEL_ID is not set: nothing is posted to Slack");
+        tracing::warn!("SLACK_CHANNEL_ID is not set: Slack gets only what goes to a target's or a team's channel");
     }
     let settings = Settings {
         base_url: config.base_url.clone(),

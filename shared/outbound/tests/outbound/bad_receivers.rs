@@ -30,9 +30,9 @@ fn body(answer: Result<Answer, SendError>) -> String {
     answer.body
 }
 
-/// What a receiver tells, while the client goes on with what it must still do, such as closing the connection.
-async fn soon<T>(told: &mut UnboundedReceiver<T>) -> T {
-    tokio::time::timeout(SOON, told.recv()).await.unwrap().unwrap()
+/// Returns what a receiver reports, while the client goes on with what it must still do, such as closing the connection.
+async fn soon<T>(reports: &mut UnboundedReceiver<T>) -> T {
+    tokio::time::timeout(SOON, reports.recv()).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -67,17 +67,17 @@ async fn a_body_that_drips_is_cut_in_time() {
 async fn a_gigabyte_is_not_read() {
     const GIGABYTE: usize = 1 << 30;
     for framing in ["content-length: 1073741824", "connection: close"] {
-        let (tell, mut told) = unbounded_channel();
+        let (reporter, mut reports) = unbounded_channel();
         let receiver = Receiver::start(move |_, _, mut connection| {
             connection.write_all(format!("{OK}{framing}\r\n\r\n").as_bytes()).unwrap();
             let (piece, mut sent) = (vec![b'x'; 65_536], 0);
             while sent < GIGABYTE && connection.write_all(&piece).is_ok() {
                 sent += piece.len();
             }
-            tell.send(sent).unwrap();
+            reporter.send(sent).unwrap();
         });
         assert_eq!(body(call(receiver.url()).await), format!("{}[truncated]", "x".repeat(4_096)));
-        let sent = soon(&mut told).await;
+        let sent = soon(&mut reports).await;
         // What the sockets' buffers hold, and a little that the client read ahead.
         assert!(sent < 64 << 20, "{sent} bytes were sent");
     }
@@ -85,17 +85,17 @@ async fn a_gigabyte_is_not_read() {
 
 #[tokio::test]
 async fn endless_headers_are_not_read() {
-    let (tell, mut told) = unbounded_channel();
+    let (reporter, mut reports) = unbounded_channel();
     let receiver = Receiver::start(move |_, _, mut connection| {
         connection.write_all(format!("{OK}x-long: ").as_bytes()).unwrap();
         let (piece, mut sent) = (vec![b'x'; 65_536], 0);
         while sent < 1 << 30 && connection.write_all(&piece).is_ok() {
             sent += piece.len();
         }
-        tell.send(sent).unwrap();
+        reporter.send(sent).unwrap();
     });
     assert_eq!(call(receiver.url()).await, Err(SendError::Broken));
-    assert!(soon(&mut told).await < 64 << 20);
+    assert!(soon(&mut reports).await < 64 << 20);
 }
 
 #[tokio::test]
@@ -124,13 +124,13 @@ async fn a_connection_that_closes_early_is_broken_or_cuts_the_body() {
 /// A bomb of zeros stays as small as it came.
 #[tokio::test]
 async fn nothing_is_decompressed() {
-    let (tell, mut told) = unbounded_channel();
+    let (reporter, mut reports) = unbounded_channel();
     let receiver = Receiver::start(move |_, request, mut connection| {
-        tell.send(header(request, "accept-encoding").map(str::to_owned)).unwrap();
+        reporter.send(header(request, "accept-encoding").map(str::to_owned)).unwrap();
         connection.write_all(format!("{OK}content-encoding: gzip\r\ncontent-length: 2\r\n\r\nzz").as_bytes()).unwrap();
     });
     assert_eq!(body(call(receiver.url()).await), "zz");
-    assert_eq!(soon(&mut told).await, None);
+    assert_eq!(soon(&mut reports).await, None);
 }
 
 #[tokio::test]

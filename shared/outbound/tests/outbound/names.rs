@@ -1,4 +1,4 @@
-//! A name server that answers as it is told.
+//! A name server that gives the answers of a test.
 
 use std::collections::VecDeque;
 use std::io;

@@ -46,7 +46,7 @@ pub(crate) fn local() -> Outgoing {
     Outgoing::new(Guard::new(true, AllowedHosts::default(), Arc::new(SystemLookup))).unwrap()
 }
 
-/// Waits until the other side closes the connection, or for `longest`; tells whether it closed.
+/// Waits until the other side closes the connection, or for `longest`; returns whether it closed.
 pub(crate) fn is_closed_within(connection: &mut TcpStream, longest: Duration) -> bool {
     connection.set_read_timeout(Some(longest)).unwrap();
     match connection.read(&mut [0]) {
@@ -55,7 +55,7 @@ pub(crate) fn is_closed_within(connection: &mut TcpStream, longest: Duration) ->
     }
 }
 
-/// Reads a request with its body, or what came of it before the connection closed or spoke something else than HTTP.
+/// Reads a request with its body, or as much as came before the connection closed or spoke something else than HTTP.
 fn read_request(connection: &mut TcpStream) -> String {
     let mut request = String::new();
     let mut bytes = [0; 4_096];

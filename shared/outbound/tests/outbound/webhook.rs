@@ -40,9 +40,9 @@ fn retry(error: &str, after: Option<TimeDelta>) -> WebhookOutcome {
 
 #[tokio::test]
 async fn a_failed_delivery_is_repeated_with_the_same_id_and_a_signature_of_its_own_time() {
-    let (tell, told) = mpsc::channel();
+    let (sender, requests) = mpsc::channel();
     let receiver = Receiver::start(move |number, request, mut connection| {
-        tell.send(request.to_owned()).unwrap();
+        sender.send(request.to_owned()).unwrap();
         let status = if number == 0 { "500 Internal Server Error" } else { "200 OK" };
         connection.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap();
     });
@@ -53,7 +53,7 @@ async fn a_failed_delivery_is_repeated_with_the_same_id_and_a_signature_of_its_o
     assert_eq!(second, WebhookReport { outcome: WebhookOutcome::Success, response: Some((200, String::new())) });
 
     for timestamp in [1_772_366_400, 1_772_366_405] {
-        let request = told.recv_timeout(Duration::from_secs(8)).unwrap();
+        let request = requests.recv_timeout(Duration::from_secs(8)).unwrap();
         let (_, body) = request.split_once("\r\n\r\n").unwrap();
         assert!(request.starts_with("POST /hook HTTP/1.1\r\n"));
         assert_eq!(body, r#"{"type":"alert.opened","timestamp":"2026-03-01T12:00:00.000Z","data":{"alert_id":7}}"#);
@@ -86,7 +86,7 @@ async fn any_answer_but_success_and_gone_is_worth_another_try() {
     for head in ["200 OK", "201 Created", "202 Accepted"] {
         assert_eq!(answered(head).await.outcome, WebhookOutcome::Success);
     }
-    let gone = WebhookOutcome::Gone { error: "answered 410: it wants no more".to_owned() };
+    let gone = WebhookOutcome::Gone { error: "answered 410: the receiver wants no more deliveries".to_owned() };
     assert_eq!(answered("410 Gone").await.outcome, gone);
 }
 

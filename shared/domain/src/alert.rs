@@ -108,8 +108,8 @@ impl Alert {
         }
     }
 
-    /// Whether its news may still go to others: it is open, or was never meant to be.
-    pub fn raises_alert(&self) -> bool {
+    /// Whether further receivers may still be notified of it: it is open, or was never meant to be.
+    pub fn may_still_notify(&self) -> bool {
         self.is_open() || self.job().is_some_and(|job| job.problem == JobProblem::Exceeded)
     }
 

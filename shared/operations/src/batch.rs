@@ -1,39 +1,36 @@
 //! What the handling of many due rows shares: many services may fall silent in the same second.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
-use domain::{Alert, AlertId, Decision, Delivery, Notification, Receiver, ServiceId, Transition, TriggerId};
-use outbound::Wake;
-use store::{DueRow, Key, Lane, Outline, RowKind, ServiceSnapshot, Start};
+use domain::{AlertId, Notification, Receiver, ServiceId, TriggerId};
+use store::{Key, Lane, Outline, ServiceSnapshot};
 
-use crate::{Error, Medic};
+use crate::outbox::Outbox;
+use crate::turns::RowTurns;
 
 /// Rows that are handled together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// In the order in which they were owed.
+    /// The lanes whose senders are to be woken, in the order in which that became due.
     lanes: Mutex<Vec<String>>,
     starts: Mutex<Vec<(AlertId, TriggerId)>>,
-    alert_ids: tokio::sync::Mutex<AlertIds>,
+    pub(crate) alert_ids: tokio::sync::Mutex<AlertIds>,
     read_ahead: Mutex<Option<ReadAhead>>,
 }
 
-/// What was read for many rows at once. Each is used once: whoever must look again looks at the table.
+/// What was read for many rows at once. Each is used once: whoever must look again reads the table.
 #[derive(Debug, Default)]
-struct ReadAhead {
+pub(crate) struct ReadAhead {
     /// With how often their rows had been handled by themselves.
-    snapshots: HashMap<ServiceId, (ServiceSnapshot, u64)>,
-    outlines: HashMap<ServiceId, Outline>,
+    pub(crate) snapshots: HashMap<ServiceId, (ServiceSnapshot, u64)>,
+    pub(crate) outlines: HashMap<ServiceId, Outline>,
 }
 
 /// Ids that were taken and not used yet. Each time twice as many are taken as the time before: what is left over at the
 /// end is a gap.
 #[derive(Debug, Default)]
-struct AlertIds {
+pub(crate) struct AlertIds {
     next: i64,
     left: i64,
     taken: i64,
@@ -41,162 +38,84 @@ struct AlertIds {
 
 impl AlertIds {
     const MAX: i64 = 64;
+
+    /// Returns how many ids must be taken from the counter first: none while some are left.
+    pub(crate) fn to_take(&self) -> Option<i64> {
+        (self.left == 0).then(|| (self.taken * 2).clamp(1, Self::MAX))
+    }
+
+    /// Takes ids from `first` on.
+    pub(crate) fn take(&mut self, first: AlertId, count: i64) {
+        *self = Self { next: first.get(), left: count, taken: count };
+    }
+
+    /// Returns the next id.
+    pub(crate) fn next(&mut self) -> AlertId {
+        let id = self.next;
+        self.next += 1;
+        self.left -= 1;
+        AlertId::new(id)
+    }
 }
 
 impl Batch {
-    /// Remembers to wake the senders of a notification that was committed.
-    pub(crate) fn hand_over(&self, notification: Option<&Notification>) {
-        let outcomes = notification
-            .into_iter()
-            .flat_map(|notification| &notification.outcomes)
-            .filter(|outcome| outcome.is_owed());
-        self.owe(outcomes.map(|outcome| Lane::of(&outcome.receiver)));
+    /// Remembers whom to wake for what was committed.
+    pub(crate) fn hand_over(&self, outbox: &Outbox) {
+        outbox.notifications.iter().for_each(|notification| self.hand_over_notification(notification));
+        let webhooks = outbox.deliveries.iter().map(|delivery| Receiver::Webhook { webhook_id: delivery.webhook_id });
+        self.add_lanes(webhooks.map(|webhook| Lane::of(&webhook)));
+        let start = outbox.start.as_ref().map(|start| (start.alert_id, start.trigger_id));
+        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        starts.extend(start.into_iter().chain(outbox.closed_starts.iter().copied()));
     }
 
-    /// Remembers to wake the senders of deliveries that were committed.
-    pub(crate) fn hand_over_deliveries(&self, deliveries: &[Delivery]) {
-        self.owe(deliveries.iter().map(|delivery| Lane::of(&Receiver::Webhook { webhook_id: delivery.webhook_id })));
+    /// Remembers to wake the senders of a notification that is committed.
+    pub(crate) fn hand_over_notification(&self, notification: &Notification) {
+        let pending = notification.outcomes.iter().filter(|outcome| outcome.is_owed());
+        self.add_lanes(pending.map(|outcome| Lane::of(&outcome.receiver)));
     }
 
-    fn owe(&self, lanes: impl Iterator<Item = Lane>) {
-        let mut owed = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        for lane in lanes.map(|lane| lane.to_string()) {
-            if !owed.contains(&lane) {
-                owed.push(lane);
+    fn add_lanes(&self, more: impl Iterator<Item = Lane>) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        for lane in more.map(|lane| lane.to_string()) {
+            if !lanes.contains(&lane) {
+                lanes.push(lane);
             }
         }
     }
 
-    /// Remembers to wake whoever starts playbooks.
-    pub(crate) fn start(&self, start: Option<&Start>) {
-        self.owe_starts(start.map(|start| (start.alert_id, start.trigger_id)));
+    /// Returns the lanes whose senders are to be woken, and forgets them.
+    pub(crate) fn take_lanes(&self) -> Vec<String> {
+        std::mem::take(&mut self.lanes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Remembers to wake them for what an alert started that closed.
-    pub(crate) fn closed(&self, alert: Option<&Alert>) {
-        self.owe_starts(alert.into_iter().flat_map(|alert| alert.triggered.iter().map(|trigger| (alert.id, *trigger))));
-    }
-
-    fn owe_starts(&self, starts: impl IntoIterator<Item = (AlertId, TriggerId)>) {
-        self.starts.lock().unwrap_or_else(PoisonError::into_inner).extend(starts);
-    }
-
-    fn take_starts(&self) -> Vec<(AlertId, TriggerId)> {
+    /// Returns the starts that somebody is to be woken for, and forgets them.
+    pub(crate) fn take_starts(&self) -> Vec<(AlertId, TriggerId)> {
         std::mem::take(&mut self.starts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A service's state as it was a moment ago, if that was read and nobody here handled its row since.
+    /// Keeps what was read for all of its rows.
+    pub(crate) fn keep(&self, read: ReadAhead) {
+        *self.read_ahead() = Some(read);
+    }
+
+    /// Returns a service's state as it was a moment ago, if that was read and nobody here handled its row since.
     pub(crate) fn take_snapshot(&self, id: ServiceId, turns: &RowTurns) -> Option<ServiceSnapshot> {
         let (snapshot, handled) = self.read_ahead().as_mut()?.snapshots.remove(&id)?;
         (turns.handled_alone(&Key::service(id)) == handled).then_some(snapshot)
     }
 
-    /// What was read of a service for its alert.
+    /// Returns what was read of a service for its alert.
     pub(crate) fn take_outline(&self, id: ServiceId) -> Option<Outline> {
         self.read_ahead().as_mut()?.outlines.remove(&id)
     }
 
-    /// Whether this is one row that somebody named.
+    /// Whether this is one row that a wake-up named.
     pub(crate) fn is_of_one(&self) -> bool {
         self.read_ahead().is_none()
     }
 
     fn read_ahead(&self) -> MutexGuard<'_, Option<ReadAhead>> {
         self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take_lanes(&self) -> Vec<String> {
-        std::mem::take(&mut self.lanes.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Medic {
-    /// Reads together what the handling of these rows will ask for.
-    pub(crate) async fn read_ahead(&self, rows: &[DueRow], batch: &Batch, now: DateTime<Utc>) -> Result<(), Error> {
-        let of_service = |row: &DueRow| match row.key.row_kind() {
-            Some(RowKind::Service(id)) => Some(id),
-            Some(
-                RowKind::Run(..)
-                | RowKind::Notification(..)
-                | RowKind::Window(_)
-                | RowKind::Delivery(..)
-                | RowKind::Execution(_)
-                | RowKind::Start(..),
-            )
-            | None => None,
-        };
-        let ids: Vec<_> = rows.iter().filter_map(of_service).collect();
-        let handled: Vec<_> = ids.iter().map(|id| self.row_turns.handled_alone(&Key::service(*id))).collect();
-        let mut snapshots = self.table.service_snapshots(&ids).await?;
-        let opens = |seen: &&ServiceSnapshot| matches!(seen.service.judge(now), Decision::Act(Transition::Open(_)));
-        let opening = ids.iter().filter_map(|id| snapshots.get(id)).filter(opens).map(|seen| seen.service.id);
-        let opening: Vec<_> = opening.collect();
-        let outlines = self.table.outlines_by_id(&opening).await?;
-        let handled = ids.into_iter().zip(handled);
-        let snapshots = handled.filter_map(|(id, handled)| Some((id, (snapshots.remove(&id)?, handled)))).collect();
-        *batch.read_ahead() = Some(ReadAhead { snapshots, outlines });
-        Ok(())
-    }
-
-    /// Wakes the senders of what was committed so far, each lane's once, and whoever starts the playbooks that it owes.
-    pub(crate) async fn wake_lanes(&self, batch: &Batch, now: DateTime<Utc>) {
-        for lane in batch.take_lanes() {
-            self.wake(Wake::Lane { lane }, now).await;
-        }
-        for (alert, trigger) in batch.take_starts() {
-            self.wake(Wake::Start { alert_id: alert.get(), trigger_id: trigger.get() }, now).await;
-        }
-    }
-
-    /// An id for an alert.
-    pub(crate) async fn next_alert_id(&self, batch: &Batch) -> Result<AlertId, Error> {
-        let mut ids = batch.alert_ids.lock().await;
-        if ids.left == 0 {
-            let count = (ids.taken * 2).clamp(1, AlertIds::MAX);
-            let first = self.table.next_alert_ids(count).await?.get();
-            *ids = AlertIds { next: first, left: count, taken: count };
-        }
-        let id = ids.next;
-        ids.next += 1;
-        ids.left -= 1;
-        Ok(AlertId::new(id))
-    }
-}
-
-/// The turns of rows: a tick and a wake-up may come to a row at once, and whoever is second sees what the first left. Rows
-/// share turns by the hash of their keys.
-#[derive(Debug)]
-pub(crate) struct RowTurns(Vec<(tokio::sync::Mutex<()>, AtomicU64)>);
-
-impl RowTurns {
-    const MANY: usize = 256;
-
-    pub(crate) fn of(&self, key: &Key) -> &tokio::sync::Mutex<()> {
-        &self.at(key).0
-    }
-
-    /// How often rows that share a turn with this one were handled by themselves, and not with others of a sweep.
-    pub(crate) fn handled_alone(&self, key: &Key) -> u64 {
-        self.at(key).1.load(Ordering::Relaxed)
-    }
-
-    /// A row was handled by itself. For whoever has its turn.
-    pub(crate) fn count_alone(&self, key: &Key) {
-        self.at(key).1.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn at(&self, key: &Key) -> &(tokio::sync::Mutex<()>, AtomicU64) {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-        let place = hasher.finish() as usize % Self::MANY;
-        #[expect(clippy::indexing_slicing, reason = "there are as many")]
-        &self.0[place]
-    }
-}
-
-impl Default for RowTurns {
-    fn default() -> Self {
-        Self(std::iter::repeat_with(Default::default).take(Self::MANY).collect())
     }
 }

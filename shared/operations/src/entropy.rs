@@ -1,18 +1,18 @@
-//! Where chance comes from, and ids that keep the order in which this process made them.
+//! Randomness, and ids that keep the order in which this process created them.
 
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use domain::{HeartbeatId, LogId};
 
-use crate::{Error, Medic};
+use crate::Error;
 
-/// Gives random bytes.
+/// Provides random bytes.
 pub trait Entropy: std::fmt::Debug + Send + Sync {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), Error>;
 }
 
-/// The operating system's.
+/// The randomness of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEntropy;
 
@@ -22,19 +22,13 @@ impl Entropy for SystemEntropy {
     }
 }
 
-impl Medic {
-    pub(crate) fn random<const N: usize>(&self) -> Result<[u8; N], Error> {
-        random(&*self.settings.entropy)
-    }
-}
-
 pub(crate) fn random<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     entropy.fill(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Makes random bits of ids that sort by time: within one millisecond each is above the one before it, by a counter of 20
+/// Generates the random bits of ids that sort by time: within one millisecond each is above the one before it, by a counter of 20
 /// bits that begins anywhere in its lower half (RFC 9562, 6.2, method 1). A `Stamp` keeps exactly those bits.
 #[derive(Debug, Default)]
 struct Counted(Mutex<(i64, u32)>);
@@ -64,33 +58,23 @@ impl Counted {
     }
 }
 
-/// Makes ids of heartbeats, in order.
+/// Generates the ids of heartbeats, in order.
 #[derive(Debug, Default)]
 pub(crate) struct HeartbeatIds(Counted);
 
 impl HeartbeatIds {
-    fn next(&self, entropy: &dyn Entropy, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
+    pub(crate) fn next(&self, entropy: &dyn Entropy, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
         Ok(HeartbeatId::at(now, self.0.next(entropy, now)?))
     }
 }
 
-/// Makes ids of entries of the audit log, in order.
+/// Generates the ids of audit entries, in order.
 #[derive(Debug, Default)]
 pub(crate) struct LogIds(Counted);
 
 impl LogIds {
-    fn next(&self, entropy: &dyn Entropy, now: DateTime<Utc>) -> Result<LogId, Error> {
+    pub(crate) fn next(&self, entropy: &dyn Entropy, now: DateTime<Utc>) -> Result<LogId, Error> {
         Ok(LogId::at(now, self.0.next(entropy, now)?))
-    }
-}
-
-impl Medic {
-    pub(crate) fn next_heartbeat_id(&self, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
-        self.heartbeat_ids.next(&*self.settings.entropy, now)
-    }
-
-    pub(crate) fn next_log_id(&self, now: DateTime<Utc>) -> Result<LogId, Error> {
-        self.log_ids.next(&*self.settings.entropy, now)
     }
 }
 

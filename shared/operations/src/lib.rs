@@ -1,69 +1,36 @@
-//! What Medic does, one file each: load, decide (`domain`), commit (`store`), send (`outbound`).
+//! What Medic does: load, decide (`domain`), commit (`store`), send (`outbound`). Each folder is a room; calls between them go
+//! one way: sweep, monitoring, playbooks, notifications, access, settings.
 
-mod alerts;
-mod announcements;
-mod api_keys;
-mod audit;
+mod access;
 mod batch;
-mod configuration;
-mod deliveries;
-mod document;
-mod endpoints;
 mod entropy;
 mod error;
-mod execution_audit;
-mod executions;
-mod heartbeats;
-mod judge;
-mod judge_run;
-mod keyring;
-mod leases;
-mod limits;
-mod maintenance;
 mod medic;
-mod notify;
-mod ping_keys;
-mod pings;
-mod playbook_notifications;
+mod monitoring;
+mod notifications;
+mod outbox;
 mod playbooks;
-mod routing;
-mod runs;
-mod schedules;
-mod scripts;
-mod secrets;
-mod sends;
-mod services;
-mod slack_decisions;
-mod starts;
-mod steps;
+mod retry;
+mod sent_wakeups;
+mod service_names;
+mod settings;
 mod sweep;
-mod targets;
-mod teams;
-mod webhooks;
+mod ttl_cache;
+mod turns;
+mod wakeups;
 
-pub use api_keys::{NewApiKey, bootstrap_key};
-pub use audit::{Actor, AuditBounds, AuditFilter};
-pub use document::{Document, Problem};
-pub use endpoints::read_headers;
+pub use access::{AuthFailure, DefaultLimits, Keyring, NewApiKey, bootstrap_key};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{Error, error_chain};
-pub use executions::NewRun;
-pub use heartbeats::{HeartbeatReceipt, Named, Report};
-pub use keyring::{AuthFailure, Keyring};
-pub use limits::DefaultLimits;
-pub use maintenance::{NewWindow, WindowUpdate};
-pub use medic::{Medic, Settings, SlackDelivery};
-pub use notify::{Drained, Now};
-pub use pings::{Ping, Pinged};
-pub use playbook_notifications::PlaybookNotifications;
-pub use playbooks::{NewTrigger, TriggerUpdate};
-pub use runs::{Signal, SignalTaken};
-pub use schedules::{NewSchedule, ScheduleUpdate};
-pub use scripts::{NewScript, ScriptUpdate};
-pub use secrets::{NewSecret, SecretUpdate, new_secrets_key};
-pub use services::{Registered, Registration, ServiceUpdate};
-pub use slack_decisions::SlackDecision;
+pub use medic::{Medic, QueuePorts, Settings, SlackDelivery};
+pub use monitoring::{HeartbeatReceipt, Named, Ping, Pinged, Report, Signal, SignalReceipt};
+pub use notifications::{Drained, Now};
+pub use playbooks::{
+    Document, NewRun, NewScript, NewSecret, NewTrigger, Problem, ScriptUpdate, SecretUpdate, SlackDecision,
+    TriggerUpdate, new_secrets_key,
+};
+pub use settings::{
+    Actor, AuditBounds, AuditFilter, NewSchedule, NewTarget, NewTeam, NewWebhook, NewWindow, Registered, Registration,
+    ScheduleUpdate, ServiceUpdate, TargetUpdate, TeamChoice, TeamUpdate, WebhookUpdate, WindowUpdate, read_headers,
+};
 pub use sweep::Swept;
-pub use targets::{NewTarget, TargetUpdate};
-pub use teams::{NewTeam, TeamChoice, TeamUpdate};
-pub use webhooks::{NewWebhook, WebhookUpdate};

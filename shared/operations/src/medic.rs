@@ -1,21 +1,19 @@
 //! What every operation works with.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{HeartbeatName, MaintenanceWindow, ServiceId, Trigger, Webhook};
-use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, Seal, Slack, SlackSecret, Wake, Wakes};
+use domain::{HeartbeatId, LogId, MaintenanceWindow, Trigger, Webhook};
+use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, Seal, Slack, SlackSecret, Wakes};
 use store::{CircuitLimit, SHARDS, Table};
 
 use crate::Error;
-use crate::Keyring;
-use crate::batch::RowTurns;
+use crate::access::{DefaultLimits, Keyring, PingKeyring, RequestCounts};
 use crate::entropy::{Entropy, HeartbeatIds, LogIds, random};
-use crate::error::error_chain;
-use crate::limits::{DefaultLimits, Limits};
-use crate::ping_keys::PingKeyring;
-use crate::routing::TtlCache;
+use crate::sent_wakeups::SentWakeups;
+use crate::service_names::ServiceNames;
+use crate::ttl_cache::TtlCache;
+use crate::turns::RowTurns;
 
 /// What configuration decides.
 #[derive(Clone)]
@@ -27,19 +25,19 @@ pub struct Settings {
     pub heartbeat_retention: TimeDelta,
     pub audit_retention: TimeDelta,
     pub limits: DefaultLimits,
-    /// What requests of Slack are signed with.
+    /// What Slack signs its requests with.
     pub slack_signing_secret: Option<SlackSecret>,
     /// Ids of the Slack users who may decide about executions; anybody who can press a button, when empty.
     pub slack_approvers: Vec<String>,
-    /// What starts playbooks without a key.
+    /// Starts playbooks without a key.
     pub webhook_secret: Option<String>,
-    /// How many executions may start for a service within what time.
+    /// How many executions may start for a service, and within what time.
     pub circuit: CircuitLimit,
     /// What secrets of playbooks are sealed with.
     pub seal: Option<Arc<Seal>>,
-    /// Whether no other process works on the table, so that what others hold is free.
+    /// Whether no other process works on the table, so that what another one holds is free.
     pub only_process: bool,
-    /// Where ids, keys and nonces come from.
+    /// Generates ids, keys and nonces.
     pub entropy: Arc<dyn Entropy>,
 }
 
@@ -59,6 +57,14 @@ pub enum SlackDelivery {
     },
 }
 
+/// The queues of Medic's own functions.
+#[derive(Debug, Clone)]
+pub struct QueuePorts {
+    pub wakes: Arc<dyn Wakes>,
+    /// Where scripts are handed over to be run.
+    pub script_jobs: Arc<dyn ScriptJobs>,
+}
+
 /// The dependencies of every operation.
 #[derive(Debug)]
 pub struct Medic {
@@ -68,19 +74,19 @@ pub struct Medic {
     pub script_jobs: Arc<dyn ScriptJobs>,
     pub slack: SlackDelivery,
     pub pagerduty: PagerDuty,
-    /// Of the addresses that users set.
+    /// Checks the addresses that users set.
     pub guard: Guard,
     /// Calls the addresses that users set.
     pub outgoing: Outgoing,
     pub settings: Settings,
     pub keyring: Keyring,
     pub(crate) ping_keyring: PingKeyring,
-    /// Tells this process from others.
+    /// Distinguishes this process from others.
     pub(crate) instance: String,
     pub(crate) heartbeat_ids: HeartbeatIds,
     pub(crate) log_ids: LogIds,
-    pub(crate) names: Names,
-    pub(crate) limits: Limits,
+    pub(crate) names: ServiceNames,
+    pub(crate) request_counts: RequestCounts,
     pub(crate) sent_shard_wakeups: SentWakeups<u8>,
     pub(crate) sent_lane_wakeups: SentWakeups<String>,
     /// The sweep's turns, one for each shard of the due index.
@@ -94,7 +100,7 @@ pub struct Medic {
 impl Medic {
     pub fn new(
         table: Table,
-        (wakes, script_jobs): (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
+        QueuePorts { wakes, script_jobs }: QueuePorts,
         slack: SlackDelivery,
         pagerduty: PagerDuty,
         outgoing: Outgoing,
@@ -115,8 +121,8 @@ impl Medic {
             ping_keyring: PingKeyring::default(),
             heartbeat_ids: HeartbeatIds::default(),
             log_ids: LogIds::default(),
-            names: Names::default(),
-            limits: Limits::default(),
+            names: ServiceNames::default(),
+            request_counts: RequestCounts::default(),
             sent_shard_wakeups: SentWakeups::default(),
             sent_lane_wakeups: SentWakeups::default(),
             shard_turns: Default::default(),
@@ -127,99 +133,16 @@ impl Medic {
         })
     }
 
-    /// Sends a wake-up. A failure is logged and no more: the timer row falls due all the same.
-    pub(crate) async fn wake(&self, wake: Wake, at: DateTime<Utc>) {
-        if let Err(error) = self.wakes.wake(wake, at).await {
-            tracing::warn!(error = %error_chain(&error), "a wake-up was not sent; its timer will do");
-        }
+    /// Returns random bytes.
+    pub(crate) fn random<const N: usize>(&self) -> Result<[u8; N], Error> {
+        random(&*self.settings.entropy)
     }
 
-    /// Wakes the sweep for a service's row.
-    pub(crate) async fn wake_service(&self, id: ServiceId, at: DateTime<Utc>) {
-        let store::Key { pk, sk } = store::Key::service(id);
-        self.wake(Wake::Row { pk, sk }, at).await;
-    }
-}
-
-/// What this process remembers of services that report: whose a name is, and the threshold that the next blind write
-/// supposes. Both are only guesses, which the write's condition checks.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    by_name: Mutex<HashMap<String, ServiceId>>,
-    thresholds: Mutex<HashMap<ServiceId, u32>>,
-    by_id: Mutex<HashMap<ServiceId, HeartbeatName>>,
-}
-
-/// Past this many, a map starts anew: some 10 MB.
-const MAX_REMEMBERED: usize = 100_000;
-
-impl Names {
-    pub(crate) fn id(&self, folded: &str) -> Option<ServiceId> {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner).get(folded).copied()
+    pub(crate) fn next_heartbeat_id(&self, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
+        self.heartbeat_ids.next(&*self.settings.entropy, now)
     }
 
-    pub(crate) fn remember(&self, folded: String, id: ServiceId) {
-        insert_bounded(&self.by_name, folded, id);
-    }
-
-    pub(crate) fn forget(&self, folded: &str) {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner).remove(folded);
-    }
-
-    /// A service's name, which never changes.
-    pub(crate) fn name(&self, id: ServiceId) -> Option<HeartbeatName> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
-    }
-
-    pub(crate) fn remember_name(&self, id: ServiceId, name: HeartbeatName) {
-        insert_bounded(&self.by_id, id, name);
-    }
-
-    pub(crate) fn threshold(&self, id: ServiceId) -> u32 {
-        self.thresholds.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied().unwrap_or(1)
-    }
-
-    pub(crate) fn remember_threshold(&self, id: ServiceId, threshold: u32) {
-        if threshold == 1 {
-            self.thresholds.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        } else {
-            insert_bounded(&self.thresholds, id, threshold);
-        }
-    }
-}
-
-fn insert_bounded<K: std::hash::Hash + Eq, V>(map: &Mutex<HashMap<K, V>>, key: K, value: V) {
-    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
-    if map.len() >= MAX_REMEMBERED {
-        map.clear();
-    }
-    map.insert(key, value);
-}
-
-/// The wake-ups that this process has sent and that have not arrived, so that each is sent once: for a shard of the due
-/// index and a second, or for a lane that somebody holds.
-#[derive(Debug)]
-pub(crate) struct SentWakeups<K>(Mutex<HashMap<(K, i64), DateTime<Utc>>>);
-
-impl<K> Default for SentWakeups<K> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<K: std::hash::Hash + Eq + Clone> SentWakeups<K> {
-    /// Whether `at` needs a wake-up of its own: none is on its way for its second, or only one for later in it.
-    pub(crate) fn is_new(&self, target: &K, at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if sent.len() > 4_096 {
-            sent.retain(|_, at| *at > now);
-        }
-        let earliest = sent.entry((target.clone(), at.timestamp())).or_insert(DateTime::<Utc>::MAX_UTC);
-        // One that has arrived by now has seen no row that is due later.
-        let is_new = at < *earliest || *earliest <= now;
-        if is_new {
-            *earliest = at;
-        }
-        is_new
+    pub(crate) fn next_log_id(&self, now: DateTime<Utc>) -> Result<LogId, Error> {
+        self.log_ids.next(&*self.settings.entropy, now)
     }
 }

@@ -1,10 +1,9 @@
-//! The sweep: handles whatever is due, and aims a wake-up at whatever soon will be. It takes no input but the time.
+//! The sweep: handles whatever is due, and schedules wake-ups for what soon will be. It takes no input but the time.
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use domain::{AlertId, ExecutionId, NotificationId, NotificationOwner, RunId, ServiceId, TriggerId, to_millis};
+use chrono::{DateTime, Utc};
+use domain::{ServiceId, to_millis};
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use outbound::Wake;
@@ -12,16 +11,13 @@ use store::{DueRow, Key, RowKind, SHARDS, Stats};
 
 use crate::batch::Batch;
 use crate::error::error_chain;
+use crate::wakeups::LOOK_AHEAD;
 use crate::{Error, Medic};
 
-/// A sweep sends wake-ups for what comes due within this: two ticks and a half, so that one may be missed.
-pub(crate) const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
 /// Rows read at a time from one shard.
 const PAGE: i32 = 100;
-/// Rows after which the senders of what they gave are woken.
+/// Rows after which the senders of what they brought about are woken.
 const HANDED_OVER: usize = 16;
-/// How long whoever is woken has to do what a row is due for, before they are woken again.
-const HAND_OVER_AGAIN: TimeDelta = TimeDelta::seconds(30);
 /// Pages of due rows handled in one go; the rest waits for the wake-up that this sends.
 const MAX_PAGES: usize = 20;
 
@@ -35,7 +31,7 @@ pub struct Swept {
 }
 
 impl Swept {
-    /// What the parts of a sweep found.
+    /// Sums up what the parts of a sweep found.
     pub fn of<E>(parts: impl IntoIterator<Item = Result<Self, E>>) -> Result<Self, E> {
         parts.into_iter().try_fold(Self::default(), |all, one| Ok(all.and(one?)))
     }
@@ -63,17 +59,17 @@ impl Medic {
 
     /// Handles all that is due at `now` in one shard: a part of a sweep.
     pub async fn sweep_part(&self, shard: u8, now: DateTime<Utc>) -> Result<Swept, Error> {
-        self.look(shard, now + LOOK_AHEAD, now).await
+        self.sweep_until(shard, now + LOOK_AHEAD, now).await
     }
 
-    /// Handles what is due in one shard, as a wake-up asks that is for what comes due by `until`. What comes later was
-    /// aimed at by the tick that sent it: were wake-ups to look ahead too, each instance would send each of them again.
+    /// Handles what is due in one shard, for a wake-up that is for what comes due by `until`. The tick that sent it has
+    /// scheduled wake-ups for what comes later: were wake-ups to look ahead too, each instance would send each of them again.
     pub async fn sweep_shard(&self, shard: u8, until: DateTime<Utc>, now: DateTime<Utc>) -> Result<Swept, Error> {
-        self.look(shard, until.max(now), now).await
+        self.sweep_until(shard, until.max(now), now).await
     }
 
-    /// Handles what is due in one shard, and aims at what comes due by `horizon`.
-    async fn look(&self, shard: u8, horizon: DateTime<Utc>, now: DateTime<Utc>) -> Result<Swept, Error> {
+    /// Handles what is due in one shard, and schedules wake-ups for what comes due by `horizon`.
+    async fn sweep_until(&self, shard: u8, horizon: DateTime<Utc>, now: DateTime<Utc>) -> Result<Swept, Error> {
         let Some(turn) = self.shard_turns.get(usize::from(shard)) else {
             return Err(Error::NotFound(format!("There is no shard {shard}")));
         };
@@ -83,14 +79,7 @@ impl Medic {
         for _ in 0..MAX_PAGES {
             let page = self.table.due(shard, horizon, PAGE).await?;
             let (due, soon): (Vec<_>, Vec<_>) = page.rows.into_iter().partition(|row| row.due_at <= now);
-            let batch = &Batch::default();
-            self.read_ahead(&due, batch, now).await?;
-            let rows: Vec<_> = due.into_iter().map(|row| self.handle(row.key, batch, now)).collect();
-            let mut handled = stream::iter(rows).buffer_unordered(8).chunks(HANDED_OVER);
-            while let Some(some) = handled.next().await {
-                swept = some.into_iter().fold(swept, Swept::and);
-                self.wake_lanes(batch, now).await;
-            }
+            swept = swept.and(self.handle_together(due, now).await?);
             let Some(first) = soon.first() else {
                 if page.next.is_some() {
                     continue;
@@ -111,6 +100,20 @@ impl Medic {
         Ok(swept)
     }
 
+    /// Handles rows that are due, which share what they read and whom they wake.
+    async fn handle_together(&self, due: Vec<DueRow>, now: DateTime<Utc>) -> Result<Swept, Error> {
+        let batch = &Batch::default();
+        self.read_ahead(due.iter().filter_map(service_of).collect(), batch, now).await?;
+        let rows: Vec<_> = due.into_iter().map(|row| self.handle(row.key, batch, now)).collect();
+        let mut handled = stream::iter(rows).buffer_unordered(8).chunks(HANDED_OVER);
+        let mut swept = Swept::default();
+        while let Some(some) = handled.next().await {
+            swept = some.into_iter().fold(swept, Swept::and);
+            self.wake_lanes(batch, now).await;
+        }
+        Ok(swept)
+    }
+
     /// Handles one row that a wake-up names, whether it is due or not.
     pub async fn handle_row(&self, key: Key, now: DateTime<Utc>) -> Swept {
         let batch = Batch::default();
@@ -121,7 +124,7 @@ impl Medic {
 
     async fn handle(&self, key: Key, batch: &Batch, now: DateTime<Utc>) -> Swept {
         let _turn = self.row_turns.of(&key).lock().await;
-        // One row that makes its handler panic is put off like one that fails.
+        // One row that makes its handler panic is postponed like one that fails.
         let handled = AssertUnwindSafe(self.handle_kind(&key, batch, now)).catch_unwind().await;
         let handled = handled.unwrap_or_else(|_| Err(Error::Panicked));
         if batch.is_of_one() {
@@ -133,25 +136,24 @@ impl Medic {
                 tracing::error!(row = %key, error = %error_chain(&error), "a due row was not handled");
                 metrics::counter!("medic_worker_failures_total").increment(1);
                 let later = self.table.postpone(&key, now).await.inspect_err(|error| {
-                    tracing::error!(row = %key, error = %error_chain(error), "a due row was not put off");
+                    tracing::error!(row = %key, error = %error_chain(error), "a due row was not postponed");
                 });
                 (1, later.ok())
             }
         };
         let next_due = next_due.filter(|at| *at - now <= LOOK_AHEAD);
         if let Some(due_at) = next_due {
-            let row = DueRow { key, due_at };
-            self.schedule_wakeups(row.shard(), &[row], now).await;
+            self.schedule_row_wakeup(key, due_at, now).await;
         }
         Swept { handled: 1 - failed, failed, next_due }
     }
 
     async fn handle_kind(&self, key: &Key, batch: &Batch, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
         match key.row_kind() {
-            Some(RowKind::Service(id)) => self.judge(id, batch, now).await,
+            Some(RowKind::Service(id)) => self.judge_service(id, batch, now).await,
             Some(RowKind::Run(service, id)) => self.judge_run(service, &id, batch, now).await,
-            Some(RowKind::Notification(owner, id)) => self.hand_over_again(owner, id, batch, now).await,
-            Some(RowKind::Window(id)) => self.look_at_window(id, now).await,
+            Some(RowKind::Notification(owner, id)) => self.hand_over_notification_again(owner, id, batch, now).await,
+            Some(RowKind::Window(id)) => self.judge_window(id, now).await,
             Some(RowKind::Delivery(webhook, id)) => self.hand_over_delivery_again(webhook, id, now).await,
             Some(RowKind::Execution(id)) => self.hand_over_execution_again(id, now).await,
             Some(RowKind::Start(alert, trigger)) => self.hand_over_start_again(alert, trigger, now).await,
@@ -159,89 +161,7 @@ impl Medic {
         }
     }
 
-    /// A notification whose receivers have not all answered: its hand-over was lost, or they are being retried.
-    async fn hand_over_again(
-        &self,
-        owner: NotificationOwner,
-        id: NotificationId,
-        batch: &Batch,
-        now: DateTime<Utc>,
-    ) -> Result<Option<DateTime<Utc>>, Error> {
-        let Some(notification) = self.table.notification(owner, id).await? else {
-            return Ok(None);
-        };
-        if notification.is_settled() {
-            self.table.end_notification(&notification).await?;
-            return Ok(None);
-        }
-        let age = (now - notification.at).clamp(TimeDelta::seconds(30), TimeDelta::minutes(10));
-        let next = now + age;
-        self.table.postpone_notification(&notification, next).await?;
-        batch.hand_over(Some(&notification));
-        Ok(Some(next))
-    }
-
-    /// An execution that has something to do: whoever does steps is woken, and this is looked at again if they do nothing.
-    async fn hand_over_execution_again(
-        &self,
-        id: ExecutionId,
-        now: DateTime<Utc>,
-    ) -> Result<Option<DateTime<Utc>>, Error> {
-        let Some(seen) = self.table.execution(id).await? else { return Ok(None) };
-        let Some(due_at) = seen.execution.due_at() else { return Ok(None) };
-        if due_at > now {
-            return Ok(Some(due_at));
-        }
-        let next = now + HAND_OVER_AGAIN;
-        self.table.postpone_execution(&seen, next).await?;
-        self.wake(Wake::Execution { execution_id: id.to_string() }, now).await;
-        Ok(Some(next))
-    }
-
-    /// A playbook that an alert starts, or whose alert has closed, likewise.
-    async fn hand_over_start_again(
-        &self,
-        alert: AlertId,
-        trigger: TriggerId,
-        now: DateTime<Utc>,
-    ) -> Result<Option<DateTime<Utc>>, Error> {
-        let Some(start) = self.table.start(alert, trigger).await? else { return Ok(None) };
-        let next = now + HAND_OVER_AGAIN;
-        self.table.postpone_start(&start, next).await?;
-        self.wake(Wake::Start { alert_id: alert.get(), trigger_id: trigger.get() }, now).await;
-        Ok(Some(next))
-    }
-
-    /// Sends one wake-up for each second in which rows of a shard come due.
-    pub(crate) async fn schedule_wakeups(&self, shard: u8, rows: &[DueRow], now: DateTime<Utc>) {
-        let mut seconds: BTreeMap<i64, DateTime<Utc>> = BTreeMap::new();
-        for row in rows {
-            let earliest = seconds.entry(row.due_at.timestamp()).or_insert(row.due_at);
-            *earliest = row.due_at.min(*earliest);
-        }
-        for at in seconds.into_values() {
-            let at = self.wakes.arrival(at);
-            if self.sent_shard_wakeups.is_new(&shard, at, now) {
-                self.wake(Wake::Shard { shard, until_ms: to_millis(at) }, at).await;
-            }
-        }
-    }
-
-    /// Sends a wake-up for a run's timer, if the next tick would be late for it.
-    pub(crate) async fn schedule_run_wakeup(
-        &self,
-        service: ServiceId,
-        id: &RunId,
-        due_at: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) {
-        if due_at - now <= LOOK_AHEAD {
-            let row = DueRow { key: Key::run(service, id), due_at };
-            self.schedule_wakeups(row.shard(), &[row], now).await;
-        }
-    }
-
-    /// Brings the numbers of what is open in the table up to date, and answers all that is counted there.
+    /// Counts anew what is open in the table, and returns all that is counted there.
     pub async fn refresh_stats(&self, now: DateTime<Utc>) -> Result<Stats, Error> {
         let kept = self.table.stats().await?;
         let counted = self.table.counted(kept, now).await?;
@@ -249,5 +169,20 @@ impl Medic {
             self.table.save_counted(&counted).await?;
         }
         Ok(counted)
+    }
+}
+
+fn service_of(row: &DueRow) -> Option<ServiceId> {
+    match row.key.row_kind() {
+        Some(RowKind::Service(id)) => Some(id),
+        Some(
+            RowKind::Run(..)
+            | RowKind::Notification(..)
+            | RowKind::Window(_)
+            | RowKind::Delivery(..)
+            | RowKind::Execution(_)
+            | RowKind::Start(..),
+        )
+        | None => None,
     }
 }

@@ -5,13 +5,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Delivery, DeliveryId, Receiver, ServiceId, WebhookId, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
+use crate::due::HAND_OVER_AGAIN;
 use crate::item::{self, Diff, Item, corrupt, number};
 use crate::keys::{Collection, Key, Lane, RowKind};
 use crate::table::{Commit, IS_NEW, Page, Writes};
 use crate::{Error, Table};
 
-/// How long a delivery's hand-over may take before the sweep hands it over again.
-const HAND_OVER: TimeDelta = TimeDelta::seconds(30);
 const KEPT: TimeDelta = TimeDelta::days(30);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -110,7 +109,7 @@ fn read(item: Item) -> Result<Delivery, Error> {
 impl Writes {
     /// Adds a delivery and its place in its webhook's lane.
     pub fn add_delivery(&mut self, table: &Table, delivery: &Delivery) -> Result<(), Error> {
-        let item = delivery_item(delivery, Some(delivery.created_at + HAND_OVER))?;
+        let item = delivery_item(delivery, Some(delivery.created_at + HAND_OVER_AGAIN))?;
         self.table_put(table, item, Some(IS_NEW))?;
         self.queue_delivery(table, &lane(delivery.webhook_id), delivery.id)
     }
@@ -185,7 +184,7 @@ impl Table {
     /// Orders a delivery anew, if it stands as it was read.
     pub async fn redeliver(&self, old: &Delivery, new: &Delivery, now: DateTime<Utc>) -> Result<Commit, Error> {
         let mut writes = Writes::new();
-        self.delivery_change(&mut writes, old, new, Some(now + HAND_OVER))?;
+        self.delivery_change(&mut writes, old, new, Some(now + HAND_OVER_AGAIN))?;
         writes.queue_delivery(self, &lane(new.webhook_id), new.id)?;
         self.commit(writes).await
     }

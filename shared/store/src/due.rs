@@ -2,12 +2,16 @@
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{from_millis, retry_delay, to_millis};
 
 use crate::item::{DUE_FAILURES, Item, number, text};
 use crate::keys::{DUE_AT, DUE_INDEX, DUE_SHARD, Key};
 use crate::{Error, Table};
+
+/// How long whoever is woken for a committed row has to do what it is due for, before the sweep wakes them again. Longer
+/// than a sender's lease of 25 s: it has ended its work by then, or lost it.
+pub const HAND_OVER_AGAIN: TimeDelta = TimeDelta::seconds(30);
 
 /// A row that comes due.
 #[derive(Debug, Clone, PartialEq, Eq)]

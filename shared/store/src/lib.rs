@@ -42,7 +42,7 @@ mod windows;
 pub use alerts::AlertFilter;
 pub use audit::AuditQuery;
 pub use circuits::{CircuitLimit, CircuitRecord};
-pub use due::{DuePage, DueRow};
+pub use due::{DuePage, DueRow, HAND_OVER_AGAIN};
 pub use entity::{Entity, Limit, Saved};
 pub use error::Error;
 pub use executions::{ExecutionFilter, ExecutionRecord};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use domain::{
     Announcement, Notification, NotificationId, NotificationKind, NotificationOwner, Outcome, ServiceKey, SlackMessage,
     Stage, Subject, TargetId, from_millis, to_millis,
@@ -12,14 +12,12 @@ use domain::{
 use serde::{Deserialize, Serialize};
 
 use crate::alerts::AlertItem;
+use crate::due::HAND_OVER_AGAIN;
 use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Key, Lane, NOTIFICATION_PREFIX, RowKind, notifications_pk, printed_pk};
 use crate::playbook_notifications::{CIRCUIT, CircuitItem, PlaybookItem};
 use crate::table::{CONFLICT_RETRIES, Commit, IS_NEW, Page, Writes, is_conflict, refused};
 use crate::{Error, Table};
-
-/// How long a notification's hand-over may take before the sweep hands it over again.
-const HAND_OVER: TimeDelta = TimeDelta::seconds(30);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct NotificationItem {
@@ -138,7 +136,7 @@ impl Writes {
             outcomes: outcomes.iter().enumerate().map(by_lane).collect(),
         };
         let mut item = item::write(&key, &body)?;
-        let due_at = (!notification.is_settled()).then(|| to_millis(*at + HAND_OVER));
+        let due_at = (!notification.is_settled()).then(|| to_millis(*at + HAND_OVER_AGAIN));
         item::set_due(&mut item, &key, due_at);
         self.table_put(table, item, Some(IS_NEW))?;
         let others_wait = outcomes.iter().any(|outcome| outcome.waits);

@@ -1,17 +1,15 @@
 //! Playbooks that an alert starts: a row for each trigger, in the alert's partition, due until the playbook has started, and
 //! again when the alert closes.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use domain::{AlertId, ExecutionId, PlaybookId, TriggerId, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
+use crate::due::HAND_OVER_AGAIN;
 use crate::item::{self, Diff, corrupt, number, text};
 use crate::keys::Key;
 use crate::table::{Commit, EXISTS, IS_NEW, Writes};
 use crate::{Error, Table};
-
-/// How long the hand-over to whoever starts playbooks may take before the sweep does it again.
-const HAND_OVER: TimeDelta = TimeDelta::seconds(30);
 
 /// A playbook that is to be started, or was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +54,7 @@ impl Writes {
             closed: false,
         };
         let mut item = item::write(&key, &body)?;
-        item::set_due(&mut item, &key, Some(to_millis(start.at + HAND_OVER)));
+        item::set_due(&mut item, &key, Some(to_millis(start.at + HAND_OVER_AGAIN)));
         self.table_put(table, item, Some(IS_NEW))
     }
 
@@ -71,7 +69,7 @@ impl Writes {
         let key = Key::start(alert, trigger);
         let values = [
             (":closed".to_owned(), aws_sdk_dynamodb::types::AttributeValue::Bool(true)),
-            (":at".to_owned(), number(to_millis(now + HAND_OVER))),
+            (":at".to_owned(), number(to_millis(now + HAND_OVER_AGAIN))),
             (":shard".to_owned(), text(key.shard().to_string())),
         ];
         let diff = Diff {

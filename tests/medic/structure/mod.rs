@@ -186,7 +186,8 @@ fn missing_from_map<'a>(map: &str, crates: impl IntoIterator<Item = (&'a str, Ve
     let mut missing = Vec::new();
     for (folder, files) in crates {
         let row = map.lines().find(|line| line.starts_with(&format!("| `{folder}`"))).unwrap_or_default();
-        let named: BTreeSet<&str> = row.split('`').skip(1).step_by(2).flat_map(|names| names.split([',', ' '])).collect();
+        let named: BTreeSet<&str> =
+            row.split('`').skip(1).step_by(2).flat_map(|names| names.split([',', ' '])).collect();
         for file in files {
             let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
             let name = path.rsplit('/').next().unwrap_or_default();

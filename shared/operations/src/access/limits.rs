@@ -1,0 +1,63 @@
+//! Limits on requests: a sliding window for each key and class, counted in the table by all instances together.
+
+use std::num::NonZeroU32;
+
+use chrono::{DateTime, Utc};
+use domain::{KeyId, RateLimits, RateWindow, RequestClass, Ruling};
+use store::Place;
+
+use super::request_counts::Minute;
+use crate::error::error_chain;
+use crate::{Error, Medic};
+
+impl Medic {
+    /// Decides whether a request of `key` is let in, and counts it if it is.
+    ///
+    /// When it cannot be counted it is let in: a limit protects the service, and must not take heartbeats from it. If all
+    /// of the table is out of reach, the request fails by itself.
+    pub async fn admit(&self, key: KeyId, limits: RateLimits, class: RequestClass, now: DateTime<Utc>) -> Ruling {
+        let limit = limits.of(class).unwrap_or_else(|| self.settings.limits.of(class));
+        let minute = self.request_counts.minute(key, class, now);
+        match self.count_request(key, class, limit, &minute, now).await {
+            Ok(ruling) => ruling,
+            Err(error) => {
+                let error = error_chain(&error);
+                tracing::warn!(%key, class = class.as_str(), %error, "a request was not counted");
+                let (_, ruling) = minute.window().ask(limit, now);
+                ruling
+            }
+        }
+    }
+
+    async fn count_request(
+        &self,
+        key: KeyId,
+        class: RequestClass,
+        limit: u32,
+        minute: &Minute,
+        now: DateTime<Utc>,
+    ) -> Result<Ruling, Error> {
+        let older = minute.older.get_or_try_init(|| self.table.requests(key, class, minute.number - 1)).await?;
+        let window = minute.window();
+        let window = RateWindow { older: *older, ..window };
+        let (_, ruling) = window.ask(limit, now);
+        // Counts only grow, so what is full by what this process saw last is full. It asks again when the older minute has
+        // faded so far that there is room.
+        let Some(most) = NonZeroU32::new(window.most(limit, now)).filter(|_| ruling.is_let_in()) else {
+            return Ok(ruling);
+        };
+        // The table decides; what `ask` says of its count is the same, in the caller's words.
+        let before = match self.table.count_request(key, class, minute.number, most).await? {
+            Place::Taken { requests } => {
+                minute.saw(requests);
+                requests.saturating_sub(1)
+            }
+            Place::Full { requests } => {
+                minute.saw(requests);
+                requests
+            }
+        };
+        let (_, ruling) = RateWindow { current: before, ..window }.ask(limit, now);
+        Ok(ruling)
+    }
+}

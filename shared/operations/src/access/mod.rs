@@ -1,0 +1,15 @@
+//! Who may do what: API keys, ping keys, and limits on requests.
+
+mod api_keys;
+mod default_limits;
+mod keyring;
+mod limits;
+mod ping_keyring;
+mod ping_keys;
+mod request_counts;
+
+pub use api_keys::{NewApiKey, bootstrap_key};
+pub use default_limits::DefaultLimits;
+pub use keyring::{AuthFailure, Keyring};
+pub(crate) use ping_keyring::PingKeyring;
+pub(crate) use request_counts::RequestCounts;

@@ -1,0 +1,14 @@
+//! Heartbeats, pings and runs of jobs; judging whether their services are late; and the alerts that come of it.
+
+mod alert_changes;
+mod alerts;
+mod heartbeats;
+mod judge_run;
+mod judge_service;
+mod pings;
+mod read_ahead;
+mod runs;
+
+pub use heartbeats::{HeartbeatReceipt, Named, Report};
+pub use pings::{Ping, Pinged};
+pub use runs::{Signal, SignalReceipt};

@@ -1,0 +1,35 @@
+//! What the senders of all kinds of lanes have in common.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::Receiver;
+use store::Lane;
+
+/// What one step in a lane came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Nothing is left to do now.
+    Done,
+    /// There may be more.
+    More,
+}
+
+/// Reads the time anew, since a send takes a while.
+pub type Now<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
+
+/// A lane and the receiver whose it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReceiverLane<'a> {
+    pub(super) lane: &'a Lane,
+    pub(super) receiver: &'a Receiver,
+}
+
+/// Where another target waits for its turn, one that is to be tried again only after this has failed: by the delays of
+/// `retry_delay` that is at the fourth attempt, some seven seconds and what each attempt takes after the first.
+pub(super) const TOO_LONG_FOR_THE_NEXT: TimeDelta = TimeDelta::seconds(8);
+/// The most notifications in one Slack message. Of more than a few it says their number and the first names.
+pub(super) const GROUP: usize = 2_000;
+
+/// Returns how many notifications a receiver takes in one message.
+pub(super) const fn max_at_once(receiver: &Receiver) -> usize {
+    if matches!(receiver, Receiver::Slack { .. }) { GROUP } else { 1 }
+}

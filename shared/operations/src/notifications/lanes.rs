@@ -1,0 +1,27 @@
+//! Drains a lane, whatever its receiver is.
+
+use chrono::{DateTime, Utc};
+use domain::Receiver;
+use outbound::Wake;
+use store::Lane;
+
+use super::drain::{Drained, Now, ReceiverLane};
+use crate::{Error, Medic};
+
+impl Medic {
+    /// Sends what comes next in a lane.
+    pub async fn drain(&self, lane: &Lane, now: Now<'_>) -> Result<Drained, Error> {
+        let Some(receiver) = lane.receiver() else {
+            return Err(Error::NotFound(format!("No receiver has the lane {lane}")));
+        };
+        if let Receiver::Webhook { webhook_id } = receiver {
+            return self.drain_webhook(lane, webhook_id, now).await;
+        }
+        self.drain_notifications(ReceiverLane { lane, receiver: &receiver }, now).await
+    }
+
+    /// Leaves the rest of a lane to another message.
+    pub async fn drain_later(&self, lane: &Lane, now: DateTime<Utc>) {
+        self.wake(Wake::Lane { lane: lane.to_string() }, now).await;
+    }
+}

@@ -1,0 +1,146 @@
+//! Leases a lane: one sender at a time, by a write of the lane's head, and no faster than its receiver takes messages.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Pace, Receiver};
+use outbound::Wake;
+use store::{Lane, LaneEntry, LaneHead, LaneHold, LaneView};
+
+use super::drain::{ReceiverLane, TOO_LONG_FOR_THE_NEXT, max_at_once};
+use crate::medic::SlackDelivery;
+use crate::{Error, Medic};
+
+/// What became of an attempt to lease a lane.
+pub(super) enum Lease {
+    /// The lane is this sender's.
+    Held(Leased),
+    /// The lane waits for another attempt, so long that other targets should get what waits in it.
+    Waiting { entries: Vec<LaneEntry> },
+    /// Nothing can be sent now: the lane is empty, somebody else has it, or its receiver takes no more for the moment. Then
+    /// it is looked at again when that ends.
+    Nothing,
+}
+
+/// A lane that this sender holds, by the first of its entries.
+pub(super) struct Leased {
+    pub(super) head: LaneHead,
+    /// As it was before.
+    pub(super) old_head: LaneHead,
+    pub(super) entries: Vec<LaneEntry>,
+}
+
+impl Leased {
+    /// Whether the lease ends when this entry leaves the lane.
+    pub(super) fn is_by(&self, entry: &LaneEntry) -> bool {
+        self.head.hold.as_ref().is_some_and(|hold| hold.place == entry.place)
+    }
+}
+
+/// How long a lease lasts, after which the lane of a sender that died is free. Longer than a send can take.
+pub(super) const LEASE: TimeDelta = TimeDelta::seconds(25);
+/// Entries read at a time.
+const PAGE: i32 = 2_001;
+/// Items of a lane that a first read returns: enough for most, and at no higher cost than one of them.
+const FIRST_LOOK: i32 = 8;
+
+impl Medic {
+    /// Leases a lane by its first entry.
+    pub(super) async fn lease(&self, at: ReceiverLane<'_>, now: DateTime<Utc>) -> Result<Lease, Error> {
+        let ReceiverLane { lane, receiver } = at;
+        let LaneView { head: old_head, mut entries, is_whole } = self.table.look_at_lane(lane, FIRST_LOOK).await?;
+        if entries.is_empty() {
+            return Ok(Lease::Nothing);
+        }
+        if let Some(until) = self.busy_until(lane, &old_head, &entries, is_whole, now).await? {
+            self.watch_lane(lane, until, now).await;
+            if old_head.hold.is_some() || until - now < TOO_LONG_FOR_THE_NEXT {
+                return Ok(Lease::Nothing);
+            }
+            if !is_whole {
+                entries = self.table.lane(lane, PAGE).await?;
+            }
+            return Ok(Lease::Waiting { entries });
+        }
+        if let Some(at) = old_head.pace.map(|pace| pace.next_at()).filter(|at| *at > now) {
+            self.watch_lane(lane, at, now).await;
+            return Ok(Lease::Nothing);
+        }
+        if !is_whole && max_at_once(receiver) > 1 {
+            entries = self.table.lane(lane, PAGE).await?;
+        }
+        let Some(first) = entries.first() else { return Ok(Lease::Nothing) };
+        let until = now + LEASE;
+        let hold = LaneHold { holder: self.instance.clone(), place: first.place.clone() };
+        let is_paced = matches!((receiver, &self.slack), (Receiver::Slack { .. }, SlackDelivery::Post(_)));
+        let head = LaneHead {
+            held_until: Some(until),
+            hold: Some(hold),
+            attempts: 0,
+            pace: if is_paced { Some(Pace::and_one(old_head.pace, now)) } else { None },
+            ..old_head.clone()
+        };
+        let Some(head) = self.table.set_lane_head(lane, &old_head, head).await? else {
+            // Somebody was first; or this very write was made, and its answer lost.
+            self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
+            return Ok(Lease::Nothing);
+        };
+        Ok(Lease::Held(Leased { head, old_head, entries }))
+    }
+
+    /// Returns until when a lane is held, or waits for another attempt. Where this is the only process, the hold of another
+    /// one is that of a dead one.
+    async fn busy_until(
+        &self,
+        lane: &Lane,
+        head: &LaneHead,
+        entries: &[LaneEntry],
+        is_whole: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let Some(until) = head.held_until.filter(|until| *until > now) else { return Ok(None) };
+        let Some(LaneHold { holder, place }) = &head.hold else { return Ok(Some(until)) };
+        if self.settings.only_process && *holder != self.instance {
+            return Ok(None);
+        }
+        let is_seen = entries.iter().any(|entry| entry.place == *place);
+        let may_come = !is_whole && entries.last().is_some_and(|last| last.place < *place);
+        let is_held = is_seen || (may_come && self.table.is_in_lane(lane, place).await?);
+        Ok(is_held.then_some(until))
+    }
+
+    /// Extends a lease. Returns whether the lane was still this sender's.
+    pub(super) async fn renew(
+        &self,
+        lane: &Lane,
+        leased: &mut Leased,
+        pace: Option<Pace>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let renewed = LaneHead { held_until: Some(now + LEASE), pace, ..leased.head.clone() };
+        let Some(head) = self.table.set_lane_head(lane, &leased.head, renewed).await? else { return Ok(false) };
+        leased.head = head;
+        Ok(true)
+    }
+
+    /// Releases a lane in which nothing was sent.
+    pub(super) async fn release(&self, lane: &Lane, leased: Leased) -> Result<(), Error> {
+        let Leased { head, old_head, entries: _ } = leased;
+        let free =
+            LaneHead { held_until: None, hold: None, attempts: old_head.attempts, pace: old_head.pace, ..head.clone() };
+        // On a conflict the lease ran out before.
+        let _released: Option<LaneHead> = self.table.set_lane_head(lane, &head, free).await?;
+        Ok(())
+    }
+
+    /// Schedules another look at a lane for when its lease ends, should its holder have died.
+    pub(super) async fn watch_lane(&self, lane: &Lane, until: DateTime<Utc>, now: DateTime<Utc>) {
+        if self.sent_lane_wakeups.add(&lane.to_string(), until, now) {
+            self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
+        }
+    }
+
+    /// Whether somebody is sending this delivery. Where this is the only process, the hold of another one is that of a dead
+    /// one.
+    pub(super) fn is_leased(&self, entry: &LaneEntry, now: DateTime<Utc>) -> bool {
+        entry.is_leased(now, |holder| self.settings.only_process && holder != self.instance)
+    }
+}

@@ -1,0 +1,82 @@
+//! Records what became of a notification at each receiver, and gives the next target its turn where one failed.
+
+use chrono::{DateTime, Utc};
+use domain::{Alert, Notification, NotificationOwner, Outcome, Receiver};
+use outbound::Wake;
+use store::{Commit, Lane};
+
+use super::drain::ReceiverLane;
+use crate::{Error, Medic};
+
+impl Medic {
+    /// Ends a notification at one receiver, accepted or with an error for good.
+    pub(super) async fn end(
+        &self,
+        at: ReceiverLane<'_>,
+        notification: &Notification,
+        error: Option<String>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        if let Some(error) = &error {
+            metrics::counter!("medic_notifications_failed_total").increment(1);
+            tracing::error!(lane = %at.lane, owner = %notification.owner(), error, "a notification was not delivered");
+        }
+        self.record(at.receiver, notification, error, now).await
+    }
+
+    /// Records what became of a notification at one receiver; where it failed for good, the next one has its turn.
+    pub(super) async fn record(
+        &self,
+        receiver: &Receiver,
+        notification: &Notification,
+        error: Option<String>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let Some(pending) = notification.outcome(receiver) else { return Ok(()) };
+        let outcome = Outcome { at: Some(now), error, ..pending.anew() };
+        let next = if outcome.error.is_some() { notification.next_after(receiver) } else { None };
+        let is_passed_on = match next {
+            Some(next) => self.pass_on(notification, &outcome, next, now).await?,
+            None => false,
+        };
+        if !is_passed_on && self.table.settle(notification, &outcome).await? {
+            self.table.end_notification(notification).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the next target its turn. Returns whether it has it: of an alert that has closed it is not notified.
+    async fn pass_on(
+        &self,
+        notification: &Notification,
+        failed: &Outcome,
+        next: &Outcome,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        if self.table.pass_on(notification, failed, next).await? == Commit::Conflict {
+            let ids = [(notification.owner(), notification.id)];
+            let found = self.table.notifications_by_id(&ids).await?.remove(&notification.id).transpose()?;
+            if found.is_some_and(|found| is_pending(&found, &failed.receiver)) {
+                return match notification.owner() {
+                    NotificationOwner::Alert(id)
+                        if !self.table.alerts_by_id([id]).await?.iter().any(Alert::may_still_notify) =>
+                    {
+                        Ok(false)
+                    }
+                    // Others kept writing to the notification or to the alert.
+                    NotificationOwner::Alert(_)
+                    | NotificationOwner::Window(_)
+                    | NotificationOwner::Execution(_)
+                    | NotificationOwner::Circuit(_) => Err(Error::contended(notification.id)),
+                };
+            }
+        }
+        self.wake(Wake::Lane { lane: Lane::of(&next.receiver).to_string() }, now).await;
+        Ok(true)
+    }
+}
+
+/// Whether nothing came of a notification at a receiver yet. A read may still show a turn as waiting that has come.
+pub(super) fn is_pending(notification: &Notification, receiver: &Receiver) -> bool {
+    notification.outcome(receiver).is_some_and(|outcome| outcome.at.is_none())
+}

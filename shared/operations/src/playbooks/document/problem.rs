@@ -1,0 +1,19 @@
+//! What is wrong with a playbook's document, at its place.
+
+/// What is wrong with a document, or odd about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// With its path, such as `steps[1].url`; `yaml` when it is the document as a whole.
+    pub field: String,
+    /// The end of a sentence that begins with the field.
+    pub message: String,
+    /// From 1.
+    pub line: u64,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { field, message, line } = self;
+        write!(f, "{field} {message} (line {line})")
+    }
+}

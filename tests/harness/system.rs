@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use flate2::read::GzDecoder;
 use local::{ManualTime, Options, Service};
 use metrics_exporter_prometheus::PrometheusHandle;
-use operations::Medic;
+use operations::{Medic, QueuePorts};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use runtime::{Clock as _, Config};
@@ -110,7 +110,7 @@ impl System {
     pub fn another_instance(&self) -> Medic {
         let here = self.service.medic();
         let table = Table::new(self.service.dynamodb().config(), "medic");
-        let ports = (Arc::clone(&here.wakes), Arc::clone(&here.script_jobs));
+        let ports = QueuePorts { wakes: Arc::clone(&here.wakes), script_jobs: Arc::clone(&here.script_jobs) };
         let (pagerduty, outgoing) = (here.pagerduty.clone(), here.outgoing.clone());
         Medic::new(table, ports, here.slack.clone(), pagerduty, outgoing, here.settings.clone()).expect("an instance")
     }

@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use local::{DynamoDb, ManualTime};
-use operations::Entropy;
+use operations::{Entropy, QueuePorts};
 use outbound::{AllowedHosts, Guard, Http, Outgoing, ScriptJobs, SystemLookup, Wakes};
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
 use runtime::{App, Clock as _, Config, ExternalPorts};
@@ -152,7 +152,10 @@ impl Cloud {
     async fn new_instance(&self) -> Instance {
         let fates: Arc<dyn local::Fates> = Arc::clone(&self.seed) as Arc<dyn local::Fates>;
         let table = Table::new(self.dynamodb.with_fates(fates).config(), "medic");
-        let ports = (Arc::clone(&self.post) as Arc<dyn Wakes>, Arc::clone(&self.post) as Arc<dyn ScriptJobs>);
+        let ports = QueuePorts {
+            wakes: Arc::clone(&self.post) as Arc<dyn Wakes>,
+            script_jobs: Arc::clone(&self.post) as Arc<dyn ScriptJobs>,
+        };
         let http: Arc<dyn Http> = Arc::new(self.receivers.clone());
         let guard = Guard::new(true, AllowedHosts::default(), Arc::new(SystemLookup));
         let outgoing = Outgoing::over(Arc::clone(&http), guard);

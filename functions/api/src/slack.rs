@@ -82,7 +82,7 @@ struct Container {
 )]
 pub(crate) async fn interactions(State(app): State<App>, WholeBody(body): WholeBody) -> Result<StatusCode, ApiError> {
     if let Some(decision) = read(&body)? {
-        app.medic.take_decision(&decision, app.now()).await?;
+        app.medic.queue_decision(&decision, app.now()).await?;
     }
     Ok(StatusCode::OK)
 }

@@ -185,7 +185,7 @@ async fn take(app: &App, address: Address, body: Body) -> Response {
         Err(problem) => return ping_answer(StatusCode::BAD_REQUEST, problem),
     };
     match pinged {
-        Ok(Pinged::Taken) => ping_answer(StatusCode::OK, "OK"),
+        Ok(Pinged::Recorded) => ping_answer(StatusCode::OK, "OK"),
         Ok(Pinged::Registered) => ping_answer(StatusCode::CREATED, "Created"),
         Err(error) => ping_refusal(error.into()),
     }

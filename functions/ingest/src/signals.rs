@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use domain::{Invalid, RunId, ServiceId, SignalKind};
-use operations::{Named, Signal, SignalTaken};
+use operations::{Named, Signal, SignalReceipt};
 use runtime::{ApiError, App, Envelope, IdPath, IdempotencyKey, WholeBody, created};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,8 +46,8 @@ pub(crate) struct DurationAlert {
 }
 
 impl SignalView {
-    fn of(taken: SignalTaken) -> Self {
-        let SignalTaken { heartbeat: _, service_id, heartbeat_name, kind, run } = taken;
+    fn of(taken: SignalReceipt) -> Self {
+        let SignalReceipt { heartbeat: _, service_id, heartbeat_name, kind, run } = taken;
         let ended = run.as_ref().filter(|_| kind.is_end());
         let duration_alert = ended.and_then(domain::Run::exceeded).map(|(exceeded_by_ms, max_duration_ms)| {
             DurationAlert { alert_type: "exceeded", max_duration_ms, exceeded_by_ms }

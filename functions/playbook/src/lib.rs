@@ -28,7 +28,7 @@ pub fn messages(app: &App, event: SqsEvent) -> Handling<'_> {
         match message {
             Message::Wake(wake) => wake_up(app, wake).await,
             Message::Report(report) => {
-                app.medic.take_report(report, app.now()).await.map_err(|error| error.to_string())
+                app.medic.record_report(report, app.now()).await.map_err(|error| error.to_string())
             }
         }
     })

@@ -16,7 +16,7 @@ use lambda_http::Adapter;
 use lambda_http::lambda_runtime::{Context, LambdaEvent, Runtime, service_fn};
 use lambda_http::request::{LambdaRequest, RequestContext};
 use lambda_http::tower::ServiceExt as _;
-use operations::error_chain;
+use operations::{QueuePorts, error_chain};
 use outbound::{AwsScriptQueue, AwsWakes, Seal};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
@@ -51,7 +51,8 @@ impl Function {
         let table = Table::new(aws_sdk_dynamodb::config::Builder::from(&aws), deployment.table);
         let wakes = AwsWakes::new(&aws, deployment.addresses, || SystemClock.now());
         let scripts = AwsScriptQueue::new(&aws, deployment.script_queue_url);
-        let medic = medic(&config, table, (Arc::new(wakes), Arc::new(scripts)), false)?;
+        let queues = QueuePorts { wakes: Arc::new(wakes), script_jobs: Arc::new(scripts) };
+        let medic = medic(&config, table, queues, false)?;
         let app = App { medic: Arc::new(medic), clock: Arc::new(SystemClock), prometheus: None };
         Ok(Self { app, metrics })
     }

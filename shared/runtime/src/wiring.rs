@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use operations::{DefaultLimits, Entropy, Medic, Settings, SlackDelivery, SystemEntropy};
-use outbound::{
-    Guard, Http, Outgoing, PagerDuty, ScriptJobs, Slack, SlackAccess, SlackSecret, SystemLookup, Wakes, http_client,
-};
+use operations::{DefaultLimits, Entropy, Medic, QueuePorts, Settings, SlackDelivery, SystemEntropy};
+use outbound::{Guard, Http, Outgoing, PagerDuty, Slack, SlackAccess, SlackSecret, SystemLookup, http_client};
 use store::{CircuitLimit, Table};
 
 use crate::{App, Config, authenticate, envelope_layers, limit};
@@ -35,20 +33,15 @@ impl ExternalPorts {
 
 /// Returns the operations on this table, as configured. `only_process` is for the local system, where people also read
 /// what is printed.
-pub fn medic(
-    config: &Config,
-    table: Table,
-    ports: (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
-    only_process: bool,
-) -> Result<Medic, Failure> {
-    medic_with(config, table, ports, ExternalPorts::real(config)?, only_process)
+pub fn medic(config: &Config, table: Table, queues: QueuePorts, only_process: bool) -> Result<Medic, Failure> {
+    medic_with(config, table, queues, ExternalPorts::real(config)?, only_process)
 }
 
 /// Returns the same with other ports to the outside.
 pub fn medic_with(
     config: &Config,
     table: Table,
-    ports: (Arc<dyn Wakes>, Arc<dyn ScriptJobs>),
+    queues: QueuePorts,
     ExternalPorts { http, outgoing, entropy }: ExternalPorts,
     only_process: bool,
 ) -> Result<Medic, Failure> {
@@ -82,7 +75,7 @@ pub fn medic_with(
         only_process,
         entropy,
     };
-    Ok(Medic::new(table, ports, slack, pagerduty, outgoing, settings)?)
+    Ok(Medic::new(table, queues, slack, pagerduty, outgoing, settings)?)
 }
 
 /// Returns a function's routes behind authentication and then the limits on requests, within the envelope.

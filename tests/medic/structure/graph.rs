@@ -190,6 +190,10 @@ impl<'ast> Visit<'ast> for Uses<'_> {
         }
     }
 
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {
+        // `pub(super)` uses nothing.
+    }
+
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
         if !module.attrs.iter().any(is_for_tests) {
             visit::visit_item_mod(self, module);

@@ -164,5 +164,5 @@ impl Medic {
 }
 
 fn not_for_this_receiver() -> Delivery {
-    Delivery::Refused { error: "this receiver takes no such notification".to_owned() }
+    Delivery::Refused { error: "it is not notified of this".to_owned() }
 }

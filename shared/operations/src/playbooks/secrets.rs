@@ -55,7 +55,7 @@ impl Medic {
     }
 
     /// Returns a secret's value, for the step that names it; none if there is no such secret.
-    pub(super) async fn reveal_secret(&self, name: &str) -> Result<Option<String>, Error> {
+    pub async fn reveal_secret(&self, name: &str) -> Result<Option<String>, Error> {
         let Some(Secret { id, sealed, .. }) = self.table.secret_named(name).await? else { return Ok(None) };
         let value = self.seal()?.open(&purpose(id), sealed.bytes()).map_err(|_| Error::Secret { id })?;
         String::from_utf8(value).map(Some).map_err(|_| Error::Secret { id })

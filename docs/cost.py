@@ -142,8 +142,8 @@ class Deployment:
         self.retention_days = int(found(r"Default: (\d+)", block("HeartbeatRetentionDays"), "the default retention"))
         self.alarms = len(re.findall(r"Type: AWS::CloudWatch::Alarm\b", text))
         self.shards = constant("shared/store/src/keys.rs", "SHARDS")
-        self.look_ahead = constant("shared/operations/src/sweep.rs", "LOOK_AHEAD")
-        self.max_names = constant("shared/operations/src/medic.rs", "MAX_REMEMBERED")
+        self.look_ahead = constant("shared/operations/src/wakeups.rs", "LOOK_AHEAD")
+        self.max_names = constant("shared/operations/src/service_names.rs", "MAX_REMEMBERED")
 
 
 DEPLOYED = Deployment()

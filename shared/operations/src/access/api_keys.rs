@@ -1,4 +1,4 @@
-//! Makes, rotates and revokes API keys. The key itself leaves only in the answer to its making.
+//! Creates, rotates and revokes API keys. The key itself is shown only in the response to its creation.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use crate::entropy::{Entropy, SystemEntropy, random};
 
 use crate::{Actor, Error, Medic};
 
-/// What a new key is to be.
+/// A key to be created.
 #[derive(Debug, Clone)]
 pub struct NewApiKey {
     pub name: Label,
@@ -59,7 +59,7 @@ impl Medic {
         let key = ApiKey { hash: hash(credential.reveal()).await?, rotated_at: Some(actor.at), ..old.clone() };
         match self.table.update_api_key(&old, &key, self.audit_of_update(actor, &old, &key)?).await? {
             Commit::Done => {}
-            // The SDK may have repeated a write that was made.
+            // The SDK may have repeated a write that had succeeded.
             Commit::Conflict if self.api_key(id).await?.hash == key.hash => {}
             Commit::Conflict => return Err(Error::Conflict(format!("API key {id} was changed at the same time"))),
         }
@@ -80,8 +80,8 @@ impl Medic {
 }
 
 /// Makes sure that a fresh table has an admin key. `kept` is the key's text as it was kept before, and `keep` keeps it:
-/// before its record is made, so that a crash between the two leaves a key that the next start makes good. Answers a key
-/// that was made now.
+/// before its record is created, so that a crash between the two leaves a key that the next start completes. Returns a key
+/// that was created now.
 pub async fn bootstrap_key<E: From<Error>>(
     table: &Table,
     kept: Option<String>,
@@ -110,7 +110,7 @@ pub async fn bootstrap_key<E: From<Error>>(
         rotated_at: None,
         hash: hash(credential.reveal()).await?,
     };
-    // Taken, an earlier start died right after this.
+    // If the name is taken, an earlier start died right after this.
     let _claim: Claim = table.create_api_key(&key, Writes::new()).await.map_err(Error::from)?;
     table.next_api_key_id().await.map_err(Error::from)?;
     Ok(Some(credential.reveal()))

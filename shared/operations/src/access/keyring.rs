@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::Error;
 
-/// Why a request may not pass. The label of `medic_auth_failures_total` and the answer follow from it.
+/// Why a request may not pass. The label of `medic_auth_failures_total` and the response follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthFailure {
     MissingKey,
@@ -41,10 +41,10 @@ impl AuthFailure {
 pub(super) const TRUSTED_FOR: TimeDelta = TimeDelta::seconds(20);
 /// Wrong secrets that may cost an argon2 verification, per key in a minute.
 const WRONG_SECRETS: usize = 10;
-/// Past this many keys, what was learnt is forgotten.
+/// What was learnt is forgotten past this many keys.
 pub(super) const MAX_KEYS: usize = 10_000;
 
-/// What this process knows of the keys that were shown to it.
+/// What this process knows of the keys that it was shown.
 #[derive(Debug, Default)]
 pub struct Keyring {
     verifications: AtomicU64,
@@ -61,7 +61,7 @@ struct Known {
 }
 
 impl Keyring {
-    /// The record of a key that is valid now.
+    /// Returns the record of a key that is valid now.
     pub async fn verify(
         &self,
         table: &Table,
@@ -84,7 +84,7 @@ impl Keyring {
         Ok(Ok(record))
     }
 
-    /// How many argon2 verifications this process has made.
+    /// Returns how many argon2 verifications this process has made.
     pub fn verifications(&self) -> u64 {
         self.verifications.load(Ordering::Relaxed)
     }
@@ -112,7 +112,7 @@ impl Known {
         }
         let found = match table.api_key(id, false).await? {
             Some(found) => Some(found),
-            // A key made a moment ago may not be everywhere yet.
+            // A key created a moment ago may not be everywhere yet.
             None => table.api_key(id, true).await?,
         };
         let found = found.map(Arc::new);
@@ -161,7 +161,7 @@ pub(super) async fn is_hash_of(hash: String, key: String) -> Result<bool, Error>
     .map_err(|source| Error::Hash(source.to_string()))?
 }
 
-/// The argon2id hash of a key, as a PHC string.
+/// Returns the argon2id hash of a key, as a PHC string.
 pub(super) async fn hash(key: String) -> Result<String, Error> {
     tokio::task::spawn_blocking(move || {
         let hash = Argon2::default().hash_password(key.as_bytes());

@@ -9,7 +9,7 @@ use super::keyring::{TRUSTED_FOR, hash, is_hash_of};
 use crate::{Actor, Error, Medic};
 
 impl Medic {
-    /// Makes a key. Without a name it is called after its id.
+    /// Creates a key. Without a name it is named after its id.
     pub async fn create_ping_key(&self, name: Option<Label>, actor: &Actor) -> Result<(PingKey, PingKeyText), Error> {
         let text = loop {
             if let Some(text) = PingKeyText::of(&self.random::<48>()?) {
@@ -23,7 +23,7 @@ impl Medic {
         Ok((self.create(key, actor).await?, text))
     }
 
-    /// Keys, newest first.
+    /// Returns keys, newest first.
     pub async fn ping_keys(&self, after: Option<PingKeyId>, limit: usize) -> Result<Page<PingKey>, Error> {
         Ok(self.table.ping_keys(after, limit).await?)
     }
@@ -34,7 +34,7 @@ impl Medic {
         Ok(())
     }
 
-    /// Whose key this is, if it is valid now. A wrong key costs two reads, and no argon2.
+    /// Returns the id of a key, if it is valid now. A wrong key costs two reads, and no argon2.
     pub async fn verify_ping_key(&self, text: &PingKeyText, now: DateTime<Utc>) -> Result<Option<PingKeyId>, Error> {
         let sha: [u8; 32] = Sha256::digest(text.reveal().as_bytes()).into();
         let known = self.ping_keyring.known(&sha);
@@ -46,7 +46,7 @@ impl Medic {
         let digest = digest(text.reveal());
         let found = match self.table.ping_key_by_digest(&digest, false).await? {
             Some(found) => Some(found),
-            // A key made a moment ago may not be everywhere yet.
+            // A key created a moment ago may not be everywhere yet.
             None => self.table.ping_key_by_digest(&digest, true).await?,
         };
         let Some(found) = found else {

@@ -21,7 +21,7 @@ pub(super) struct Minute {
     pub(super) number: i64,
     /// The requests of the minute before, which is over: read once.
     pub(super) older: OnceCell<u32>,
-    /// The highest count that an answer of the table gave for this one.
+    /// The highest count that the table returned for this one.
     current: AtomicU32,
 }
 

@@ -61,7 +61,7 @@ impl Medic {
     }
 
     /// Records a heartbeat, and returns it as it is kept.
-    pub(crate) async fn report_and_keep(&self, report: Report, now: DateTime<Utc>) -> Result<Heartbeat, Error> {
+    pub(super) async fn report_and_keep(&self, report: Report, now: DateTime<Utc>) -> Result<Heartbeat, Error> {
         let Report { service, status, run_id, idempotency_key } = report;
         let id = self.next_heartbeat_id(now)?;
         // A name that this process remembers may have moved to another service: then it is looked up once more.
@@ -98,7 +98,7 @@ impl Medic {
     }
 
     /// Returns the id of a service that is active.
-    pub(crate) async fn active_service(&self, named: &Named) -> Result<ServiceId, Error> {
+    pub(super) async fn active_service(&self, named: &Named) -> Result<ServiceId, Error> {
         for remembered in [true, false] {
             let id = self.resolve(named, remembered).await?;
             match self.existing(id).await? {
@@ -117,7 +117,7 @@ impl Medic {
         self.table.ping_body(service, id, now).await?.ok_or_else(not_found)
     }
 
-    pub(crate) async fn resolve(&self, service: &Named, remembered: bool) -> Result<ServiceId, Error> {
+    pub(super) async fn resolve(&self, service: &Named, remembered: bool) -> Result<ServiceId, Error> {
         let name = match service {
             Named::Id(id) => return Ok(*id),
             Named::Name(name) => name,

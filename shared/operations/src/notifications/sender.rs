@@ -34,7 +34,7 @@ struct Read {
     superseded: Option<&'static str>,
 }
 
-/// A send that the receiver did not take, and that is worth another attempt.
+/// A send that the receiver did not accept, and that is worth another attempt.
 struct Failure {
     error: String,
     /// How long the receiver asked to wait.
@@ -189,7 +189,7 @@ impl Medic {
             let notification = match notification {
                 // It would hold up the lane for good.
                 Err(error @ store::Error::Corrupt { .. }) => {
-                    self.drop_entry(at, &error_chain(&error));
+                    report_dropped(at, &error_chain(&error));
                     work.settled.push(entry);
                     continue;
                 }
@@ -200,7 +200,7 @@ impl Medic {
                     self.wake(Wake::Lane { lane: at.lane.to_string() }, now + NOTIFICATION_VISIBLE_AFTER).await;
                     break;
                 }
-                self.drop_entry(at, &format!("the notification of {owner} is gone"));
+                report_dropped(at, &format!("the notification of {owner} is gone"));
                 work.settled.push(entry);
                 continue;
             };
@@ -214,12 +214,6 @@ impl Medic {
             }
         }
         Ok(work)
-    }
-
-    /// Reports an entry that stands for nothing that can be sent.
-    fn drop_entry(&self, at: ReceiverLane<'_>, error: &str) {
-        tracing::error!(lane = %at.lane, error, "a notification cannot be read, and is dropped");
-        metrics::counter!("medic_notifications_failed_total").increment(1);
     }
 
     /// Reads the notifications of entries, and whether they are still to be sent.
@@ -295,4 +289,10 @@ impl Medic {
 fn together(queued: &[Queued]) -> usize {
     let alone = queued.iter().position(|(_, notification)| notification.stands_alone());
     alone.map_or(queued.len(), |first| first.max(1))
+}
+
+/// Reports an entry that is dropped because it stands for nothing that can be sent.
+fn report_dropped(at: ReceiverLane<'_>, error: &str) {
+    tracing::error!(lane = %at.lane, error, "a notification cannot be read, and is dropped");
+    metrics::counter!("medic_notifications_failed_total").increment(1);
 }

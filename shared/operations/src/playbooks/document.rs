@@ -15,7 +15,7 @@ use node::{Kind, Node};
 
 pub use problem::Problem;
 
-/// What a document says: what is wrong with it, or else what it defines.
+/// A document as it was read: what is wrong with it, or else what it defines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     pub definition: Result<PlaybookDefinition, Vec<Problem>>,

@@ -95,8 +95,8 @@ impl Medic {
     }
 
     /// Returns writes that hold the entry for an entity that `actor` deletes.
-    pub(crate) fn audit_of_deletion(&self, actor: &Actor, seen: &impl Configurable) -> Result<Writes, Error> {
-        self.audit_of(actor, Some(seen.configured()), None)
+    pub(crate) fn audit_of_deletion(&self, actor: &Actor, old: &impl Configurable) -> Result<Writes, Error> {
+        self.audit_of(actor, Some(old.configured()), None)
     }
 
     /// Returns entries of the audit log, newest first. A page may be short though more follows: its cursor leads on.

@@ -54,7 +54,7 @@ impl Medic {
     }
 
     /// Finds the team that a request names. A name and an id must belong to the same team.
-    pub(crate) async fn resolve_team(&self, choice: &TeamChoice) -> Result<Option<TeamMembership>, Error> {
+    pub(super) async fn resolve_team(&self, choice: &TeamChoice) -> Result<Option<TeamMembership>, Error> {
         let TeamChoice { name, id } = choice;
         match (name, id) {
             (None, None) => Ok(None),

@@ -9,7 +9,7 @@ use outbound::Guard;
 use super::node::{Kind, Node};
 use super::problem::Problem;
 
-/// Gathers problems. What reads a value answers none when it is wrong, and the problem is here.
+/// Collects problems. What reads a value returns none when it is wrong, and adds the problem here.
 pub(super) struct Reader<'a> {
     pub(super) guard: &'a Guard,
     problems: Vec<Problem>,
@@ -23,7 +23,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Keys that come twice, or are no names, are problems.
+    /// Reads the fields of a map. Keys that come twice, or are no names, are problems.
     pub(super) fn new(reader: &mut Reader<'_>, path: String, line: u64, entries: Vec<(Node, Node)>) -> Self {
         let mut fields = Self { path, line, entries: Vec::with_capacity(entries.len()) };
         for (key, value) in entries {
@@ -50,7 +50,7 @@ impl Fields {
         Some(self.entries.remove(at).2)
     }
 
-    /// Those that nobody read, with their lines.
+    /// Returns the fields that nobody read, with their lines.
     pub(super) fn rest(&self) -> impl Iterator<Item = (String, u64)> {
         self.entries.iter().map(|(name, line, _)| (self.path_of(name), *line))
     }
@@ -74,13 +74,13 @@ impl<'a> Reader<'a> {
         Self { guard, problems: Vec::new() }
     }
 
-    /// In the order of the document.
+    /// Returns the problems in the order of the document.
     pub(super) fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| problem.line);
         self.problems
     }
 
-    /// How many there are so far.
+    /// Returns how many problems there are so far.
     pub(super) const fn problems(&self) -> usize {
         self.problems.len()
     }
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         self.problem(field, &format!("must be {expected}, not {}", node.kind.name()), node.line)
     }
 
-    /// What a rule of the domain made of a value.
+    /// Returns what a rule of the domain accepted, or adds the problem.
     pub(super) fn valid<T>(&mut self, node: &Node, field: &str, read: Result<T, Invalid>) -> Option<T> {
         match read {
             Ok(value) => Some(value),
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
         Some(*number)
     }
 
-    /// A text, or what can stand for one.
+    /// Reads a text, or what can stand for one.
     pub(super) fn scalar(&mut self, field: &str, node: &Node) -> Option<String> {
         match &node.kind {
             Kind::Text(text) => Some(text.clone()),
@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn duration(&mut self, field: &str, node: &Node, longest: TimeDelta) -> Option<TimeDelta> {
+    pub(super) fn duration(&mut self, field: &str, node: &Node, max: TimeDelta) -> Option<TimeDelta> {
         let text = match &node.kind {
             Kind::Text(text) => text.clone(),
             Kind::Integer(number) => number.to_string(),
@@ -172,13 +172,13 @@ impl<'a> Reader<'a> {
                 return self.mismatch(field, "a duration such as 30s, 5m or 1h, or a number of seconds", node);
             }
         };
-        match Playbook::read_duration(&text, longest) {
+        match Playbook::read_duration(&text, max) {
             Ok(duration) => Some(duration),
             Err(problem) => self.problem(field, &problem, node.line),
         }
     }
 
-    /// What a webhook is to send.
+    /// Reads the body that a webhook step sends.
     pub(super) fn value(&mut self, field: &str, node: &Node) -> Option<Value> {
         match &node.kind {
             Kind::Null => Some(Value::Null),

@@ -24,7 +24,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// What it is, in the words of an error.
+    /// Returns what it is, in the words of an error.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Null => "empty",
@@ -62,7 +62,7 @@ pub(super) fn parse(yaml: &str) -> Result<Node, (String, u64)> {
         Err(error) => {
             let line = error.location().map_or(1, |location| location.line()).max(1);
             let text = error.without_snippet().to_string();
-            // The position is told apart.
+            // The position is reported separately.
             let what = text.split(" at line ").next().unwrap_or_default();
             let first = what.lines().next().unwrap_or_default();
             Err((in_words(first.trim_end_matches([':', ' '])), line))
@@ -70,7 +70,7 @@ pub(super) fn parse(yaml: &str) -> Result<Node, (String, u64)> {
     }
 }
 
-/// What the parser says, for who wrote the document.
+/// Returns what the parser says, for whoever wrote the document.
 fn in_words(problem: &str) -> String {
     if problem.contains("Documents {") {
         "must be one document".to_owned()

@@ -12,7 +12,7 @@ use outbound::UserHeaders;
 use super::fields::{Fields, Reader};
 use super::node::{Kind, Node};
 
-/// What Medic sets of a step's request.
+/// The headers that Medic sets in a step's request.
 const STEP_HEADERS: [&str; 2] = ["idempotency-key", "user-agent"];
 
 pub(super) fn read_steps(reader: &mut Reader<'_>, field: &str, node: &Node) -> Option<Vec<Step>> {
@@ -61,14 +61,14 @@ fn read_step(reader: &mut Reader<'_>, field: &str, node: &Node, names: &mut Vec<
     Some(Step { name: name?, kind: kind? })
 }
 
-/// A step's timeout; the usual one when none is given, or when it is wrong and the reader has noted so.
+/// Reads a step's timeout; the usual one when none is given, or when it is wrong and the reader has noted so.
 fn read_timeout(
     reader: &mut Reader<'_>,
     fields: &mut Fields,
-    longest: TimeDelta,
+    max: TimeDelta,
     usual: Option<TimeDelta>,
 ) -> Option<TimeDelta> {
-    reader.optional(fields, "timeout", |reader, field, node| reader.duration(field, node, longest)).or(usual)
+    reader.optional(fields, "timeout", |reader, field, node| reader.duration(field, node, max)).or(usual)
 }
 
 fn read_webhook(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<WebhookCall> {
@@ -105,7 +105,7 @@ fn read_webhook(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<WebhookC
     })
 }
 
-/// Headers by name in lower case.
+/// Reads headers, by name in lower case.
 fn read_headers(reader: &mut Reader<'_>, field: &str, node: &Node) -> Option<BTreeMap<String, Template>> {
     let entries = reader.map(field, node)?.into_entries();
     let mut pairs = Vec::with_capacity(entries.len());

@@ -185,7 +185,7 @@ async fn a_failed_step_ends_it_and_the_rest_is_skipped() {
     let failed = execution(&system, &run).await;
     assert_eq!(failed["status"], "failed");
     insta::assert_snapshot!(steps(&failed).join("\n").replace(&hook, "[hook]"), @"
-    call failed: POST [hook] | 500 | no (the answer's status 500 is not one of success)
+    call failed: POST [hook] | 500 | no (the status 500 is not one of success_codes)
     rest skipped:
     ");
     assert_eq!(failed["verification"], Value::Null);

@@ -277,7 +277,7 @@ async fn a_notification_is_given_up_after_a_day_and_stays_readable() {
           },
           {
             "at": "2026-01-06T12:00:00.000Z",
-            "error_message": "given up after 24 hours: answered 503",
+            "error_message": "gave up after 24 hours: answered 503",
             "kind": "opened",
             "success": false,
             "target_id": null,

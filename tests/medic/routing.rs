@@ -118,7 +118,7 @@ async fn a_target_that_is_down_gives_way_to_the_next_within_seconds() {
     system.seconds(20).await;
     assert_eq!(channels(&system), ["C0SECOND"]);
     let told = outcomes(&system, 1).await;
-    assert_eq!(told[0], (first.into(), false.into(), "given up after 4 tries: answered 503".into()));
+    assert_eq!(told[0], (first.into(), false.into(), "gave up after 4 attempts: answered 503".into()));
     assert_eq!(told[1], (second.into(), true.into(), Value::Null));
 }
 
@@ -132,7 +132,7 @@ async fn a_target_that_asks_for_a_long_wait_gives_way_to_the_next_at_once() {
     system.heartbeat("w", "FAILED").await;
     assert_eq!(channels(&system), ["C0SECOND"]);
     let told = outcomes(&system, 1).await;
-    assert_eq!(told[0], (first.into(), false.into(), "given up after one try: answered 429".into()));
+    assert_eq!(told[0], (first.into(), false.into(), "gave up after one attempt: answered 429".into()));
     assert_eq!(told[1], (second.into(), true.into(), Value::Null));
 }
 
@@ -153,7 +153,7 @@ async fn news_behind_what_a_target_does_not_take_goes_on_to_the_next() {
     system.heartbeat("w", "FAILED").await;
     assert_eq!(channels(&system), ["C0SECOND"], "the news does not wait behind it");
     let told = outcomes(&system, 2).await;
-    let waits = "given up: it waits behind what this receiver does not take";
+    let waits = "gave up: it was queued behind a message that this receiver does not accept";
     assert_eq!(told[0], (first.into(), false.into(), waits.into()));
     assert_eq!(told[1], (second.into(), true.into(), Value::Null));
     // News that came while it was tried every few seconds waits no longer than that.

@@ -339,12 +339,12 @@ async fn what_does_not_count_is_said_to_who_pressed() {
         .map(|it| format!("{} {} {}", it["channel"], it["user"], it["text"]))
         .collect();
     insta::assert_snapshot!(whispers.join("\n"), @r#"
-    "C0ALERTS" "U0MALLORY" "You are not among those who may decide about playbooks."
-    "C0ALERTS" "U0ALICE" "The plan is not the one that you were shown."
-    "C0ALERTS" "U0ALICE" "There is no such execution any more."
+    "C0ALERTS" "U0MALLORY" "You are not allowed to approve or reject playbooks."
+    "C0ALERTS" "U0ALICE" "The plan has changed since you were shown it."
+    "C0ALERTS" "U0ALICE" "This execution no longer exists."
     "C0ALERTS" "U0ALICE" "It was already approved by u0alice."
     "C0ALERTS" "U0BOB" "It was already approved by u0alice."
-    "C0ALERTS" "U0BOB" "It needs no answer any more, it was cancelled by admin."
+    "C0ALERTS" "U0BOB" "It no longer needs a decision: it was cancelled by admin."
     "#);
 }
 

@@ -22,6 +22,7 @@ mod pace;
 mod pings;
 mod playbooks;
 mod processes;
+mod profiles;
 mod rate_limits;
 mod routing;
 mod schedules;

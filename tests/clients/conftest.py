@@ -1,4 +1,4 @@
-"""A medic-local on a free port, with a service and a ping key."""
+"""A medic-local on a free port, with services and a ping key."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-# What Slack and Medic share.
+# Slack signs with it, and Medic checks it.
 SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -16,7 +16,7 @@ BINARY = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug" / "medic-
 
 
 class Medic:
-    """A running medic-local, and what a client knows of it."""
+    """A running medic-local, as a client sees it."""
 
     def __init__(self, url: str, key: str):
         self.url, self.key = url, key
@@ -30,8 +30,8 @@ class Medic:
         headers = {"Authorization": f"Bearer {self.key}"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, method=method, headers=headers, data=data)
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)["results"]
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return json.load(response)["results"]
 
     def register(self, name: str) -> "Service":
         new = {"heartbeat_name": name, "service_name": "cron", "alert_interval": 60}
@@ -39,7 +39,7 @@ class Medic:
 
 
 class Service:
-    """A service of it, as the API shows it."""
+    """One of its services, as the API shows it."""
 
     def __init__(self, medic: Medic, service_id: int):
         self.medic, self.path = medic, f"/v2/services/{service_id}"
@@ -60,6 +60,7 @@ class Service:
 
 @pytest.fixture(scope="session")
 def medic(tmp_path_factory):
+    assert BINARY.is_file(), f"{BINARY} is missing: run `cargo build -p local`"
     folder = tmp_path_factory.mktemp("medic")
     command = [BINARY, "--listen", "127.0.0.1:0", "--data-dir", folder]
     environment = os.environ | {

@@ -1,4 +1,4 @@
-"""Deploys `template.yaml` as `sam deploy` does, and talks to what it made."""
+"""Deploys `template.yaml` as `sam deploy` does, and sends requests to the stack."""
 
 import io
 import json
@@ -18,7 +18,9 @@ NAME = "medic"
 
 
 def bootstrap(function: str) -> Path:
-    return ROOT / "target" / "lambda" / function / "bootstrap"
+    path = ROOT / "target" / "lambda" / function / "bootstrap"
+    assert path.is_file(), f"{path} is missing: run `make build-lambda`"
+    return path
 
 
 class Stack:
@@ -48,12 +50,12 @@ class Stack:
             ]
             raise AssertionError("\n".join([stack["StackStatus"], *failures]))
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        # The emulator answers for every API at its own address.
+        # The emulator serves every API at its own address.
         self.url = f"{emulator.endpoint}/_aws/execute-api/{self.outputs['ApiId']}/$default"
-        self.admin_key = self.make_admin_key()
+        self.admin_key = self.create_admin_key()
 
     def package(self, template: str) -> str:
-        """What `sam build` and `sam deploy` do: put each bootstrap into a bucket, and the template that names them."""
+        """Does what `sam build` and `sam deploy` do: puts each bootstrap into a bucket, and the template that names them."""
         s3 = self.emulator.client("s3")
         s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
         for function in FUNCTIONS:
@@ -67,19 +69,19 @@ class Stack:
         s3.put_object(Bucket="code", Key="template.yaml", Body=packaged.encode())
         return f"{self.emulator.endpoint}/code/template.yaml"
 
-    def make_admin_key(self) -> str:
-        """As docs/OPERATIONS.md says: whoever may invoke the function can make the first key."""
+    def create_admin_key(self) -> str:
+        """Does as docs/OPERATIONS.md says: whoever may invoke the function can create the first key."""
         order = {"create_api_key": {"name": "admin", "scopes": ["admin"]}}
         return self.invoke(self.outputs["ApiFunctionName"], order)["key"]
 
     def invoke(self, function: str, event: dict) -> dict:
-        answer = self.emulator.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
-        body = json.loads(answer["Payload"].read())
-        assert "FunctionError" not in answer, body
+        response = self.emulator.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
+        body = json.loads(response["Payload"].read())
+        assert "FunctionError" not in response, body
         return body
 
     def request(self, method: str, path: str, body: dict | None = None, key: str | None = None):
-        """Asks the API, as admin unless another key is given. Answers the status, the headers and the body."""
+        """Sends a request, as admin unless another key is given. Returns the status, the headers and the body."""
         request = urllib.request.Request(
             self.url + path,
             method=method,
@@ -87,8 +89,8 @@ class Stack:
             headers={"authorization": f"Bearer {key or self.admin_key}"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, answer.headers, answer.read()
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return response.status, response.headers, response.read()
         except urllib.error.HTTPError as refusal:
             return refusal.code, refusal.headers, refusal.read()
 
@@ -98,22 +100,22 @@ class Stack:
         return json.loads(text)
 
     def register(self, name: str, seconds: float, **fields) -> int:
-        """A service that must report every so many seconds."""
+        """Registers a service that must report every so many seconds. Returns its id."""
         body = {"heartbeat_name": name, "service_name": name, "alert_interval": seconds / 60, **fields}
         return self.json("POST", "/v2/services", body, expect=201)["results"]["service_id"]
 
-    def beat(self, name: str, status: str = "UP", expect: int = 201):
+    def heartbeat(self, name: str, status: str = "UP", expect: int = 201):
         return self.json("POST", "/heartbeat", {"heartbeat_name": name, "status": status}, expect)
 
     def logs(self, function: str) -> list[str]:
-        """What a function has written."""
+        """Returns what a function has logged."""
         client = self.emulator.client("logs")
         group = f"/aws/lambda/{NAME}-{function}"
         pages = client.get_paginator("filter_log_events").paginate(logGroupName=group)
         return [event["message"] for page in pages for event in page["events"]]
 
     def keep_logs(self, folder: Path):
-        """Writes what the functions and the emulator logged, for whoever asks why a test failed."""
+        """Keeps what the functions and the emulator logged, to see why a test failed."""
         folder.mkdir(parents=True, exist_ok=True)
         for function in FUNCTIONS:
             (folder / f"{function}.log").write_text("\n".join(self.logs(function)))

@@ -1,6 +1,6 @@
-//! What tests, the demo and the benchmarks share: a system to drive, receivers that stand for Slack and PagerDuty, and a
+//! What tests, the demo and the benchmarks share: a system to drive, receivers that stand in for Slack and PagerDuty, and a
 //! real process to kill.
-#![expect(clippy::expect_used, reason = "a test that cannot go on should end where it stands")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on should end where it stands")]
 
 mod process;
 mod receivers;
@@ -10,6 +10,6 @@ pub use process::Process;
 pub use receivers::{Arrival, Planned, Receivers};
 pub use system::{Answer, System, start_of_time};
 
-/// Limits on requests that no test or benchmark meets, unless it sets others. Requests are counted all the same.
+/// Rate limits that no test or benchmark reaches, unless it sets others. Requests are counted all the same.
 const UNLIMITED: [(&str, &str); 2] =
     [("MEDIC_RATE_LIMIT_HEARTBEATS", "1000000"), ("MEDIC_RATE_LIMIT_MANAGEMENT", "1000000")];

@@ -1,4 +1,4 @@
-//! A real `medic-local`, to be killed.
+//! A real `medic-local`, which a test can kill.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::UNLIMITED;
 
-/// A process and how it is reached.
+/// A process, and how to reach it.
 pub struct Process {
     child: Child,
     pub url: String,
@@ -18,22 +18,28 @@ pub struct Process {
     client: reqwest::Client,
 }
 
-/// The binary, beside the one that runs now.
-fn binary() -> PathBuf {
-    find_binary().expect("medic-local is built: cargo build -p local")
-}
-
-/// The binary, if it is built.
-pub(crate) fn find_binary() -> Option<PathBuf> {
+/// Returns the path of `medic-local`, which is beside this test's own binary or in a folder above it.
+///
+/// # Panics
+///
+/// When it is not there, with the command that builds it.
+pub(crate) fn medic_local() -> PathBuf {
     let here = std::env::current_exe().expect("a path");
-    here.ancestors().map(|folder| folder.join("medic-local")).find(|path| path.is_file())
+    let found = here.ancestors().map(|folder| folder.join("medic-local")).find(|path| path.is_file());
+    let Some(binary) = found else {
+        panic!(
+            "this test needs medic-local, which is in no folder above {}: run `cargo build -p local`",
+            here.display()
+        )
+    };
+    binary
 }
 
 impl Process {
     /// Starts on a data folder and a free port, and waits until it is ready.
     pub fn start(data_dir: &Path, environment: &[(&'static str, String)]) -> Self {
         let began = Instant::now();
-        let mut child = Command::new(binary())
+        let mut child = Command::new(medic_local())
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .envs(UNLIMITED)
@@ -50,9 +56,9 @@ impl Process {
         Self { child, url, ready_after: began.elapsed(), key, client: reqwest::Client::new() }
     }
 
-    /// Starts where it must not, and answers what it said on stderr.
-    pub fn refused(data_dir: &Path, environment: &[(&'static str, String)]) -> String {
-        let ended = Command::new(binary())
+    /// Starts it where it must not start, and returns what it wrote to stderr.
+    pub fn start_refused(data_dir: &Path, environment: &[(&'static str, String)]) -> String {
+        let ended = Command::new(medic_local())
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .envs(environment.iter().map(|(name, value)| (*name, value)))
@@ -76,7 +82,7 @@ impl Process {
         self.child.wait().expect("an end");
     }
 
-    /// Sends a signal, such as `TERM`, and answers how the process ended and after how long.
+    /// Sends a signal, such as `TERM`, and returns how the process ended and after how long.
     pub fn signal(mut self, name: &str) -> (std::process::ExitStatus, Duration) {
         let began = Instant::now();
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
@@ -84,7 +90,7 @@ impl Process {
         (self.child.wait().expect("an end"), began.elapsed())
     }
 
-    /// Sends a request; nothing comes back when the process dies meanwhile.
+    /// Sends a request. Returns None when the process dies meanwhile.
     pub async fn send(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Option<(u16, Value)> {
         let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
         if let Some(body) = body {
@@ -96,12 +102,12 @@ impl Process {
     }
 
     pub async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.send(reqwest::Method::GET, path, None).await.expect("an answer");
+        let (status, body) = self.send(reqwest::Method::GET, path, None).await.expect("a response");
         assert_eq!(status, 200, "{body}");
         body
     }
 
-    /// Posts, and answers whether it was acknowledged.
+    /// Posts, and returns whether it was acknowledged.
     pub async fn post(&self, path: &str, body: Value) -> bool {
         self.send(reqwest::Method::POST, path, Some(body)).await.is_some_and(|(status, _)| status == 201)
     }

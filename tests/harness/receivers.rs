@@ -1,4 +1,4 @@
-//! Loopback receivers that stand for Slack, PagerDuty and a user's webhook: they record what arrives and answer as planned.
+//! Loopback receivers that stand in for Slack, PagerDuty and a user's webhook: they record what arrives and respond as planned.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,16 +21,16 @@ pub struct Arrival {
     /// `slack`, `pagerduty` or `webhook`; `update` and `post_ephemeral` for the other methods of Slack.
     pub receiver: &'static str,
     pub headers: HeaderMap,
-    /// The body as it came, for whoever checks a signature.
+    /// The body as it came, to check a signature.
     pub text: String,
     pub body: Value,
     pub at: Instant,
-    /// Whether it was answered as taken.
+    /// Whether the response accepted it.
     pub accepted: bool,
 }
 
 impl Arrival {
-    /// What it says in one line: Slack's text, PagerDuty's action and dedup key, or an event's type.
+    /// Returns its content in one line: Slack's text, PagerDuty's action and dedup key, or an event's type.
     pub fn line(&self) -> String {
         match self.receiver {
             "slack" | "update" | "post_ephemeral" => self.body["text"].as_str().unwrap_or_default().to_owned(),
@@ -44,7 +44,7 @@ impl Arrival {
     }
 }
 
-/// How the next request is answered.
+/// The response to the next request.
 #[derive(Debug, Clone)]
 pub struct Planned {
     pub status: u16,
@@ -52,7 +52,7 @@ pub struct Planned {
     /// Slack's `error`, with `ok: false`.
     pub error: Option<&'static str>,
     pub delay: Duration,
-    /// What is answered instead of the usual body.
+    /// Sent instead of the usual body.
     pub body: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Receivers {
         receivers
     }
 
-    /// The environment that points Medic at them.
+    /// Returns the environment that points Medic at them.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("SLACK_API_TOKEN", "xoxb-test".to_owned()),
@@ -134,7 +134,7 @@ impl Receivers {
         self.plans.lock().expect("plans").webhook.extend(plans);
     }
 
-    /// The address of the webhook's receiver.
+    /// Returns the URL of the webhook's receiver.
     pub fn hook(&self) -> String {
         format!("http://{}/hook", self.address)
     }
@@ -143,19 +143,19 @@ impl Receivers {
         self.plans.lock().expect("plans").pagerduty.extend(plans);
     }
 
-    /// All that arrived, in order.
+    /// Returns all that arrived, in order.
     pub fn arrivals(&self) -> Vec<Arrival> {
         self.arrivals.borrow().clone()
     }
 
-    /// What one receiver took, a line each, in order.
+    /// Returns what one receiver accepted, a line each, in order.
     pub fn accepted(&self, receiver: &str) -> Vec<String> {
-        let taken = |arrival: &&Arrival| arrival.receiver == receiver && arrival.accepted;
-        self.arrivals().iter().filter(taken).map(Arrival::line).collect()
+        let is_accepted = |arrival: &&Arrival| arrival.receiver == receiver && arrival.accepted;
+        self.arrivals().iter().filter(is_accepted).map(Arrival::line).collect()
     }
 
-    /// Waits until something arrives that `wanted` accepts.
-    pub async fn wait_for(&self, patience: Duration, wanted: impl Fn(&Arrival) -> bool) -> Option<Arrival> {
+    /// Waits until something arrives that `wanted` accepts, or the timeout passes.
+    pub async fn wait_for(&self, timeout: Duration, wanted: impl Fn(&Arrival) -> bool) -> Option<Arrival> {
         let mut arrivals = self.arrivals.subscribe();
         let found = async {
             loop {
@@ -166,7 +166,7 @@ impl Receivers {
                 arrivals.changed().await.ok()?;
             }
         };
-        tokio::time::timeout(patience, found).await.ok().flatten()
+        tokio::time::timeout(timeout, found).await.ok().flatten()
     }
 }
 
@@ -183,7 +183,7 @@ async fn receive(
     };
     let planned = planned.unwrap_or_else(|| Planned::status(if receiver == "pagerduty" { 202 } else { 200 }));
     if !planned.delay.is_zero() {
-        #[expect(clippy::disallowed_methods, reason = "a receiver that is slow by plan")]
+        #[expect(clippy::disallowed_methods, reason = "a receiver that is planned to be slow")]
         tokio::time::sleep(planned.delay).await;
     }
     let accepted = (200..300).contains(&planned.status) && planned.error.is_none();
@@ -193,7 +193,7 @@ async fn receive(
     let arrival = Arrival { receiver, headers, text, body, at, accepted };
     receivers.arrivals.send_modify(|arrivals| arrivals.push(arrival));
     let ts = format!("1767614400.{:06}", receivers.arrivals.borrow().len());
-    let answer = match planned.error {
+    let usual = match planned.error {
         Some(error) => json!({"ok": false, "error": error}),
         None if receiver == "slack" => json!({"ok": accepted, "channel": channel, "ts": ts}),
         None => json!({"ok": accepted, "status": "success"}),
@@ -201,7 +201,7 @@ async fn receive(
     let status = StatusCode::from_u16(planned.status).expect("a status");
     let mut response = match planned.body {
         Some(body) => (status, body).into_response(),
-        None => (status, axum::Json(answer)).into_response(),
+        None => (status, axum::Json(usual)).into_response(),
     };
     if let Some(seconds) = planned.retry_after {
         response.headers_mut().insert("retry-after", seconds.into());

@@ -17,7 +17,7 @@ use script::Sandbox;
 use serde_json::Value;
 use store::Table;
 
-use crate::process::find_binary;
+use crate::process::medic_local;
 use crate::{Receivers, UNLIMITED};
 
 /// When every test begins.
@@ -25,7 +25,7 @@ pub fn start_of_time() -> DateTime<Utc> {
     "2026-01-05T12:00:00Z".parse().expect("a time")
 }
 
-/// One recorder a process, as the facade has it.
+/// One recorder for the process, because the facade takes only one.
 static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| runtime::prometheus().expect("the only recorder"));
 
 /// A system under test.
@@ -36,9 +36,10 @@ pub struct System {
     pub key: String,
     client: reqwest::Client,
     environment: Vec<(&'static str, String)>,
+    sandbox: Option<Arc<Sandbox>>,
 }
 
-/// An answer: its status and body. Displays as a snapshot, with random ids hidden.
+/// A response: its status and body. Displays as a snapshot, with random ids hidden.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub status: StatusCode,
@@ -75,23 +76,38 @@ fn hide(value: Value) -> Value {
 }
 
 impl System {
-    /// A system whose state is in memory.
+    /// Starts a system whose state is in memory.
     pub async fn start() -> Self {
         Self::start_with(&[], None).await
     }
 
-    /// A system with more in its environment, and perhaps with its state on disk.
+    /// Starts a system with more in its environment, and perhaps with its state on disk.
     pub async fn start_with(more: &[(&'static str, &str)], data_dir: Option<&Path>) -> Self {
+        Self::start_in(more, data_dir, None).await
+    }
+
+    /// Starts a system that also runs scripts, for which it needs `medic-local`. Others run none: a script's step fails.
+    pub async fn start_with_scripts(more: &[(&'static str, &str)]) -> Self {
+        let sandbox = Arc::new(Sandbox::of([medic_local().into_os_string()]));
+        Self::start_in(more, None, Some(sandbox)).await
+    }
+
+    async fn start_in(more: &[(&'static str, &str)], data_dir: Option<&Path>, sandbox: Option<Arc<Sandbox>>) -> Self {
         let receivers = Receivers::start().await;
         let time = ManualTime::starting_at(start_of_time());
         let mut environment = receivers.environment();
         environment.extend(UNLIMITED.iter().chain(more).map(|(name, value)| (*name, (*value).to_owned())));
-        let service = Self::service(&environment, &time, data_dir).await;
+        let service = Self::service(&environment, &time, data_dir, sandbox.clone()).await;
         let key = service.new_admin_key().expect("a fresh data folder").to_owned();
-        Self { service, time, receivers, key, client: reqwest::Client::new(), environment }
+        Self { service, time, receivers, key, client: reqwest::Client::new(), environment, sandbox }
     }
 
-    async fn service(environment: &[(&'static str, String)], time: &ManualTime, data_dir: Option<&Path>) -> Service {
+    async fn service(
+        environment: &[(&'static str, String)],
+        time: &ManualTime,
+        data_dir: Option<&Path>,
+        sandbox: Option<Arc<Sandbox>>,
+    ) -> Service {
         let get = |name: &'static str| {
             environment.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
         };
@@ -100,13 +116,13 @@ impl System {
             data_dir: data_dir.map(Path::to_owned),
             time: Arc::new(time.clone()),
             prometheus: Some(METRICS.clone()),
-            sandbox: find_binary().map(|binary| Arc::new(Sandbox::of([binary.into_os_string()]))),
+            sandbox,
             ..Options::new("127.0.0.1:0".parse().expect("an address"), config)
         };
         Service::start(options).await.expect("a start")
     }
 
-    /// The operations as another process has them, on the same table and queues.
+    /// Returns the operations as another process has them, on the same table and queues.
     pub fn another_instance(&self) -> Medic {
         let here = self.service.medic();
         let table = Table::new(self.service.dynamodb().config(), "medic");
@@ -117,16 +133,16 @@ impl System {
 
     /// Stops, lets time pass while nothing runs, and starts again on the same folder and environment.
     pub async fn restart_after(self, pause: TimeDelta, data_dir: &Path) -> Self {
-        let Self { service, time, receivers, key, client, environment } = self;
+        let Self { service, time, receivers, key, client, environment, sandbox } = self;
         service.stop().await;
         time.set(time.now() + pause);
-        let service = Self::service(&environment, &time, Some(data_dir)).await;
-        let system = Self { service, time, receivers, key, client, environment };
+        let service = Self::service(&environment, &time, Some(data_dir), sandbox.clone()).await;
+        let system = Self { service, time, receivers, key, client, environment, sandbox };
         system.service.settle().await;
         system
     }
 
-    /// Moves the clock, stopping at each moment at which something is due, and waits until all is quiet.
+    /// Moves the clock, stopping at each moment at which something is due, and waits until nothing is.
     pub async fn advance(&self, by: TimeDelta) {
         let end = self.time.now() + by;
         loop {
@@ -141,13 +157,13 @@ impl System {
         self.settle().await;
     }
 
-    /// Waits until all is quiet; no message may have been given up.
+    /// Waits until nothing is due; no message may have been given up.
     async fn settle(&self) {
         self.service.settle().await;
         assert_eq!(self.service.dead_letters().expect("the queues"), [""; 0], "dead letters");
     }
 
-    /// The value of a counter, with its labels as `/metrics` shows them; 0 if it is not there.
+    /// Returns the value of a counter, named with its labels as `/metrics` shows them; 0 if it is not there.
     pub async fn counter(&self, series: &str) -> u64 {
         let text = self.get("/metrics").await.body;
         let line =
@@ -155,7 +171,7 @@ impl System {
         line.and_then(|value| value.parse().ok()).unwrap_or_default()
     }
 
-    /// Moves the clock in one leap: what came due meanwhile is late.
+    /// Moves the clock in one leap: what falls due meanwhile is late.
     pub async fn leap(&self, by: TimeDelta) {
         self.service.settle().await;
         self.time.set(self.time.now() + by);
@@ -174,7 +190,7 @@ impl System {
         answer
     }
 
-    /// Sends a request as it is told to.
+    /// Sends a request exactly as given.
     pub async fn raw(
         &self,
         method: Method,
@@ -193,7 +209,7 @@ impl System {
         if let Some(body) = body {
             request = request.body(body);
         }
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("a response");
         let (status, headers) = (response.status(), response.headers().clone());
         let mut bytes = response.bytes().await.expect("a body").to_vec();
         if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
@@ -220,7 +236,7 @@ impl System {
         self.send(Method::DELETE, path, None).await
     }
 
-    /// Registers a service that must report every `seconds`, with more fields. Answers its id.
+    /// Registers a service that must report every `seconds`, with more fields. Returns its id.
     pub async fn register(&self, name: &str, seconds: f64, more: Value) -> i64 {
         let mut body = serde_json::json!({
             "heartbeat_name": name, "service_name": "worker", "alert_interval": seconds / 60.0,
@@ -233,14 +249,14 @@ impl System {
         answer.results()["service_id"].as_i64().expect("an id")
     }
 
-    /// Sends a heartbeat, which must be taken.
+    /// Sends a heartbeat, which must be accepted.
     pub async fn heartbeat(&self, name: &str, status: &str) {
         let body = serde_json::json!({"heartbeat_name": name, "service_name": "worker", "status": status});
         let answer = self.post("/heartbeat", body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer}");
     }
 
-    /// The alerts of version 1's list, newest first.
+    /// Returns the alerts of version 1's list, newest first.
     pub async fn alerts(&self) -> Vec<Value> {
         let answer = self.get("/alerts").await;
         answer.results().as_array().cloned().unwrap_or_default()
@@ -250,13 +266,13 @@ impl System {
         self.get("/alerts?active=1").await.results().as_array().map_or(0, Vec::len)
     }
 
-    /// What Slack took: a line for each notification, of which one message may hold several.
+    /// Returns what Slack accepted: a line for each notification, of which one message may hold several.
     pub fn slack(&self) -> Vec<String> {
         let messages = self.receivers.accepted("slack");
         messages.iter().flat_map(|text| text.lines()).map(str::to_owned).collect()
     }
 
-    /// What PagerDuty took: action and dedup key.
+    /// Returns what PagerDuty accepted: action and dedup key.
     pub fn pagerduty(&self) -> Vec<String> {
         self.receivers.accepted("pagerduty")
     }

@@ -1,4 +1,4 @@
-//! Playbooks that run: from the silence of a service to its verified repair, and what may come in between.
+//! Executions of playbooks: from the silence of a service to its verified repair, and what may happen in between.
 
 use chrono::TimeDelta;
 use harness::{Planned, System};
@@ -12,15 +12,15 @@ async fn system() -> System {
     System::start_with(&LOCAL, None).await
 }
 
-/// Makes a playbook of these steps, and answers its id.
+/// Creates a playbook of these steps, and returns its id.
 async fn playbook(system: &System, name: &str, more: &str, steps: &str) -> i64 {
     let yaml = format!("name: {name}\n{more}\nsteps:\n{steps}");
-    let made = system.post("/v2/playbooks", json!({"yaml": yaml})).await;
-    assert_eq!(made.status, 201, "{made}");
-    made.results()["playbook_id"].as_i64().unwrap()
+    let created = system.post("/v2/playbooks", json!({"yaml": yaml})).await;
+    assert_eq!(created.status, 201, "{created}");
+    created.results()["playbook_id"].as_i64().unwrap()
 }
 
-/// Runs a playbook, and answers the execution's id.
+/// Runs a playbook, and returns the execution's id.
 async fn run(system: &System, playbook: i64, body: Value) -> String {
     let answer = system.post(&format!("/v2/playbooks/{playbook}/execute"), body).await;
     assert_eq!(answer.status, 201, "{answer}");
@@ -35,13 +35,13 @@ async fn status(system: &System, id: &str) -> String {
     execution(system, id).await["status"].as_str().unwrap().to_owned()
 }
 
-/// Executions, newest first.
+/// Returns the executions, newest first.
 async fn executions(system: &System, filter: &str) -> Vec<Value> {
     let page = system.get(&format!("/v2/executions?{filter}")).await;
     page.results()["items"].as_array().unwrap().clone()
 }
 
-/// Each step's name, status, output and error.
+/// Returns each step's name, status, output and error.
 fn steps(execution: &Value) -> Vec<String> {
     let steps = execution["steps"].as_array().unwrap().iter();
     let line = |step: &Value| {
@@ -52,7 +52,7 @@ fn steps(execution: &Value) -> Vec<String> {
     steps.map(line).collect()
 }
 
-/// The audit log of an execution in its order.
+/// Returns the audit log of an execution, oldest first.
 async fn log(system: &System, id: &str) -> Vec<String> {
     let page = system.get(&format!("/v2/audit-logs?execution_id={id}")).await;
     let mut lines: Vec<_> = page.results()["items"]
@@ -72,7 +72,7 @@ async fn log(system: &System, id: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_silent_worker_is_restarted_and_reports_again() {
-    let system = system().await;
+    let system = System::start_with_scripts(&LOCAL).await;
     system
         .post(
             "/v2/scripts",
@@ -95,7 +95,7 @@ async fn a_silent_worker_is_restarted_and_reports_again() {
     let service = system.register("worker-1", 60.0, json!({})).await;
     system.heartbeat("worker-1", "UP").await;
     system.seconds(179).await;
-    assert_eq!(executions(&system, "").await, [json!(null); 0], "twice is not thrice");
+    assert_eq!(executions(&system, "").await, [json!(null); 0], "two failures are not three");
     system.seconds(1).await;
     let [started] = <[Value; 1]>::try_from(executions(&system, "").await).unwrap();
     let id = started["execution_id"].as_str().unwrap().to_owned();
@@ -216,7 +216,7 @@ async fn a_wait_of_days_holds_nothing_and_can_be_cancelled() {
 }
 
 #[tokio::test]
-async fn an_approval_is_given_once() {
+async fn an_execution_is_approved_or_rejected_once() {
     let system = system().await;
     let id = playbook(&system, "p", "approval: required", "  - { name: s, type: wait, duration: 1s }").await;
     let run = run(&system, id, json!({})).await;
@@ -242,7 +242,7 @@ async fn an_approval_is_given_once() {
 }
 
 #[tokio::test]
-async fn an_approval_times_out_as_its_playbook_says() {
+async fn an_approval_request_times_out_as_its_playbook_says() {
     let system = system().await;
     let wait = "  - { name: s, type: wait, duration: 1s }";
     let required = playbook(&system, "a", "approval: required", wait).await;
@@ -266,7 +266,7 @@ async fn an_approval_times_out_as_its_playbook_says() {
 }
 
 #[tokio::test]
-async fn what_an_alert_started_and_still_waits_is_cancelled_when_it_closes() {
+async fn an_execution_awaiting_approval_is_cancelled_when_its_alert_closes() {
     let system = system().await;
     playbook(
         &system,
@@ -277,11 +277,11 @@ async fn what_an_alert_started_and_still_waits_is_cancelled_when_it_closes() {
     .await;
     system.register("db", 60.0, json!({})).await;
     system.heartbeat("db", "DOWN").await;
-    let [asked] = <[Value; 1]>::try_from(executions(&system, "status=pending_approval").await).unwrap();
+    let [pending] = <[Value; 1]>::try_from(executions(&system, "status=pending_approval").await).unwrap();
     let metrics = system.get("/metrics").await.body;
     assert!(metrics.as_str().unwrap().contains("medic_playbook_executions_pending_approval 1"), "{metrics}");
     system.heartbeat("db", "UP").await;
-    let id = asked["execution_id"].as_str().unwrap();
+    let id = pending["execution_id"].as_str().unwrap();
     assert_eq!(status(&system, id).await, "cancelled");
     assert_eq!(log(&system, id).await.last().unwrap(), "execution_cancelled: the alert closed");
 }
@@ -334,8 +334,8 @@ async fn during_maintenance_nothing_is_triggered() {
 }
 
 #[tokio::test]
-async fn secrets_are_filled_in_and_shown_nowhere() {
-    let system = system().await;
+async fn secrets_are_filled_in_and_never_shown() {
+    let system = System::start_with_scripts(&LOCAL).await;
     let hook = system.receivers.hook();
     system.post("/v2/secrets", json!({"name": "TOKEN", "value": "hunter2hunter2"})).await;
     system.post("/v2/scripts", json!({"name": "s", "interpreter": "bash", "content": "echo got $T; echo $T >&2; [ \"$T\" = hunter2hunter2 ]"})).await;
@@ -383,7 +383,7 @@ async fn a_condition_that_does_not_hold_escalates_continues_or_fails() {
 }
 
 #[tokio::test]
-async fn a_deleted_playbook_ends_what_goes_on_and_its_executions_stay() {
+async fn deleting_a_playbook_ends_its_open_executions_and_keeps_them() {
     let system = system().await;
     let id = playbook(&system, "p", "", "  - { name: s, type: wait, duration: 1h }").await;
     let run = run(&system, id, json!({})).await;
@@ -393,7 +393,7 @@ async fn a_deleted_playbook_ends_what_goes_on_and_its_executions_stay() {
 }
 
 #[tokio::test]
-async fn the_trigger_route_asks_for_its_secret_and_counts_by_address() {
+async fn the_trigger_route_requires_its_secret_and_is_limited_by_address() {
     let system = System::start_with(&[("MEDIC_WEBHOOK_SECRET", "s3cr3t")], None).await;
     let id = playbook(&system, "p", "", "  - { name: s, type: wait, duration: 1s }").await;
     let path = format!("/v2/webhooks/playbooks/{id}/trigger");
@@ -449,20 +449,20 @@ async fn a_job_that_ran_too_long_triggers_with_its_run() {
 }
 
 #[tokio::test]
-async fn what_is_asked_of_an_execution_needs_no_body() {
+async fn commands_to_an_execution_need_no_body() {
     let system = system().await;
     let id = playbook(&system, "p", "approval: required", "  - { name: s, type: wait, duration: 1h }").await;
     let post = async |path: String| system.raw(reqwest::Method::POST, &path, Some(&system.key), &[], None).await;
     let started = post(format!("/v2/playbooks/{id}/execute")).await;
     assert_eq!(started.status, 201, "{started}");
     let run = started.results()["execution_id"].as_str().unwrap().to_owned();
-    for (what, wanted) in [("approve", 200), ("reject", 409), ("cancel", 200), ("cancel", 409)] {
-        assert_eq!(post(format!("/v2/executions/{run}/{what}")).await.status, wanted, "{what}");
+    for (command, status) in [("approve", 200), ("reject", 409), ("cancel", 200), ("cancel", 409)] {
+        assert_eq!(post(format!("/v2/executions/{run}/{command}")).await.status, status, "{command}");
     }
 }
 
 #[tokio::test]
-async fn a_body_that_is_null_is_none() {
+async fn a_body_of_null_counts_as_no_body() {
     let system = system().await;
     let id = playbook(&system, "p", "approval: required", "  - { name: s, type: wait, duration: 1h }").await;
     let post = async |path: String| {
@@ -502,12 +502,12 @@ async fn bad_requests_name_what_is_wrong_and_start_nothing() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_sent_again_starts_one_execution() {
+async fn a_start_that_is_repeated_starts_one_execution() {
     let system = System::start_with(&[LOCAL[0], ("MEDIC_WEBHOOK_SECRET", "of-the-pipeline")], None).await;
     let call = format!("  - {{ name: call, type: webhook, url: \"{}\" }}", system.receivers.hook());
     let playbook = playbook(&system, "restart", "approval: none", &call).await;
-    let start = async |path: String, mark: &str| {
-        let headers = [("idempotency-key", mark), ("x-webhook-secret", "of-the-pipeline")];
+    let start = async |path: String, key: &str| {
+        let headers = [("idempotency-key", key), ("x-webhook-secret", "of-the-pipeline")];
         let answer = system.raw(Method::POST, &path, Some(&system.key), &headers, None).await;
         assert_eq!(answer.status, 201, "{answer}");
         system.seconds(5).await;
@@ -515,13 +515,13 @@ async fn a_start_that_is_sent_again_starts_one_execution() {
     };
     for path in [format!("/v2/playbooks/{playbook}/execute"), format!("/v2/webhooks/playbooks/{playbook}/trigger")] {
         let before = executions(&system, "").await.len();
-        let marks = [format!("{path} 1"), format!("{path} 2")];
-        let first = start(path.clone(), &marks[0]).await;
-        assert_eq!(start(path.clone(), &marks[0]).await, first);
-        assert_ne!(start(path.clone(), &marks[1]).await, first);
+        let keys = [format!("{path} 1"), format!("{path} 2")];
+        let first = start(path.clone(), &keys[0]).await;
+        assert_eq!(start(path.clone(), &keys[0]).await, first);
+        assert_ne!(start(path.clone(), &keys[1]).await, first);
         assert_eq!(executions(&system, "").await.len(), before + 2);
         system.leap(TimeDelta::hours(25)).await;
-        assert_ne!(start(path, &marks[0]).await, first, "a mark is known for a day");
+        assert_ne!(start(path, &keys[0]).await, first, "an idempotency key is known for a day");
     }
     let called = system.receivers.arrivals().into_iter().filter(|arrival| arrival.receiver == "webhook").count();
     assert_eq!(called, 6);

@@ -6,146 +6,175 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::cloud::Cloud;
-use crate::fate::Weather;
+use crate::executions::{Cause, Execution, ExecutionCheck, ExecutionEvents};
 use crate::jobs::JobAlert;
-use crate::model::{Alert, Service, Tolerance};
+use crate::model::{Alert, Service, Span, Tolerance};
+use crate::notifications::{self, NotificationCheck};
+use crate::observed::{self, MAX_DELIVERY_ATTEMPTS, Observed, text};
 use crate::plan::Plan;
-use crate::repairs::{Cause, Execution, Outside, Ward};
 use crate::rules::Rule;
-use crate::shown::{self, MAX_DELIVERIES, Shown, text};
-use crate::told::{self, Told};
+use crate::seed::FaultLevel;
 
-/// How late Medic may be in a weather: without messages a row waits for the tick; and where ticks die and rows are put off,
-/// for some of them.
-fn tolerance(weather: Weather) -> Tolerance {
-    match weather {
-        Weather::Calm => Tolerance { late: TimeDelta::seconds(2), early: TimeDelta::zero() },
-        Weather::Lossy => Tolerance { late: TimeDelta::seconds(62), early: TimeDelta::zero() },
-        Weather::Stormy => Tolerance { late: TimeDelta::minutes(5), early: TimeDelta::seconds(60) },
+/// Checks a seed after its end.
+pub(crate) struct Check<'a> {
+    pub(crate) cloud: &'a Cloud,
+    pub(crate) plan: &'a Plan,
+    pub(crate) services: &'a [Service],
+    pub(crate) observed: &'a Observed,
+    pub(crate) events: &'a ExecutionEvents,
+    pub(crate) end: DateTime<Utc>,
+}
+
+/// How late Medic may be: without messages a row waits for the tick; and where ticks die and rows are put off, for some of
+/// them.
+fn tolerance(fault_level: FaultLevel) -> Tolerance {
+    match fault_level {
+        FaultLevel::Calm => Tolerance { late: TimeDelta::seconds(2), early: TimeDelta::zero() },
+        FaultLevel::Lossy => Tolerance { late: TimeDelta::seconds(62), early: TimeDelta::zero() },
+        FaultLevel::Stormy => Tolerance { late: TimeDelta::minutes(5), early: TimeDelta::seconds(60) },
     }
 }
 
-/// What playbooks do comes by messages alone, which the tick sends again each minute until one arrives.
-fn tolerance_of_playbooks(weather: Weather) -> Tolerance {
-    match weather {
-        Weather::Calm => tolerance(weather),
-        Weather::Lossy | Weather::Stormy => Tolerance { late: TimeDelta::minutes(10), ..tolerance(weather) },
+/// How late playbooks may be: they go on by messages alone, which the tick sends again each minute until one arrives.
+fn playbook_tolerance(fault_level: FaultLevel) -> Tolerance {
+    match fault_level {
+        FaultLevel::Calm => tolerance(fault_level),
+        FaultLevel::Lossy | FaultLevel::Stormy => Tolerance { late: TimeDelta::minutes(10), ..tolerance(fault_level) },
     }
 }
 
-pub(crate) fn check(
-    cloud: &Cloud,
-    (plan, services): (&Plan, &[Service]),
-    shown: &Shown,
-    outside: &Outside,
-    end: DateTime<Utc>,
-) -> Vec<String> {
-    let tolerance = tolerance(cloud.seed.weather);
-    let mut wrong = Vec::new();
-    let is_of = |alert: &i64, causes: &[Cause]| causes.iter().any(|cause| cause.alert == *alert);
-    let mut all_causes = Vec::new();
-    for ((service, runs), heartbeats) in services.iter().zip(&shown.runs).zip(&shown.heartbeats) {
+impl Check<'_> {
+    /// Returns all that is wrong.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let cloud = self.cloud;
+        let mut wrong = Vec::new();
+        let mut causes = Vec::new();
+        for place in 0..self.services.len() {
+            wrong.extend(self.service_problems(place, &mut causes));
+        }
+        let alerts: BTreeSet<i64> = causes.iter().map(|cause| cause.alert).collect();
+        wrong.extend(self.unknown_in_api(&alerts));
+        wrong.extend(self.unknown_notifications());
+        wrong.extend(self.unknown_calls());
+        wrong.extend(self.delivery_problems());
+        wrong.extend(notifications::reused_webhook_ids(&cloud.receivers.received("webhook")));
+        wrong.extend(cloud.queues.left());
+        wrong.extend(cloud.due_rows().into_iter().map(|(at, row)| format!("{row} is still due at {at}")));
+        wrong
+    }
+
+    /// Returns what is wrong with one service, and adds its alerts to `all_causes`.
+    fn service_problems(&self, place: usize, all_causes: &mut Vec<Cause>) -> Vec<String> {
+        let Self { cloud, observed, events, end, .. } = *self;
+        let service = &self.services[place];
+        let tolerance = tolerance(cloud.seed.fault_level);
+        let mut wrong = Vec::new();
         if !service.is_deleted() {
-            wrong.extend(service.misheard(heartbeats));
+            wrong.extend(service.heartbeat_problems(&observed.heartbeats[place]));
         }
-        let own = || shown.alerts.iter().filter(|alert| alert["heartbeat_name"] == service.name);
-        let of_jobs: Vec<_> = own().filter(|alert| !alert["run_id"].is_null()).map(shown::alert_of_job).collect();
-        let own: Vec<_> = own().filter(|alert| alert["run_id"].is_null()).map(shown::alert).collect();
-        wrong.extend(service.judge(&own, end, tolerance));
-        let told = Told { cloud, shown, service, end, tolerance };
-        wrong.extend(told.of_alerts(&own));
+        let own = || observed.alerts.iter().filter(|alert| alert["heartbeat_name"] == service.name);
+        let job_alerts: Vec<_> = own().filter(|alert| !alert["run_id"].is_null()).map(observed::job_alert).collect();
+        let alerts: Vec<_> = own().filter(|alert| alert["run_id"].is_null()).map(observed::alert).collect();
+        wrong.extend(service.alert_problems(&alerts, end, tolerance));
+        let notifications = NotificationCheck { cloud, observed, service, end, tolerance };
+        wrong.extend(notifications.alert_problems(&alerts));
         if let Some(jobs) = &service.jobs {
-            let problems = jobs.judge((runs, &of_jobs), &service.maintenance, end, tolerance);
+            let problems = jobs.run_problems(&observed.runs[place], &job_alerts, &service.watch(end, tolerance));
             wrong.extend(problems.into_iter().map(|problem| format!("{}: {problem}", service.name)));
-            wrong.extend(of_jobs.iter().flat_map(|alert| told.of_job(alert)));
+            wrong.extend(job_alerts.iter().flat_map(|alert| notifications.job_problems(alert)));
         }
-        let causes = causes(service, &own, &of_jobs, end);
-        let executions: Vec<_> = shown.executions.iter().filter(|one| is_of(&one.alert, &causes)).collect();
-        let ward = Ward {
+        let causes = causes(service, &alerts, &job_alerts, end);
+        let is_own = |execution: &&Execution| causes.iter().any(|cause| cause.alert == execution.alert);
+        let executions: Vec<_> = observed.executions.iter().filter(is_own).collect();
+        let check = ExecutionCheck {
             name: &service.name,
-            beats: &service.beats,
+            heartbeats: &service.heartbeats,
             maintenance: &service.maintenance,
-            outside,
+            playbooks: &self.plan.playbooks,
+            events,
             is_stormy: cloud.is_stormy(),
-            tolerance: tolerance_of_playbooks(cloud.seed.weather),
+            tolerance: playbook_tolerance(cloud.seed.fault_level),
             end,
         };
-        wrong.extend(ward.judge(&plan.playbooks, &causes, &executions));
-        // While a service is muted, only questions are told.
-        let is_told = |execution: &&&Execution| {
-            let (begun, ended) =
-                (execution.started - tolerance.early, execution.completed.unwrap_or(end) + tolerance.late);
-            !service.may_be_muted(&own, (begun, ended), tolerance)
+        wrong.extend(check.problems(&causes, &executions));
+        // While a service is muted, only approval requests are sent.
+        let is_notified = |execution: &&&Execution| {
+            let completed = execution.completed.unwrap_or(end);
+            let span = Span { from: execution.started - tolerance.early, to: completed + tolerance.late };
+            !service.may_be_muted(&alerts, span, tolerance)
         };
-        wrong.extend(executions.iter().filter(is_told).flat_map(|execution| told.of_execution(execution)));
+        let notified = executions.iter().filter(is_notified);
+        wrong.extend(notified.flat_map(|execution| notifications.execution_problems(execution)));
         all_causes.extend(causes);
+        wrong
     }
-    let alerts: BTreeSet<i64> = all_causes.iter().map(|cause| cause.alert).collect();
-    wrong.extend(strays((cloud, shown), &alerts, outside));
-    wrong.extend(told::webhooks(&cloud.receivers.taken("webhook")));
-    wrong.extend(cloud.post.left());
-    wrong.extend(cloud.due_rows().into_iter().map(|(at, row)| format!("{row} is still due at {at}")));
-    wrong
+
+    /// Returns the alerts and executions that belong to nothing that happened.
+    fn unknown_in_api(&self, alerts: &BTreeSet<i64>) -> Vec<String> {
+        let Observed { alerts: observed, executions, .. } = self.observed;
+        let unknown_alerts = observed.iter().filter(|alert| !alerts.contains(&alert["alert_id"].as_i64().unwrap()));
+        let unknown_executions = executions.iter().filter(|execution| !alerts.contains(&execution.alert));
+        let problems = unknown_alerts.map(|alert| format!("an alert of nothing: {alert}"));
+        problems.chain(unknown_executions.map(|one| format!("execution {} is of no alert", one.id))).collect()
+    }
+
+    /// Returns the notifications that belong to nothing that Medic shows.
+    fn unknown_notifications(&self) -> Vec<String> {
+        let Observed { alerts, executions, .. } = self.observed;
+        let mut wrong = Vec::new();
+        for request in self.cloud.receivers.received("webhook") {
+            let data = &request.body["data"];
+            let is_known = if data["execution_id"].is_string() {
+                executions.iter().any(|execution| data["execution_id"] == execution.id.as_str())
+            } else {
+                alerts.iter().any(|alert| alert["alert_id"] == data["alert_id"])
+            };
+            if !is_known {
+                wrong.push(format!("the webhook accepted an event of nothing: {}", request.body));
+            }
+        }
+        let key = |alert: &Value| {
+            let of = alert["run_id"].as_str().map_or_else(|| alert["alert_id"].to_string(), str::to_owned);
+            format!("medic-{}-{of}", text(alert, "heartbeat_name"))
+        };
+        let keys: BTreeSet<String> = alerts.iter().map(key).collect();
+        // An escalation goes by the name of its service, or of its playbook where that is deleted.
+        let is_escalation = |key: &str| executions.iter().any(|execution| key.ends_with(&execution.id));
+        for request in self.cloud.receivers.received("pagerduty") {
+            if !request.body["dedup_key"].as_str().is_some_and(|key| keys.contains(key) || is_escalation(key)) {
+                wrong.push(format!("PagerDuty accepted an event of nothing: {}", request.body));
+            }
+        }
+        wrong
+    }
+
+    /// Returns the calls and scripts that belong to no step.
+    fn unknown_calls(&self) -> Vec<String> {
+        let steps = |execution: &Execution| {
+            (0..execution.steps.len()).map(|step| format!("{}-{step}", execution.id)).collect::<Vec<_>>()
+        };
+        let steps: BTreeSet<String> = self.observed.executions.iter().flat_map(steps).collect();
+        let calls = self.events.calls.iter().filter(|call| !steps.contains(&call.key));
+        let attempts = self.events.attempts.iter();
+        let attempts = attempts.filter(|one| !steps.contains(&format!("{}-{}", one.execution, one.step)));
+        let problems = calls.map(|call| format!("a call of nothing: {call:?}"));
+        problems.chain(attempts.map(|one| format!("a script of nothing: {one:?}"))).collect()
+    }
+
+    fn delivery_problems(&self) -> Vec<String> {
+        let received = self.cloud.receivers.received("webhook");
+        let is_unsettled = |delivery: &&observed::Delivery| match delivery.status.as_str() {
+            "success" => !received.iter().any(|request| request.id == delivery.id),
+            "failed" => !self.cloud.is_stormy() || delivery.attempts != MAX_DELIVERY_ATTEMPTS,
+            _ => true,
+        };
+        let unsettled = self.observed.deliveries.iter().filter(is_unsettled);
+        unsettled.map(|delivery| format!("a delivery is not what the webhook accepted: {delivery:?}")).collect()
+    }
 }
 
-/// What belongs to nothing that Medic shows.
-fn strays((cloud, shown): (&Cloud, &Shown), alerts: &BTreeSet<i64>, outside: &Outside) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for alert in shown.alerts.iter().filter(|alert| !alerts.contains(&alert["alert_id"].as_i64().unwrap())) {
-        wrong.push(format!("an alert of nothing: {alert}"));
-    }
-    for execution in shown.executions.iter().filter(|one| !alerts.contains(&one.alert)) {
-        wrong.push(format!("execution {} is of no alert", execution.id));
-    }
-    let of = |name: &str, value: &Value| shown.alerts.iter().any(|alert| alert[name] == *value);
-    for taken in cloud.receivers.taken("webhook") {
-        let data = &taken.body["data"];
-        let is_known = if data["execution_id"].is_string() {
-            shown.executions.iter().any(|execution| data["execution_id"] == execution.id.as_str())
-        } else {
-            of("alert_id", &data["alert_id"])
-        };
-        if !is_known {
-            wrong.push(format!("the webhook took what is of nothing: {}", taken.body));
-        }
-    }
-    let keys = shown.alerts.iter().map(|alert| {
-        let of = alert["run_id"].as_str().map_or_else(|| alert["alert_id"].to_string(), str::to_owned);
-        format!("medic-{}-{of}", text(alert, "heartbeat_name"))
-    });
-    let keys: BTreeSet<String> = keys.collect();
-    // An escalation goes by the name of its service, or of its playbook where that is deleted.
-    let is_escalation = |key: &str| shown.executions.iter().any(|execution| key.ends_with(&execution.id));
-    for taken in cloud.receivers.taken("pagerduty") {
-        if !taken.body["dedup_key"].as_str().is_some_and(|key| keys.contains(key) || is_escalation(key)) {
-            wrong.push(format!("PagerDuty took what is of nothing: {}", taken.body));
-        }
-    }
-    let steps = |execution: &Execution| {
-        (0..execution.steps.len()).map(|step| format!("{}-{step}", execution.id)).collect::<Vec<_>>()
-    };
-    let steps: BTreeSet<String> = shown.executions.iter().flat_map(steps).collect();
-    for call in outside.calls.iter().filter(|call| !steps.contains(&call.key)) {
-        wrong.push(format!("a call of nothing: {call:?}"));
-    }
-    for one in outside.tries.iter().filter(|one| !steps.contains(&format!("{}-{}", one.execution, one.step))) {
-        wrong.push(format!("a script of nothing: {one:?}"));
-    }
-    for delivery in &shown.deliveries {
-        let is_settled = match delivery.status.as_str() {
-            "success" => cloud.receivers.taken("webhook").iter().any(|taken| taken.id == delivery.id),
-            "failed" => cloud.is_stormy() && delivery.attempts == MAX_DELIVERIES,
-            _ => false,
-        };
-        if !is_settled {
-            wrong.push(format!("a delivery is not what the webhook took: {delivery:?}"));
-        }
-    }
-    wrong
-}
-
-/// What may start playbooks.
-fn causes(service: &Service, alerts: &[Alert], of_jobs: &[JobAlert], end: DateTime<Utc>) -> Vec<Cause> {
+/// Returns the alerts that may start playbooks.
+fn causes(service: &Service, alerts: &[Alert], job_alerts: &[JobAlert], end: DateTime<Utc>) -> Vec<Cause> {
     let of_service = alerts.iter().map(|alert| Cause {
         alert: alert.id,
         opened: alert.opened,
@@ -155,7 +184,7 @@ fn causes(service: &Service, alerts: &[Alert], of_jobs: &[JobAlert], end: DateTi
         interval: service.rules(alert.opened, end).iter().map(Rule::period).min().unwrap_or_default(),
         is_steady: service.changes.is_empty(),
     });
-    let of_runs = of_jobs.iter().map(|alert| Cause {
+    let of_runs = job_alerts.iter().map(|alert| Cause {
         alert: alert.id,
         opened: alert.opened,
         closed: alert.closed.filter(|_| alert.is_stale),

@@ -17,25 +17,23 @@ use serde_json::{Value, json};
 use store::{SHARDS, Table};
 use tower::ServiceExt as _;
 
-use crate::fate::{Host, Seed, Weather};
-use crate::post::{Message, Post, Queue};
+use crate::executions::MAX_STARTS;
+use crate::executor::Executor;
+use crate::queues::{Message, Queue, Queues};
 use crate::receivers::Receivers;
-use crate::repairs::MAX_STARTS;
-use crate::turns::Turns;
+use crate::seed::{FaultLevel, InstanceState, Seed};
 
-/// How a handler ended.
-enum Ended {
-    Handled,
-    Answered(u16, Value),
+/// A response to a client.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
 }
 
-impl Ended {
-    fn answer(self) -> Option<(u16, Value)> {
-        match self {
-            Self::Handled => None,
-            Self::Answered(status, body) => Some((status, body)),
-        }
-    }
+/// A request that ended, by its number; without a response if its handler died or took too long.
+pub(crate) struct Ended {
+    pub(crate) number: u64,
+    pub(crate) response: Option<Response>,
 }
 
 /// A process of Medic.
@@ -43,21 +41,21 @@ impl Ended {
 struct Instance {
     app: App,
     router: Router,
-    host: Arc<Host>,
+    state: Arc<InstanceState>,
 }
 
-/// A request on its way, by its number: what was asked, and what to do when there is no answer.
-pub(crate) struct Asked {
+/// A request of a client, by its number.
+pub(crate) struct ClientRequest {
     pub(crate) number: u64,
     pub(crate) method: &'static str,
     pub(crate) path: String,
     pub(crate) body: Value,
-    pub(crate) key: Option<String>,
+    pub(crate) idempotency_key: Option<String>,
 }
 
-/// A request that a client waits for.
+/// A request whose response a client waits for.
 struct Pending {
-    work: u64,
+    task: u64,
     number: u64,
     until: DateTime<Utc>,
 }
@@ -68,12 +66,12 @@ pub(crate) struct Cloud {
     pub(crate) seed: Arc<Seed>,
     pub(crate) receivers: Receivers,
     dynamodb: DynamoDb,
-    pub(crate) post: Arc<Post>,
+    pub(crate) queues: Arc<Queues>,
     config: Config,
     routes: Router<App>,
     instances: Vec<Instance>,
     admin_key: String,
-    turns: Turns<Ended>,
+    executor: Executor<Option<Response>>,
     requests: Vec<Pending>,
     ticked_at: DateTime<Utc>,
     tick_at: DateTime<Utc>,
@@ -92,8 +90,8 @@ impl runtime::Clock for SharedTime {
 const TICK: TimeDelta = TimeDelta::seconds(60);
 const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
 const INSTANCES: usize = 2;
-/// A client waits no longer than this. Whoever works on its request does not hear of it.
-const PATIENCE: TimeDelta = TimeDelta::seconds(10);
+/// A client waits no longer than this. The handler of its request goes on.
+const CLIENT_TIMEOUT: TimeDelta = TimeDelta::seconds(10);
 const LONG: TimeDelta = TimeDelta::days(400);
 
 impl Cloud {
@@ -105,7 +103,7 @@ impl Cloud {
         table.create_table().await.unwrap();
         let admin_key = operations::bootstrap_key(&table, None, |_| Ok::<_, operations::Error>(()), time.now()).await;
         let admin_key = admin_key.unwrap().unwrap();
-        let post = Arc::new(Post::new(&seed, &time));
+        let queues = Arc::new(Queues::new(&seed, &time));
         let address = receivers.address.clone();
         let get = |name: &'static str| {
             let value = match name {
@@ -124,18 +122,18 @@ impl Cloud {
         let config = Config::read(get).unwrap();
         let (routes, _) = ingest::router().merge(api::router()).split_for_parts();
         let (ticked_at, tick_at) = (time.now(), time.now());
-        let turns = Turns::new(&seed, &time);
+        let executor = Executor::new(&seed, &time);
         let mut cloud = Self {
             time,
             seed,
             receivers,
             dynamodb,
-            post,
+            queues,
             config,
             routes,
             instances: Vec::new(),
             admin_key,
-            turns,
+            executor,
             requests: Vec::new(),
             ticked_at,
             tick_at,
@@ -148,13 +146,13 @@ impl Cloud {
         cloud
     }
 
-    /// An instance that remembers nothing but the key: to check that takes a thread, whose time is not the seed's.
+    /// Creates an instance whose caches hold nothing but the key: to check that takes a thread, which the seed does not control.
     async fn new_instance(&self) -> Instance {
         let fates: Arc<dyn local::Fates> = Arc::clone(&self.seed) as Arc<dyn local::Fates>;
         let table = Table::new(self.dynamodb.with_fates(fates).config(), "medic");
         let ports = QueuePorts {
-            wakes: Arc::clone(&self.post) as Arc<dyn Wakes>,
-            script_jobs: Arc::clone(&self.post) as Arc<dyn ScriptJobs>,
+            wakes: Arc::clone(&self.queues) as Arc<dyn Wakes>,
+            script_jobs: Arc::clone(&self.queues) as Arc<dyn ScriptJobs>,
         };
         let http: Arc<dyn Http> = Arc::new(self.receivers.clone());
         let guard = Guard::new(true, AllowedHosts::default(), Arc::new(SystemLookup));
@@ -166,14 +164,14 @@ impl Cloud {
         let router = runtime::serve(self.routes.clone(), &app).with_state(app.clone());
         let known = router.clone().oneshot(self.request("GET", "/v2/webhooks?limit=1", Body::empty(), None));
         assert_eq!(known.await.unwrap().status(), 200);
-        Instance { app, router, host: Host::new() }
+        Instance { app, router, state: InstanceState::new() }
     }
 
-    /// Puts new instances in the place of those that died.
-    async fn start_anew(&mut self) {
+    /// Replaces the instances that died.
+    async fn replace_dead(&mut self) {
         for place in 0..self.instances.len() {
-            if self.instances[place].host.is_dead() {
-                self.seed.record(&format!("instance {place} starts anew"));
+            if self.instances[place].state.is_dead() {
+                self.seed.record(&format!("instance {place} is replaced"));
                 self.instances[place] = self.new_instance().await;
             }
         }
@@ -191,40 +189,39 @@ impl Cloud {
         request.body(body).unwrap()
     }
 
-    /// Begins a request; its end comes out of `run_until`.
-    pub(crate) fn ask(&mut self, asked: &Asked) {
-        let instance = self.instance(asked.number);
+    /// Sends a request; `run_until` returns its response.
+    pub(crate) fn send(&mut self, request: &ClientRequest) {
+        let ClientRequest { number, method, path, body, idempotency_key } = request;
+        let instance = self.instance(*number);
         let router = instance.router.clone();
-        let body = Body::from(asked.body.to_string());
-        let request = self.request(asked.method, &asked.path, body, asked.key.as_deref());
-        let number = asked.number;
-        let work = self.turns.start(
-            &instance.host,
+        let request = self.request(method, path, Body::from(body.to_string()), idempotency_key.as_deref());
+        let task = self.executor.start(
+            &instance.state,
             Box::pin(async move {
                 let response = router.oneshot(request).await.unwrap();
                 let status = response.status().as_u16();
                 let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-                Ended::Answered(status, serde_json::from_slice(&bytes).unwrap_or_default())
+                Some(Response { status, body: serde_json::from_slice(&bytes).unwrap_or_default() })
             }),
         );
-        self.requests.push(Pending { work, number, until: self.time.now() + PATIENCE });
+        self.requests.push(Pending { task, number: *number, until: self.time.now() + CLIENT_TIMEOUT });
     }
 
-    /// Runs until the clock shows `end`, or a request ended: by its number, status and body; no status is no answer.
-    pub(crate) async fn run_until(&mut self, end: DateTime<Utc>) -> Option<(u64, Option<(u16, Value)>)> {
+    /// Runs until the clock shows `end`, or until a client gets a response or stops waiting for one.
+    pub(crate) async fn run_until(&mut self, end: DateTime<Utc>) -> Option<Ended> {
         loop {
             self.start_what_is_due();
-            while let Some((number, ended)) = self.turns.next().await {
-                self.start_anew().await;
-                let request = self.requests.iter().position(|pending| pending.work == number);
-                if let Some(asked) = request.map(|place| self.requests.remove(place).number) {
-                    return Some((asked, ended.and_then(Ended::answer)));
+            while let Some((number, ended)) = self.executor.next().await {
+                self.replace_dead().await;
+                let request = self.requests.iter().position(|pending| pending.task == number);
+                if let Some(number) = request.map(|place| self.requests.remove(place).number) {
+                    return Some(Ended { number, response: ended.flatten() });
                 }
                 self.start_what_is_due();
             }
             let now = self.time.now();
             if let Some(place) = self.requests.iter().position(|pending| pending.until <= now) {
-                return Some((self.requests.remove(place).number, None));
+                return Some(Ended { number: self.requests.remove(place).number, response: None });
             }
             if now >= end {
                 return None;
@@ -236,8 +233,8 @@ impl Cloud {
 
     fn next_at(&mut self) -> DateTime<Utc> {
         let now = self.time.now();
-        // A write that is on its way may be made at any instant.
-        if self.seed.has_new_timers.swap(!self.turns.is_idle(), Ordering::Relaxed) {
+        // A write that is on its way may be committed at any instant.
+        if self.seed.has_new_timers.swap(!self.executor.is_idle(), Ordering::Relaxed) {
             self.next_due = self.due_rows().into_iter().map(|(at, _)| at).min();
         }
         // A tick with nothing due before the one after the next does nothing, and is left out.
@@ -246,9 +243,9 @@ impl Cloud {
             first.duration_trunc(TICK).unwrap().max(self.ticked_at.duration_trunc(TICK).unwrap() + TICK)
         });
         self.tick_at = useful.unwrap_or(now + LONG);
-        let messages = self.post.next_at();
+        let messages = self.queues.next_at();
         let given_up = self.requests.iter().map(|pending| pending.until);
-        self.turns
+        self.executor
             .next_at()
             .into_iter()
             .chain(messages)
@@ -258,7 +255,7 @@ impl Cloud {
             .unwrap_or(self.tick_at)
     }
 
-    /// All rows that are due at some time, as the table has them.
+    /// Returns all rows that fall due at some time, as the table has them.
     pub(crate) fn due_rows(&self) -> Vec<(DateTime<Utc>, String)> {
         let rows = (0..SHARDS).flat_map(|shard| {
             let answer = self.dynamodb.query(json!({
@@ -281,27 +278,27 @@ impl Cloud {
             let instance = self.instance("tick");
             let app = instance.app.clone();
             self.seed.record("tick");
-            let _tick = self.turns.start(
-                &instance.host,
+            let _tick = self.executor.start(
+                &instance.state,
                 Box::pin(async move {
                     // A tick that fails comes again in a minute.
                     drop(sweep::tick(&app).await);
-                    Ended::Handled
+                    None
                 }),
             );
         }
-        let mut ready = self.post.receive(now);
-        // Whoever comes first is the seed's to say.
+        let mut ready = self.queues.receive(now);
+        // The seed decides which batch comes first.
         if !self.seed.is_calm() && !ready.is_empty() {
             ready.rotate_left(self.seed.choose("first", ready.len()));
         }
         for batch in ready {
             let instance = self.instance(batch[0].queue);
-            let (app, post) = (instance.app.clone(), Arc::clone(&self.post));
+            let (app, queues) = (instance.app.clone(), Arc::clone(&self.queues));
             for message in &batch {
                 self.seed.record(&format!("message {} is received", message.id));
             }
-            let _batch = self.turns.start(&instance.host, Box::pin(handle(app, post, batch)));
+            let _batch = self.executor.start(&instance.state, Box::pin(handle(app, queues, batch)));
         }
     }
 
@@ -310,11 +307,11 @@ impl Cloud {
     }
 
     pub(crate) fn is_stormy(&self) -> bool {
-        self.seed.weather == Weather::Stormy
+        self.seed.fault_level == FaultLevel::Stormy
     }
 }
 
-async fn handle(app: App, post: Arc<Post>, batch: Vec<Message>) -> Ended {
+async fn handle(app: App, queues: Arc<Queues>, batch: Vec<Message>) -> Option<Response> {
     let records: Vec<_> = batch
         .iter()
         .map(|message| json!({"messageId": message.id.to_string(), "body": message.body, "attributes": {}}))
@@ -326,6 +323,6 @@ async fn handle(app: App, post: Arc<Post>, batch: Vec<Message>) -> Ended {
         Queue::Playbook => playbook::messages(&app, event).await,
     };
     let failed = |id: u64| batch_item_failures.iter().any(|failure| failure.item_identifier == id.to_string());
-    post.handled(&batch, failed);
-    Ended::Handled
+    queues.handled(&batch, failed);
+    None
 }

@@ -7,23 +7,23 @@
     reason = "a test that cannot go on should end where it stands"
 )]
 
+mod actions;
 mod check;
 mod cloud;
-mod fate;
+mod executions;
+mod executor;
 mod jobs;
 mod model;
 mod mutes;
+mod notifications;
+mod observed;
 mod plan;
 mod playbooks;
-mod post;
+mod queues;
 mod receivers;
-mod repairs;
 mod rules;
 mod run;
-mod shown;
-mod told;
-mod turns;
-mod wishes;
+mod seed;
 
 use std::cell::RefCell;
 use std::panic;
@@ -32,17 +32,17 @@ use std::sync::{Mutex, Once};
 
 use run::{Outcome, Trace};
 
-/// Seeds that every run of the tests looks at.
+/// Seeds that every run of the tests runs.
 const FIXED: u64 = 12;
 /// A stormy seed that is run twice.
 const REPLAYED: u64 = 3;
-/// Failures past which no more are looked for.
+/// Failed seeds past which no more are run.
 const MAX_SHOWN: usize = 3;
 /// Lines of a trace that are shown.
 const TRACE: usize = 60;
 
 /// Runs seeds, two at a time, until some have failed.
-fn look_at(seeds: std::ops::Range<u64>) {
+fn run_seeds(seeds: std::ops::Range<u64>) {
     let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
     let work = || {
         loop {
@@ -68,11 +68,11 @@ fn look_at(seeds: std::ops::Range<u64>) {
 }
 
 thread_local! {
-    /// What panicked, in handlers too, whose batches go on.
+    /// All panics, also those in handlers, whose batches go on.
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What came of a seed, and what panicked meanwhile.
+/// Runs a seed, and adds what panicked meanwhile to what is wrong.
 fn outcome(seed: u64) -> Outcome {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -89,16 +89,17 @@ fn outcome(seed: u64) -> Outcome {
     outcome
 }
 
-/// What failed, how it is seen again, the alerts and executions that there were, and what led to the first instant that is named.
+/// Describes a failure: what is wrong, how to run the seed again, the alerts and executions at the end, and what led to the
+/// first instant that is named.
 fn report(seed: u64, wrong: &[String], trace: &Trace) -> String {
     let instants = wrong.iter().filter_map(|problem| problem.find("2026-").and_then(|at| problem.get(at + 8..at + 19)));
     let first = instants.map(|at| at.replace('T', " ")).min();
     let led = first.map_or(trace.happened.len(), |first| {
         trace.happened.partition_point(|line| line.get(..first.len()).is_none_or(|at| at <= first.as_str()))
     });
-    let (until, shown) = ((led + 5).min(trace.happened.len()), trace.shown.join("\n"));
+    let (until, observed) = ((led + 5).min(trace.happened.len()), trace.observed.join("\n"));
     let happened = trace.happened[until.saturating_sub(TRACE)..until].join("\n");
-    format!("seed {seed} (make simulate SEED={seed}):\n  {}\n{shown}\n{happened}", wrong.join("\n  "))
+    format!("seed {seed} (make simulate SEED={seed}):\n  {}\n{observed}\n{happened}", wrong.join("\n  "))
 }
 
 #[expect(clippy::disallowed_methods, reason = "`make simulate` says which seeds, and where to write what happens")]
@@ -111,7 +112,7 @@ fn a_seed_replays_exactly() {
     let (once, again) = (run::run(REPLAYED).record, run::run(REPLAYED).record);
     if let Some(place) = once.iter().zip(&again).position(|(one, other)| one != other) {
         let before = once[place.saturating_sub(10)..place].join("\n");
-        panic!("they part at line {place}:\n{before}\nonce:  {}\nagain: {}", once[place], again[place]);
+        panic!("they differ from line {place}:\n{before}\nonce:  {}\nagain: {}", once[place], again[place]);
     }
     assert_eq!(once.len(), again.len());
 }
@@ -120,27 +121,27 @@ fn a_seed_replays_exactly() {
 fn nothing_is_lost_and_nothing_happens_twice() {
     let number = |name| variable(name).and_then(|text| text.parse::<u64>().ok());
     let first = number("SIMULATE_FIRST").unwrap_or(1);
-    look_at(first..first + number("SIMULATE_SEEDS").unwrap_or(FIXED));
+    run_seeds(first..first + number("SIMULATE_SEEDS").unwrap_or(FIXED));
 }
 
-// Seeds past the fixed ones that saw a rule broken on purpose (`mutations`), by what they hold it to.
+// Seeds past the fixed ones that found a rule broken on purpose (`mutations`), by that rule.
 
 #[test]
-fn a_delivery_does_not_hang_on_its_wake_up() {
-    look_at(23..24);
-}
-
-#[test]
-fn a_condition_looks_before_its_time_is_over() {
-    look_at(28..29);
+fn a_delivery_does_not_depend_on_its_wake_up() {
+    run_seeds(23..24);
 }
 
 #[test]
-fn nobody_is_told_while_a_service_is_muted() {
-    look_at(15..16);
+fn a_condition_is_checked_before_its_timeout() {
+    run_seeds(28..29);
 }
 
 #[test]
-fn an_approval_that_nobody_gives_goes_on_where_it_should() {
-    look_at(25..26);
+fn nobody_is_notified_while_a_service_is_muted() {
+    run_seeds(15..16);
+}
+
+#[test]
+fn an_execution_goes_on_without_approval_after_its_timeout() {
+    run_seeds(25..26);
 }

@@ -1,20 +1,20 @@
-//! The rules, read simply and apart from `domain`: from what was acknowledged, whether an alert had to be open, may have been,
-//! or must not have been. Where an answer was lost, an instant is a span, and both readings are allowed.
+//! The rules, derived simply and apart from `domain`: from what was acknowledged, whether an alert had to be open, may have
+//! been, or must not have been. Where a response was lost, an instant is a span, and both readings are allowed.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::jobs::Jobs;
-use crate::rules::{Every, Rule, next_multiple};
+use crate::rules::{Rule, Timing, next_multiple};
 
-/// A heartbeat that was acknowledged: it counted at some instant between its first try and its answer.
+/// A heartbeat that was acknowledged: it counted at some instant between its first attempt and its response.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Beat {
+pub(crate) struct Heartbeat {
     pub(crate) first: DateTime<Utc>,
     pub(crate) last: DateTime<Utc>,
     pub(crate) status: &'static str,
 }
 
-impl Beat {
+impl Heartbeat {
     pub(crate) fn counts_as_alive(&self) -> bool {
         matches!(self.status, "UP" | "STARTED" | "COMPLETED")
     }
@@ -31,8 +31,8 @@ pub(crate) struct Alert {
     pub(crate) opened: DateTime<Utc>,
     pub(crate) closed: Option<DateTime<Utc>>,
     pub(crate) cycle: i64,
-    /// Opened because the service said so, and not because it was late.
-    pub(crate) is_said: bool,
+    /// Opened because the service reported it, and not because it was late.
+    pub(crate) is_reported: bool,
 }
 
 impl Alert {
@@ -54,16 +54,16 @@ impl Span {
     }
 }
 
-/// An operator's change that was acknowledged: it was made at some instant between its first try and its answer.
+/// An operator's change that was acknowledged: it was written at some instant between its first attempt and its response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Change {
     pub(crate) first: DateTime<Utc>,
     pub(crate) last: DateTime<Utc>,
-    pub(crate) what: What,
+    pub(crate) kind: ChangeKind,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum What {
+pub(crate) enum ChangeKind {
     Rule(Rule),
     On,
     Off,
@@ -80,9 +80,9 @@ pub(crate) struct Service {
     pub(crate) name: String,
     /// As it was registered.
     pub(crate) rule: Rule,
-    pub(crate) registered: Beat,
+    pub(crate) registered: Heartbeat,
     /// In their order.
-    pub(crate) beats: Vec<Beat>,
+    pub(crate) heartbeats: Vec<Heartbeat>,
     /// What operators changed, in its order.
     pub(crate) changes: Vec<Change>,
     pub(crate) maintenance: Vec<Span>,
@@ -98,78 +98,117 @@ pub(crate) struct Tolerance {
     pub(crate) early: TimeDelta,
 }
 
+/// Until when a service is checked, how exactly, and when it was in maintenance.
+pub(crate) struct Watch<'a> {
+    pub(crate) maintenance: &'a [Span],
+    pub(crate) end: DateTime<Utc>,
+    pub(crate) tolerance: Tolerance,
+}
+
+impl Watch<'_> {
+    /// Whether maintenance may hold back what falls due from `first` to `last`, however late Medic is.
+    pub(crate) fn may_hold(&self, first: DateTime<Utc>, last: DateTime<Utc>) -> bool {
+        let late = self.tolerance.late;
+        self.maintenance.iter().any(|span| span.from <= last + late && first < span.to + late)
+    }
+}
+
 /// Which of the instants of a span is meant.
 #[derive(Clone, Copy)]
 enum Reading {
-    /// What speaks for being late: no heartbeat counts that may not have been there.
+    /// The one at which the service is late soonest: no heartbeat counts that may not have been there.
     Strict,
-    /// What speaks against it.
+    /// The one at which it is late last.
     Lenient,
 }
 
+/// A span in which a service is switched off.
+#[derive(Clone, Copy)]
+struct Off {
+    off: Change,
+    on: Option<Change>,
+}
+
+/// A rule, and from when it may hold and holds for sure.
+struct DatedRule {
+    first: DateTime<Utc>,
+    last: DateTime<Utc>,
+    rule: Rule,
+}
+
 impl Service {
+    /// What bounds the check of this service.
+    pub(crate) fn watch(&self, end: DateTime<Utc>, tolerance: Tolerance) -> Watch<'_> {
+        Watch { maintenance: &self.maintenance, end, tolerance }
+    }
+
     pub(crate) fn is_deleted(&self) -> bool {
-        self.changes.last().is_some_and(|change| matches!(change.what, What::Deleted))
+        self.changes.last().is_some_and(|change| matches!(change.kind, ChangeKind::Deleted))
     }
 
     /// The rules that may hold at some instant from `from` to `to`.
     pub(crate) fn rules(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Rule> {
-        let registered = (self.registered.first, self.registered.first, self.rule);
-        let changed = self.changes.iter().filter_map(|change| match change.what {
-            What::Rule(rule) => Some((change.first, change.last, rule)),
-            What::On | What::Off | What::Deleted | What::Mute(_) | What::Unmute => None,
+        let registered = DatedRule { first: self.registered.first, last: self.registered.first, rule: self.rule };
+        let changed = self.changes.iter().filter_map(|change| match change.kind {
+            ChangeKind::Rule(rule) => Some(DatedRule { first: change.first, last: change.last, rule }),
+            ChangeKind::On | ChangeKind::Off | ChangeKind::Deleted | ChangeKind::Mute(_) | ChangeKind::Unmute => None,
         });
         let all: Vec<_> = [registered].into_iter().chain(changed).collect();
         let may_hold = |place: usize| {
-            let has_begun = place == 0 || all[place].0 <= to;
-            has_begun && all.get(place + 1).is_none_or(|(_, last, _)| *last >= from)
+            let has_begun = place == 0 || all[place].first <= to;
+            has_begun && all.get(place + 1).is_none_or(|next| next.last >= from)
         };
-        (0..all.len()).filter(|place| may_hold(*place)).map(|place| all[place].2).collect()
+        (0..all.len()).filter(|place| may_hold(*place)).map(|place| all[place].rule).collect()
     }
 
-    /// When an alert that opened then is counted for the second time, at the soonest.
+    /// When an alert that opened then is counted for the second time, at the earliest.
     pub(crate) fn counted_again(&self, opened: DateTime<Utc>, end: DateTime<Utc>) -> DateTime<Utc> {
-        let again = self.rules(opened, end).into_iter().map(|rule| match rule.every {
-            Every::Interval(interval) => opened + interval,
-            Every::Time { .. } if !self.changes.is_empty() => opened,
-            Every::Time { of, after } => next_multiple(opened + TimeDelta::milliseconds(1), of, after + rule.grace),
+        let again = self.rules(opened, end).into_iter().map(|rule| match rule.timing {
+            Timing::Interval(interval) => opened + interval,
+            Timing::Schedule { .. } if !self.changes.is_empty() => opened,
+            Timing::Schedule { period, offset } => {
+                next_multiple(opened + TimeDelta::milliseconds(1), period, offset + rule.grace)
+            }
         });
         again.min().unwrap_or(opened)
     }
 
-    /// The changes that switched it off, each with the one that switched it on again.
-    fn offs(&self) -> Vec<(Change, Option<Change>)> {
-        let is_off = |change: &&Change| matches!(change.what, What::Off | What::Deleted);
+    /// The spans in which it is switched off.
+    fn offs(&self) -> Vec<Off> {
+        let is_off = |change: &&Change| matches!(change.kind, ChangeKind::Off | ChangeKind::Deleted);
         let on_after = |off: &Change| {
-            self.changes.iter().find(|change| matches!(change.what, What::On) && change.first >= off.last).copied()
+            self.changes
+                .iter()
+                .find(|change| matches!(change.kind, ChangeKind::On) && change.first >= off.last)
+                .copied()
         };
-        self.changes.iter().filter(is_off).map(|off| (*off, on_after(off))).collect()
+        self.changes.iter().filter(is_off).map(|off| Off { off: *off, on: on_after(off) }).collect()
     }
 
     fn is_off(&self, at: DateTime<Utc>, reading: Reading) -> bool {
-        self.offs().iter().any(|(off, on)| match reading {
+        self.offs().iter().any(|Off { off, on }| match reading {
             Reading::Strict => off.last <= at && on.is_none_or(|on| at < on.first),
             Reading::Lenient => off.first <= at && on.is_none_or(|on| at < on.last),
         })
     }
 
     /// Since when it counts heartbeats, as it stands at `at`.
-    fn counts_from(&self, at: DateTime<Utc>, reading: Reading) -> Beat {
+    fn counts_from(&self, at: DateTime<Utc>, reading: Reading) -> Heartbeat {
         let is_known = |change: &&Change| match reading {
             Reading::Strict => change.last <= at,
             Reading::Lenient => change.first <= at,
         };
-        let mut ons = self.changes.iter().filter(|change| matches!(change.what, What::On)).filter(is_known);
-        ons.next_back().map_or(self.registered, |on| Beat { first: on.first, last: on.last, status: "UP" })
+        let mut ons = self.changes.iter().filter(|change| matches!(change.kind, ChangeKind::On)).filter(is_known);
+        ons.next_back().map_or(self.registered, |on| Heartbeat { first: on.first, last: on.last, status: "UP" })
     }
 
-    /// The last change that asked for more heartbeats, or for others: until those have come, it counts from then.
+    /// The last change that requires more heartbeats, or others: until those have come, it counts from then.
     fn raised(&self, at: DateTime<Utc>) -> Option<Change> {
         let mut before = self.rule;
         let mut raised = None;
         for change in self.changes.iter().filter(|change| change.first <= at) {
-            if let What::Rule(rule) = change.what {
-                let is_other = (before.is_timetable() || rule.is_timetable()) && before.every != rule.every;
+            if let ChangeKind::Rule(rule) = change.kind {
+                let is_other = (before.is_schedule() || rule.is_schedule()) && before.timing != rule.timing;
                 raised = if rule.threshold > before.threshold || is_other { Some(*change) } else { raised };
                 before = rule;
             }
@@ -182,23 +221,25 @@ impl Service {
         if self.is_off(at, reading) {
             return None;
         }
-        let instant = |beat: &Beat| match reading {
-            Reading::Strict => beat.first,
-            Reading::Lenient => beat.last,
+        let instant = |heartbeat: &Heartbeat| match reading {
+            Reading::Strict => heartbeat.first,
+            Reading::Lenient => heartbeat.last,
         };
-        let is_known = |beat: &&Beat| match reading {
-            Reading::Strict => beat.last <= at,
-            Reading::Lenient => beat.first <= at,
+        let is_known = |heartbeat: &&Heartbeat| match reading {
+            Reading::Strict => heartbeat.last <= at,
+            Reading::Lenient => heartbeat.first <= at,
         };
         let counts_from = self.counts_from(at, reading);
-        let known: Vec<_> = self.beats.iter().filter(is_known).filter(|beat| beat.first >= counts_from.first).collect();
-        let lives: Vec<_> = known.rsplit(|beat| !beat.counts_as_alive()).next().into_iter().flatten().collect();
+        let known: Vec<_> =
+            self.heartbeats.iter().filter(is_known).filter(|heartbeat| heartbeat.first >= counts_from.first).collect();
+        let lives: Vec<_> =
+            known.rsplit(|heartbeat| !heartbeat.counts_as_alive()).next().into_iter().flatten().collect();
         let late = |rule: Rule| {
             let nth = lives.len().checked_sub(rule.threshold).map(|nth| instant(lives[nth]));
             let late = rule.late(instant(&counts_from), nth);
-            let raised = self
-                .raised(at)
-                .filter(|raised| lives.iter().filter(|beat| beat.first >= raised.last).count() < rule.threshold);
+            let raised = self.raised(at).filter(|raised| {
+                lives.iter().filter(|heartbeat| heartbeat.first >= raised.last).count() < rule.threshold
+            });
             match (reading, raised) {
                 (Reading::Lenient, Some(raised)) => late.max(rule.late(raised.last, None)),
                 (Reading::Strict, Some(raised)) => late.min(rule.late(raised.first, None)),
@@ -222,7 +263,7 @@ impl Service {
 
     /// Whether the service's own heartbeats up to this one are enough again, by the rules until `by`.
     fn has_recovered_by(&self, place: usize, by: DateTime<Utc>, reading: Reading) -> bool {
-        let beat = self.beats[place];
+        let heartbeat = self.heartbeats[place];
         let since = match reading {
             Reading::Strict => {
                 let raised = self.raised(by).map_or(self.registered.first, |raised| raised.last);
@@ -230,51 +271,53 @@ impl Service {
             }
             Reading::Lenient => self.registered.first,
         };
-        let lives = self.beats[..=place].iter().rev();
-        let lives: Vec<_> = lives.take_while(|beat| beat.counts_as_alive() && beat.first >= since).collect();
+        let lives = self.heartbeats[..=place].iter().rev();
+        let lives: Vec<_> =
+            lives.take_while(|heartbeat| heartbeat.counts_as_alive() && heartbeat.first >= since).collect();
         let is_enough = |rule: &Rule| {
             let Some(nth) = lives.get(rule.threshold - 1) else { return false };
             let span = match reading {
-                Reading::Strict => beat.last - nth.first,
-                Reading::Lenient => beat.first - nth.last,
+                Reading::Strict => heartbeat.last - nth.first,
+                Reading::Lenient => heartbeat.first - nth.last,
             };
-            rule.is_timetable() || span < rule.period() + rule.grace
+            rule.is_schedule() || span < rule.period() + rule.grace
         };
-        let rules = self.rules(beat.first, by);
-        beat.recovers()
+        let rules = self.rules(heartbeat.first, by);
+        heartbeat.recovers()
             && match reading {
                 Reading::Strict => rules.iter().all(is_enough),
                 Reading::Lenient => rules.iter().any(is_enough),
             }
     }
 
-    /// Whether each heartbeat that was acknowledged is shown, once, and no other.
-    pub(crate) fn misheard(&self, shown: &[(DateTime<Utc>, String)]) -> Vec<String> {
-        let mut left: Vec<_> = self.beats.iter().collect();
+    /// Returns the heartbeats that were acknowledged and are not shown once, and those that are shown and were not sent.
+    pub(crate) fn heartbeat_problems(&self, observed: &[(DateTime<Utc>, String)]) -> Vec<String> {
+        let mut left: Vec<_> = self.heartbeats.iter().collect();
         let mut wrong = Vec::new();
-        for (at, status) in shown {
-            let is_it = |beat: &&Beat| beat.status == status && (beat.first..=beat.last).contains(at);
+        for (at, status) in observed {
+            let is_it =
+                |heartbeat: &&Heartbeat| heartbeat.status == status && (heartbeat.first..=heartbeat.last).contains(at);
             match left.iter().position(is_it) {
                 Some(place) => drop(left.remove(place)),
-                None => wrong.push(format!("{}: {status} at {at} was not sent, or only once", self.name)),
+                None => wrong.push(format!("{}: {status} at {at} was not sent, or sent only once", self.name)),
             }
         }
-        wrong.extend(left.into_iter().map(|beat| format!("{}: {beat:?} is not shown", self.name)));
+        wrong.extend(left.into_iter().map(|heartbeat| format!("{}: {heartbeat:?} is not shown", self.name)));
         wrong
     }
 
-    /// All that is wrong with these alerts, which are in their order.
-    pub(crate) fn judge(&self, alerts: &[Alert], end: DateTime<Utc>, tolerance: Tolerance) -> Vec<String> {
+    /// Returns all that is wrong with these alerts, which are in their order.
+    pub(crate) fn alert_problems(&self, alerts: &[Alert], end: DateTime<Utc>, tolerance: Tolerance) -> Vec<String> {
         let mut wrong = Vec::new();
         for pair in alerts.windows(2) {
             if pair[0].closed.is_none_or(|closed| closed > pair[1].opened) {
                 wrong.push(format!("{}: alert {} opened while {} was open", self.name, pair[1].id, pair[0].id));
             }
         }
-        let mut said: Vec<_> = self.beats.iter().filter(|beat| !beat.counts_as_alive()).collect();
+        let mut reported: Vec<_> = self.heartbeats.iter().filter(|heartbeat| !heartbeat.counts_as_alive()).collect();
         for (place, alert) in alerts.iter().enumerate() {
             let before = place.checked_sub(1).and_then(|before| alerts[before].closed);
-            if !self.had_a_cause(alert, before, &mut said, tolerance) {
+            if !self.had_a_cause(alert, before, &mut reported, tolerance) {
                 wrong.push(format!("{}: alert {} opened at {} without a cause", self.name, alert.id, alert.opened));
             }
             if let Some(closed) = alert.closed
@@ -283,74 +326,79 @@ impl Service {
             {
                 wrong.push(format!("{}: alert {} closed at {closed} and nothing was well", self.name, alert.id));
             }
-            let closed = alert.closed.unwrap_or(end);
-            let lasted = closed - alert.opened;
-            let rules = self.rules(alert.opened - tolerance.early, closed + tolerance.early);
-            let counts = rules.iter().map(|rule| rule.counts(lasted - tolerance.late, lasted + tolerance.early));
-            let (least, most) =
-                counts.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))).unwrap_or_default();
-            // With another timetable it is counted anew.
-            let switches =
-                if rules.iter().any(Rule::is_timetable) { i64::try_from(rules.len()).unwrap() - 1 } else { 0 };
-            if !((least - switches).max(1)..=most + switches).contains(&alert.cycle) {
-                wrong.push(format!("{}: alert {} has cycle {} after {lasted}", self.name, alert.id, alert.cycle));
-            }
+            wrong.extend(self.wrong_cycle(alert, end, tolerance));
         }
         wrong.extend(self.missed_openings(alerts, end, tolerance));
         wrong.extend(self.missed_closings(alerts, end, tolerance));
         wrong
     }
 
-    /// Each word of `said` is the cause of one alert.
+    fn wrong_cycle(&self, alert: &Alert, end: DateTime<Utc>, tolerance: Tolerance) -> Option<String> {
+        let closed = alert.closed.unwrap_or(end);
+        let lasted = closed - alert.opened;
+        let rules = self.rules(alert.opened - tolerance.early, closed + tolerance.early);
+        let counts = rules.iter().map(|rule| rule.counts(lasted - tolerance.late, lasted + tolerance.early));
+        let (min, max) = counts.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))).unwrap_or_default();
+        // With another schedule it is counted anew.
+        let switches = if rules.iter().any(Rule::is_schedule) { i64::try_from(rules.len()).unwrap() - 1 } else { 0 };
+        let is_right = ((min - switches).max(1)..=max + switches).contains(&alert.cycle);
+        (!is_right).then(|| format!("{}: alert {} has cycle {} after {lasted}", self.name, alert.id, alert.cycle))
+    }
+
+    /// Whether something caused the alert after the one that closed at `before`. Each report in `reported` causes one alert.
     fn had_a_cause(
         &self,
         alert: &Alert,
         before: Option<DateTime<Utc>>,
-        said: &mut Vec<&Beat>,
+        reported: &mut Vec<&Heartbeat>,
         tolerance: Tolerance,
     ) -> bool {
-        let seen = alert.opened + tolerance.early;
-        if self.is_held(alert.opened) && self.is_held(seen) && self.is_held(alert.opened - tolerance.early) {
+        let latest = alert.opened + tolerance.early;
+        if self.is_held(alert.opened) && self.is_held(latest) && self.is_held(alert.opened - tolerance.early) {
             return false;
         }
-        if alert.is_said {
-            let cause = said.iter().position(|beat| {
-                let is_new = before.is_none_or(|before| beat.last + tolerance.early >= before);
-                let held = self.maintenance.iter().find(|span| span.covers(beat.last) || span.covers(beat.first));
-                let last = held.map_or(beat.last, |span| span.to.max(beat.last)) + tolerance.late;
-                is_new && beat.first <= seen && alert.opened <= last
+        if alert.is_reported {
+            let cause = reported.iter().position(|heartbeat| {
+                let is_new = before.is_none_or(|before| heartbeat.last + tolerance.early >= before);
+                let held =
+                    self.maintenance.iter().find(|span| span.covers(heartbeat.last) || span.covers(heartbeat.first));
+                let last = held.map_or(heartbeat.last, |span| span.to.max(heartbeat.last)) + tolerance.late;
+                is_new && heartbeat.first <= latest && alert.opened <= last
             });
-            return cause.map(|cause| said.drain(..=cause)).is_some();
+            return cause.map(|cause| reported.drain(..=cause)).is_some();
         }
-        let instants = self.beats.iter().flat_map(|beat| [beat.first, beat.last]);
+        let instants = self.heartbeats.iter().flat_map(|heartbeat| [heartbeat.first, heartbeat.last]);
         let instants = instants.chain(self.changes.iter().flat_map(|change| [change.first, change.last]));
         // A heartbeat in the millisecond of the opening may have come after it.
         let just_before = alert.opened - TimeDelta::milliseconds(1);
-        let instants = instants.filter(|at| (alert.opened..=seen).contains(at)).chain([just_before, alert.opened]);
+        let instants = instants.filter(|at| (alert.opened..=latest).contains(at)).chain([just_before, alert.opened]);
         instants.into_iter().any(|at| self.overdue(at, Reading::Strict).is_some_and(|late| alert.opened >= late))
     }
 
     pub(crate) fn has_recovered(&self, alert: &Alert, closed: DateTime<Utc>, tolerance: Tolerance) -> bool {
-        (0..self.beats.len()).any(|place| {
-            let beat = self.beats[place];
-            // What it said is followed by what it said since, though the alert may open after both.
-            let since = if alert.is_said { alert.opened - tolerance.late } else { alert.opened - tolerance.early };
-            beat.first <= closed + tolerance.early
-                && beat.last >= since
+        (0..self.heartbeats.len()).any(|place| {
+            let heartbeat = self.heartbeats[place];
+            // An alert on a report may open after the heartbeats that followed the report.
+            let since = if alert.is_reported { alert.opened - tolerance.late } else { alert.opened - tolerance.early };
+            heartbeat.first <= closed + tolerance.early
+                && heartbeat.last >= since
                 && self.has_recovered_by(place, closed + tolerance.early, Reading::Lenient)
         })
     }
 
-    /// Whether an alert that closed then may have closed because nobody watches the service any more.
+    /// Whether an alert that closed then may have closed because the service was switched off.
     pub(crate) fn may_be_switched_off(&self, closed: DateTime<Utc>, tolerance: Tolerance) -> bool {
-        self.offs().iter().any(|(off, _)| off.first <= closed + tolerance.early && closed <= off.last + tolerance.late)
+        self.offs()
+            .iter()
+            .any(|Off { off, .. }| off.first <= closed + tolerance.early && closed <= off.last + tolerance.late)
     }
 
-    /// What has to be open for longer than Medic may be late, and was not.
+    /// Returns what had to be open for longer than Medic may be late, and was not.
     fn missed_openings(&self, alerts: &[Alert], end: DateTime<Utc>, tolerance: Tolerance) -> Vec<String> {
         let mut wrong = Vec::new();
-        let beats = self.beats.iter().map(|beat| (beat.first, beat.last));
-        let mut events: Vec<_> = beats.chain(self.changes.iter().map(|change| (change.first, change.last))).collect();
+        let heartbeats = self.heartbeats.iter().map(|heartbeat| (heartbeat.first, heartbeat.last));
+        let mut events: Vec<_> =
+            heartbeats.chain(self.changes.iter().map(|change| (change.first, change.last))).collect();
         events.sort_unstable();
         let begin = [self.registered.last].into_iter().chain(events.iter().map(|(_, last)| *last));
         let until = events.iter().map(|(first, _)| *first).chain([end]);
@@ -366,37 +414,43 @@ impl Service {
                 wrong.push(format!("{}: late from {late}, and no alert was open at {by}", self.name));
             }
         }
-        for beat in self.beats.iter().filter(|beat| !beat.counts_as_alive()) {
-            let by = beat.last + tolerance.late;
-            let is_told = alerts.iter().any(|alert| {
-                alert.opened <= by && alert.closed.is_none_or(|closed| closed + tolerance.early >= beat.first)
+        for heartbeat in self.heartbeats.iter().filter(|heartbeat| !heartbeat.counts_as_alive()) {
+            let by = heartbeat.last + tolerance.late;
+            let has_alert = alerts.iter().any(|alert| {
+                alert.opened <= by && alert.closed.is_none_or(|closed| closed + tolerance.early >= heartbeat.first)
             });
-            let is_held = self.maintenance.iter().any(|span| span.from < by && span.to + tolerance.late > beat.first);
-            // What it said as it was switched off no longer matters.
-            let is_off =
-                self.offs().iter().any(|(off, on)| off.first <= by && on.is_none_or(|on| beat.first <= on.last));
-            if by < end && !is_held && !is_off && !is_told {
-                wrong.push(format!("{}: it said {} at {}, and no alert opened", self.name, beat.status, beat.first));
+            let is_held =
+                self.maintenance.iter().any(|span| span.from < by && span.to + tolerance.late > heartbeat.first);
+            // What it reported as it was switched off no longer matters.
+            let is_off = self
+                .offs()
+                .iter()
+                .any(|Off { off, on }| off.first <= by && on.is_none_or(|on| heartbeat.first <= on.last));
+            if by < end && !is_held && !is_off && !has_alert {
+                wrong.push(format!(
+                    "{}: it reported {} at {}, and no alert opened",
+                    self.name, heartbeat.status, heartbeat.first
+                ));
             }
         }
         wrong
     }
 
-    /// What has to be closed for longer than Medic may be late, and was not.
+    /// Returns what had to be closed for longer than Medic may be late, and was not.
     fn missed_closings(&self, alerts: &[Alert], end: DateTime<Utc>, tolerance: Tolerance) -> Vec<String> {
         let mut wrong = Vec::new();
         let left_at = |since: DateTime<Utc>, by| {
             alerts.iter().find(|alert| alert.opened + tolerance.early < since && alert.is_open_at(by))
         };
-        for (place, beat) in self.beats.iter().enumerate() {
-            let by = beat.last + tolerance.late;
-            let rest = self.beats[place..].iter().take_while(|beat| beat.first <= by).count();
+        for (place, heartbeat) in self.heartbeats.iter().enumerate() {
+            let by = heartbeat.last + tolerance.late;
+            let rest = self.heartbeats[place..].iter().take_while(|heartbeat| heartbeat.first <= by).count();
             let is_well = (place..place + rest).all(|place| self.has_recovered_by(place, by, Reading::Strict));
-            if let Some(alert) = left_at(beat.first, by).filter(|_| is_well && by < end) {
-                wrong.push(format!("{}: alert {} was open at {by}, after {}", self.name, alert.id, beat.first));
+            if let Some(alert) = left_at(heartbeat.first, by).filter(|_| is_well && by < end) {
+                wrong.push(format!("{}: alert {} was open at {by}, after {}", self.name, alert.id, heartbeat.first));
             }
         }
-        for (off, _) in self.offs() {
+        for Off { off, .. } in self.offs() {
             let by = off.last + tolerance.late;
             if let Some(alert) = left_at(off.first, by).filter(|_| by < end) {
                 wrong.push(format!("{}: alert {} was open at {by}, and it was off", self.name, alert.id));

@@ -1,4 +1,4 @@
-"""Breaks one invariant at a time in a scratch copy of what is committed, and tells how many seeds it took to see it.
+"""Breaks one invariant at a time in a scratch copy of what is committed, and prints the first seed that finds it.
 
     python3 tests/simulation/mutations.py [NAME...]
 """
@@ -21,7 +21,7 @@ def git(*arguments, cwd=SCRATCH):
 
 
 def copy():
-    """A fresh checkout of what is committed, apart from the working tree."""
+    """Checks out what is committed, apart from the working tree."""
     if not (SCRATCH / ".git").exists():
         git("worktree", "add", "--force", "--detach", str(SCRATCH), "HEAD", cwd=ROOT)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
@@ -29,8 +29,8 @@ def copy():
 
 
 def simulate():
-    """What the simulation says of the copy: whether it was built, and the first seed that failed, if one did."""
-    # Its own folder: Cargo takes two checkouts that build into one for the same.
+    """Runs the simulation on the copy. Returns whether it was built, and the first seed that failed, if one did."""
+    # Its own folder: Cargo mistakes two checkouts that build into one folder for the same.
     environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILD), "SIMULATE_FIRST": "1"}
     command = [os.environ.get("CARGO") or "cargo", "test", "--locked", "--package", "tests", "--test", "simulation"]
     built = subprocess.run([*command, "--no-run"], cwd=SCRATCH, env=environment, capture_output=True, text=True)
@@ -53,18 +53,18 @@ def simulate():
 
 def main():
     names = sys.argv[1:] or sorted(path.stem for path in PATCHES.glob("*.patch"))
-    print("| what is broken | seeds it took |\n| --- | --- |", flush=True)
-    unseen = []
+    print("| what is broken | first seed that finds it |\n| --- | --- |", flush=True)
+    not_found = []
     for name in names:
         copy()
         git("apply", str(PATCHES / f"{name}.patch"))
         built, seed = simulate()
-        found = "not built" if not built else seed or f"not seen in {SEEDS}"
+        found = "not built" if not built else seed or f"not found in {SEEDS}"
         print(f"| {name} | {found} |", flush=True)
         if not seed:
-            unseen.append(name)
+            not_found.append(name)
     git("worktree", "remove", "--force", str(SCRATCH), cwd=ROOT)
-    sys.exit(f"not seen: {', '.join(unseen)}" if unseen else 0)
+    sys.exit(f"not found: {', '.join(not_found)}" if not_found else 0)
 
 
 if __name__ == "__main__":

@@ -1,78 +1,95 @@
-//! What mutes keep from people, read simply and apart from `domain`.
+//! Which notifications mutes hold back, derived simply and apart from `domain`.
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{Alert, Service, Span, Tolerance, What};
+use crate::model::{Alert, ChangeKind, Service, Span, Tolerance};
 
-/// What must or may have been told of an alert.
+/// Whether receivers must, may or must not be notified of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owed {
-    Must,
-    May,
-    Never,
+pub(crate) enum Expectation {
+    Required,
+    Allowed,
+    Forbidden,
+}
+
+/// What receivers are to be notified of about one alert.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ExpectedNotifications {
+    pub(crate) opening: Expectation,
+    pub(crate) recovery: Expectation,
+}
+
+/// A mute, as exactly as the responses and Medic's delay tell.
+struct Mute {
+    /// When the service may have been muted.
+    possible: Span,
+    /// When it was muted for sure.
+    certain: Span,
 }
 
 impl Service {
-    /// When it may have been muted, and when it was for sure. A recovery ends a mute.
-    fn mutes(&self, alerts: &[Alert], tolerance: Tolerance) -> Vec<(Span, Span)> {
-        let mutes = self.changes.iter().filter(|change| matches!(change.what, What::Mute(_) | What::Unmute));
-        let mutes: Vec<_> = mutes.collect();
-        let mut spans = Vec::new();
-        for (place, change) in mutes.iter().enumerate() {
-            let What::Mute(until) = change.what else { continue };
-            let next = mutes.get(place + 1);
+    /// The mutes of the service. A recovery ends a mute.
+    fn mutes(&self, alerts: &[Alert], tolerance: Tolerance) -> Vec<Mute> {
+        let is_mute = |kind: &ChangeKind| matches!(kind, ChangeKind::Mute(_) | ChangeKind::Unmute);
+        let changes: Vec<_> = self.changes.iter().filter(|change| is_mute(&change.kind)).collect();
+        let mut mutes = Vec::new();
+        for (place, change) in changes.iter().enumerate() {
+            let ChangeKind::Mute(until) = change.kind else { continue };
+            let next = changes.get(place + 1);
             let closings = || alerts.iter().filter_map(|alert| alert.closed);
             let may_end = closings().find(|closed| *closed >= change.first - tolerance.early);
             let recovered = closings().find(|closed| {
                 *closed > change.last + tolerance.early && !self.may_be_switched_off(*closed, tolerance)
             });
-            let sure = [Some(until), next.map(|next| next.first), may_end].into_iter().flatten().min();
-            let may = [Some(until), next.map(|next| next.last), recovered].into_iter().flatten().min();
-            spans.push((
-                Span { from: change.first, to: may.unwrap_or(until) + tolerance.late },
-                Span { from: change.last, to: sure.unwrap_or(until) },
-            ));
+            let certain_end = [Some(until), next.map(|next| next.first), may_end].into_iter().flatten().min();
+            let possible_end = [Some(until), next.map(|next| next.last), recovered].into_iter().flatten().min();
+            mutes.push(Mute {
+                possible: Span { from: change.first, to: possible_end.unwrap_or(until) + tolerance.late },
+                certain: Span { from: change.last, to: certain_end.unwrap_or(until) },
+            });
         }
-        spans
+        mutes
     }
 
-    pub(crate) fn may_be_muted(
-        &self,
-        alerts: &[Alert],
-        (from, to): (DateTime<Utc>, DateTime<Utc>),
-        tolerance: Tolerance,
-    ) -> bool {
-        self.mutes(alerts, tolerance).iter().any(|(may, _)| may.from <= to && from < may.to)
+    /// Whether the service may be muted at some instant of a span, its end included.
+    pub(crate) fn may_be_muted(&self, alerts: &[Alert], span: Span, tolerance: Tolerance) -> bool {
+        let mutes = self.mutes(alerts, tolerance);
+        mutes.iter().any(|mute| mute.possible.from <= span.to && span.from < mute.possible.to)
     }
 
-    /// Whether people must have been told of an alert; and whether of its recovery.
-    pub(crate) fn owed(
+    /// What receivers are to be notified of about an alert.
+    pub(crate) fn expected_notifications(
         &self,
         alert: &Alert,
         alerts: &[Alert],
         end: DateTime<Utc>,
         tolerance: Tolerance,
-    ) -> (Owed, Owed) {
+    ) -> ExpectedNotifications {
         let mutes = self.mutes(alerts, tolerance);
         let closed = alert.closed.unwrap_or(end);
-        let may_be_muted = |from, to| mutes.iter().any(|(may, _)| may.from <= to && from < may.to);
-        let is_told_later = mutes.iter().any(|(may, _)| {
-            alert.opened <= may.to && may.to + tolerance.late < closed && !may_be_muted(may.to, may.to + tolerance.late)
+        let may_be_muted =
+            |from, to| mutes.iter().any(|mute: &Mute| mute.possible.from <= to && from < mute.possible.to);
+        let is_sent_later = mutes.iter().any(|mute| {
+            let unmuted = mute.possible.to;
+            let is_open = alert.opened <= unmuted && unmuted + tolerance.late < closed;
+            is_open && !may_be_muted(unmuted, unmuted + tolerance.late)
         });
-        let told = if !may_be_muted(alert.opened - tolerance.early, alert.opened + tolerance.early) || is_told_later {
-            Owed::Must
-        } else if mutes.iter().any(|(_, sure)| sure.from <= alert.opened - tolerance.early && sure.to >= closed) {
-            Owed::Never
+        let is_covered = |mute: &Mute| mute.certain.from <= alert.opened - tolerance.early && mute.certain.to >= closed;
+        let opening = if is_sent_later || !may_be_muted(alert.opened - tolerance.early, alert.opened + tolerance.early)
+        {
+            Expectation::Required
+        } else if mutes.iter().any(is_covered) {
+            Expectation::Forbidden
         } else {
-            Owed::May
+            Expectation::Allowed
         };
         let recovery = if !self.has_recovered(alert, closed, tolerance) {
-            Owed::Never
-        } else if told == Owed::Must && self.may_be_switched_off(closed, tolerance) {
-            Owed::May
+            Expectation::Forbidden
+        } else if opening == Expectation::Required && self.may_be_switched_off(closed, tolerance) {
+            Expectation::Allowed
         } else {
-            told
+            opening
         };
-        (told, recovery)
+        ExpectedNotifications { opening, recovery }
     }
 }

@@ -1,4 +1,4 @@
-//! The world of a seed: services and their jobs with what they will say, windows of maintenance, and playbooks.
+//! What a seed plans: services and their jobs with what they report, windows of maintenance, and playbooks.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -35,11 +35,11 @@ impl Dice {
     }
 }
 
-/// When a service is to report.
+/// When a service must report.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected {
     pub(crate) every_minutes: i64,
-    /// At fixed times by this zone's clock.
+    /// The zone of a schedule, and how far its clock is ahead of UTC; None for an interval.
     pub(crate) zone: Option<(&'static str, TimeDelta)>,
     pub(crate) grace_seconds: i64,
     pub(crate) threshold: i64,
@@ -59,7 +59,7 @@ impl Expected {
         Self { every_minutes: minutes * pace, zone: None, grace_seconds, threshold }
     }
 
-    /// Its fields, as a service has them.
+    /// Returns the fields of a service that must report so.
     pub(crate) fn fields(&self) -> Value {
         let mut fields = json!({"threshold": self.threshold, "grace_period_seconds": self.grace_seconds});
         match (self.zone, self.every_minutes) {
@@ -75,15 +75,15 @@ impl Expected {
     }
 }
 
-/// A service that will be.
+/// A service that a seed plans.
 #[derive(Debug, Clone)]
-pub(crate) struct Planned {
+pub(crate) struct PlannedService {
     pub(crate) expected: Expected,
     pub(crate) begins: DateTime<Utc>,
     /// Of services that run jobs.
     pub(crate) max_duration_ms: Option<i64>,
-    /// What it says when, and at the end nothing but that it is well.
-    pub(crate) says: Vec<(DateTime<Utc>, Said)>,
+    /// What it reports when; at the end, only that it is up.
+    pub(crate) reports: Vec<(DateTime<Utc>, Report)>,
     /// What operators change when.
     pub(crate) edits: Vec<(DateTime<Utc>, Edit)>,
 }
@@ -99,7 +99,7 @@ pub(crate) enum Edit {
     Delete,
 }
 
-/// A receiver that takes nothing for a while, where receivers fail at all.
+/// A span in which a receiver accepts nothing, where receivers fail at all.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outage {
     pub(crate) receiver: &'static str,
@@ -119,12 +119,12 @@ impl Outage {
 pub(crate) struct Window {
     pub(crate) from: DateTime<Utc>,
     pub(crate) lasts: TimeDelta,
-    /// From then on, unless it is once.
-    pub(crate) again: Option<Again>,
+    /// None for a window that happens once.
+    pub(crate) recurrence: Option<Recurrence>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Again {
+pub(crate) struct Recurrence {
     pub(crate) every_hours: i64,
     pub(crate) minute: i64,
 }
@@ -134,28 +134,33 @@ impl Window {
         let mut windows = Vec::new();
         if dice.chance(40) {
             let from = begin + TimeDelta::minutes(dice.between(10, 60) * pace);
-            windows.push(Self { from, lasts: TimeDelta::minutes(dice.between(5, 40) * pace), again: None });
+            windows.push(Self { from, lasts: TimeDelta::minutes(dice.between(5, 40) * pace), recurrence: None });
         }
         if dice.chance(25) {
             let from = begin + TimeDelta::seconds(dice.between(1, 5_400) * pace);
-            let again = Again { every_hours: if pace == 1 { 1 } else { 6 }, minute: dice.between(0, 59) };
-            windows.push(Self { from, lasts: TimeDelta::minutes(dice.between(5, 20) * pace), again: Some(again) });
+            let recurrence = Recurrence { every_hours: if pace == 1 { 1 } else { 6 }, minute: dice.between(0, 59) };
+            windows.push(Self {
+                from,
+                lasts: TimeDelta::minutes(dice.between(5, 20) * pace),
+                recurrence: Some(recurrence),
+            });
         }
         windows
     }
 
     pub(crate) fn fields(&self, name: &str) -> Value {
-        let recurrence = self.again.map(|again| format!("{} */{} * * *", again.minute, again.every_hours));
+        let recurrence =
+            self.recurrence.map(|Recurrence { every_hours, minute }| format!("{minute} */{every_hours} * * *"));
         json!({
             "name": name, "start_time": self.from.to_rfc3339(), "end_time": (self.from + self.lasts).to_rfc3339(),
             "timezone": "UTC", "recurrence": recurrence,
         })
     }
 
-    /// When it holds, until `end`.
+    /// Returns when it holds, until `end`.
     pub(crate) fn spans(&self, end: DateTime<Utc>) -> Vec<Span> {
         let span = |from| Span { from, to: from + self.lasts };
-        let Some(Again { every_hours, minute }) = self.again else { return vec![span(self.from)] };
+        let Some(Recurrence { every_hours, minute }) = self.recurrence else { return vec![span(self.from)] };
         let hours = TimeDelta::hours(every_hours);
         let first = next_multiple(self.from, hours, TimeDelta::minutes(minute));
         let nth = |n| Some(first + hours * n).filter(|from| *from < end);
@@ -163,22 +168,22 @@ impl Window {
     }
 }
 
-/// Something that a service says.
+/// What a service reports.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Said {
+pub(crate) enum Report {
     Status(&'static str),
-    /// Of a run, by its number.
-    Signal(Kind, usize),
+    /// A signal of a run, by its number.
+    Signal(SignalKind, usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum SignalKind {
     Start,
     Complete,
     Fail,
 }
 
-impl Kind {
+impl SignalKind {
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -187,7 +192,7 @@ impl Kind {
         }
     }
 
-    /// The heartbeat that it also is.
+    /// The status of the heartbeat that it also is.
     pub(crate) const fn status(self) -> &'static str {
         match self {
             Self::Start => "STARTED",
@@ -200,15 +205,15 @@ impl Kind {
 /// What happens in a seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    pub(crate) services: Vec<Planned>,
+    pub(crate) services: Vec<PlannedService>,
     pub(crate) windows: Vec<Window>,
     pub(crate) playbooks: Vec<Playbook>,
     pub(crate) outage: Option<Outage>,
-    /// How slowly all goes: minutes that stand for one.
+    /// How slow everything is: minutes that stand for one.
     pub(crate) pace: i64,
-    /// No fault happens past this.
+    /// No fault happens after this.
     pub(crate) quiet_from: DateTime<Utc>,
-    /// All has recovered by now.
+    /// Everything has recovered by then.
     pub(crate) end: DateTime<Utc>,
 }
 
@@ -220,16 +225,16 @@ impl Plan {
         let quiet_from = begin + TimeDelta::minutes(dice.between(60, 180) * pace);
         let end = quiet_from + TimeDelta::minutes(14);
         let times = Times { begin, quiet_from, end, pace };
-        let mut services: Vec<_> = (0..dice.between(1, 2)).map(|_| Planned::of(&mut dice, times)).collect();
+        let mut services: Vec<_> = (0..dice.between(1, 2)).map(|_| PlannedService::of(&mut dice, times)).collect();
         let windows = Window::some(&mut dice, begin, pace);
         if dice.chance(60) {
-            let service = Planned::with_jobs(&mut dice, times);
+            let service = PlannedService::with_jobs(&mut dice, times);
             services.push(service);
         }
         let playbooks = if dice.chance(60) { Playbook::some(&mut dice) } else { Vec::new() };
         for service in &mut services {
             if dice.chance(60) {
-                service.edits = Planned::edits(&mut dice, service, times);
+                service.edits = PlannedService::edits(&mut dice, service, times);
             }
         }
         let outage = dice.chance(40).then(|| Outage::of(&mut dice, times));
@@ -237,7 +242,7 @@ impl Plan {
     }
 }
 
-/// When a seed begins and ends, and how slowly it goes.
+/// When a seed begins and ends, and how slow it is.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     begin: DateTime<Utc>,
@@ -246,39 +251,39 @@ struct Times {
     pace: i64,
 }
 
-impl Planned {
+impl PlannedService {
     fn of(dice: &mut Dice, Times { begin, quiet_from, end, pace }: Times) -> Self {
         let expected = Expected::of(dice, pace);
         let Expected { every_minutes, grace_seconds, threshold, .. } = expected;
         let begins = begin + TimeDelta::seconds(dice.between(1, 120));
         let (interval, step) = (every_minutes * 60_000, every_minutes * 60_000 / threshold);
-        let mut says = Vec::new();
+        let mut reports = Vec::new();
         let mut at = begins;
         while at < quiet_from {
             for _ in 0..dice.between(2, 6) {
                 at += TimeDelta::milliseconds(dice.between(step * 3 / 10, step * 9 / 10));
-                says.push((at, dice.of(&["UP", "UP", "UP", "COMPLETED", "STARTED"])));
+                reports.push((at, dice.of(&["UP", "UP", "UP", "COMPLETED", "STARTED"])));
             }
             if dice.chance(30) {
                 at += TimeDelta::milliseconds(dice.between(1_000, step));
-                says.push((at, dice.of(&["FAILED", "DOWN"])));
+                reports.push((at, dice.of(&["FAILED", "DOWN"])));
                 let pause = dice.of(&[1_000, 20_000, step, interval * 2]);
                 at += TimeDelta::milliseconds(dice.between(1, pause));
-                says.push((at, "UP"));
+                reports.push((at, "UP"));
             } else {
-                let longest = dice.of(&[interval / 2, interval * 2, interval * 5]);
-                at += TimeDelta::milliseconds(interval + grace_seconds * 1_000 + dice.between(0, longest));
-                says.push((at, "UP"));
+                let pause = dice.of(&[interval / 2, interval * 2, interval * 5]);
+                at += TimeDelta::milliseconds(interval + grace_seconds * 1_000 + dice.between(0, pause));
+                reports.push((at, "UP"));
             }
         }
-        says.retain(|(at, _)| *at < quiet_from);
+        reports.retain(|(at, _)| *at < quiet_from);
         let mut at = quiet_from + TimeDelta::seconds(dice.between(1, 60));
         while at < end {
-            says.push((at, "UP"));
+            reports.push((at, "UP"));
             at += TimeDelta::minutes(2);
         }
-        let says = says.into_iter().map(|(at, status)| (at, Said::Status(status))).collect();
-        Self { expected, begins, max_duration_ms: None, says, edits: Vec::new() }
+        let reports = reports.into_iter().map(|(at, status)| (at, Report::Status(status))).collect();
+        Self { expected, begins, max_duration_ms: None, reports, edits: Vec::new() }
     }
 
     fn edits(dice: &mut Dice, service: &Self, times: Times) -> Vec<(DateTime<Utc>, Edit)> {
@@ -291,7 +296,7 @@ impl Planned {
                 return edits;
             }
             match dice.between(0, 99) {
-                // What is told of its runs follows from these too, which the model of jobs does not know.
+                // Notifications about its runs depend on these too, which the model of jobs does not know.
                 0..70 if service.max_duration_ms.is_some() => {}
                 0..30 => edits.push((at, Edit::Mute(dice.of(&[20, 60, 1_440])))),
                 30..45 => edits.push((at, Edit::Unmute)),
@@ -310,46 +315,49 @@ impl Planned {
         }
     }
 
-    /// One that runs jobs, beside what it says as any other.
+    /// Plans one that runs jobs, beside what it reports as any other.
     fn with_jobs(dice: &mut Dice, times: Times) -> Self {
         let Times { quiet_from, pace, .. } = times;
         let mut planned = Self::of(dice, times);
-        let longest = dice.of(&[2, 10, 30]) * 60_000;
-        planned.max_duration_ms = Some(longest);
+        let max_duration_ms = dice.of(&[2, 10, 30]) * 60_000;
+        planned.max_duration_ms = Some(max_duration_ms);
         let mut at = planned.begins;
         for run in 0.. {
             at += TimeDelta::milliseconds(dice.between(60_000, 20 * 60_000) * pace);
             if at >= quiet_from {
                 break;
             }
-            let signals = Self::run(dice, longest);
-            let signals = signals.into_iter().map(|(after, kind)| (at + after, Said::Signal(kind, run)));
-            planned.says.extend(signals.filter(|(at, _)| *at < quiet_from));
+            let signals = Self::run(dice, max_duration_ms);
+            let signals = signals.into_iter().map(|(after, kind)| (at + after, Report::Signal(kind, run)));
+            planned.reports.extend(signals.filter(|(at, _)| *at < quiet_from));
         }
-        planned.says.sort_by_key(|(at, _)| *at);
+        planned.reports.sort_by_key(|(at, _)| *at);
         planned
     }
 
-    /// What is said of one run, and how long after its beginning.
-    fn run(dice: &mut Dice, longest: i64) -> Vec<(TimeDelta, Kind)> {
+    /// Plans the signals of one run, and how long after its beginning they come.
+    fn run(dice: &mut Dice, max: i64) -> Vec<(TimeDelta, SignalKind)> {
         let takes = match dice.between(0, 9) {
-            0..4 => dice.between(longest / 10, longest * 9 / 10),
-            4..7 => dice.between(longest + 1_000, longest * 3),
-            7 => longest + dice.between(-3_000, 3_000),
-            _ => return vec![(TimeDelta::zero(), Kind::Start)],
+            0..4 => dice.between(max / 10, max * 9 / 10),
+            4..7 => dice.between(max + 1_000, max * 3),
+            7 => max + dice.between(-3_000, 3_000),
+            _ => return vec![(TimeDelta::zero(), SignalKind::Start)],
         };
-        let (end, other) =
-            dice.of(&[(Kind::Complete, Kind::Fail), (Kind::Complete, Kind::Fail), (Kind::Fail, Kind::Complete)]);
+        let (end, other) = dice.of(&[
+            (SignalKind::Complete, SignalKind::Fail),
+            (SignalKind::Complete, SignalKind::Fail),
+            (SignalKind::Fail, SignalKind::Complete),
+        ]);
         let soon = dice.between(1_000, 60_000);
         let signals = match dice.between(0, 9) {
-            0..5 => vec![(0, Kind::Start), (takes, end)],
+            0..5 => vec![(0, SignalKind::Start), (takes, end)],
             5 | 6 => {
                 let again = dice.between(1_000, takes / 2);
-                vec![(0, Kind::Start), (again, Kind::Start), (takes, end), (takes + soon, end)]
+                vec![(0, SignalKind::Start), (again, SignalKind::Start), (takes, end), (takes + soon, end)]
             }
-            7 => vec![(0, end), (soon, Kind::Start)],
+            7 => vec![(0, end), (soon, SignalKind::Start)],
             8 => vec![(0, end)],
-            _ => vec![(0, Kind::Start), (takes, end), (takes + soon, other)],
+            _ => vec![(0, SignalKind::Start), (takes, end), (takes + soon, other)],
         };
         signals.into_iter().map(|(after, kind)| (TimeDelta::milliseconds(after), kind)).collect()
     }

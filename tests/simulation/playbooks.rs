@@ -7,7 +7,7 @@ use crate::plan::Dice;
 /// A playbook that alerts start.
 #[derive(Debug, Clone)]
 pub(crate) struct Playbook {
-    /// From how many failures on.
+    /// From so many failures on.
     pub(crate) failures: i64,
     pub(crate) approval: Approval,
     pub(crate) steps: Vec<Step>,
@@ -17,7 +17,7 @@ pub(crate) struct Playbook {
 pub(crate) enum Approval {
     None,
     Required,
-    /// Minutes, and whether it then goes on by itself.
+    /// Minutes, and whether the execution then goes on by itself.
     Timeout(i64, bool),
 }
 
@@ -34,11 +34,11 @@ pub(crate) enum Step {
     },
 }
 
-/// How long a step of a playbook may call an address.
+/// Timeout of a webhook step.
 pub(crate) const CALL_SECONDS: i64 = 10;
 
 impl Playbook {
-    /// One for the first failure, or for a later one; or both.
+    /// Creates one for the first failure, or for a later one, or both.
     pub(crate) fn some(dice: &mut Dice) -> Vec<Self> {
         let failures = dice.of(&[&[1][..], &[1], &[2], &[1, 2], &[1, 3]]);
         failures.iter().map(|failures| Self::of(dice, *failures)).collect()
@@ -65,7 +65,7 @@ impl Playbook {
         Self { failures, approval, steps: steps.collect() }
     }
 
-    /// Its text. JSON is YAML.
+    /// Returns its document. JSON is YAML.
     pub(crate) fn yaml(&self, place: usize, address: &str) -> String {
         let steps = self.steps.iter().enumerate().map(|(n, step)| {
             let name = format!("step-{n}");

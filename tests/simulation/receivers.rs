@@ -1,4 +1,5 @@
-//! Slack, PagerDuty, a webhook's receiver and what steps of playbooks call: they take, refuse, hang or answer late as the seed decides.
+//! Slack, PagerDuty, a webhook's receiver and what steps of playbooks call: they accept, refuse, hang or respond late as the
+//! seed decides.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,12 +11,12 @@ use outbound::Http;
 use runtime::Clock as _;
 use serde_json::{Value, json};
 
-use crate::fate::{Seed, Weather, hash, yields};
-use crate::repairs::Call;
+use crate::executions::StepCall;
+use crate::seed::{FaultLevel, Seed, hash, yields};
 
-/// What a receiver took.
+/// A request that a receiver accepted.
 #[derive(Debug, Clone)]
-pub(crate) struct Taken {
+pub(crate) struct Received {
     pub(crate) receiver: &'static str,
     pub(crate) at: DateTime<Utc>,
     /// `webhook-id`, or nothing.
@@ -28,74 +29,76 @@ pub(crate) struct Receivers {
     pub(crate) address: String,
     seed: Arc<Seed>,
     time: ManualTime,
-    taken: Arc<Mutex<Vec<Taken>>>,
-    calls: Arc<Mutex<Vec<Call>>>,
+    received: Arc<Mutex<Vec<Received>>>,
+    calls: Arc<Mutex<Vec<StepCall>>>,
 }
 
-/// What becomes of a request.
+/// How a receiver reacts to a request.
 #[derive(Clone, Copy)]
-enum Lot {
-    Taken,
+enum Reaction {
+    Accepts,
     Unavailable,
-    Hurried,
-    /// Taken after some seconds.
-    Late,
-    /// Taken, and the sender hears that it failed.
-    Denied,
-    /// Not taken, and the sender waits in vain.
+    RateLimits,
+    /// Accepts it after some seconds.
+    AcceptsLate,
+    /// Accepts it, and responds that it failed.
+    AcceptsAndFails,
+    /// Does not accept it, and never responds.
     Hangs,
-    /// Taken, and the sender waits in vain.
-    Silent,
+    /// Accepts it, and never responds.
+    AcceptsAndHangs,
 }
 
 impl Receivers {
-    /// Nobody listens at their address: whoever sends goes by `Http`.
+    /// Creates them. Nobody listens at their address: requests come in through `Http`.
     pub(crate) fn start(seed: &Arc<Seed>, time: &ManualTime) -> Self {
         let (address, seed) = ("http://receivers.test".to_owned(), Arc::clone(seed));
-        Self { address, seed, time: time.clone(), taken: Arc::default(), calls: Arc::default() }
+        Self { address, seed, time: time.clone(), received: Arc::default(), calls: Arc::default() }
     }
 
-    /// What steps of playbooks called.
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    /// Returns the calls of playbooks' steps.
+    pub(crate) fn calls(&self) -> Vec<StepCall> {
         self.calls.lock().unwrap().clone()
     }
 
-    pub(crate) fn taken(&self, receiver: &str) -> Vec<Taken> {
-        self.taken.lock().unwrap().iter().filter(|taken| taken.receiver == receiver).cloned().collect()
+    /// Returns what one receiver accepted, in order.
+    pub(crate) fn received(&self, receiver: &str) -> Vec<Received> {
+        self.received.lock().unwrap().iter().filter(|received| received.receiver == receiver).cloned().collect()
     }
 
-    fn lot(&self, receiver: &str) -> Lot {
-        if !self.seed.is(Weather::Stormy) {
-            // Nothing fails, and senders meet each other nevertheless.
-            let is_late = self.seed.is(Weather::Lossy) && self.seed.roll(receiver, 100) < 40;
-            return if is_late { Lot::Late } else { Lot::Taken };
+    /// Decides how a receiver reacts to its next request.
+    fn reaction(&self, receiver: &str) -> Reaction {
+        if !self.seed.is(FaultLevel::Stormy) {
+            // Nothing fails, but senders overlap all the same.
+            let is_late = self.seed.is(FaultLevel::Lossy) && self.seed.roll(receiver, 100) < 40;
+            return if is_late { Reaction::AcceptsLate } else { Reaction::Accepts };
         }
         if self.seed.is_out(receiver) {
-            return Lot::Unavailable;
+            return Reaction::Unavailable;
         }
         match self.seed.roll(receiver, 100) {
-            0..8 => Lot::Unavailable,
-            8..12 => Lot::Hurried,
-            12..16 => Lot::Late,
-            16..22 => Lot::Denied,
-            22..24 => Lot::Hangs,
-            24..26 => Lot::Silent,
-            _ => Lot::Taken,
+            0..8 => Reaction::Unavailable,
+            8..12 => Reaction::RateLimits,
+            12..16 => Reaction::AcceptsLate,
+            16..22 => Reaction::AcceptsAndFails,
+            22..24 => Reaction::Hangs,
+            24..26 => Reaction::AcceptsAndHangs,
+            _ => Reaction::Accepts,
         }
     }
 
-    fn take(&self, receiver: &'static str, request: &reqwest::Request) {
+    fn accept(&self, receiver: &'static str, request: &reqwest::Request) {
         let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
         self.seed.record(&format!("{receiver} took {id} {:016x}", hash(body)));
         let body = serde_json::from_slice(body).unwrap();
-        self.taken.lock().unwrap().push(Taken { receiver, at: self.time.now(), id, body });
+        self.received.lock().unwrap().push(Received { receiver, at: self.time.now(), id, body });
     }
 
-    /// Notes a call of a playbook's step.
-    fn note_call(&self, request: &reqwest::Request, is_taken: bool) {
+    /// Records a call of a playbook's step.
+    fn record_call(&self, request: &reqwest::Request, is_accepted: bool) {
         let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
-        self.calls.lock().unwrap().push(Call { key: key.to_owned(), at: self.time.now(), is_taken });
+        self.calls.lock().unwrap().push(StepCall { key: key.to_owned(), at: self.time.now(), is_accepted });
     }
 
     async fn wait(&self, millis: i64) {
@@ -103,53 +106,57 @@ impl Receivers {
     }
 }
 
-/// A sender waits so long for an answer.
-const PATIENCE_MILLIS: i64 = 10_000;
+/// How long a sender waits for a response.
+const SENDER_TIMEOUT_MILLIS: i64 = 10_000;
 
 #[async_trait]
 impl Http for Receivers {
     async fn execute(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
         let receiver = match request.url().path() {
             "/api/chat.postMessage" => "slack",
-            // A question that was answered.
+            // An approval request that was decided on.
             "/api/chat.update" => "update",
             "/v2/enqueue" => "pagerduty",
             "/hook" => "webhook",
             "/step" => "step",
             other => panic!("nobody receives at {other}"),
         };
-        let lot = self.lot(receiver);
+        let reaction = self.reaction(receiver);
         yields(self.seed.roll((receiver, "way"), 4)).await;
-        match lot {
-            Lot::Taken | Lot::Denied | Lot::Silent => self.take(receiver, &request),
-            Lot::Late => {
-                self.wait(self.seed.roll((receiver, "late"), 9_000).try_into().unwrap()).await;
-                self.take(receiver, &request);
+        match reaction {
+            Reaction::Accepts | Reaction::AcceptsAndFails | Reaction::AcceptsAndHangs => {
+                self.accept(receiver, &request)
             }
-            Lot::Unavailable | Lot::Hurried | Lot::Hangs => {}
+            Reaction::AcceptsLate => {
+                self.wait(self.seed.roll((receiver, "late"), 9_000).try_into().unwrap()).await;
+                self.accept(receiver, &request);
+            }
+            Reaction::Unavailable | Reaction::RateLimits | Reaction::Hangs => {}
         }
         if receiver == "step" {
-            self.note_call(&request, matches!(lot, Lot::Taken | Lot::Late));
+            self.record_call(&request, matches!(reaction, Reaction::Accepts | Reaction::AcceptsLate));
         }
         yields(self.seed.roll((receiver, "way back"), 4)).await;
-        match lot {
-            Lot::Taken | Lot::Late => {
+        match reaction {
+            Reaction::Accepts | Reaction::AcceptsLate => {
                 let body = json!({"ok": true, "channel": "C0ALERTS", "ts": "1.1"});
-                Ok(answer(StatusCode::OK, &[("content-type", "application/json")], body.to_string()))
+                Ok(response(StatusCode::OK, &[("content-type", "application/json")], body.to_string()))
             }
-            Lot::Unavailable => Ok(answer(StatusCode::SERVICE_UNAVAILABLE, &[], String::new())),
-            Lot::Hurried => Ok(answer(StatusCode::TOO_MANY_REQUESTS, &[("retry-after", "20")], String::new())),
-            Lot::Denied => Ok(answer(StatusCode::INTERNAL_SERVER_ERROR, &[], String::new())),
-            Lot::Hangs | Lot::Silent => {
-                self.wait(PATIENCE_MILLIS).await;
-                // The client's own errors cannot be made, but this one.
-                answer(StatusCode::GATEWAY_TIMEOUT, &[], String::new()).error_for_status()
+            Reaction::Unavailable => Ok(response(StatusCode::SERVICE_UNAVAILABLE, &[], String::new())),
+            Reaction::RateLimits => {
+                Ok(response(StatusCode::TOO_MANY_REQUESTS, &[("retry-after", "20")], String::new()))
+            }
+            Reaction::AcceptsAndFails => Ok(response(StatusCode::INTERNAL_SERVER_ERROR, &[], String::new())),
+            Reaction::Hangs | Reaction::AcceptsAndHangs => {
+                self.wait(SENDER_TIMEOUT_MILLIS).await;
+                // The client's own errors cannot be created, but for this one.
+                response(StatusCode::GATEWAY_TIMEOUT, &[], String::new()).error_for_status()
             }
         }
     }
 }
 
-fn answer(status: StatusCode, headers: &[(&str, &str)], body: String) -> reqwest::Response {
-    let response = Response::builder().status(status);
-    headers.iter().fold(response, |response, (name, value)| response.header(*name, *value)).body(body).unwrap().into()
+fn response(status: StatusCode, headers: &[(&str, &str)], body: String) -> reqwest::Response {
+    let builder = Response::builder().status(status);
+    headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(body).unwrap().into()
 }

@@ -1,4 +1,4 @@
-//! What the seed decides: which calls fail, which handlers and instances die or stand still, what becomes of messages, what
+//! What the seed decides: which calls fail, which handlers and instances die or pause, what happens to messages, what
 //! receivers do, and all that is random.
 
 use std::cell::RefCell;
@@ -15,80 +15,81 @@ use runtime::Clock as _;
 
 use crate::plan::Outage;
 
-/// How hard the weather is.
+/// How much goes wrong in a seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Weather {
+pub(crate) enum FaultLevel {
     /// Nothing fails.
     Calm,
-    /// Messages are lost, doubled, late or reordered.
+    /// Messages are lost, duplicated, late or reordered.
     Lossy,
-    /// And handlers and instances die or stand still, calls fail, and receivers do what they like.
+    /// And handlers and instances die or pause, calls fail, and receivers fail in every way.
     Stormy,
 }
 
-/// Decides by its number, the instant and what is decided about.
+/// Decides by its number, the instant and what is decided about, so that a seed replays exactly.
 #[derive(Debug)]
 pub(crate) struct Seed {
     number: u64,
-    pub(crate) weather: Weather,
+    pub(crate) fault_level: FaultLevel,
     pub(crate) outage: Option<Outage>,
     time: ManualTime,
-    /// Faults are over.
+    /// No fault happens: before the beginning, and at the end.
     is_quiet: AtomicBool,
-    asked: Mutex<HashMap<u64, u64>>,
+    /// How often each roll was made.
+    rolls: Mutex<HashMap<u64, u64>>,
     drawn: AtomicU64,
-    /// All that happened, in its order.
+    /// All that happened, in order.
     record: Mutex<Vec<String>>,
-    /// Something was written that may come due.
+    /// A row may have been written that falls due.
     pub(crate) has_new_timers: AtomicBool,
 }
 
 thread_local! {
-    /// The life of the handler that is being polled.
-    static LIFE: RefCell<Option<Arc<Life>>> = const { RefCell::new(None) };
+    /// The handler that is being polled.
+    static CURRENT: RefCell<Option<Arc<HandlerState>>> = const { RefCell::new(None) };
 }
 
-/// How an instance lives, and all its handlers with it.
+/// Whether an instance, and all its handlers with it, is alive or paused.
 #[derive(Debug)]
-pub(crate) struct Host {
+pub(crate) struct InstanceState {
     is_dead: AtomicBool,
-    still_until: Mutex<DateTime<Utc>>,
+    paused_until: Mutex<DateTime<Utc>>,
 }
 
-impl Host {
+impl InstanceState {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { is_dead: AtomicBool::new(false), still_until: Mutex::new(DateTime::UNIX_EPOCH) })
+        Arc::new(Self { is_dead: AtomicBool::new(false), paused_until: Mutex::new(DateTime::UNIX_EPOCH) })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
         self.is_dead.load(Ordering::Relaxed)
     }
 
-    /// Until when the whole instance stands still.
-    pub(crate) fn still_until(&self) -> DateTime<Utc> {
-        *self.still_until.lock().unwrap()
+    /// Until when the whole instance is paused.
+    pub(crate) fn paused_until(&self) -> DateTime<Utc> {
+        *self.paused_until.lock().unwrap()
     }
 }
 
-/// How a handler lives.
+/// Whether a handler is alive, and what it waits for.
 #[derive(Debug)]
-pub(crate) struct Life {
-    pub(crate) host: Arc<Host>,
+pub(crate) struct HandlerState {
+    pub(crate) instance: Arc<InstanceState>,
     is_dead: AtomicBool,
     /// What it waits for on the clock.
     waits: Mutex<Vec<(DateTime<Utc>, Waker)>>,
 }
 
-impl Life {
-    pub(crate) fn on(host: &Arc<Host>) -> Arc<Self> {
-        Arc::new(Self { host: Arc::clone(host), is_dead: AtomicBool::new(false), waits: Mutex::default() })
+impl HandlerState {
+    pub(crate) fn new(instance: &Arc<InstanceState>) -> Arc<Self> {
+        Arc::new(Self { instance: Arc::clone(instance), is_dead: AtomicBool::new(false), waits: Mutex::default() })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
-        self.is_dead.load(Ordering::Relaxed) || self.host.is_dead()
+        self.is_dead.load(Ordering::Relaxed) || self.instance.is_dead()
     }
 
-    pub(crate) fn waits(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         !self.waits.lock().unwrap().is_empty()
     }
 
@@ -96,65 +97,65 @@ impl Life {
         self.waits.lock().unwrap().iter().map(|(until, _)| *until).min()
     }
 
-    /// Lets go on what has waited until `now`.
+    /// Wakes what has waited until `now`.
     pub(crate) fn wake(&self, now: DateTime<Utc>) {
         self.waits.lock().unwrap().extract_if(.., |(until, _)| *until <= now).for_each(|(_, waker)| waker.wake());
     }
 }
 
-/// Polls a handler that lives this life.
-pub(crate) fn living<T>(life: &Arc<Life>, poll: impl FnOnce() -> T) -> T {
-    let before = LIFE.replace(Some(Arc::clone(life)));
+/// Polls a handler, whose state the faults then change.
+pub(crate) fn poll_as<T>(handler: &Arc<HandlerState>, poll: impl FnOnce() -> T) -> T {
+    let before = CURRENT.replace(Some(Arc::clone(handler)));
     let polled = poll();
-    LIFE.set(before);
+    CURRENT.set(before);
     polled
 }
 
 impl Seed {
-    pub(crate) fn new(number: u64, weather: Weather, outage: Option<Outage>, time: &ManualTime) -> Self {
+    pub(crate) fn new(number: u64, fault_level: FaultLevel, outage: Option<Outage>, time: &ManualTime) -> Self {
         Self {
             number,
-            weather,
+            fault_level,
             outage,
             time: time.clone(),
             is_quiet: AtomicBool::new(false),
-            asked: Mutex::default(),
+            rolls: Mutex::default(),
             drawn: AtomicU64::new(0),
             record: Mutex::default(),
             has_new_timers: AtomicBool::new(true),
         }
     }
 
-    pub(crate) fn be_quiet(&self, is_quiet: bool) {
+    pub(crate) fn set_quiet(&self, is_quiet: bool) {
         self.is_quiet.store(is_quiet, Ordering::Relaxed);
     }
 
-    pub(crate) fn is(&self, weather: Weather) -> bool {
-        !self.is_quiet.load(Ordering::Relaxed) && self.weather == weather
+    pub(crate) fn is(&self, fault_level: FaultLevel) -> bool {
+        !self.is_quiet.load(Ordering::Relaxed) && self.fault_level == fault_level
     }
 
     pub(crate) fn is_calm(&self) -> bool {
-        self.is_quiet.load(Ordering::Relaxed) || self.weather == Weather::Calm
+        self.is_quiet.load(Ordering::Relaxed) || self.fault_level == FaultLevel::Calm
     }
 
     pub(crate) fn is_out(&self, receiver: &str) -> bool {
         let now = self.time.now();
         let is_out = self.outage.is_some_and(|outage| outage.receiver == receiver && outage.span.covers(now));
-        is_out && self.is(Weather::Stormy)
+        is_out && self.is(FaultLevel::Stormy)
     }
 
-    /// A number below `below` for this instant and `about`; another one each time that it is asked for.
+    /// Returns a number below `below` for this instant and `about`; another one each time.
     pub(crate) fn roll(&self, about: impl Hash, below: u64) -> u64 {
         let mut key = DefaultHasher::new();
         (self.number, self.time.now(), about).hash(&mut key);
         let key = key.finish();
-        let mut asked = self.asked.lock().unwrap();
-        let times = asked.entry(key).or_default();
+        let mut rolls = self.rolls.lock().unwrap();
+        let times = rolls.entry(key).or_default();
         *times += 1;
         hash((key, *times)) % below
     }
 
-    /// One of so many.
+    /// Returns one of the numbers below `many`.
     pub(crate) fn choose(&self, about: impl Hash, many: usize) -> usize {
         if many < 2 { 0 } else { usize::try_from(self.roll(about, many as u64)).unwrap() }
     }
@@ -174,14 +175,14 @@ impl Seed {
         self.time.now() + TimeDelta::milliseconds(millis)
     }
 
-    /// Ends when the clock shows `until`. For handlers.
+    /// Waits until the clock shows `until`. For handlers.
     pub(crate) async fn wait(&self, until: DateTime<Utc>) {
         std::future::poll_fn(|context| {
             if self.time.now() >= until {
                 return Poll::Ready(());
             }
-            let life = LIFE.with_borrow(Clone::clone).expect("whoever waits for the clock is a handler");
-            life.waits.lock().unwrap().push((until, context.waker().clone()));
+            let handler = CURRENT.with_borrow(Clone::clone).expect("only handlers wait for the clock");
+            handler.waits.lock().unwrap().push((until, context.waker().clone()));
             Poll::Pending
         })
         .await;
@@ -205,7 +206,7 @@ impl Entropy for Seed {
     }
 }
 
-/// The first value of `name` in a request.
+/// Returns the first value of `name` in a request.
 fn first<'a>(body: &'a str, name: &str) -> &'a str {
     let Some(place) = body.find(name) else { return "" };
     body[place + name.len()..].split('"').next().unwrap_or_default()
@@ -218,15 +219,15 @@ impl Fates for Seed {
             self.has_new_timers.store(true, Ordering::Relaxed);
         }
         let about = (operation, first(&text, "\"pk\":{\"S\":\""), first(&text, "\"sk\":{\"S\":\""));
-        let Some(life) = LIFE.with_borrow(Clone::clone) else { return Fate::Served };
-        // Where nothing fails, handlers get in each other's way all the same.
-        let roll = if self.is(Weather::Stormy) { self.roll(about, 1_000) } else { 75 + self.roll(about, 925) };
+        let Some(handler) = CURRENT.with_borrow(Clone::clone) else { return Fate::Served };
+        // Where nothing fails, handlers interleave all the same.
+        let roll = if self.is(FaultLevel::Stormy) { self.roll(about, 1_000) } else { 75 + self.roll(about, 925) };
         self.record(&format!("{operation} {} {}: {roll}", about.1, about.2));
         let never = || -> Wait { Box::pin(std::future::pending()) };
         let yields = || -> Wait { Box::pin(yields(1 + self.roll(about, 8))) };
-        let die = || life.is_dead.store(true, Ordering::Relaxed);
-        let end_all = || life.host.is_dead.store(true, Ordering::Relaxed);
-        let stand_still = || *life.host.still_until.lock().unwrap() = self.in_a_while(about);
+        let die = || handler.is_dead.store(true, Ordering::Relaxed);
+        let die_with_instance = || handler.instance.is_dead.store(true, Ordering::Relaxed);
+        let pause = || *handler.instance.paused_until.lock().unwrap() = self.in_a_while(about);
         match roll {
             0..3 => {
                 die();
@@ -237,19 +238,19 @@ impl Fates for Seed {
                 Fate::After(never())
             }
             6 => {
-                end_all();
+                die_with_instance();
                 Fate::Before(never())
             }
             7 => {
-                end_all();
+                die_with_instance();
                 Fate::After(never())
             }
             8..14 => {
-                stand_still();
+                pause();
                 Fate::Before(yields())
             }
             14..20 => {
-                stand_still();
+                pause();
                 Fate::After(yields())
             }
             20..35 => Fate::Failed(Fault::Throttled),
@@ -264,7 +265,7 @@ impl Fates for Seed {
     }
 }
 
-/// Lets others go first, so many times.
+/// Yields to other handlers so many times.
 pub(crate) async fn yields(times: u64) {
     let mut left = times;
     std::future::poll_fn(|context| {

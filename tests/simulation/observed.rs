@@ -3,15 +3,15 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use crate::executions::{Decision, Execution, ObservedStep};
 use crate::jobs::{self, JobAlert};
 use crate::model::Alert;
-use crate::repairs::{Decision, Execution, ShownStep};
 
 /// All that Medic shows at the end, oldest first.
-pub(crate) struct Shown {
+pub(crate) struct Observed {
     pub(crate) alerts: Vec<Value>,
     /// By the place of their service.
-    pub(crate) runs: Vec<Vec<jobs::Shown>>,
+    pub(crate) runs: Vec<Vec<jobs::ObservedRun>>,
     pub(crate) executions: Vec<Execution>,
     pub(crate) deliveries: Vec<Delivery>,
     /// By the place of their service.
@@ -28,9 +28,9 @@ pub(crate) struct Delivery {
 }
 
 /// Attempts of a delivery, past which it is given up.
-pub(crate) const MAX_DELIVERIES: u64 = 4;
+pub(crate) const MAX_DELIVERY_ATTEMPTS: u64 = 4;
 
-impl Shown {
+impl Observed {
     /// Whether some event of this type was given up, because the webhook failed each time.
     pub(crate) fn gave_up_on(&self, event: &str) -> bool {
         self.deliveries.iter().any(|delivery| delivery.event == event && delivery.status == "failed")
@@ -51,18 +51,18 @@ pub(crate) fn alert(alert: &Value) -> Alert {
         opened: time(alert, "created_date").unwrap(),
         closed: time(alert, "closed_date"),
         cycle: alert["alert_cycle"].as_i64().unwrap(),
-        is_said: text(alert, "reason").starts_with("it reported "),
+        is_reported: text(alert, "reason").starts_with("it reported "),
     }
 }
 
-pub(crate) fn alert_of_job(alert: &Value) -> JobAlert {
+pub(crate) fn job_alert(alert: &Value) -> JobAlert {
     let Alert { id, opened, closed, .. } = self::alert(alert);
     let is_stale = text(alert, "alert_name").starts_with("Medic - Stale job detected for ");
     JobAlert { id, run: text(alert, "run_id"), is_stale, opened, closed }
 }
 
-pub(crate) fn run(run: &Value) -> jobs::Shown {
-    jobs::Shown {
+pub(crate) fn run(run: &Value) -> jobs::ObservedRun {
+    jobs::ObservedRun {
         run: text(run, "run_id"),
         status: text(run, "status"),
         started: time(run, "started_at"),
@@ -85,7 +85,7 @@ pub(crate) fn heartbeat(heartbeat: &Value) -> (DateTime<Utc>, String) {
 }
 
 pub(crate) fn execution(execution: &Value, audited: &[Value]) -> Execution {
-    let step = |step: &Value| ShownStep {
+    let step = |step: &Value| ObservedStep {
         status: text(step, "status"),
         output: text(step, "output"),
         error: text(step, "error_message"),

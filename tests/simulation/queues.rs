@@ -1,4 +1,4 @@
-//! The queues: messages are lost, doubled, late or reordered, and come back while nobody has handled them.
+//! The queues: messages are lost, duplicated, late or reordered, and come back while nobody has handled them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -9,8 +9,8 @@ use local::ManualTime;
 use outbound::{QueueError, ScriptJob, ScriptJobs, Wake, WakeError, Wakes};
 use runtime::Clock as _;
 
-use crate::fate::{Seed, Weather};
-use crate::repairs::Try;
+use crate::executions::ScriptAttempt;
+use crate::seed::{FaultLevel, Seed};
 
 /// A message is given up past so many receives.
 const MAX_RECEIVES: u32 = 5;
@@ -42,55 +42,55 @@ impl Queue {
 }
 
 #[derive(Debug, Default)]
-struct Queues {
+struct State {
     messages: Vec<Message>,
-    dead: Vec<Message>,
-    made: u64,
+    dead_letters: Vec<Message>,
+    last_id: u64,
 }
 
 /// The queues, as Medic's port.
 #[derive(Debug)]
-pub(crate) struct Post {
-    queues: Mutex<Queues>,
+pub(crate) struct Queues {
+    state: Mutex<State>,
     seed: Arc<Seed>,
     time: ManualTime,
     /// Attempts of scripts.
-    tries: Mutex<Vec<Try>>,
+    attempts: Mutex<Vec<ScriptAttempt>>,
 }
 
-impl Post {
+impl Queues {
     pub(crate) fn new(seed: &Arc<Seed>, time: &ManualTime) -> Self {
-        Self { queues: Mutex::default(), seed: Arc::clone(seed), time: time.clone(), tries: Mutex::default() }
+        Self { state: Mutex::default(), seed: Arc::clone(seed), time: time.clone(), attempts: Mutex::default() }
     }
 
     fn put(&self, queue: Queue, body: &str, visible_at: DateTime<Utc>) {
-        let mut queues = self.queues.lock().unwrap();
-        queues.made += 1;
-        let id = queues.made;
+        let mut state = self.state.lock().unwrap();
+        state.last_id += 1;
+        let id = state.last_id;
         self.seed.record(&format!("message {id} is put in {queue:?} for {visible_at}: {body}"));
-        queues.messages.push(Message { id, queue, body: body.to_owned(), visible_at, receives: 0 });
+        state.messages.push(Message { id, queue, body: body.to_owned(), visible_at, receives: 0 });
     }
 
-    /// When the next message is to be seen.
+    /// When the next message becomes visible.
     pub(crate) fn next_at(&self) -> Option<DateTime<Utc>> {
-        self.queues.lock().unwrap().messages.iter().map(|message| message.visible_at).min()
+        self.state.lock().unwrap().messages.iter().map(|message| message.visible_at).min()
     }
 
-    /// Batches of visible messages, which then are invisible for a while.
+    /// Returns the visible messages in batches, and hides them for a while.
     pub(crate) fn receive(&self, now: DateTime<Utc>) -> VecDeque<Vec<Message>> {
-        let mut queues = self.queues.lock().unwrap();
-        let (given_up, kept) = std::mem::take(&mut queues.messages)
+        let mut state = self.state.lock().unwrap();
+        let (given_up, kept) = std::mem::take(&mut state.messages)
             .into_iter()
             .partition(|message: &Message| message.visible_at <= now && message.receives >= MAX_RECEIVES);
-        queues.messages = kept;
-        queues.dead.extend(given_up);
-        queues.messages.sort_by_key(|message| (message.visible_at, message.id));
+        state.messages = kept;
+        state.dead_letters.extend(given_up);
+        state.messages.sort_by_key(|message| (message.visible_at, message.id));
         let mut batches: VecDeque<Vec<Message>> = VecDeque::new();
-        for message in queues.messages.iter_mut().filter(|message| message.visible_at <= now) {
+        for message in state.messages.iter_mut().filter(|message| message.visible_at <= now) {
             message.receives += 1;
             message.visible_at = now + message.queue.visibility_timeout();
-            let most = if message.queue == Queue::Playbook { 1 } else { 10 };
-            match batches.iter_mut().find(|batch| batch[0].queue == message.queue && batch.len() < most) {
+            let max = if message.queue == Queue::Playbook { 1 } else { 10 };
+            match batches.iter_mut().find(|batch| batch[0].queue == message.queue && batch.len() < max) {
                 Some(batch) => batch.push(message.clone()),
                 None => batches.push_back(vec![message.clone()]),
             }
@@ -98,27 +98,27 @@ impl Post {
         batches
     }
 
-    /// Takes the messages of a batch out of their queue that did not fail.
+    /// Deletes the messages of a batch that did not fail.
     pub(crate) fn handled(&self, batch: &[Message], failed: impl Fn(u64) -> bool) {
-        let mut queues = self.queues.lock().unwrap();
-        queues.messages.retain(|message| !batch.iter().any(|known| known.id == message.id) || failed(message.id));
+        let mut state = self.state.lock().unwrap();
+        state.messages.retain(|message| !batch.iter().any(|known| known.id == message.id) || failed(message.id));
     }
 
-    /// What is left in the queues, the dead letters first.
+    /// Returns what is left in the queues, the dead letters first.
     pub(crate) fn left(&self) -> Vec<String> {
-        let queues = self.queues.lock().unwrap();
-        let dead = queues.dead.iter().map(|message| format!("dead letter: {}", message.body));
-        dead.chain(queues.messages.iter().map(|message| format!("message: {}", message.body))).collect()
+        let state = self.state.lock().unwrap();
+        let dead_letters = state.dead_letters.iter().map(|message| format!("dead letter: {}", message.body));
+        dead_letters.chain(state.messages.iter().map(|message| format!("message: {}", message.body))).collect()
     }
 
-    /// Attempts of scripts.
-    pub(crate) fn tries(&self) -> Vec<Try> {
-        self.tries.lock().unwrap().clone()
+    /// Returns the attempts of scripts.
+    pub(crate) fn attempts(&self) -> Vec<ScriptAttempt> {
+        self.attempts.lock().unwrap().clone()
     }
 }
 
 #[async_trait]
-impl Wakes for Post {
+impl Wakes for Queues {
     async fn wake(&self, wake: Wake, at: DateTime<Utc>) -> Result<(), WakeError> {
         let queue = match &wake {
             Wake::Row { .. } | Wake::Shard { .. } => Queue::Sweep,
@@ -137,8 +137,8 @@ impl Wakes for Post {
         let about = (queue, body.get(..30));
         let millis = |below| TimeDelta::milliseconds(self.seed.roll(about, below).try_into().unwrap());
         let roll = self.seed.roll(about, 100);
-        if self.seed.is(Weather::Stormy) && roll >= 94 {
-            // Whether it was sent, nobody knows.
+        if self.seed.is(FaultLevel::Stormy) && roll >= 94 {
+            // The caller does not know whether it was sent.
             if roll >= 97 {
                 self.put(queue, &body, at);
             }
@@ -161,17 +161,17 @@ impl Wakes for Post {
     }
 }
 
-/// Stands for the runner of scripts as well: what it reports, and when, is the seed's to say.
+/// Stands for the script runner as well: the seed decides what it reports, and when.
 #[async_trait]
-impl ScriptJobs for Post {
+impl ScriptJobs for Queues {
     async fn send_job(&self, job: &ScriptJob) -> Result<(), QueueError> {
         let about = ("script", job.step_index, job.attempt);
         let below = |what: &'static str, below| self.seed.roll((about, what), below);
-        let millis = |what, most| TimeDelta::milliseconds(below(what, most).try_into().unwrap());
+        let millis = |what, max| TimeDelta::milliseconds(below(what, max).try_into().unwrap());
         let now = self.time.now();
         let in_time = now + TimeDelta::milliseconds(500) + millis("takes", 4_000);
         let too_late = now + TimeDelta::seconds(i64::from(job.timeout_seconds) + 30) + millis("late", 120_000);
-        let mut own = Try {
+        let mut own = ScriptAttempt {
             execution: job.execution_id.clone(),
             step: job.step_index.try_into().unwrap(),
             attempt: job.attempt,
@@ -180,7 +180,7 @@ impl ScriptJobs for Post {
             exit: i32::from(below("exit", 100) < 10),
         };
         let fate = if self.seed.is_calm() { 99 } else { below("fate", 100) };
-        let is_refused = self.seed.is(Weather::Stormy) && fate < 5;
+        let is_refused = self.seed.is(FaultLevel::Stormy) && fate < 5;
         own.reports_at = match fate {
             0..10 => None,
             10..25 => Some(too_late),
@@ -201,7 +201,7 @@ impl ScriptJobs for Post {
             self.put(Queue::Playbook, &serde_json::to_string(&forged).unwrap(), now + millis("forged at", 5_000));
         }
         self.seed.record(&format!("script {own:?}"));
-        self.tries.lock().unwrap().push(own);
+        self.attempts.lock().unwrap().push(own);
         if is_refused { Err(QueueError("no answer".into())) } else { Ok(()) }
     }
 }

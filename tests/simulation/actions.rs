@@ -1,0 +1,124 @@
+//! What clients do, and the requests that they send for it.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::executions::Command;
+use crate::jobs;
+use crate::model::Service;
+use crate::plan::{Edit, Expected, PlannedService, Report};
+use crate::rules::{Rule, Timing};
+
+/// What a client does.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    Register,
+    /// Looks up the service's id.
+    Find,
+    Say(Report),
+    Edit(Edit),
+    /// The person looks at what playbooks do.
+    Look,
+    Command {
+        execution: String,
+        command: Command,
+    },
+}
+
+impl Action {
+    /// Whether it switches or deletes the service. Whether a heartbeat sent meanwhile had to be accepted nobody could say
+    /// afterwards, and so the service waits.
+    pub(crate) fn switches_service(&self) -> bool {
+        matches!(self, Self::Edit(Edit::Switch(_) | Edit::Delete))
+    }
+
+    /// Whether this status, in response to a second attempt, means that the first one was accepted.
+    pub(crate) fn is_done(&self, status: u16) -> bool {
+        match self {
+            Self::Register => status == 409,
+            Self::Edit(Edit::Delete) => status == 404,
+            Self::FindId | Self::Report(_) | Self::Edit(_) | Self::ListExecutions | Self::Command { .. } => false,
+        }
+    }
+}
+
+/// An action that was sent, perhaps more than once.
+pub(crate) struct SentAction {
+    /// Who sent it: a service, by its place, the person who decides, or a service's operator.
+    pub(crate) client: usize,
+    pub(crate) action: Action,
+    pub(crate) first: DateTime<Utc>,
+    pub(crate) attempts: u32,
+}
+
+/// A request to Medic.
+pub(crate) struct Request {
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    pub(crate) body: Value,
+}
+
+impl Request {
+    fn new(method: &'static str, path: String, body: Value) -> Self {
+        Self { method, path, body }
+    }
+}
+
+impl SentAction {
+    /// Returns the request for it. `service` is the one that it is about, if there is one.
+    pub(crate) fn request(&self, service: Option<(&Service, &PlannedService)>) -> Request {
+        let name = service.map(|(service, _)| service.name.as_str()).unwrap_or_default();
+        let id = service.map(|(service, _)| service.id).unwrap_or_default();
+        match &self.action {
+            Action::Register => {
+                let (_, planned) = service.expect("a service");
+                let mut body = planned.expected.fields();
+                body["heartbeat_name"] = json!(name);
+                body["service_name"] = json!(name);
+                body["max_duration_ms"] = json!(planned.max_duration_ms);
+                // Clients of version 1 know no schedules.
+                let path = if planned.expected.zone.is_some() { "/v2/services" } else { "/service" };
+                Request::new("POST", path.to_owned(), body)
+            }
+            Action::FindId => Request::new("GET", format!("/service/{name}"), Value::Null),
+            Action::Report(Report::Status(status)) => {
+                Request::new("POST", "/heartbeat".to_owned(), json!({"heartbeat_name": name, "status": status}))
+            }
+            Action::Report(Report::Signal(kind, run)) => Request::new(
+                "POST",
+                format!("/v2/heartbeat/{id}/{}", kind.path()),
+                json!({"run_id": jobs::name_of(*run)}),
+            ),
+            Action::Edit(edit) => {
+                let (method, body) = match *edit {
+                    Edit::Rule(expected) => ("PATCH", expected.fields()),
+                    Edit::Switch(is_on) => ("PATCH", json!({"active": is_on})),
+                    Edit::Mute(minutes) => {
+                        ("PATCH", json!({"muted": true, "muted_until": muted_until(self, minutes).to_rfc3339()}))
+                    }
+                    Edit::Unmute => ("PATCH", json!({"muted": false})),
+                    Edit::Delete => ("DELETE", Value::Null),
+                };
+                Request::new(method, format!("/v2/services/{id}"), body)
+            }
+            Action::ListExecutions => Request::new("GET", "/v2/executions?limit=50".to_owned(), Value::Null),
+            Action::Command { execution, command } => {
+                Request::new("POST", format!("/v2/executions/{execution}/{}", command.path()), json!({}))
+            }
+        }
+    }
+}
+
+/// Returns the rule that the model holds a service to.
+pub(crate) fn rule(expected: &Expected) -> Rule {
+    let period = TimeDelta::minutes(expected.every_minutes);
+    let timing =
+        expected.zone.map_or(Timing::Interval(period), |(_, ahead)| Timing::Schedule { period, offset: -ahead });
+    let (grace, threshold) = (TimeDelta::seconds(expected.grace_seconds), usize::try_from(expected.threshold).unwrap());
+    Rule { timing, grace, threshold }
+}
+
+/// Until when a mute of so many minutes lasts.
+pub(crate) fn muted_until(sent: &SentAction, minutes: i64) -> DateTime<Utc> {
+    sent.first + TimeDelta::minutes(minutes)
+}

@@ -1,0 +1,139 @@
+//! Polls handlers one at a time, and lets the seed decide whose turn it is: nothing else decides an order.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use chrono::{DateTime, Utc};
+use futures::future::LocalBoxFuture;
+use futures::task::AtomicWaker;
+use local::ManualTime;
+use runtime::Clock as _;
+
+use crate::seed::{HandlerState, InstanceState, Seed, poll_as};
+
+/// The handlers at work.
+pub(crate) struct Executor<T> {
+    tasks: Vec<Task<T>>,
+    /// Handlers whose instance died.
+    died: VecDeque<u64>,
+    started: u64,
+    main_waker: Arc<AtomicWaker>,
+    seed: Arc<Seed>,
+    time: ManualTime,
+}
+
+struct Task<T> {
+    number: u64,
+    state: Arc<HandlerState>,
+    handler: LocalBoxFuture<'static, T>,
+    waker: Arc<TaskWaker>,
+}
+
+/// Notes that a handler can go on, and wakes the executor.
+struct TaskWaker {
+    is_woken: AtomicBool,
+    main_waker: Arc<AtomicWaker>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::Release);
+        self.main_waker.wake();
+    }
+}
+
+impl<T> Executor<T> {
+    pub(crate) fn new(seed: &Arc<Seed>, time: &ManualTime) -> Self {
+        Self {
+            tasks: Vec::new(),
+            died: VecDeque::new(),
+            started: 0,
+            main_waker: Arc::default(),
+            seed: Arc::clone(seed),
+            time: time.clone(),
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Starts a handler on an instance, and returns its number.
+    pub(crate) fn start(&mut self, instance: &Arc<InstanceState>, handler: LocalBoxFuture<'static, T>) -> u64 {
+        self.started += 1;
+        let waker = Arc::new(TaskWaker { is_woken: AtomicBool::new(true), main_waker: Arc::clone(&self.main_waker) });
+        self.tasks.push(Task { number: self.started, state: HandlerState::new(instance), handler, waker });
+        self.started
+    }
+
+    /// Waits for the next handler that ends, and returns its number and outcome; one that died has no outcome. Returns None
+    /// if all are paused or wait for the clock.
+    pub(crate) async fn next(&mut self) -> Option<(u64, Option<T>)> {
+        std::future::poll_fn(|context| self.turn_by_turn(context)).await
+    }
+
+    fn turn_by_turn(&mut self, context: &Context<'_>) -> Poll<Option<(u64, Option<T>)>> {
+        self.main_waker.register(context.waker());
+        loop {
+            if let Some(number) = self.died.pop_front() {
+                return Poll::Ready(Some((number, None)));
+            }
+            let now = self.time.now();
+            self.tasks.iter().for_each(|task| task.state.wake(now));
+            let is_paused = |task: &Task<T>| task.state.instance.paused_until() > now;
+            let is_ready = |task: &Task<T>| !is_paused(task) && task.waker.is_woken.load(Ordering::Acquire);
+            let ready: Vec<_> = (0..self.tasks.len()).filter(|place| is_ready(&self.tasks[*place])).collect();
+            if ready.is_empty() {
+                // One that does not wait for the clock waits for a thread, which will wake it.
+                let is_at_work = |task: &Task<T>| !is_paused(task) && !task.state.is_waiting();
+                return if self.tasks.iter().any(is_at_work) { Poll::Pending } else { Poll::Ready(None) };
+            }
+            let place = ready[self.seed.choose("turn", ready.len())];
+            if let Some(ended) = self.poll(place) {
+                return Poll::Ready(Some(ended));
+            }
+        }
+    }
+
+    fn poll(&mut self, place: usize) -> Option<(u64, Option<T>)> {
+        let task = &mut self.tasks[place];
+        task.waker.is_woken.store(false, Ordering::Relaxed);
+        let waker = Waker::from(Arc::clone(&task.waker));
+        let handler: Pin<&mut _> = task.handler.as_mut();
+        let polled = poll_as(&task.state, || handler.poll(&mut Context::from_waker(&waker)));
+        let (number, instance) = (task.number, Arc::clone(&task.state.instance));
+        let ended = match polled {
+            Poll::Ready(ended) => Some((number, Some(ended))),
+            Poll::Pending if task.state.is_dead() => Some((number, None)),
+            Poll::Pending => None,
+        };
+        if ended.is_some() {
+            drop(self.tasks.remove(place));
+        }
+        if instance.is_dead() {
+            let tasks = std::mem::take(&mut self.tasks);
+            let (dead, alive): (Vec<_>, Vec<_>) =
+                tasks.into_iter().partition(|task| Arc::ptr_eq(&task.state.instance, &instance));
+            self.tasks = alive;
+            self.died.extend(dead.iter().map(|task| task.number));
+        }
+        ended
+    }
+
+    /// When the next handler goes on that is paused or waits for the clock.
+    pub(crate) fn next_at(&self) -> Option<DateTime<Utc>> {
+        let now = self.time.now();
+        let instants = self.tasks.iter().flat_map(|task| {
+            let paused_until = Some(task.state.instance.paused_until()).filter(|until| *until > now);
+            paused_until.into_iter().chain(task.state.waits_until().filter(|until| *until > now))
+        });
+        instants.min()
+    }
+}

@@ -1,0 +1,254 @@
+//! Compares the notifications that receivers accepted with those that they had to get.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+
+use crate::cloud::Cloud;
+use crate::executions::Execution;
+use crate::jobs::JobAlert;
+use crate::model::{Alert, Service, Tolerance};
+use crate::mutes::{Expectation, ExpectedNotifications};
+use crate::observed::Observed;
+use crate::receivers::Received;
+use crate::seed::{FaultLevel, Seed};
+
+/// Checks the notifications about one service.
+#[derive(Clone, Copy)]
+pub(crate) struct NotificationCheck<'a> {
+    pub(crate) cloud: &'a Cloud,
+    pub(crate) observed: &'a Observed,
+    pub(crate) service: &'a Service,
+    pub(crate) end: DateTime<Utc>,
+    pub(crate) tolerance: Tolerance,
+}
+
+/// What a message to Slack says of one thing, and of many at once.
+struct SlackLine {
+    one: String,
+    many: &'static str,
+}
+
+const MANY_DOWN: &str = " services are down";
+const MANY_RECOVERED: &str = " services have recovered";
+const MANY_EXCEEDED: &str = " jobs took too long";
+
+impl NotificationCheck<'_> {
+    /// Returns what is wrong with the events about an execution that the webhook accepted.
+    pub(crate) fn execution_problems(&self, execution: &Execution) -> Vec<String> {
+        let received = self.cloud.receivers.received("webhook");
+        let has_started = execution.audited.iter().any(|entry| entry == "execution_started");
+        let mut wrong = Vec::new();
+        for (event, is_expected) in [("playbook.started", has_started), ("playbook.finished", true)] {
+            let ids = ids(&received, event, "execution_id", &execution.id.as_str().into());
+            if ids.len() != usize::from(is_expected) && !(ids.is_empty() && self.observed.gave_up_on(event)) {
+                wrong.push(format!("the webhook accepted {event} of execution {} under the ids {ids:?}", execution.id));
+            }
+        }
+        wrong
+    }
+
+    /// Returns what is wrong with the notifications about an alert of a run.
+    pub(crate) fn job_problems(&self, alert: &JobAlert) -> Vec<String> {
+        let Self { service, end, tolerance, .. } = *self;
+        let mut wrong = self.pagerduty_job_problems(alert);
+        // Nobody is notified of the recovery of a service that is switched off.
+        let has_recovered = alert.is_stale && alert.closed.is_some_and(|closed| closed < end - tolerance.early);
+        let (event, one) = if alert.is_stale {
+            ("job.stale", format!("Stale job detected for {}: run {} has", service.name, alert.run))
+        } else {
+            ("job.exceeded", format!("Job exceeded max duration for {}: run {} took", service.name, alert.run))
+        };
+        let opened = SlackLine { one, many: MANY_EXCEEDED };
+        let recovery = format!("{} has recovered: run {} ended", service.name, alert.run);
+        let recovery = SlackLine { one: recovery, many: MANY_RECOVERED };
+        let (webhook, lines) = (self.cloud.receivers.received("webhook"), lines(self.cloud));
+        for (event, line, is_expected) in [(event, opened, true), ("alert.resolved", recovery, has_recovered)] {
+            let ids = ids(&webhook, event, "alert_id", &alert.id.into());
+            if ids.len() != usize::from(is_expected) && !(ids.is_empty() && self.observed.gave_up_on(event)) {
+                wrong.push(format!("the webhook accepted {event} of alert {} under the ids {ids:?}", alert.id));
+            }
+            let count = count(&lines, &line.one);
+            let is_grouped = count == 0 && is_expected && grouped(&lines, line.many) > 0;
+            if (count > 0) != is_expected && !is_grouped || self.is_calm() && count > 1 {
+                wrong.push(format!("Slack was notified {count} times that {}", line.one));
+            }
+        }
+        wrong
+    }
+
+    fn pagerduty_job_problems(&self, alert: &JobAlert) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let key = format!("medic-{}-{}", self.service.name, alert.run);
+        let received = self.pagerduty(&key);
+        let actions = actions(&received);
+        let mut once = actions.clone();
+        once.dedup();
+        if received.first().is_some_and(|first| first.at > notified_by(&self.cloud.seed, alert.opened)) {
+            wrong.push(format!("PagerDuty was notified late of run {}, opened at {}", alert.run, alert.opened));
+        }
+        let expected: &[&str] = if alert.is_stale { &["trigger", "resolve"] } else { &[] };
+        if once != expected || self.is_calm() && actions != expected {
+            wrong.push(format!("PagerDuty accepted {actions:?} of run {}", alert.run));
+        }
+        wrong
+    }
+
+    /// Returns what is wrong with the notifications about the service's alerts.
+    pub(crate) fn alert_problems(&self, alerts: &[Alert]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut all_expected = Vec::new();
+        for alert in alerts {
+            let expected = self.service.expected_notifications(alert, alerts, self.end, self.tolerance);
+            wrong.extend(self.pagerduty_problems(alert, expected.opening));
+            wrong.extend(self.reminder_problems(alert));
+            wrong.extend(self.webhook_problems(alert, expected));
+            all_expected.push(expected);
+        }
+        wrong.extend(self.slack_problems(&all_expected));
+        wrong
+    }
+
+    fn pagerduty_problems(&self, alert: &Alert, opening: Expectation) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let received = self.pagerduty(&format!("medic-{}-{}", self.service.name, alert.id));
+        let actions = actions(&received);
+        let is_in_order = actions.first() == Some(&"trigger") && actions.last() == Some(&"resolve");
+        let is_right = match opening {
+            Expectation::Required => is_in_order,
+            Expectation::Allowed => is_in_order || actions.is_empty(),
+            Expectation::Forbidden => actions.is_empty(),
+        };
+        if !is_right || actions.windows(2).any(|pair| pair == ["resolve", "trigger"]) {
+            wrong.push(format!("PagerDuty accepted {actions:?} of alert {}, {opening:?}", alert.id));
+        }
+        let by = notified_by(&self.cloud.seed, alert.opened);
+        if self.service.changes.is_empty() && received.first().is_some_and(|first| first.at > by) {
+            wrong.push(format!("PagerDuty was notified late of alert {}, opened at {}", alert.id, alert.opened));
+        }
+        if self.is_exact() && actions.len() > 2 {
+            wrong.push(format!("PagerDuty was notified twice of alert {}: {actions:?}", alert.id));
+        }
+        wrong
+    }
+
+    fn reminder_problems(&self, alert: &Alert) -> Option<String> {
+        let webhook = self.cloud.receivers.received("webhook");
+        let reminders = ids(&webhook, "alert.reminder", "alert_id", &alert.id.into()).len();
+        let counted = usize::try_from(alert.cycle - 1).unwrap();
+        // In maintenance nobody is reminded.
+        let is_held = self.service.may_be_held(alert.opened, alert.closed.unwrap_or(self.end));
+        let is_each_sent = self.is_calm() && self.service.changes.is_empty() && !is_held;
+        let is_wrong = reminders > counted || is_each_sent && reminders < counted;
+        is_wrong.then(|| format!("the webhook accepted {reminders} reminders of alert {}, of {counted}", alert.id))
+    }
+
+    fn webhook_problems(&self, alert: &Alert, expected: ExpectedNotifications) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let webhook = self.cloud.receivers.received("webhook");
+        let id = alert.id.into();
+        for (event, expected) in [("alert.opened", expected.opening), ("alert.resolved", expected.recovery)] {
+            let is_this = |request: &&Received| request.body["type"] == event && request.body["data"]["alert_id"] == id;
+            let count = webhook.iter().filter(is_this).count();
+            if self.is_exact() && count > 1 {
+                wrong.push(format!("the webhook accepted {event} of alert {} {count} times", alert.id));
+            }
+            let ids = ids(&webhook, event, "alert_id", &id);
+            let (min, max) = range([expected].into_iter());
+            let min = if self.observed.gave_up_on(event) { 0 } else { min };
+            if !(min..=max).contains(&ids.len()) {
+                wrong.push(format!("the webhook accepted {event} of alert {} under the ids {ids:?}", alert.id));
+            }
+        }
+        wrong
+    }
+
+    fn slack_problems(&self, expected: &[ExpectedNotifications]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let lines = lines(self.cloud);
+        let name = &self.service.name;
+        let down = SlackLine { one: format!("{name} is down: "), many: MANY_DOWN };
+        let recovered = SlackLine { one: format!("{name} has recovered after "), many: MANY_RECOVERED };
+        let down_range = range(expected.iter().map(|expected| expected.opening));
+        let recovered_range = range(expected.iter().map(|expected| expected.recovery));
+        for (line, (min, max)) in [(down, down_range), (recovered, recovered_range)] {
+            let count = count(&lines, &line.one);
+            if count + grouped(&lines, line.many) < min || count > max && (self.is_exact() || max == 0) {
+                wrong.push(format!("Slack was notified {count} times that {}, expected {min} to {max}", line.one));
+            }
+        }
+        wrong
+    }
+
+    fn is_calm(&self) -> bool {
+        self.cloud.seed.fault_level == FaultLevel::Calm
+    }
+
+    /// Whether nothing is sent twice: no handler dies, and no response is lost.
+    fn is_exact(&self) -> bool {
+        !self.cloud.is_stormy()
+    }
+
+    /// Returns what PagerDuty accepted under a dedup key.
+    fn pagerduty(&self, dedup_key: &str) -> Vec<Received> {
+        let received = self.cloud.receivers.received("pagerduty");
+        received.into_iter().filter(|request| request.body["dedup_key"] == dedup_key).collect()
+    }
+}
+
+fn actions(received: &[Received]) -> Vec<&str> {
+    received.iter().map(|request| request.body["event_action"].as_str().unwrap()).collect()
+}
+
+/// By when PagerDuty must have accepted what opened then: each message that is lost costs a minute or two, and in storms
+/// PagerDuty fails too.
+fn notified_by(seed: &Seed, opened: DateTime<Utc>) -> DateTime<Utc> {
+    match seed.fault_level {
+        FaultLevel::Calm => opened + TimeDelta::seconds(1),
+        FaultLevel::Lossy => opened + TimeDelta::minutes(15),
+        FaultLevel::Stormy => {
+            let outage = seed.outage.filter(|outage| outage.receiver == "pagerduty").map(|outage| outage.span.to);
+            outage.unwrap_or(opened).max(opened) + TimeDelta::minutes(30)
+        }
+    }
+}
+
+/// Returns the ids under which the webhook accepted events of a type about something.
+fn ids(received: &[Received], event: &str, name: &str, of: &Value) -> BTreeSet<String> {
+    let is_this = |request: &&Received| request.body["type"] == event && request.body["data"][name] == *of;
+    received.iter().filter(is_this).map(|request| request.id.clone()).collect()
+}
+
+/// How often these words are in what Slack accepted.
+fn count(lines: &[String], words: &str) -> usize {
+    lines.iter().map(|text| text.matches(words).count()).sum()
+}
+
+/// Of how many things Slack was notified at once in such words.
+fn grouped(lines: &[String], many: &str) -> usize {
+    let count = |line: &str| line.split_once(many)?.0.rsplit(' ').next()?.parse::<usize>().ok();
+    lines.iter().flat_map(|text| text.lines()).filter_map(count).sum()
+}
+
+/// Returns the texts that Slack accepted.
+fn lines(cloud: &Cloud) -> Vec<String> {
+    let received = cloud.receivers.received("slack");
+    received.iter().filter_map(|request| request.body["text"].as_str().map(str::to_owned)).collect()
+}
+
+/// How many of these there must be, and how many there may be.
+fn range(expected: impl Iterator<Item = Expectation> + Clone) -> (usize, usize) {
+    let min = expected.clone().filter(|expected| *expected == Expectation::Required).count();
+    (min, expected.filter(|expected| *expected != Expectation::Forbidden).count())
+}
+
+/// Returns the `webhook-id`s under which the webhook accepted more than one event.
+pub(crate) fn reused_webhook_ids(received: &[Received]) -> Vec<String> {
+    let mut bodies: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for request in received {
+        bodies.entry(request.id.as_str()).or_default().insert(request.body["data"].to_string());
+    }
+    let reused = bodies.into_iter().filter(|(_, bodies)| bodies.len() > 1);
+    reused.map(|(id, bodies)| format!("the webhook accepted {id} for {bodies:?}")).collect()
+}

@@ -1,4 +1,4 @@
-//! The audit log: who configured what, told with the change, found by filters, and safe to open in a spreadsheet.
+//! The audit log: who configured what, with each change, found by filters, and safe to open in a spreadsheet.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{AuditAction, AuditDetails, AuditEntry, ExecutionId, LogId, ServiceId};
@@ -24,7 +24,7 @@ async fn entries(system: &System, query: &str) -> Vec<Value> {
     answer.results()["items"].as_array().unwrap().clone()
 }
 
-/// An entry in a line: what was done to what by whom, and each change.
+/// Returns an entry in a line: who did what to what, and each change.
 fn line(entry: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
     let thing = &entry["details"]["thing"];
@@ -35,12 +35,12 @@ fn line(entry: &Value) -> String {
     format!("{} {action} {kind} {} {name}: {}", text(&entry["actor"]), thing["id"], changes.join(", "))
 }
 
-/// The whole log in lines, the oldest first.
+/// Returns the whole log in lines, oldest first.
 async fn lines(system: &System) -> Vec<String> {
     entries(system, "").await.iter().rev().map(line).collect()
 }
 
-/// Does something as the key of another name.
+/// Sends a request with another key.
 async fn done_by(system: &System, key: &str, method: Method, path: &str, body: Value) -> Answer {
     let answer = system.raw(method, path, Some(key), &[], Some(body.to_string().into())).await;
     system.service.settle().await;
@@ -53,7 +53,7 @@ async fn key_named(system: &System, name: &str) -> String {
     answer.results()["key"].as_str().unwrap().to_owned()
 }
 
-/// Makes and changes one of everything that people configure, as the key `ops`.
+/// Creates and updates one of each configuration entity, with the key `ops`.
 async fn configure_everything(system: &System, ops: &str) {
     let by_ops = async |method, path: &str, body| done_by(system, ops, method, path, body).await;
     let service = json!({"heartbeat_name": "w", "service_name": "worker", "alert_interval": 1.5});
@@ -91,7 +91,7 @@ async fn configure_everything(system: &System, ops: &str) {
 }
 
 #[tokio::test]
-async fn each_change_of_what_people_configure_is_told_with_its_actor_and_fields() {
+async fn each_change_of_a_configuration_entity_is_logged_with_its_actor_and_fields() {
     let system = System::start_with(&[SECRETS_KEY], None).await;
     let ops = key_named(&system, "ops").await;
     configure_everything(&system, &ops).await;
@@ -125,7 +125,7 @@ async fn each_change_of_what_people_configure_is_told_with_its_actor_and_fields(
 }
 
 #[tokio::test]
-async fn what_is_removed_is_told_and_its_entries_stay() {
+async fn what_is_deleted_is_logged_and_its_entries_stay() {
     let system = System::start_with(&[SECRETS_KEY], None).await;
     let ops = key_named(&system, "ops").await;
     configure_everything(&system, &ops).await;
@@ -146,8 +146,8 @@ async fn what_is_removed_is_told_and_its_entries_stay() {
         done_by(&system, &ops, Method::DELETE, path, json!({})).await;
     }
     let deleted = entries(&system, "action_type=deleted").await;
-    let told: Vec<_> = deleted.iter().rev().map(|entry| line(entry).split(": ").next().unwrap().to_owned()).collect();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    let logged: Vec<_> = deleted.iter().rev().map(|entry| line(entry).split(": ").next().unwrap().to_owned()).collect();
+    insta::assert_snapshot!(logged.join("\n"), @r#"
     ops deleted ping_key 1 cron
     ops deleted api_key 3 ci
     ops deleted secret 1 TOKEN
@@ -167,7 +167,7 @@ async fn what_is_removed_is_told_and_its_entries_stay() {
     }
     let service = deleted[0]["details"].as_object().unwrap();
     assert_eq!((&service["service_name"], &service["thing"]["name"]), (&json!("worker"), &json!("w")));
-    // It outlives what it is about.
+    // The log outlives what it is about.
     let kinds = |entries: &[Value]| -> Vec<_> {
         entries.iter().rev().map(|one| one["details"]["thing"]["kind"].as_str().unwrap().to_owned()).collect()
     };
@@ -223,11 +223,11 @@ async fn no_secret_is_ever_shown() {
 }
 
 #[tokio::test]
-async fn version_1_and_pings_that_register_are_told_and_heartbeats_are_not() {
+async fn registrations_by_version_1_and_pings_are_logged_and_heartbeats_are_not() {
     let system = System::start().await;
     let new = json!({"heartbeat_name": "a", "service_name": "worker", "alert_interval": 60});
     system.post("/service", new.clone()).await;
-    // Registered before: nothing is changed, and nothing told.
+    // Registered before: nothing is changed, and nothing logged.
     assert_eq!(system.post("/service", new).await.status, 200);
     system.post("/service/a", json!({"muted": 1, "down": 1})).await;
     system.post("/service/a", json!({"muted": 1, "down": 1})).await;
@@ -255,19 +255,19 @@ async fn a_webhook_that_medic_disables_has_no_actor() {
     system.receivers.plan_webhook([Planned::status(410)]);
     system.heartbeat("w", "FAILED").await;
     assert_eq!(system.get("/v2/webhooks/1").await.results()["enabled"], false);
-    let told = entries(&system, "service_id=1&action_type=updated").await;
-    assert_eq!(told.iter().map(line).collect::<Vec<_>>(), ["null updated webhook 1 null: enabled true -> false"]);
+    let updated = entries(&system, "service_id=1&action_type=updated").await;
+    assert_eq!(updated.iter().map(line).collect::<Vec<_>>(), ["null updated webhook 1 null: enabled true -> false"]);
 }
 
 #[tokio::test]
-async fn an_entry_is_made_with_its_change_or_not_at_all() {
+async fn an_entry_is_written_with_its_change_or_not_at_all() {
     let check = async |fault| {
         let system = System::start().await;
         system.register("w", 3_600.0, json!({})).await;
         system.post("/v2/teams", json!({"name": "platform"})).await;
         system.post("/v2/api-keys", json!({"name": "ci", "scopes": ["read"]})).await;
         let service = json!({"heartbeat_name": "x", "service_name": "y", "alert_interval": 1});
-        // With how many writes each is made: the first gives a new thing its id.
+        // How many writes each takes: the first gives a new entity its id.
         for (writes, method, path, body) in [
             (2, Method::POST, "/v2/teams", json!({"name": "other"})),
             (1, Method::PATCH, "/v2/teams/1", json!({"name": "renamed"})),
@@ -279,17 +279,17 @@ async fn an_entry_is_made_with_its_change_or_not_at_all() {
             (1, Method::DELETE, "/v2/api-keys/2", json!({})),
         ] {
             let before = lines(&system).await;
-            for made in 0..=writes {
-                system.service.dynamodb().fail_writes_after(made, fault, 1_000);
+            for written in 0..=writes {
+                system.service.dynamodb().fail_writes_after(written, fault, 1_000);
                 let bytes = body.to_string().into_bytes();
                 let answer = system.raw(method.clone(), path, Some(&system.key), &[], Some(bytes)).await;
                 system.service.dynamodb().fail_writes(fault, 0);
                 system.service.settle().await;
-                let is_made = made == writes;
-                let status = if is_made { answer.status.is_success() } else { answer.status == 503 };
-                assert!(status, "{method} {path} after {made}: {answer}");
-                let told = lines(&system).await.len() - before.len();
-                assert_eq!(told, usize::from(is_made), "{method} {path} after {made}");
+                let is_done = written == writes;
+                let is_right = if is_done { answer.status.is_success() } else { answer.status == 503 };
+                assert!(is_right, "{method} {path} after {written}: {answer}");
+                let logged = lines(&system).await.len() - before.len();
+                assert_eq!(logged, usize::from(is_done), "{method} {path} after {written}");
             }
         }
     };
@@ -297,7 +297,7 @@ async fn an_entry_is_made_with_its_change_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_change_whose_answer_is_lost_is_told_once() {
+async fn a_change_whose_response_is_lost_is_logged_once() {
     let system = System::start().await;
     system.register("w", 3_600.0, json!({})).await;
     system.post("/v2/teams", json!({"name": "platform"})).await;
@@ -319,9 +319,16 @@ async fn a_change_whose_answer_is_lost_is_told_once() {
     }
 }
 
-/// An entry that tells of a step.
-fn step(at: DateTime<Utc>, n: u8, action: AuditAction, of: (Option<ExecutionId>, Option<i64>)) -> AuditEntry {
-    let (execution_id, service_id) = of;
+/// The execution and the service of a step.
+#[derive(Clone, Copy)]
+struct StepOf {
+    execution_id: Option<ExecutionId>,
+    service_id: Option<i64>,
+}
+
+/// Creates an entry about a step.
+fn step(at: DateTime<Utc>, n: u8, action: AuditAction, of: StepOf) -> AuditEntry {
+    let StepOf { execution_id, service_id } = of;
     AuditEntry {
         id: LogId::at(at, [n; 10]),
         at,
@@ -345,7 +352,7 @@ async fn add(system: &System, entries: &[AuditEntry]) {
     }
 }
 
-/// The names of the steps that are found, newest first.
+/// Returns the names of the steps that are found, newest first.
 async fn steps(system: &System, query: &str) -> String {
     let found = entries(system, query).await;
     let names = found.iter().map(|entry| entry["details"]["step_name"].as_str().unwrap()["step ".len()..].to_owned());
@@ -359,13 +366,13 @@ async fn filters_combine_over_days() {
     let (one, other) = (ExecutionId::at(start_of_time(), [1; 10]), ExecutionId::at(start_of_time(), [2; 10]));
     let at = |days: i64, hours: i64| start_of_time() + TimeDelta::days(days) + TimeDelta::hours(hours);
     let all = [
-        step(at(0, 0), 1, AuditAction::ExecutionStarted, (Some(one), Some(7))),
-        step(at(0, 1), 2, AuditAction::StepCompleted, (Some(one), Some(7))),
-        step(at(3, 0), 3, AuditAction::StepCompleted, (Some(one), Some(7))),
-        step(at(3, 11), 4, AuditAction::StepFailed, (Some(other), Some(7))),
-        step(at(3, 12), 5, AuditAction::StepCompleted, (Some(other), Some(8))),
-        step(at(9, 0), 6, AuditAction::Approved, (Some(other), None)),
-        step(at(9, 1), 7, AuditAction::StepCompleted, (None, None)),
+        step(at(0, 0), 1, AuditAction::ExecutionStarted, StepOf { execution_id: Some(one), service_id: Some(7) }),
+        step(at(0, 1), 2, AuditAction::StepCompleted, StepOf { execution_id: Some(one), service_id: Some(7) }),
+        step(at(3, 0), 3, AuditAction::StepCompleted, StepOf { execution_id: Some(one), service_id: Some(7) }),
+        step(at(3, 11), 4, AuditAction::StepFailed, StepOf { execution_id: Some(other), service_id: Some(7) }),
+        step(at(3, 12), 5, AuditAction::StepCompleted, StepOf { execution_id: Some(other), service_id: Some(8) }),
+        step(at(9, 0), 6, AuditAction::Approved, StepOf { execution_id: Some(other), service_id: None }),
+        step(at(9, 1), 7, AuditAction::StepCompleted, StepOf { execution_id: None, service_id: None }),
     ];
     add(&system, &all).await;
     for (query, expected) in [
@@ -380,7 +387,7 @@ async fn filters_combine_over_days() {
         ("actor=actor%201".to_owned(), "7 5 3 1"),
         (format!("actor=actor%200&execution_id={other}"), "6 4"),
         ("actor=Actor%201".to_owned(), ""),
-        // Both ends are within; a day is within to its end.
+        // Both ends are included; a date includes its whole day.
         ("start_date=2026-01-08T12:00:00Z&end_date=2026-01-09T00:00:00Z".to_owned(), "5 4 3"),
         ("start_date=2026-01-08T12:00:00.001Z&end_date=2026-01-08T23:59:59.999Z".to_owned(), "4"),
         ("start_date=2026-01-08&end_date=2026-01-08".to_owned(), "4 3"),
@@ -435,7 +442,7 @@ async fn filters_combine_over_days() {
     "#);
 }
 
-/// Walks through all pages. Answers the names of the steps, and how many pages there were.
+/// Reads all pages. Returns the ids of the entries, and how many pages there were.
 async fn walk(system: &System, query: &str) -> (Vec<String>, usize) {
     let (mut found, mut pages, mut cursor) = (Vec::new(), 0, String::new());
     loop {
@@ -459,7 +466,9 @@ async fn pages_follow_each_other_and_none_reads_a_busy_log_whole() {
     // Each page of a query begins and ends within a day, or at its end.
     let at = |n: i64| start_of_time() + TimeDelta::minutes(2 * n);
     let action = |n: i64| if n == 0 { AuditAction::Approved } else { AuditAction::StepCompleted };
-    let all: Vec<_> = (0..1_300).map(|n| step(at(n), 1, action(n), (Some(execution), None))).collect();
+    let all: Vec<_> = (0..1_300)
+        .map(|n| step(at(n), 1, action(n), StepOf { execution_id: Some(execution), service_id: None }))
+        .collect();
     add(&system, &all).await;
     let newest_first: Vec<_> = all.iter().rev().map(|entry| entry.id.to_string()).collect();
     for (query, pages) in [("limit=250", 6), ("limit=130", 10), ("limit=250&service_id=1", 1)] {
@@ -471,7 +480,7 @@ async fn pages_follow_each_other_and_none_reads_a_busy_log_whole() {
             assert_eq!(walk(&system, &by_execution).await, (newest_first.clone(), pages), "{query}");
         }
     }
-    // The one that is wanted is the oldest: the first page looks at about a thousand, and says that there may be more.
+    // The oldest entry is the one that matches: the first page reads about a thousand, and says that there may be more.
     for by in ["", &format!("&execution_id={execution}")] {
         let query = format!("action_type=approved{by}");
         let first = system.get(&format!("{LOG}?{query}")).await;
@@ -508,7 +517,7 @@ async fn csv(system: &System, query: &str) -> Answer {
     system.raw(Method::GET, &format!("{LOG}?{query}"), Some(&system.key), &accept, None).await
 }
 
-/// The rows of a file, each by the names of its columns.
+/// Returns the rows of a file, each by the names of its columns.
 fn rows(answer: &Answer) -> Vec<Value> {
     let mut reader = csv::Reader::from_reader(answer.body.as_str().unwrap().as_bytes());
     let names = reader.headers().unwrap().clone();
@@ -526,15 +535,20 @@ async fn a_file_reads_back_and_runs_nothing() {
     for name in names {
         assert_eq!(system.post("/v2/teams", json!({"name": name})).await.status, 201);
     }
-    let mut told = step(start_of_time() - TimeDelta::seconds(1), 1, AuditAction::StepFailed, (None, Some(7)));
-    told.details = AuditDetails {
+    let mut failed = step(
+        start_of_time() - TimeDelta::seconds(1),
+        1,
+        AuditAction::StepFailed,
+        StepOf { execution_id: None, service_id: Some(7) },
+    );
+    failed.details = AuditDetails {
         duration_ms: Some(1_500),
         output: Some("\r\n=1+1\n\"quoted\"".to_owned()),
         error_message: Some("\t=1".to_owned()),
         reason: Some("  -1".to_owned()),
         ..AuditDetails::default()
     };
-    add(&system, &[told]).await;
+    add(&system, &[failed]).await;
     let answer = csv(&system, "").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.headers["content-type"], "text/csv; charset=utf-8; header=present");
@@ -567,8 +581,12 @@ async fn a_file_reads_back_and_runs_nothing() {
 async fn a_file_is_bounded_and_the_next_one_goes_on() {
     let system = System::start().await;
     let long = |n: u8| {
-        let mut entry =
-            step(start_of_time() + TimeDelta::seconds(n.into()), n, AuditAction::StepCompleted, (None, None));
+        let mut entry = step(
+            start_of_time() + TimeDelta::seconds(n.into()),
+            n,
+            AuditAction::StepCompleted,
+            StepOf { execution_id: None, service_id: None },
+        );
         entry.details.output = Some("x".repeat(8_192));
         entry
     };

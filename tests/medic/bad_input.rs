@@ -4,7 +4,7 @@ use harness::System;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Sends each body to a route, and shows the status and message of each answer.
+/// Sends each body to a route, and returns the status and message of each response.
 pub(crate) async fn refusals(system: &System, method: Method, path: &str, bodies: &[&[u8]]) -> String {
     let mut lines = Vec::new();
     for body in bodies {
@@ -15,9 +15,9 @@ pub(crate) async fn refusals(system: &System, method: Method, path: &str, bodies
     lines.join("\n")
 }
 
-/// Everything that a caller can read of what is stored.
+/// Returns everything that a caller can read of what is stored.
 pub(crate) async fn all(system: &System) -> Vec<Value> {
-    let mut seen = Vec::new();
+    let mut stored = Vec::new();
     for path in [
         "/service",
         "/heartbeat",
@@ -33,13 +33,13 @@ pub(crate) async fn all(system: &System) -> Vec<Value> {
         "/v2/secrets",
         "/v2/services/1/notification-targets",
     ] {
-        seen.push(system.get(path).await.body);
+        stored.push(system.get(path).await.body);
     }
-    seen
+    stored
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "whole answers")]
+#[expect(clippy::too_many_lines, reason = "whole responses")]
 async fn a_bad_registration_is_refused_and_stores_nothing() {
     let system = System::start().await;
     let before = all(&system).await;
@@ -273,7 +273,7 @@ async fn a_bad_change_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_bad_key_request_is_refused_and_makes_nothing() {
+async fn a_bad_key_request_is_refused_and_creates_nothing() {
     let system = System::start().await;
     let before = all(&system).await;
     let bodies: [&[u8]; 8] = [
@@ -308,7 +308,7 @@ async fn a_bad_key_request_is_refused_and_makes_nothing() {
 }
 
 #[tokio::test]
-async fn ids_that_are_none_are_named() {
+async fn invalid_ids_are_refused_by_their_field() {
     let system = System::start().await;
     system.register("worker-1", 60.0, json!({})).await;
     for (path, field) in [

@@ -8,27 +8,28 @@ use std::time::{Duration, Instant};
 use harness::System;
 use serde_json::json;
 
-/// A receiver on loopback that does with one request what `serve` does, and how that ended: when, and with what answer.
+/// Starts a receiver on loopback that handles one request with `serve`. Returns its URL, and the channel that says when
+/// that ended, and with what result.
 fn receiver<T: Send + 'static>(
     serve: impl FnOnce(&mut TcpStream) -> T + Send + 'static,
 ) -> (String, Receiver<(Instant, T)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (told, ended) = channel();
+    let (sender, ended) = channel();
     std::thread::spawn(move || {
         let (mut connection, _) = listener.accept().unwrap();
-        let asked = connection.read(&mut [0; 8_192]).unwrap();
-        assert!(asked > 0, "a request");
-        let came = serve(&mut connection);
-        // The test may not ask.
-        told.send((Instant::now(), came)).unwrap_or_default();
+        let count = connection.read(&mut [0; 8_192]).unwrap();
+        assert!(count > 0, "a request");
+        let result = serve(&mut connection);
+        // The test may not want it.
+        sender.send((Instant::now(), result)).unwrap_or_default();
     });
     (url, ended)
 }
 
-/// Waits for the other side to hang up, for `longest` at most.
-fn is_closed_within(connection: &mut TcpStream, longest: Duration) -> bool {
-    connection.set_read_timeout(Some(longest)).unwrap();
+/// Waits until the other side hangs up, or the timeout passes.
+fn is_closed_within(connection: &mut TcpStream, timeout: Duration) -> bool {
+    connection.set_read_timeout(Some(timeout)).unwrap();
     match connection.read(&mut [0; 8_192]) {
         Ok(count) => count == 0,
         Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
@@ -56,8 +57,8 @@ async fn each_comes_to_its_own_outcome_and_delays_nobody() {
     });
     let mut ids = Vec::new();
     for url in [&hangs, &drips, &breaks_off, &never_stops, &system.receivers.hook()] {
-        let made = system.post("/v2/webhooks", json!({"url": url, "max_attempts": 1})).await;
-        ids.push(made.results()["webhook_id"].clone());
+        let created = system.post("/v2/webhooks", json!({"url": url, "max_attempts": 1})).await;
+        ids.push(created.results()["webhook_id"].clone());
     }
     system.register("w", 3_600.0, json!({})).await;
     system.heartbeat("w", "FAILED").await;
@@ -66,9 +67,9 @@ async fn each_comes_to_its_own_outcome_and_delays_nobody() {
     let (dripped, ()) = dripped.recv().unwrap();
     let first_ended = hung.min(dripped);
     let arrivals = system.receivers.arrivals();
-    for told in ["slack", "pagerduty", "webhook"] {
-        let first = arrivals.iter().find(|arrival| arrival.receiver == told).unwrap();
-        assert!(first.at < first_ended, "{told} is told while others hang");
+    for receiver in ["slack", "pagerduty", "webhook"] {
+        let first = arrivals.iter().find(|arrival| arrival.receiver == receiver).unwrap();
+        assert!(first.at < first_ended, "{receiver} is notified while others hang");
     }
     let (_, sent) = stopped.recv().unwrap();
     assert!(sent < 64 << 20, "a gigabyte is not read: {sent}");

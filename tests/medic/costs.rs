@@ -1,4 +1,4 @@
-//! What the main job costs, in units as DynamoDB's own answers count them.
+//! What the main job costs, in units as DynamoDB's own responses count them.
 
 use harness::System;
 use reqwest::Method;
@@ -8,7 +8,7 @@ use serde_json::json;
 async fn a_heartbeat_of_a_service_that_is_up_is_two_writes_and_one_for_its_limit_and_no_read() {
     let system = System::start().await;
     system.register("w", 3_600.0, json!({})).await;
-    // The first one teaches the process the key, the name, and what the minute before holds.
+    // The first one fills the caches: the key, the name, and the counts of the minute before.
     system.heartbeat("w", "UP").await;
     let body = serde_json::to_vec(&json!({"heartbeat_name": "w", "status": "UP"})).unwrap();
     system.service.dynamodb().measure();
@@ -22,18 +22,18 @@ async fn a_limit_costs_a_write_a_request_and_half_a_read_a_minute() {
     let system = System::start().await;
     let new = json!({"name": "ci", "scopes": ["read"], "rate_limit_management": 2});
     let ci = system.post("/v2/api-keys", new).await.results()["key"].as_str().unwrap().to_owned();
-    let mut seen = Vec::new();
+    let mut measured = Vec::new();
     for _ in 0..4 {
         system.service.dynamodb().measure();
-        // Refused before anything is read for it.
+        // Refused before anything else is read.
         let status = system.raw(Method::GET, "/v2/services?limit=all", Some(&ci), &[], None).await.status.as_u16();
         let units = system.service.dynamodb().units();
-        seen.push((status, units.read.to_string(), units.write.to_string()));
+        measured.push((status, units.read.to_string(), units.write.to_string()));
     }
     let costs = |status, read: &str, write: &str| (status, read.to_owned(), write.to_owned());
     // The first one reads the key's record too. What is over the limit costs nothing.
     let free = costs(429, "0", "0");
-    assert_eq!(seen, [costs(400, "1", "1"), costs(400, "0", "1"), free.clone(), free]);
+    assert_eq!(measured, [costs(400, "1", "1"), costs(400, "0", "1"), free.clone(), free]);
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn a_service_that_is_fine_costs_three_write_units_an_interval() {
     system.seconds(30).await;
     system.heartbeat("w", "UP").await;
     system.service.dynamodb().measure();
-    // Its deadline comes due at 60 s and is moved to 90 s.
+    // Its deadline falls due at 60 s and is moved to 90 s.
     system.seconds(40).await;
     assert_eq!(system.service.dynamodb().units().write.to_string(), "3");
 }
@@ -51,7 +51,7 @@ async fn a_service_that_is_fine_costs_three_write_units_an_interval() {
 #[tokio::test]
 async fn a_sweep_with_nothing_due_costs_the_same_whatever_exists() {
     let system = System::start().await;
-    let mut seen = Vec::new();
+    let mut measured = Vec::new();
     for services in [1, 40] {
         for n in 0..services {
             system.register(&format!("w-{services}-{n}"), 86_400.0, json!({})).await;
@@ -59,13 +59,13 @@ async fn a_sweep_with_nothing_due_costs_the_same_whatever_exists() {
         system.service.dynamodb().measure();
         system.service.medic().sweep(harness::start_of_time()).await.unwrap();
         let units = system.service.dynamodb().units();
-        seen.push((units.requests, units.read.to_string(), units.write.to_string()));
+        measured.push((units.requests, units.read.to_string(), units.write.to_string()));
     }
-    assert_eq!(seen, vec![(16, "8".to_owned(), "0".to_owned()); 2]);
+    assert_eq!(measured, vec![(16, "8".to_owned(), "0".to_owned()); 2]);
 }
 
 #[tokio::test]
-async fn an_alert_told_to_one_receiver_keeps_to_its_budget() {
+async fn an_alert_with_one_receiver_keeps_to_its_budget() {
     let system = System::start_with(&[("PAGERDUTY_ROUTING_KEY", "")], None).await;
     system.register("w", 60.0, json!({})).await;
     system.seconds(59).await;
@@ -77,12 +77,12 @@ async fn an_alert_told_to_one_receiver_keeps_to_its_budget() {
 }
 
 #[tokio::test]
-async fn what_is_configured_costs_its_entry_in_the_audit_log_too() {
+async fn a_change_of_a_configuration_entity_also_costs_its_entry_in_the_audit_log() {
     let system = System::start().await;
     system.post("/v2/teams", json!({"name": "first"})).await;
     let service = json!({"heartbeat_name": "w", "service_name": "worker", "alert_interval": 60});
     let ci = json!({"name": "ci", "scopes": ["read"]});
-    // Read and write units, of which one is for the limit, two for the entry, and two for what finds it by its service.
+    // Read and write units. One is for the limit, two for the entry, and two for its index by service.
     for (method, path, body, read, write) in [
         (Method::POST, "/v2/teams", json!({"name": "platform"}), 0.0, 5.0 + 3.0),
         (Method::PATCH, "/v2/teams/2", json!({"slack_channel_id": "C1"}), 1.0, 2.0 + 3.0),

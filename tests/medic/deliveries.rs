@@ -1,4 +1,4 @@
-//! Webhooks are told of alerts: signed, tried a few times under one id, and readable afterwards.
+//! Webhook deliveries: signed, tried a few times under one id, and readable afterwards.
 
 use harness::{Planned, System};
 use outbound::WebhookSecret;
@@ -8,7 +8,7 @@ async fn start() -> System {
     System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await
 }
 
-/// A webhook at the receiver. Answers its record with the secret.
+/// Creates a webhook at the receiver. Returns its record with the secret.
 async fn webhook(system: &System, more: Value) -> Value {
     let mut body = json!({"url": system.receivers.hook()});
     for (name, value) in more.as_object().unwrap() {
@@ -27,14 +27,14 @@ async fn deliveries(system: &System, query: &str) -> Vec<Value> {
 #[tokio::test]
 async fn an_event_is_signed_as_standard_webhooks_says() {
     let system = start().await;
-    let made = webhook(&system, json!({"headers": {"x-team": "platform"}})).await;
+    let created = webhook(&system, json!({"headers": {"x-team": "platform"}})).await;
     system.register("w", 60.0, json!({})).await;
     system.seconds(61).await;
     system.heartbeat("w", "UP").await;
     assert_eq!(system.receivers.accepted("webhook"), ["alert.opened", "alert.resolved"]);
     let arrival = system.receivers.arrivals().into_iter().find(|arrival| arrival.receiver == "webhook").unwrap();
     let header = |name: &str| arrival.headers[name].to_str().unwrap().to_owned();
-    let secret = WebhookSecret::parse("secret", made["secret"].as_str().unwrap()).unwrap();
+    let secret = WebhookSecret::parse("secret", created["secret"].as_str().unwrap()).unwrap();
     let timestamp: i64 = header("webhook-timestamp").parse().unwrap();
     let signature = secret.sign(&header("webhook-id"), timestamp, arrival.text.as_bytes());
     assert_eq!(header("webhook-signature"), signature);
@@ -42,7 +42,7 @@ async fn an_event_is_signed_as_standard_webhooks_says() {
     let data = &arrival.body["data"];
     assert_eq!((&data["heartbeat_name"], &data["alert_id"], &data["active"]), (&"w".into(), &1.into(), &true.into()));
 
-    system.post(&format!("/v2/webhooks/{}/rotate-secret", made["webhook_id"]), json!({})).await;
+    system.post(&format!("/v2/webhooks/{}/rotate-secret", created["webhook_id"]), json!({})).await;
     system.heartbeat("w", "FAILED").await;
     let arrivals = system.receivers.arrivals();
     let last = arrivals.iter().rfind(|arrival| arrival.receiver == "webhook").unwrap();
@@ -57,15 +57,15 @@ async fn a_failed_attempt_is_made_again_after_one_and_five_seconds_under_the_sam
     system.register("w", 3_600.0, json!({})).await;
     system.receivers.plan_webhook([Planned::status(500), Planned::status(302)]);
     system.heartbeat("w", "FAILED").await;
-    let tries = |system: &System| system.receivers.arrivals().iter().filter(|one| one.receiver == "webhook").count();
-    assert_eq!(tries(&system), 1);
+    let attempts = |system: &System| system.receivers.arrivals().iter().filter(|one| one.receiver == "webhook").count();
+    assert_eq!(attempts(&system), 1);
     assert_eq!(deliveries(&system, "status=retrying").await.len(), 1);
     system.seconds(1).await;
-    assert_eq!(tries(&system), 2);
+    assert_eq!(attempts(&system), 2);
     system.seconds(4).await;
-    assert_eq!(tries(&system), 2);
+    assert_eq!(attempts(&system), 2);
     system.seconds(1).await;
-    assert_eq!(tries(&system), 3);
+    assert_eq!(attempts(&system), 3);
     let arrivals = system.receivers.arrivals();
     let ids: Vec<_> =
         arrivals.iter().filter(|one| one.receiver == "webhook").map(|one| &one.headers["webhook-id"]).collect();
@@ -123,7 +123,7 @@ async fn a_long_history_is_listed_whole() {
     let system = start().await;
     webhook(&system, json!({"max_attempts": 1})).await;
     system.register("w", 3_600.0, json!({})).await;
-    // What comes back is kept, and so many are more than DynamoDB reads in one go.
+    // Response bodies are kept, and so many are more than DynamoDB reads in one go.
     let long = Planned { body: Some("x".repeat(10_000)), ..Planned::status(500) };
     system.receivers.plan_webhook(vec![long; EVENTS]);
     for n in 0..EVENTS {
@@ -143,7 +143,7 @@ async fn a_long_history_is_listed_whole() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_gone_is_asked_once_and_its_webhook_disabled() {
+async fn a_receiver_that_is_gone_is_called_once_and_its_webhook_disabled() {
     let system = start().await;
     webhook(&system, json!({})).await;
     system.register("w", 3_600.0, json!({})).await;
@@ -153,7 +153,7 @@ async fn a_receiver_that_is_gone_is_asked_once_and_its_webhook_disabled() {
     assert_eq!(deliveries(&system, "status=failed").await.len(), 1);
     assert_eq!(system.get("/v2/webhooks/1").await.results()["enabled"], false);
     system.heartbeat("w", "UP").await;
-    assert_eq!(deliveries(&system, "").await.len(), 1, "it hears of nothing more");
+    assert_eq!(deliveries(&system, "").await.len(), 1, "it gets nothing more");
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
-async fn a_webhook_of_one_service_hears_of_no_other_and_a_muted_service_is_told_to_none() {
+async fn a_webhook_of_one_service_gets_no_other_and_no_webhook_gets_a_muted_one() {
     let system = start().await;
     let id = system.register("mine", 3_600.0, json!({})).await;
     system.register("other", 3_600.0, json!({})).await;
@@ -180,8 +180,8 @@ async fn a_webhook_of_one_service_hears_of_no_other_and_a_muted_service_is_told_
     for name in ["other", "muted", "mine"] {
         system.heartbeat(name, "FAILED").await;
     }
-    let told = system.receivers.arrivals();
-    let told: Vec<_> = told.iter().filter(|one| one.receiver == "webhook").collect();
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].body["data"]["service_id"], id);
+    let arrivals = system.receivers.arrivals();
+    let events: Vec<_> = arrivals.iter().filter(|one| one.receiver == "webhook").collect();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].body["data"]["service_id"], id);
 }

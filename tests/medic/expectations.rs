@@ -7,7 +7,7 @@ use harness::System;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Registers a service with a schedule. Answers its id.
+/// Registers a service with a schedule. Returns its id.
 async fn register(system: &System, name: &str, more: Value) -> i64 {
     let mut body = json!({"heartbeat_name": name, "service_name": "worker"});
     for (field, value) in more.as_object().into_iter().flatten() {
@@ -61,7 +61,7 @@ async fn reminders_come_at_expected_times_and_their_grace() {
     assert_eq!(cycle().await, 1);
     system.advance(TimeDelta::milliseconds(1)).await;
     assert_eq!(cycle().await, 2);
-    // Two days of two times each, looked at late.
+    // Two days of two times each, swept late.
     system.leap(TimeDelta::days(2)).await;
     assert_eq!(cycle().await, 6);
 }
@@ -76,7 +76,7 @@ async fn the_deadline_is_moved_lazily_and_a_heartbeat_reads_nothing() {
     system.service.dynamodb().measure();
     system.raw(Method::POST, "/heartbeat", Some(&system.key), &[], Some(body)).await;
     let units = system.service.dynamodb().units();
-    // Two for the heartbeat and one for the limit; read are the key's record and the minute before.
+    // Writes: two for the heartbeat and one for the limit. Reads: the key's record and the counts of the minute before.
     assert_eq!((units.write.to_string(), units.read.to_string()), ("3".into(), "1".into()));
     system.service.dynamodb().measure();
     system.advance(TimeDelta::minutes(5)).await;
@@ -87,7 +87,7 @@ async fn the_deadline_is_moved_lazily_and_a_heartbeat_reads_nothing() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_at_once_and_recovers_with_a_heartbeat() {
+async fn a_failure_alerts_at_once_and_recovers_with_a_heartbeat() {
     let system = System::start().await;
     register(&system, "w", json!({"schedule_cron": "0 2 * * *", "grace_period_seconds": 3_600})).await;
     system.heartbeat("w", "FAILED").await;
@@ -122,7 +122,7 @@ async fn a_new_schedule_counts_from_its_edit() {
     assert_eq!(system.open_alerts().await, 0);
     system.advance(TimeDelta::minutes(10)).await;
     assert_eq!(system.open_alerts().await, 1);
-    // Version 1 sees the service too.
+    // Version 1 shows the service too.
     assert_eq!(system.get("/service/w").await.results()[0]["alert_interval"], 10);
 }
 
@@ -175,7 +175,7 @@ async fn expected_times_come_in_pages() {
 }
 
 #[tokio::test]
-async fn what_is_no_schedule_is_refused_and_the_field_is_named() {
+async fn an_invalid_schedule_is_refused_by_its_field() {
     let system = System::start().await;
     let id = register(&system, "w", json!({"schedule_cron": "0 2 * * *"})).await;
     let bare = json!({"heartbeat_name": "v", "service_name": "worker"});

@@ -1,11 +1,11 @@
-//! DynamoDB that throttles, fails or does not answer: what can be repeated is, and what cannot be done is not half done.
+//! DynamoDB that throttles, fails or does not respond: what can be repeated is, and what cannot be done is not half done.
 
 use harness::System;
 use local::Fault;
 use reqwest::Method;
 use serde_json::json;
 
-/// More failures than a write has tries.
+/// More failures than a write has attempts.
 const FOR_GOOD: usize = 1_000;
 const FAULTS: [Fault; 2] = [Fault::Throttled, Fault::Internal];
 
@@ -25,7 +25,7 @@ async fn a_fault_that_passes_is_not_reported() {
 }
 
 #[tokio::test]
-async fn a_write_that_cannot_be_made_is_503_and_leaves_nothing() {
+async fn a_write_that_fails_is_503_and_leaves_nothing() {
     let system = System::start().await;
     let body = json!({"heartbeat_name": "worker-1", "service_name": "worker", "alert_interval": 1}).to_string();
     let register =
@@ -42,7 +42,7 @@ async fn a_write_that_cannot_be_made_is_503_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_transition_that_cannot_be_made_is_made_later() {
+async fn a_transition_that_fails_is_made_later() {
     for fault in FAULTS {
         let system = System::start().await;
         system.register("worker-1", 60.0, json!({})).await;
@@ -56,22 +56,22 @@ async fn a_transition_that_cannot_be_made_is_made_later() {
 }
 
 #[tokio::test]
-async fn what_a_receiver_took_is_recorded_though_a_transaction_is_under_way() {
-    for made in 0..12 {
+async fn what_a_receiver_accepted_is_recorded_despite_a_conflict() {
+    for written in 0..12 {
         let system = System::start().await;
         system.register("worker-1", 3_600.0, json!({})).await;
         system.seconds(3_599).await;
-        system.service.dynamodb().fail_writes_after(made, Fault::Conflict, 1);
+        system.service.dynamodb().fail_writes_after(written, Fault::Conflict, 1);
         system.seconds(300).await;
-        let told = system.get("/v2/alerts/1/notifications").await;
-        let told = told.results()["items"].as_array().unwrap().clone();
-        assert_eq!(told.len(), 2, "{made}: {told:?}");
-        assert!(told.iter().all(|outcome| outcome["success"] == true), "{made}: {told:?}");
+        let outcomes = system.get("/v2/alerts/1/notifications").await;
+        let outcomes = outcomes.results()["items"].as_array().unwrap().clone();
+        assert_eq!(outcomes.len(), 2, "{written}: {outcomes:?}");
+        assert!(outcomes.iter().all(|outcome| outcome["success"] == true), "{written}: {outcomes:?}");
     }
 }
 
-/// The runs of service 1, how many heartbeats it has, and what Slack was told.
-async fn told_of_runs(system: &System) -> (Vec<String>, usize, usize) {
+/// Returns the runs of service 1, how many heartbeats it has, and how many notifications Slack got.
+async fn runs_of_service(system: &System) -> (Vec<String>, usize, usize) {
     let runs = system.get("/v2/services/1/runs").await;
     let runs = runs.results()["items"].as_array().unwrap().iter();
     let runs = runs.map(|run| format!("{} {}", run["status"].as_str().unwrap(), run["duration_ms"])).collect();
@@ -80,7 +80,7 @@ async fn told_of_runs(system: &System) -> (Vec<String>, usize, usize) {
 }
 
 #[tokio::test]
-async fn a_signal_whose_answers_are_lost_and_that_comes_again_is_taken_once() {
+async fn a_signal_that_is_repeated_after_lost_responses_counts_once() {
     // Of the heartbeat's two writes and the run's.
     for lost in 1..=4 {
         let system = System::start().await;
@@ -95,35 +95,35 @@ async fn a_signal_whose_answers_are_lost_and_that_comes_again_is_taken_once() {
             system.seconds(5).await;
         }
         let completed = "COMPLETED 5000".to_owned();
-        assert_eq!(told_of_runs(&system).await, (vec![completed], 2, 0), "{lost}");
+        assert_eq!(runs_of_service(&system).await, (vec![completed], 2, 0), "{lost}");
     }
 }
 
 #[tokio::test]
-async fn a_signal_that_is_refused_half_done_is_done_when_it_comes_again() {
+async fn a_signal_that_failed_half_done_is_completed_when_it_is_repeated() {
     for fault in FAULTS {
         // The first writes of all may fail, or any of those after them.
-        for made in 0..4 {
+        for written in 0..4 {
             let system = System::start().await;
             system.register("nightly", 3_600.0, json!({"max_duration_ms": 60_000})).await;
             for (what, after) in [("start", 5), ("complete", 120)] {
                 let path = format!("/v2/heartbeat/1/{what}");
-                system.service.dynamodb().fail_writes_after(made, fault, FOR_GOOD);
+                system.service.dynamodb().fail_writes_after(written, fault, FOR_GOOD);
                 let first = system.post(&path, json!({"run_id": "a"})).await;
-                assert!([201, 503].contains(&first.status.as_u16()), "{fault:?} {made}: {first}");
+                assert!([201, 503].contains(&first.status.as_u16()), "{fault:?} {written}: {first}");
                 system.service.dynamodb().fail_writes(fault, 0);
                 let again = system.post(&path, json!({"run_id": "a"})).await;
-                assert_eq!(again.status, 201, "{fault:?} {made}: {again}");
+                assert_eq!(again.status, 201, "{fault:?} {written}: {again}");
                 system.seconds(after).await;
             }
-            let (runs, _, told) = told_of_runs(&system).await;
-            assert_eq!((runs, told), (vec!["COMPLETED 5000".to_owned()], 0), "{fault:?} {made}");
+            let (runs, _, notifications) = runs_of_service(&system).await;
+            assert_eq!((runs, notifications), (vec!["COMPLETED 5000".to_owned()], 0), "{fault:?} {written}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_run_that_goes_stale_and_ends_while_writes_fail_is_told_once_each() {
+async fn a_run_that_goes_stale_and_ends_while_writes_fail_is_notified_once_each() {
     for fault in FAULTS {
         for lost in 0..=3 {
             let system = System::start().await;
@@ -145,29 +145,29 @@ async fn a_run_that_goes_stale_and_ends_while_writes_fail_is_told_once_each() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_refused_half_done_is_done_when_it_comes_again() {
+async fn a_start_that_failed_half_done_is_completed_when_it_is_repeated() {
     for fault in FAULTS {
-        // The count of its limit may fail, the mark, the execution, or what comes after them.
-        for made in 0..4 {
+        // The count of its limit may fail, the idempotency key, the execution, or what comes after them.
+        for written in 0..4 {
             let system = System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await;
             let step = format!("{{ name: call, type: webhook, url: \"{}\" }}", system.receivers.hook());
             let yaml = format!("name: restart\nsteps:\n  - {step}");
             assert_eq!(system.post("/v2/playbooks", json!({"yaml": yaml})).await.status, 201);
             let start = async || {
-                let mark = [("idempotency-key", "deploy-7")];
-                system.raw(Method::POST, "/v2/playbooks/1/execute", Some(&system.key), &mark, None).await.status
+                let key = [("idempotency-key", "deploy-7")];
+                system.raw(Method::POST, "/v2/playbooks/1/execute", Some(&system.key), &key, None).await.status
             };
-            system.service.dynamodb().fail_writes_after(made, fault, FOR_GOOD);
+            system.service.dynamodb().fail_writes_after(written, fault, FOR_GOOD);
             start().await;
             system.service.dynamodb().fail_writes(fault, 0);
             assert_eq!(start().await, 201);
             system.seconds(60).await;
             let listed = system.get("/v2/executions").await;
             let listed = listed.results()["items"].as_array().unwrap().clone();
-            assert_eq!(listed.len(), 1, "{fault:?} after {made} writes: {listed:?}");
-            assert_eq!(listed[0]["status"], "completed", "{fault:?} after {made} writes");
+            assert_eq!(listed.len(), 1, "{fault:?} after {written} writes: {listed:?}");
+            assert_eq!(listed[0]["status"], "completed", "{fault:?} after {written} writes");
             let called = system.receivers.arrivals().into_iter().filter(|arrival| arrival.receiver == "webhook");
-            assert_eq!(called.count(), 1, "{fault:?} after {made} writes");
+            assert_eq!(called.count(), 1, "{fault:?} after {written} writes");
         }
     }
 }

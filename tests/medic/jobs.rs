@@ -41,7 +41,7 @@ async fn series(system: &System, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_run_is_told_from_its_start_to_its_end_and_a_repetition_changes_nothing() {
+async fn a_run_is_shown_from_its_start_to_its_end_and_a_repetition_changes_nothing() {
     let system = System::start().await;
     let id = system.register("nightly", HOUR, json!({})).await;
     insta::assert_snapshot!(signal(&system, id, "start", "a").await, @r#"
@@ -131,7 +131,7 @@ async fn statistics_are_of_the_last_hundred_completed_runs_in_one_query() {
             assert_eq!((&few.results()["run_count"], &few.results()["p50_duration_ms"]), (&json!(4), &Value::Null));
         }
     }
-    // The first one may be the first of its minute, or of the key's twenty seconds.
+    // The first request may be the first of its minute, or of the key's twenty seconds.
     system.get(&stats).await;
     system.service.dynamodb().measure();
     let answer = system.get(&stats).await;
@@ -158,7 +158,7 @@ async fn end_ahead(system: &System, service: i64, run: &str, at: TimeDelta) {
 }
 
 #[tokio::test]
-async fn a_stale_run_is_told_once_to_the_second_and_its_end_is_a_recovery() {
+async fn a_stale_run_is_notified_once_to_the_second_and_its_end_is_a_recovery() {
     let system = System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await;
     let id = system.register("nightly", 10.0 * HOUR, json!({"max_duration_ms": 3_723_000})).await;
     system.post("/v2/webhooks", json!({"url": system.receivers.hook()})).await;
@@ -167,9 +167,9 @@ async fn a_stale_run_is_told_once_to_the_second_and_its_end_is_a_recovery() {
     assert_eq!((system.slack().len(), states(&system, id, "").await), (0, vec!["a STARTED null".to_owned()]));
     system.seconds(1).await;
     assert_eq!(states(&system, id, "?status=STALE_ALERTED").await, ["a STALE_ALERTED null"]);
-    let told = ":hourglass: [p3] Stale job detected for nightly: run a has not ended after 1 h 2 min 3 s, and its maximum is \
+    let message = ":hourglass: [p3] Stale job detected for nightly: run a has not ended after 1 h 2 min 3 s, and its maximum is \
                 1 h 2 min 3 s";
-    assert_eq!(system.slack(), [told]);
+    assert_eq!(system.slack(), [message]);
     assert_eq!(system.pagerduty(), ["trigger medic-nightly-a"]);
     let alert = &system.get("/v2/alerts/1").await;
     assert_eq!(alert.results()["alert_name"], "Medic - Stale job detected for nightly");
@@ -191,7 +191,7 @@ async fn a_stale_run_is_told_once_to_the_second_and_its_end_is_a_recovery() {
 }
 
 #[tokio::test]
-async fn a_run_over_its_maximum_is_told_to_slack_and_webhooks_alone_and_closes_as_it_opens() {
+async fn a_run_over_its_maximum_is_sent_to_slack_and_webhooks_alone_and_closes_as_it_opens() {
     let system = System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await;
     let id = system.register("nightly", 10.0 * HOUR, json!({"max_duration_ms": 3_723_000})).await;
     system.post("/v2/webhooks", json!({"url": system.receivers.hook()})).await;
@@ -203,9 +203,9 @@ async fn a_run_over_its_maximum_is_told_to_slack_and_webhooks_alone_and_closes_a
     assert_eq!((ended.message(), &ended.results()["duration_ms"]), ("Run completed.", &json!(3_724_500)));
     let over = json!({"alert_type": "exceeded", "max_duration_ms": 3_723_000, "exceeded_by_ms": 1_500});
     assert_eq!(ended.results()["duration_alert"], over);
-    let told = ":hourglass: [p3] Job exceeded max duration for nightly: run a took 1 h 2 min 4 s, and its maximum is \
+    let message = ":hourglass: [p3] Job exceeded max duration for nightly: run a took 1 h 2 min 4 s, and its maximum is \
                 1 h 2 min 3 s";
-    assert_eq!(system.slack(), [told]);
+    assert_eq!(system.slack(), [message]);
     assert_eq!((system.pagerduty().len(), system.receivers.accepted("webhook")), (0, vec!["job.exceeded".to_owned()]));
     let alert = &system.alerts().await[0];
     assert_eq!((&alert["active"], &alert["created_date"]), (&json!(0), &alert["closed_date"]));
@@ -214,7 +214,7 @@ async fn a_run_over_its_maximum_is_told_to_slack_and_webhooks_alone_and_closes_a
 }
 
 #[tokio::test]
-async fn a_new_maximum_is_for_runs_that_go_on() {
+async fn a_new_maximum_applies_to_open_runs() {
     let system = System::start().await;
     let id = system.register("nightly", 100.0 * HOUR, json!({})).await;
     let set = async |max: Value| system.patch(&format!("/v2/services/{id}"), json!({"max_duration_ms": max})).await;
@@ -235,7 +235,7 @@ async fn a_new_maximum_is_for_runs_that_go_on() {
 }
 
 #[tokio::test]
-async fn runs_are_muted_held_in_maintenance_and_let_go() {
+async fn runs_are_muted_held_in_maintenance_and_dropped_with_their_service() {
     let system = System::start().await;
     let quiet = system.register("quiet", 100.0 * HOUR, json!({"max_duration_ms": 60_000})).await;
     let held = system.register("held", 100.0 * HOUR, json!({"max_duration_ms": 60_000})).await;
@@ -256,17 +256,21 @@ async fn runs_are_muted_held_in_maintenance_and_let_go() {
         named.map(|line| line.split(": ").nth(1).unwrap().replace(":hourglass: ", "")).collect()
     };
     system.seconds(120).await;
-    assert_eq!((jobs(&system).len(), system.open_alerts().await), (0, 1), "the muted one is open, and nobody told");
+    assert_eq!(
+        (jobs(&system).len(), system.open_alerts().await),
+        (0, 1),
+        "the muted one is open, and nobody is notified"
+    );
     system.seconds(180).await;
     assert_eq!(jobs(&system).len(), 1, "maintenance is over: {:?}", system.slack());
     system.seconds(300).await;
     assert_eq!(jobs(&system).len(), 2, "the mute is over: {:?}", system.slack());
     system.seconds(3_600).await;
     assert_eq!((jobs(&system).len(), system.open_alerts().await), (2, 2));
-    // Switched off, a service that has told of a run resolves its incident, and tells nobody else.
-    let told = system.slack().len();
+    // Switching off a service with an alert of a run resolves its incident, and notifies nobody else.
+    let notified = system.slack().len();
     system.patch(&format!("/v2/services/{held}"), json!({"active": false})).await;
-    assert_eq!((system.open_alerts().await, system.slack().len()), (1, told));
+    assert_eq!((system.open_alerts().await, system.slack().len()), (1, notified));
     assert!(system.pagerduty().contains(&"resolve medic-held-a".to_owned()), "{:?}", system.pagerduty());
     let refused = system.post(&format!("/v2/heartbeat/{off}/complete"), json!({"run_id": "a"})).await;
     assert_eq!(refused.status, 400, "{refused}");
@@ -304,19 +308,19 @@ async fn a_signal_costs_its_heartbeat_a_write_of_its_run_and_the_entries_of_its_
     let system = System::start().await;
     let id = system.register("nightly", HOUR, json!({"max_duration_ms": 600_000})).await;
     system.heartbeat("nightly", "UP").await;
-    let mut seen = Vec::new();
+    let mut measured = Vec::new();
     for what in ["start", "complete"] {
         let body = serde_json::to_vec(&json!({"run_id": "a"})).unwrap();
         system.service.dynamodb().measure();
         let path = format!("/v2/heartbeat/{id}/{what}");
         system.raw(Method::POST, &path, Some(&system.key), &[], Some(body)).await;
         let units = system.service.dynamodb().units();
-        seen.push((units.read.to_string(), units.write.to_string()));
+        measured.push((units.read.to_string(), units.write.to_string()));
         system.seconds(1).await;
     }
     // 1 of the limit; 2 of the heartbeat, 1 of the run; then of `list` and `due` an entry each, and at the end one moved
     // and one gone.
-    assert_eq!(seen, [("1".to_owned(), "6".to_owned()), ("1".to_owned(), "7".to_owned())]);
+    assert_eq!(measured, [("1".to_owned(), "6".to_owned()), ("1".to_owned(), "7".to_owned())]);
 }
 
 #[tokio::test]
@@ -326,13 +330,17 @@ async fn a_stale_run_is_acknowledged_while_its_alert_is_open() {
     signal(&system, id, "start", "a").await;
     system.seconds(60).await;
     let acknowledge = async || system.send(Method::POST, "/v2/alerts/1/acknowledge", None).await;
-    let taken = acknowledge().await;
-    assert_eq!((taken.status.as_u16(), &taken.results()["acknowledged_by"]), (200, &json!("admin")), "{taken}");
-    assert_eq!(acknowledge().await.body, taken.body, "again changes nothing");
+    let acknowledged = acknowledge().await;
+    assert_eq!(
+        (acknowledged.status.as_u16(), &acknowledged.results()["acknowledged_by"]),
+        (200, &json!("admin")),
+        "{acknowledged}"
+    );
+    assert_eq!(acknowledge().await.body, acknowledged.body, "a repetition changes nothing");
     assert_eq!(system.pagerduty(), ["trigger medic-nightly-a", "acknowledge medic-nightly-a"]);
     signal(&system, id, "fail", "a").await;
-    let told = system.pagerduty()[2..].join(", ");
-    assert!(told.contains("resolve medic-nightly-a") && told.contains("trigger"), "it failed as well: {told}");
+    let events = system.pagerduty()[2..].join(", ");
+    assert!(events.contains("resolve medic-nightly-a") && events.contains("trigger"), "it failed as well: {events}");
     assert_eq!(acknowledge().await.status, 409);
     assert!(system.get("/v2/alerts/1").await.results()["closed_date"].is_string());
 }

@@ -1,4 +1,4 @@
-//! Maintenance windows: their life, and which services are in one.
+//! Maintenance windows: how they are configured, and which services are in one.
 
 use harness::System;
 use reqwest::Method;
@@ -20,7 +20,7 @@ fn upgrade(more: &Value) -> Value {
     body
 }
 
-/// The name of the window that a service is in, and its end.
+/// Returns the name of the window that a service is in, and its end.
 async fn maintenance(system: &System, service: i64, at: &str) -> (Value, Value) {
     let answer = system.get(&format!("/v2/services/{service}/maintenance?at={at}")).await;
     (answer.results()["window_name"].clone(), answer.results()["maintenance_end"].clone())
@@ -113,7 +113,7 @@ async fn windows_come_in_pages() {
 }
 
 #[tokio::test]
-async fn a_service_is_in_the_windows_that_are_for_it() {
+async fn a_service_is_in_the_windows_that_cover_it() {
     let system = System::start().await;
     let (mine, other) = (system.register("a", 60.0, json!({})).await, system.register("b", 60.0, json!({})).await);
     system.post(WINDOWS, upgrade(&json!({"service_ids": [mine]}))).await;
@@ -123,7 +123,7 @@ async fn a_service_is_in_the_windows_that_are_for_it() {
     assert_eq!(maintenance(&system, mine, "2026-01-05T22:00:00Z").await, upgrade_until_11);
     assert_eq!(maintenance(&system, mine, "2026-01-05T23:00:00Z").await, none);
     assert_eq!(maintenance(&system, other, "2026-01-05T22:00:00Z").await, none);
-    // One for every service that ends later.
+    // A window for every service, which ends later.
     let daily = json!({"name": "Daily", "recurrence": "30 23 * * *", "start_time": "2026-01-01T00:00:00",
         "end_time": "2026-01-01T01:00:00"});
     system.post(WINDOWS, upgrade(&daily)).await;
@@ -169,7 +169,7 @@ async fn a_service_is_in_the_windows_that_are_for_it() {
 }
 
 #[tokio::test]
-async fn a_window_of_a_deleted_service_does_not_become_everyones() {
+async fn a_window_of_a_deleted_service_does_not_cover_others() {
     let system = System::start().await;
     let (mine, other) = (system.register("a", 60.0, json!({})).await, system.register("b", 60.0, json!({})).await);
     system.post(WINDOWS, upgrade(&json!({"service_ids": [mine]}))).await;
@@ -206,8 +206,8 @@ async fn a_bad_window_is_refused_and_changes_nothing() {
     .collect();
     let bodies: Vec<&[u8]> = cases.iter().map(Vec::as_slice).collect();
     let shown = refusals(&system, Method::POST, WINDOWS, &bodies).await;
-    let said: Vec<_> = shown.lines().filter_map(|line| line.strip_prefix("  ")).collect();
-    insta::assert_snapshot!(said.join("\n"), @r#"
+    let messages: Vec<_> = shown.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    insta::assert_snapshot!(messages.join("\n"), @r#"
     400 name must not be empty
     400 start_time must be an RFC 3339 time, such as 2026-01-31T08:00:00.000Z
     400 end_time must be an RFC 3339 time, such as 2026-01-31T08:00:00.000Z

@@ -1,4 +1,4 @@
-//! Section 7 of the contract, a bullet at a time, under a clock that the test moves.
+//! Monitoring and alerts, rule by rule, under a clock that the test moves.
 
 use chrono::TimeDelta;
 use harness::System;
@@ -72,7 +72,7 @@ async fn recovery_counts_the_grace_period_as_the_deadline_does() {
 }
 
 #[tokio::test]
-async fn started_and_completed_count_as_life() {
+async fn started_and_completed_count_as_alive() {
     let system = System::start().await;
     system.register("w", 60.0, json!({})).await;
     for status in ["STARTED", "COMPLETED", "STARTED"] {
@@ -166,14 +166,14 @@ async fn medics_own_downtime_extends_no_deadline() {
     assert_eq!(system.open_alerts().await, 0);
     let system = system.restart_after(TimeDelta::seconds(2_000), folder.path()).await;
     assert_eq!(system.open_alerts().await, 1);
-    // Three intervals passed unseen: the cycle catches up with one reminder.
+    // Three intervals passed while it was stopped: the cycle catches up with one reminder.
     let system = system.restart_after(TimeDelta::seconds(1_900), folder.path()).await;
     assert_eq!(system.alerts().await[0]["alert_cycle"], 4);
     assert_eq!(system.slack().len(), 2);
 }
 
 #[tokio::test]
-async fn a_muted_services_alert_opens_and_cycles_untold() {
+async fn a_muted_services_alert_opens_and_cycles_and_nobody_is_notified() {
     let system = System::start().await;
     system.register("w", 60.0, json!({})).await;
     system.post("/service/w", json!({"muted": 1})).await;
@@ -187,7 +187,7 @@ async fn a_muted_services_alert_opens_and_cycles_untold() {
 }
 
 #[tokio::test]
-async fn when_a_mute_ends_an_open_alert_is_told() {
+async fn when_a_mute_ends_an_open_alert_is_sent() {
     let system = System::start().await;
     system.register("w", 60.0, json!({"muted": true, "muted_until": "2026-01-05T12:02:30Z"})).await;
     system.seconds(149).await;
@@ -201,7 +201,7 @@ async fn when_a_mute_ends_an_open_alert_is_told() {
 }
 
 #[tokio::test]
-async fn unmuting_by_hand_tells_an_open_alert() {
+async fn unmuting_by_hand_sends_an_open_alert() {
     let system = System::start().await;
     system.register("w", 60.0, json!({"muted": true})).await;
     system.seconds(60).await;
@@ -210,7 +210,7 @@ async fn unmuting_by_hand_tells_an_open_alert() {
 }
 
 #[tokio::test]
-async fn a_mute_silences_reminders_and_not_the_recovery_of_what_was_told() {
+async fn a_mute_holds_back_reminders_and_not_the_recovery_of_an_alert_that_was_sent() {
     let system = System::start().await;
     system.register("w", 60.0, json!({})).await;
     system.seconds(60).await;
@@ -223,7 +223,7 @@ async fn a_mute_silences_reminders_and_not_the_recovery_of_what_was_told() {
 }
 
 #[tokio::test]
-async fn deactivating_a_service_that_is_down_closes_its_alert_and_tells_nobody() {
+async fn deactivating_a_service_that_is_down_closes_its_alert_and_notifies_nobody() {
     let system = System::start().await;
     system.register("w", 60.0, json!({})).await;
     system.seconds(60).await;
@@ -233,7 +233,7 @@ async fn deactivating_a_service_that_is_down_closes_its_alert_and_tells_nobody()
     assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
     system.seconds(600).await;
     assert_eq!(system.alerts().await.len(), 1);
-    // Made active again it counts from then.
+    // Once it is active again, it counts from then.
     system.post("/service/w", json!({"active": 1})).await;
     system.seconds(59).await;
     assert_eq!(system.open_alerts().await, 0);
@@ -272,7 +272,7 @@ async fn an_operator_sets_a_service_down_and_up() {
 }
 
 #[tokio::test]
-async fn a_changed_interval_holds_at_once() {
+async fn a_changed_interval_applies_at_once() {
     let system = System::start().await;
     system.register("w", 3_600.0, json!({})).await;
     system.heartbeat("w", "UP").await;

@@ -1,11 +1,11 @@
-//! Notifications: what receivers get, retries, order, and what happens when nobody takes one.
+//! Notifications: what receivers get, retries, order, and what happens when no receiver accepts one.
 
 use chrono::TimeDelta;
 use harness::{Planned, System};
 use serde_json::{Value, json};
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "whole answers")]
+#[expect(clippy::too_many_lines, reason = "whole messages")]
 async fn slack_and_pagerduty_get_what_the_on_call_needs() {
     let system = System::start_with(&[("MEDIC_BASE_URL", "https://medic.example.com/")], None).await;
     let more = json!({"priority": "p1", "team": "payments", "runbook": "https://runbooks.example.com/w?a=1&b=2"});
@@ -253,8 +253,8 @@ async fn a_late_resolve_closes_no_later_incident() {
 async fn a_notification_is_given_up_after_a_day_and_stays_readable() {
     let system = System::start().await;
     system.register("w", 86_400.0 * 30.0, json!({})).await;
-    let refusing = vec![Planned::status(503); 2_000];
-    system.receivers.plan_pagerduty(refusing);
+    let failures = vec![Planned::status(503); 2_000];
+    system.receivers.plan_pagerduty(failures);
     system.heartbeat("w", "FAILED").await;
     let pending = system.get("/v2/alerts/1/notifications").await;
     assert_eq!(pending.results()["items"][1]["success"], Value::Null);
@@ -290,13 +290,13 @@ async fn a_notification_is_given_up_after_a_day_and_stays_readable() {
     }
     "#);
     assert!(system.counter("medic_notifications_failed_total").await >= 1);
-    let tries = system.receivers.arrivals().len();
+    let attempts = system.receivers.arrivals().len();
     system.leap(TimeDelta::hours(2)).await;
-    assert_eq!(system.receivers.arrivals().len(), tries, "nothing is sent any more");
+    assert_eq!(system.receivers.arrivals().len(), attempts, "nothing more is sent");
 }
 
 #[tokio::test]
-async fn a_reminder_that_was_overtaken_is_not_sent() {
+async fn a_reminder_that_was_superseded_is_not_sent() {
     let system = System::start().await;
     system.register("w", 60.0, json!({})).await;
     system.seconds(60).await;
@@ -310,7 +310,7 @@ async fn a_reminder_that_was_overtaken_is_not_sent() {
     assert!(lines[1].contains("has recovered"), "{lines:?}");
 }
 
-/// How many services a line of Slack's speaks of: one, or the number that it gives.
+/// Returns how many services a line in Slack is about: one, or the number that it gives.
 fn count(line: &str) -> usize {
     let words: Vec<_> = line.split(' ').collect();
     match words.as_slice() {
@@ -320,15 +320,15 @@ fn count(line: &str) -> usize {
 }
 
 #[tokio::test]
-async fn an_outage_of_many_is_told_in_few_slack_messages() {
+async fn an_outage_of_many_takes_few_slack_messages() {
     let system = System::start().await;
     for n in 0..120 {
         system.register(&format!("w-{n}"), 3_600.0, json!({})).await;
     }
     system.leap(TimeDelta::seconds(3_600)).await;
     system.seconds(30).await;
-    let told: usize = system.slack().iter().map(|line| count(line)).sum();
-    assert_eq!(told, 120, "each once: {:?}", system.slack());
+    let services: usize = system.slack().iter().map(|line| count(line)).sum();
+    assert_eq!(services, 120, "each once: {:?}", system.slack());
     let messages = system.receivers.accepted("slack").len();
     assert!(messages <= 20, "{messages} messages");
     assert_eq!(system.pagerduty().len(), 120);
@@ -372,7 +372,7 @@ async fn an_empty_channel_counts_as_none() {
 }
 
 #[tokio::test]
-async fn one_bad_notification_takes_no_others_with_it() {
+async fn one_bad_notification_blocks_no_others() {
     let system = System::start().await;
     for name in ["a", "b", "c"] {
         system.register(name, 3_600.0, json!({})).await;
@@ -387,13 +387,13 @@ async fn one_bad_notification_takes_no_others_with_it() {
         system.seconds(1).await;
     }
     system.seconds(20).await;
-    let told = system.slack();
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains(" b is down") && told[1].contains(" c is down"), "{told:?}");
+    let lines = system.slack();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains(" b is down") && lines[1].contains(" c is down"), "{lines:?}");
 }
 
 #[tokio::test]
-async fn a_recovery_is_told_behind_any_number_of_stale_reminders() {
+async fn a_recovery_is_sent_behind_any_number_of_stale_reminders() {
     let system = System::start().await;
     system.register("w", 1.0, json!({})).await;
     system.receivers.plan_slack([Planned { retry_after: Some(200), ..Planned::status(503) }]);
@@ -401,13 +401,13 @@ async fn a_recovery_is_told_behind_any_number_of_stale_reminders() {
     system.patch("/v2/services/1", json!({"alert_interval": 600})).await;
     system.heartbeat("w", "UP").await;
     system.seconds(60).await;
-    let told = system.slack();
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains("is down") && told[1].contains("has recovered"), "{told:?}");
+    let lines = system.slack();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("is down") && lines[1].contains("has recovered"), "{lines:?}");
 }
 
 #[tokio::test]
-async fn an_outage_that_ends_before_slack_is_back_is_told_whole() {
+async fn an_outage_that_ends_before_slack_is_back_is_sent_whole() {
     let system = System::start().await;
     system.register("w", 60.0, json!({})).await;
     system.receivers.plan_slack([Planned { retry_after: Some(100), ..Planned::status(503) }]);
@@ -418,6 +418,6 @@ async fn an_outage_that_ends_before_slack_is_back_is_told_whole() {
         system.seconds(35).await;
         system.heartbeat("w", "UP").await;
     }
-    let told = system.slack();
-    assert!(told.len() == 2 && told[0].contains("is down") && told[1].contains("has recovered"), "{told:?}");
+    let lines = system.slack();
+    assert!(lines.len() == 2 && lines[0].contains("is down") && lines[1].contains("has recovered"), "{lines:?}");
 }

@@ -1,4 +1,4 @@
-//! The main job: a service falls silent, people are told, it comes back, people are told.
+//! The main job: a service falls silent and people are notified; it reports again and people are notified.
 
 use chrono::TimeDelta;
 use domain::{HeartbeatName, Status};
@@ -26,7 +26,7 @@ async fn silence_opens_an_alert_and_a_heartbeat_closes_it() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_that_is_counted_after_a_newer_one_does_not_stand_for_the_newest() {
+async fn a_heartbeat_that_is_written_after_a_newer_one_does_not_count_as_the_newest() {
     let system = System::start().await;
     system.register("worker-1", 60.0, json!({})).await;
     system.seconds(50).await;
@@ -37,8 +37,8 @@ async fn a_heartbeat_that_is_counted_after_a_newer_one_does_not_stand_for_the_ne
         run_id: None,
         idempotency_key: None,
     };
-    let taken_at = system.time.now() - TimeDelta::seconds(30);
-    system.another_instance().report(late, taken_at).await.unwrap();
+    let sent_at = system.time.now() - TimeDelta::seconds(30);
+    system.another_instance().report(late, sent_at).await.unwrap();
     system.seconds(59).await;
     assert_eq!(system.open_alerts().await, 0);
     system.seconds(1).await;

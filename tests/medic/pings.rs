@@ -23,7 +23,7 @@ async fn ping(system: &System, path: &str) -> String {
     format!("{} {}", answer.status.as_u16(), answer.body.as_str().unwrap_or_default())
 }
 
-/// Status and run of each heartbeat, newest first.
+/// Returns status and run of each heartbeat, newest first.
 async fn history(system: &System, id: i64) -> Vec<(String, Value)> {
     let answer = system.get(&format!("/v2/services/{id}/heartbeats")).await;
     let items = answer.results()["items"].as_array().unwrap().clone();
@@ -31,7 +31,7 @@ async fn history(system: &System, id: i64) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
-async fn each_address_says_what_its_end_says() {
+async fn each_address_reports_what_its_end_says() {
     let system = System::start().await;
     let id = system.register("Nightly-Backup", 3_600.0, json!({})).await;
     let key = ping_key(&system).await;
@@ -77,13 +77,13 @@ async fn a_log_is_kept_and_changes_nothing() {
     assert_eq!(system.open_alerts().await, 1);
     assert_eq!(ping(&system, &format!("/ping/{key}/w/log")).await, "200 OK");
     assert_eq!(system.open_alerts().await, 1);
-    // It is no status that a heartbeat may have.
+    // A heartbeat may not have this status.
     let answer = system.post("/heartbeat", json!({"heartbeat_name": "w", "status": "LOG"})).await;
     assert_eq!(answer.status, 400);
 }
 
 #[tokio::test]
-async fn what_is_no_ping_is_refused_in_plain_words() {
+async fn invalid_pings_are_refused_as_healthchecks_does() {
     let system = System::start().await;
     let id = system.register("W", 60.0, json!({})).await;
     let key = ping_key(&system).await;
@@ -115,7 +115,7 @@ async fn what_is_no_ping_is_refused_in_plain_words() {
 }
 
 #[tokio::test]
-async fn options_is_answered_without_a_key_and_counts_as_nothing() {
+async fn options_needs_no_key_and_counts_as_nothing() {
     let system = System::start().await;
     let id = system.register("w", 60.0, json!({})).await;
     let key = ping_key(&system).await;
@@ -153,7 +153,7 @@ async fn create_registers_with_a_day_and_an_hour_of_grace() {
 }
 
 #[tokio::test]
-async fn pings_of_a_service_that_is_not_watched_are_acknowledged_and_not_kept() {
+async fn pings_of_an_inactive_service_are_acknowledged_and_not_kept() {
     let system = System::start().await;
     let id = system.register("w", 60.0, json!({"active": false})).await;
     let key = ping_key(&system).await;
@@ -201,13 +201,13 @@ async fn the_first_bytes_of_a_body_are_kept_beside_the_heartbeat() {
     assert_eq!(system.get(&path(0)).await.status, 404);
     assert_eq!(system.get(&path(1).replace("/1/", "/9/")).await.status, 404);
     assert_eq!(system.get("/v2/services/1/heartbeats/x/body").await.status, 400);
-    // It goes with its heartbeat.
+    // It expires with its heartbeat.
     system.leap(TimeDelta::days(30)).await;
     assert_eq!(system.get(&path(1)).await.status, 404);
 }
 
 #[tokio::test]
-async fn a_body_is_read_to_its_end_and_one_past_all_reason_is_refused() {
+async fn a_large_body_is_read_to_its_end() {
     let system = System::start().await;
     let id = system.register("w", 3_600.0, json!({})).await;
     let key = ping_key(&system).await;
@@ -217,19 +217,19 @@ async fn a_body_is_read_to_its_end_and_one_past_all_reason_is_refused() {
 }
 
 #[tokio::test]
-async fn a_ping_key_is_good_for_pings_alone_until_it_is_revoked() {
+async fn a_ping_key_works_for_pings_alone_until_it_is_revoked() {
     let system = System::start().await;
     system.register("w", 3_600.0, json!({})).await;
-    let made = system.post("/v2/ping-keys", json!({"name": "Cron"})).await;
-    assert_eq!(made.status, 201);
-    let key = made.results()["key"].as_str().unwrap().to_owned();
+    let created = system.post("/v2/ping-keys", json!({"name": "Cron"})).await;
+    assert_eq!(created.status, 201);
+    let key = created.results()["key"].as_str().unwrap().to_owned();
     assert!(key.len() == 22 && key.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{key}");
     assert_eq!(system.post("/v2/ping-keys", json!({"name": "cron"})).await.status, 409);
     assert_eq!(system.post("/v2/ping-keys", json!({"name": ""})).await.status, 400);
     assert_eq!(system.post("/v2/ping-keys", json!({"scopes": []})).await.status, 400);
     let other = ping_key(&system).await;
     let listed = system.get("/v2/ping-keys").await;
-    // The refused name took an id, which is a gap.
+    // The name that was refused used up an id, which leaves a gap.
     let created_at = "2026-01-05T12:00:00.000Z";
     let keys = json!([
         {"ping_key_id": 3, "name": "ping-key-3", "created_at": created_at},

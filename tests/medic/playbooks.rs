@@ -18,7 +18,7 @@ async fn send_yaml(system: &System, method: Method, path: &str, yaml: &str) -> h
     system.raw(method, path, Some(&system.key), &[("content-type", "application/yaml")], Some(yaml.into())).await
 }
 
-async fn trigger_shown(system: &System) -> Vec<(i64, Value, Value, Value)> {
+async fn triggers(system: &System) -> Vec<(i64, Value, Value, Value)> {
     let page = system.get("/v2/playbooks/1/triggers").await;
     let items = page.results()["items"].as_array().unwrap().clone();
     let of = |item: &Value| {
@@ -31,9 +31,9 @@ async fn trigger_shown(system: &System) -> Vec<(i64, Value, Value, Value)> {
 #[tokio::test]
 async fn a_playbook_lives_from_creation_to_deletion() {
     let system = System::start().await;
-    let made = system.post("/v2/playbooks", json!({"yaml": RESTART})).await;
-    assert_eq!(made.status, 201, "{made}");
-    let shown = made.results().clone();
+    let created = system.post("/v2/playbooks", json!({"yaml": RESTART})).await;
+    assert_eq!(created.status, 201, "{created}");
+    let shown = created.results().clone();
     assert_eq!(
         (&shown["playbook_id"], &shown["name"], &shown["version"], &shown["yaml"], &shown["trigger_id"]),
         (&json!(1), &json!("restart-worker"), &json!(1), &json!(RESTART), &json!(1))
@@ -62,8 +62,8 @@ async fn a_playbook_lives_from_creation_to_deletion() {
     assert_eq!(system.delete("/v2/playbooks/1").await.status, 404);
     assert_eq!(system.service.medic().table.triggers().await.unwrap(), []);
     // Its name is free again, and its id is not.
-    let made = system.post("/v2/playbooks", json!({"yaml": RESTART})).await;
-    assert!(made.results()["playbook_id"].as_i64().unwrap() > 1, "{made}");
+    let created = system.post("/v2/playbooks", json!({"yaml": RESTART})).await;
+    assert!(created.results()["playbook_id"].as_i64().unwrap() > 1, "{created}");
 }
 
 #[tokio::test]
@@ -71,27 +71,27 @@ async fn the_trigger_of_the_document_follows_it_and_others_stay() {
     let system = System::start().await;
     system.post("/v2/playbooks", json!({"yaml": RESTART})).await;
     let declared = (1, json!("worker-*"), json!(3), json!(true));
-    assert_eq!(trigger_shown(&system).await, std::slice::from_ref(&declared));
+    assert_eq!(triggers(&system).await, std::slice::from_ref(&declared));
     let other = system.post("/v2/playbooks/1/triggers", json!({"service_pattern": "db-[0-9]"})).await;
     assert_eq!((other.status.as_u16(), &other.results()["consecutive_failures"]), (201, &json!(1)), "{other}");
     let other = (2, json!("db-[0-9]"), json!(1), json!(true));
-    // Switched off, it stays so while the document's trigger stays the same.
+    // Disabled, it stays so while the document's trigger stays the same.
     system.patch("/v2/playbooks/1/triggers/1", json!({"enabled": false})).await;
     send_yaml(&system, Method::PATCH, "/v2/playbooks/1", &RESTART.replace("30s", "31s")).await;
-    assert_eq!(trigger_shown(&system).await, [other.clone(), (1, json!("worker-*"), json!(3), json!(false))]);
+    assert_eq!(triggers(&system).await, [other.clone(), (1, json!("worker-*"), json!(3), json!(false))]);
     send_yaml(&system, Method::PATCH, "/v2/playbooks/1", &RESTART.replace(": 3", ": 5")).await;
-    assert_eq!(trigger_shown(&system).await, [other.clone(), (1, json!("worker-*"), json!(5), json!(true))]);
+    assert_eq!(triggers(&system).await, [other.clone(), (1, json!("worker-*"), json!(5), json!(true))]);
     let without = RESTART.replace("trigger: { service_pattern: \"worker-*\", consecutive_failures: 3 }", "");
     send_yaml(&system, Method::PATCH, "/v2/playbooks/1", &without).await;
-    assert_eq!(trigger_shown(&system).await, std::slice::from_ref(&other));
+    assert_eq!(triggers(&system).await, std::slice::from_ref(&other));
     send_yaml(&system, Method::PATCH, "/v2/playbooks/1", RESTART).await;
-    assert_eq!(trigger_shown(&system).await, [(3, json!("worker-*"), json!(3), json!(true)), other]);
-    // One that was removed by hand hinders nothing.
+    assert_eq!(triggers(&system).await, [(3, json!("worker-*"), json!(3), json!(true)), other]);
+    // One that was deleted by hand does no harm.
     assert_eq!(system.delete("/v2/playbooks/1/triggers/3").await.status, 200);
     assert_eq!(send_yaml(&system, Method::PATCH, "/v2/playbooks/1", &without).await.status, 200);
     for id in 0..19 {
-        let made = system.post("/v2/playbooks/1/triggers", json!({"service_pattern": format!("s{id}")})).await;
-        assert_eq!(made.status, 201, "{made}");
+        let created = system.post("/v2/playbooks/1/triggers", json!({"service_pattern": format!("s{id}")})).await;
+        assert_eq!(created.status, 201, "{created}");
     }
     assert_eq!(system.post("/v2/playbooks/1/triggers", json!({"service_pattern": "x"})).await.status, 409);
     assert_eq!(system.delete("/v2/playbooks/1").await.status, 200);
@@ -105,7 +105,7 @@ async fn a_bad_playbook_is_refused_with_field_and_line_and_stores_nothing() {
     let before = all(&system).await;
     let bad = "name: x\nsteps:\n- name: a\n  type: wait\n  duration: soon\n- {name: a, type: mail}\n";
     let unresolved = "name: x\nsteps:\n- {name: a, type: webhook, url: 'ftp://ops.example.com'}\n";
-    for (body, told) in [
+    for (body, message) in [
         (bad, "steps[0].duration must be a duration such as 30s, 5m or 1h, or a number of seconds (line 5); steps[1]"),
         (unresolved, "steps[0].url must begin with http:// or https:// (line 3)"),
         ("", "yaml must be a map with at least name and steps (line 1)"),
@@ -115,7 +115,11 @@ async fn a_bad_playbook_is_refused_with_field_and_line_and_stores_nothing() {
     ] {
         for (method, path) in [(Method::POST, "/v2/playbooks"), (Method::PATCH, "/v2/playbooks/1")] {
             let answer = send_yaml(&system, method, path, body).await;
-            assert_eq!((answer.status.as_u16(), answer.message().starts_with(told)), (400, true), "{body}: {answer}");
+            assert_eq!(
+                (answer.status.as_u16(), answer.message().starts_with(message)),
+                (400, true),
+                "{body}: {answer}"
+            );
         }
     }
     assert_eq!(all(&system).await, before);
@@ -138,9 +142,9 @@ async fn a_bad_playbook_is_refused_with_field_and_line_and_stores_nothing() {
 async fn a_script_lives_from_registration_to_deletion() {
     let system = System::start().await;
     let new = json!({"name": "clear-cache", "content": "echo $REGION", "interpreter": "bash"});
-    let made = system.post("/v2/scripts", new.clone()).await;
-    assert_eq!((made.status.as_u16(), &made.results()["timeout_seconds"]), (201, &json!(30)), "{made}");
-    assert_eq!(system.get("/v2/scripts/1").await.results(), made.results());
+    let created = system.post("/v2/scripts", new.clone()).await;
+    assert_eq!((created.status.as_u16(), &created.results()["timeout_seconds"]), (201, &json!(30)), "{created}");
+    assert_eq!(system.get("/v2/scripts/1").await.results(), created.results());
     assert_eq!(system.get("/v2/scripts").await.results()["items"][0].get("content"), None);
     assert_eq!(system.post("/v2/scripts", new.clone()).await.status, 409);
     let changed = system.patch("/v2/scripts/1", json!({"timeout_seconds": 600, "interpreter": "python"})).await;
@@ -173,8 +177,8 @@ async fn a_script_lives_from_registration_to_deletion() {
 async fn a_secret_is_written_and_never_shown_and_outlives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let system = System::start_with(&[], Some(folder.path())).await;
-    let made = system.post("/v2/secrets", json!({"name": "TOKEN", "value": "s3cr3t-value"})).await;
-    assert_eq!(made.status, 201, "{made}");
+    let created = system.post("/v2/secrets", json!({"name": "TOKEN", "value": "s3cr3t-value"})).await;
+    assert_eq!(created.status, 201, "{created}");
     assert_eq!(system.post("/v2/secrets", json!({"name": "token", "value": "x"})).await.status, 409);
     for path in ["/v2/secrets", "/v2/secrets/1"] {
         assert!(!system.get(path).await.to_string().contains("s3cr3t"), "{path}");

@@ -10,17 +10,17 @@ use reqwest::Method;
 use runtime::Clock as _;
 use serde_json::{Value, json};
 
-/// What is not set counts as none, and the limits are those of the contract.
+/// An empty setting counts as none, and so the limits are the defaults.
 const DEFAULTS: [(&str, &str); 2] = [("MEDIC_RATE_LIMIT_HEARTBEATS", ""), ("MEDIC_RATE_LIMIT_MANAGEMENT", "")];
 
-/// Makes a key that may do everything, with limits of its own.
+/// Creates a key that may do everything, with limits of its own.
 async fn key(system: &System, name: &str, limits: Value) -> String {
     let mut new = json!({"name": name, "scopes": ["admin"]});
     new.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
     system.post("/v2/api-keys", new).await.results()["key"].as_str().unwrap().to_owned()
 }
 
-async fn beat(system: &System, key: &str) -> Answer {
+async fn heartbeat(system: &System, key: &str) -> Answer {
     let body = json!({"heartbeat_name": "worker-1", "status": "UP"}).to_string();
     system.raw(Method::POST, "/heartbeat", Some(key), &[], Some(body.into())).await
 }
@@ -33,53 +33,53 @@ fn number(answer: &Answer, header: &str) -> Option<i64> {
     answer.headers.get(header)?.to_str().unwrap().parse().ok()
 }
 
-/// Limit, remaining, seconds until the reset, and `Retry-After`.
+/// Returns limit, remaining, seconds until the reset, and `Retry-After`.
 fn headers(system: &System, answer: &Answer) -> [Option<i64>; 4] {
     let reset = number(answer, "x-ratelimit-reset").map(|at| at - system.time.now().timestamp());
     let [limit, remaining] = ["x-ratelimit-limit", "x-ratelimit-remaining"].map(|name| number(answer, name));
     [limit, remaining, reset, number(answer, RETRY_AFTER.as_str())]
 }
 
-/// Statuses of so many requests, one after the other.
-async fn statuses(count: usize, ask: impl AsyncFn() -> Answer) -> Vec<u16> {
+/// Sends so many requests, one after the other, and returns their statuses.
+async fn statuses(count: usize, send: impl AsyncFn() -> Answer) -> Vec<u16> {
     let mut statuses = Vec::new();
     for _ in 0..count {
-        statuses.push(ask().await.status.as_u16());
+        statuses.push(send().await.status.as_u16());
     }
     statuses
 }
 
 #[tokio::test]
-async fn from_a_quiet_start_exactly_the_limit_is_let_in() {
+async fn without_earlier_requests_exactly_the_limit_is_admitted() {
     let system = System::start_with(&DEFAULTS, None).await;
     system.register("worker-1", 3_600.0, json!({})).await;
     let ci = key(&system, "ci", json!({})).await;
-    let let_in = async |requests: Vec<(bool, u16)>| {
+    let admitted = async |requests: Vec<(bool, u16)>| {
         let answers = stream::iter(requests).map(async |(is_heartbeat, wanted)| {
-            let answer = if is_heartbeat { beat(&system, &ci).await } else { list(&system, &ci).await };
+            let answer = if is_heartbeat { heartbeat(&system, &ci).await } else { list(&system, &ci).await };
             let status = answer.status.as_u16();
             assert!(status == wanted || status == 429, "{answer}");
             usize::from(status == wanted)
         });
         answers.buffer_unordered(32).fold(0, async |sum, one| sum + one).await
     };
-    assert_eq!(let_in(vec![(true, 201); 160]).await, 100, "heartbeats");
-    assert_eq!(let_in(vec![(false, 200); 64]).await, 20, "all else");
-    assert_eq!(let_in(vec![(true, 201); 32]).await, 0);
+    assert_eq!(admitted(vec![(true, 201); 160]).await, 100, "heartbeats");
+    assert_eq!(admitted(vec![(false, 200); 64]).await, 20, "all else");
+    assert_eq!(admitted(vec![(true, 201); 32]).await, 0);
 }
 
 #[tokio::test]
-async fn an_answer_says_what_is_left_and_a_refusal_when_to_come_back() {
+async fn a_response_says_what_is_left_and_a_refusal_when_to_retry() {
     let system = System::start_with(&DEFAULTS, None).await;
     let ci = key(&system, "ci", json!({"rate_limit_management": 3})).await;
     system.seconds(15).await;
-    let mut seen = Vec::new();
+    let mut shown = Vec::new();
     for _ in 0..4 {
-        seen.push(headers(&system, &list(&system, &ci).await));
+        shown.push(headers(&system, &list(&system, &ci).await));
     }
-    // From the next minute on, these count for less and less: after a third of it there is room for one.
-    assert_eq!(seen[..2], [[Some(3), Some(2), Some(45), None], [Some(3), Some(1), Some(45), None]]);
-    assert_eq!(seen[2..], [[Some(3), Some(0), Some(65), None], [Some(3), Some(0), Some(65), Some(65)]]);
+    // In the next minute these count less and less: after a third of it one more is admitted.
+    assert_eq!(shown[..2], [[Some(3), Some(2), Some(45), None], [Some(3), Some(1), Some(45), None]]);
+    assert_eq!(shown[2..], [[Some(3), Some(0), Some(65), None], [Some(3), Some(0), Some(65), Some(65)]]);
     insta::assert_snapshot!(list(&system, &ci).await, @r#"
     429
     {
@@ -94,32 +94,32 @@ async fn an_answer_says_what_is_left_and_a_refusal_when_to_come_back() {
     assert!(system.counter("medic_rate_limited_total{class=\"management\"}").await >= 2);
     system.register("worker-1", 3_600.0, json!({})).await;
     let brief = key(&system, "brief", json!({"rate_limit_heartbeats": 1})).await;
-    assert_eq!(beat(&system, &brief).await.status, 201);
-    let refused = beat(&system, &brief).await;
+    assert_eq!(heartbeat(&system, &brief).await.status, 201);
+    let refused = heartbeat(&system, &brief).await;
     let message = "The API key is over its limit of heartbeats, 1 a minute; try again in 105 s";
     assert_eq!((refused.status.as_u16(), refused.message()), (429, message));
 }
 
 #[tokio::test]
-async fn capacity_comes_back_as_the_older_minute_fades() {
+async fn capacity_comes_back_as_the_older_minute_counts_less() {
     let system = System::start().await;
     let ci = key(&system, "ci", json!({"rate_limit_management": 10})).await;
-    let ask = async |count: usize| {
+    let admitted = async |count: usize| {
         let statuses = statuses(count, async || list(&system, &ci).await).await;
         statuses.iter().filter(|status| **status == 200).count()
     };
-    assert_eq!(ask(10).await, 10);
-    // Refused ones do not count, in either minute.
-    assert_eq!(ask(30).await, 0);
+    assert_eq!(admitted(10).await, 10);
+    // Refused requests do not count, in either minute.
+    assert_eq!(admitted(30).await, 0);
     system.seconds(65).await;
-    assert_eq!(ask(5).await, 0);
+    assert_eq!(admitted(5).await, 0);
     // A tenth of the minute is over, and with it one of the ten.
     system.seconds(1).await;
-    assert_eq!(ask(5).await, 1);
+    assert_eq!(admitted(5).await, 1);
     system.seconds(24).await;
-    assert_eq!(ask(10).await, 4);
+    assert_eq!(admitted(10).await, 4);
     system.seconds(120).await;
-    assert_eq!(ask(20).await, 10);
+    assert_eq!(admitted(20).await, 10);
 }
 
 #[tokio::test]
@@ -127,23 +127,23 @@ async fn a_batch_counts_once() {
     let system = System::start().await;
     system.register("worker-1", 3_600.0, json!({})).await;
     let ci = key(&system, "ci", json!({"rate_limit_heartbeats": 2})).await;
-    let beats = vec![json!({"heartbeat_name": "worker-1", "status": "UP"}); 100];
-    let body = json!({"heartbeats": beats}).to_string();
+    let heartbeats = vec![json!({"heartbeat_name": "worker-1", "status": "UP"}); 100];
+    let body = json!({"heartbeats": heartbeats}).to_string();
     let post = async || system.raw(Method::POST, "/v2/heartbeats", Some(&ci), &[], Some(body.clone().into())).await;
     assert_eq!(statuses(3, post).await, [201, 201, 429]);
 }
 
 #[tokio::test]
-async fn classes_and_keys_are_apart() {
+async fn each_class_and_each_key_has_its_own_count() {
     let system = System::start().await;
     system.register("worker-1", 3_600.0, json!({})).await;
     let limits = json!({"rate_limit_heartbeats": 1, "rate_limit_management": 1});
     let (one, other) = (key(&system, "one", limits.clone()).await, key(&system, "other", limits).await);
     for key in [&one, &other] {
-        assert_eq!(statuses(2, async || beat(&system, key).await).await, [201, 429]);
+        assert_eq!(statuses(2, async || heartbeat(&system, key).await).await, [201, 429]);
         assert_eq!(statuses(2, async || list(&system, key).await).await, [200, 429]);
     }
-    // To read heartbeats is management.
+    // Reading heartbeats counts as management.
     let read = system.raw(Method::GET, "/heartbeat", Some(&one), &[], None).await;
     assert_eq!(read.status, 429);
 }
@@ -155,12 +155,12 @@ async fn the_count_is_shared_by_all_instances() {
     key(&system, "ci", json!({"rate_limit_heartbeats": 50})).await;
     let ci = here.table.api_key(ApiKeyId::new(2), true).await.unwrap().unwrap();
     let now = system.time.now();
-    let asks = (0..100).map(async |n| {
+    let requests = (0..100).map(async |n| {
         let instance = if n % 2 == 0 { here } else { &there };
         usize::from(instance.admit(KeyId::Api(ci.id), ci.limits, RequestClass::Heartbeats, now).await.is_let_in())
     });
-    let let_in = stream::iter(asks).buffer_unordered(32).fold(0, async |sum, one| sum + one).await;
-    assert_eq!(let_in, 50);
+    let admitted = stream::iter(requests).buffer_unordered(32).fold(0, async |sum, one| sum + one).await;
+    assert_eq!(admitted, 50);
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn the_count_outlives_the_process() {
     assert_eq!(statuses(3, async || list(&system, &ci).await).await, [200, 200, 200]);
     let system = system.restart_after(TimeDelta::seconds(59), folder.path()).await;
     assert_eq!(statuses(2, async || list(&system, &ci).await).await, [200, 429]);
-    // The next process reads what the minute before held.
+    // The next process reads the counts of the minute before.
     let system = system.restart_after(TimeDelta::seconds(16), folder.path()).await;
     assert_eq!(statuses(2, async || list(&system, &ci).await).await, [200, 429]);
 }
@@ -211,42 +211,42 @@ async fn what_needs_no_key_has_no_limit() {
 }
 
 #[tokio::test]
-async fn every_answer_behind_a_key_says_what_is_left() {
+async fn every_response_behind_a_key_says_what_is_left() {
     let system = System::start().await;
     system.register("worker-1", 3_600.0, json!({})).await;
     let worker = json!({"heartbeat_name": "worker-1", "service_name": "worker", "alert_interval": 1});
     let nobody = json!({"heartbeat_name": "nobody", "status": "UP"});
-    let ask = async |method, path, body: Vec<u8>| {
+    let send = async |method, path, body: Vec<u8>| {
         let answer = system.raw(method, path, Some(&system.key), &[], Some(body)).await;
         let [limit, remaining, reset, _] = headers(&system, &answer);
         assert!(limit.is_some() && remaining.is_some() && reset.is_some(), "{path}: {answer}");
         answer.status.as_u16()
     };
-    assert_eq!(ask(Method::POST, "/heartbeat", b"{".into()).await, 400);
-    assert_eq!(ask(Method::POST, "/heartbeat", nobody.to_string().into()).await, 404);
-    assert_eq!(ask(Method::POST, "/heartbeat", vec![b' '; 300_000]).await, 413);
-    assert_eq!(ask(Method::POST, "/v2/services", worker.to_string().into()).await, 409);
+    assert_eq!(send(Method::POST, "/heartbeat", b"{".into()).await, 400);
+    assert_eq!(send(Method::POST, "/heartbeat", nobody.to_string().into()).await, 404);
+    assert_eq!(send(Method::POST, "/heartbeat", vec![b' '; 300_000]).await, 413);
+    assert_eq!(send(Method::POST, "/v2/services", worker.to_string().into()).await, 409);
     system.service.dynamodb().set_out_of_reach(true);
-    assert_eq!(ask(Method::GET, "/v2/services", Vec::new()).await, 503);
+    assert_eq!(send(Method::GET, "/v2/services", Vec::new()).await, 503);
 }
 
 #[tokio::test]
-async fn a_request_that_cannot_be_counted_is_let_in() {
+async fn a_request_that_cannot_be_counted_is_admitted() {
     for fault in [Fault::Throttled, Fault::Internal] {
         let system = System::start().await;
         system.register("worker-1", 3_600.0, json!({})).await;
         let ci = key(&system, "ci", json!({"rate_limit_heartbeats": 2, "rate_limit_management": 1})).await;
         system.service.dynamodb().fail_limits(fault, 1);
-        assert_eq!(beat(&system, &ci).await.status, 201, "it is tried again");
+        assert_eq!(heartbeat(&system, &ci).await.status, 201, "the count is repeated");
         system.service.dynamodb().fail_limits(fault, 1_000);
-        let uncounted = beat(&system, &ci).await;
+        let uncounted = heartbeat(&system, &ci).await;
         assert_eq!(
             (uncounted.status.as_u16(), headers(&system, &uncounted)[..2].to_vec()),
             (201, vec![Some(2), Some(0)])
         );
-        assert_eq!(statuses(4, async || beat(&system, &ci).await).await, [201; 4], "{fault:?}");
+        assert_eq!(statuses(4, async || heartbeat(&system, &ci).await).await, [201; 4], "{fault:?}");
         assert_eq!(statuses(3, async || list(&system, &ci).await).await, [200; 3], "{fault:?}");
         system.service.dynamodb().fail_limits(fault, 0);
-        assert_eq!(statuses(2, async || beat(&system, &ci).await).await, [201, 429], "{fault:?}");
+        assert_eq!(statuses(2, async || heartbeat(&system, &ci).await).await, [201, 429], "{fault:?}");
     }
 }

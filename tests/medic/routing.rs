@@ -1,4 +1,4 @@
-//! Who is told: teams, targets in their hours, all of them or one after the other, and nobody else.
+//! Who is notified: teams, targets in their hours, all of them or one after the other, and nobody else.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use harness::{Planned, System};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Of each outcome: its target, whether it was told, and why not.
+/// Returns of each outcome: its target, whether it was notified, and why not.
 async fn outcomes(system: &System, alert: i64) -> Vec<(Value, Value, Value)> {
     let items = system.get(&format!("/v2/alerts/{alert}/notifications")).await.results()["items"].clone();
     let outcome = |item: &Value| (item["target_id"].clone(), item["success"].clone(), item["error_message"].clone());
     items.as_array().unwrap().iter().map(outcome).collect()
 }
 
-/// Adds a target with these fields. Answers its id.
+/// Creates a target with these fields. Returns its id.
 async fn target(system: &System, service: i64, fields: Value) -> i64 {
     let answer = system.post(&format!("/v2/services/{service}/notification-targets"), fields).await;
     assert_eq!(answer.status, 201, "{answer}");
@@ -31,11 +31,11 @@ fn with(mut fields: Value, more: &Value) -> Value {
     fields
 }
 
-/// The channels that were told, in order.
+/// Returns the channels that were notified, in order.
 fn channels(system: &System) -> Vec<String> {
     let arrivals = system.receivers.arrivals();
-    let told = arrivals.iter().filter(|arrival| arrival.receiver == "slack" && arrival.accepted);
-    told.map(|arrival| arrival.body["channel"].as_str().unwrap().to_owned()).collect()
+    let notified = arrivals.iter().filter(|arrival| arrival.receiver == "slack" && arrival.accepted);
+    notified.map(|arrival| arrival.body["channel"].as_str().unwrap().to_owned()).collect()
 }
 
 async fn private() -> System {
@@ -43,7 +43,7 @@ async fn private() -> System {
 }
 
 #[tokio::test]
-async fn a_teams_channel_goes_before_the_general_one() {
+async fn a_teams_channel_goes_before_the_default_one() {
     let system = System::start().await;
     system.post("/v2/teams", json!({"name": "platform", "slack_channel_id": "C0PLATFORM"})).await;
     system.post("/v2/teams", json!({"name": "quiet", "slack_channel_id": ""})).await;
@@ -56,7 +56,7 @@ async fn a_teams_channel_goes_before_the_general_one() {
 }
 
 #[tokio::test]
-async fn targets_are_told_instead_of_the_team_and_pagerduty() {
+async fn targets_are_notified_instead_of_the_team_and_pagerduty() {
     let system = private().await;
     let id = system.register("w", 60.0, json!({})).await;
     let one = target(&system, id, with(slack("C0ONE"), &json!({"priority": 2}))).await;
@@ -85,13 +85,13 @@ async fn targets_are_told_instead_of_the_team_and_pagerduty() {
     assert_eq!(channels(&system), ["C0ONE"]);
 
     system.heartbeat("w", "UP").await;
-    assert_eq!(channels(&system), ["C0ONE", "C0ONE"], "whoever was told hears of the end");
+    assert_eq!(channels(&system), ["C0ONE", "C0ONE"], "whoever was notified is notified of the recovery");
     assert_eq!(system.receivers.accepted("webhook"), ["alert.opened", "alert.resolved"]);
     assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
 }
 
 #[tokio::test]
-async fn the_next_target_is_told_when_one_fails_and_the_recovery_goes_to_whoever_was_told() {
+async fn the_next_target_is_notified_when_one_fails_and_the_recovery_goes_to_whoever_was_notified() {
     let system = private().await;
     let id = system.register("w", 60.0, json!({"notification_mode": "notify_until_success"})).await;
     let first = target(&system, id, with(slack("C0FIRST"), &json!({"priority": 1}))).await;
@@ -100,15 +100,16 @@ async fn the_next_target_is_told_when_one_fails_and_the_recovery_goes_to_whoever
     system.receivers.plan_slack([Planned { error: Some("channel_not_found"), ..Planned::status(200) }]);
     system.seconds(61).await;
     assert_eq!(channels(&system), ["C0SECOND"]);
-    let told = [(first.into(), false.into(), "channel_not_found".into()), (second.into(), true.into(), Value::Null)];
-    assert_eq!(outcomes(&system, 1).await, told);
+    let expected =
+        [(first.into(), false.into(), "channel_not_found".into()), (second.into(), true.into(), Value::Null)];
+    assert_eq!(outcomes(&system, 1).await, expected);
     system.heartbeat("w", "UP").await;
     assert_eq!(channels(&system), ["C0SECOND", "C0SECOND"]);
     assert_eq!(outcomes(&system, 1).await[2..], [(second.into(), true.into(), Value::Null)]);
 }
 
 #[tokio::test]
-async fn a_target_that_is_down_gives_way_to_the_next_within_seconds() {
+async fn a_target_that_fails_is_followed_by_the_next_within_seconds() {
     let system = private().await;
     let id = system.register("w", 3_600.0, json!({"notification_mode": "notify_until_success"})).await;
     let first = target(&system, id, slack("C0FIRST")).await;
@@ -117,13 +118,13 @@ async fn a_target_that_is_down_gives_way_to_the_next_within_seconds() {
     system.heartbeat("w", "FAILED").await;
     system.seconds(20).await;
     assert_eq!(channels(&system), ["C0SECOND"]);
-    let told = outcomes(&system, 1).await;
-    assert_eq!(told[0], (first.into(), false.into(), "gave up after 4 attempts: answered 503".into()));
-    assert_eq!(told[1], (second.into(), true.into(), Value::Null));
+    let outcomes = outcomes(&system, 1).await;
+    assert_eq!(outcomes[0], (first.into(), false.into(), "gave up after 4 attempts: answered 503".into()));
+    assert_eq!(outcomes[1], (second.into(), true.into(), Value::Null));
 }
 
 #[tokio::test]
-async fn a_target_that_asks_for_a_long_wait_gives_way_to_the_next_at_once() {
+async fn a_target_that_asks_for_a_long_wait_is_followed_by_the_next_at_once() {
     let system = private().await;
     let id = system.register("w", 3_600.0, json!({"notification_mode": "notify_until_success"})).await;
     let first = target(&system, id, slack("C0FIRST")).await;
@@ -131,13 +132,13 @@ async fn a_target_that_asks_for_a_long_wait_gives_way_to_the_next_at_once() {
     system.receivers.plan_slack([Planned { retry_after: Some(600), ..Planned::status(429) }]);
     system.heartbeat("w", "FAILED").await;
     assert_eq!(channels(&system), ["C0SECOND"]);
-    let told = outcomes(&system, 1).await;
-    assert_eq!(told[0], (first.into(), false.into(), "gave up after one attempt: answered 429".into()));
-    assert_eq!(told[1], (second.into(), true.into(), Value::Null));
+    let outcomes = outcomes(&system, 1).await;
+    assert_eq!(outcomes[0], (first.into(), false.into(), "gave up after one attempt: answered 429".into()));
+    assert_eq!(outcomes[1], (second.into(), true.into(), Value::Null));
 }
 
 #[tokio::test]
-async fn news_behind_what_a_target_does_not_take_goes_on_to_the_next() {
+async fn an_alert_behind_a_notification_that_a_target_refuses_goes_to_the_next() {
     let system = private().await;
     let id = system.register("w", 3_600.0, json!({"notification_mode": "notify_until_success"})).await;
     let hook = json!({"type": "webhook", "config": {"url": system.receivers.hook()}});
@@ -147,22 +148,22 @@ async fn news_behind_what_a_target_does_not_take_goes_on_to_the_next() {
     assert_eq!(system.receivers.accepted("webhook"), ["alert.opened"]);
     system.receivers.plan_webhook(vec![Planned::status(503); 10]);
     system.heartbeat("w", "UP").await;
-    // The recovery is tried again and again, and nobody else waits for it.
+    // The recovery is retried, and nothing else waits for it.
     system.seconds(20).await;
     assert_eq!(channels(&system), [""; 0]);
     system.heartbeat("w", "FAILED").await;
-    assert_eq!(channels(&system), ["C0SECOND"], "the news does not wait behind it");
-    let told = outcomes(&system, 2).await;
+    assert_eq!(channels(&system), ["C0SECOND"], "the alert does not wait behind it");
+    let outcomes = outcomes(&system, 2).await;
     let waits = "gave up: it was queued behind a message that this receiver does not accept";
-    assert_eq!(told[0], (first.into(), false.into(), waits.into()));
-    assert_eq!(told[1], (second.into(), true.into(), Value::Null));
-    // News that came while it was tried every few seconds waits no longer than that.
+    assert_eq!(outcomes[0], (first.into(), false.into(), waits.into()));
+    assert_eq!(outcomes[1], (second.into(), true.into(), Value::Null));
+    // The recovery goes to the target that was notified of the alert.
     system.heartbeat("w", "UP").await;
-    assert_eq!(channels(&system), ["C0SECOND", "C0SECOND"], "and its end goes to the same");
+    assert_eq!(channels(&system), ["C0SECOND", "C0SECOND"], "its recovery goes to the same");
 }
 
 #[tokio::test]
-async fn news_of_an_alert_that_closed_meanwhile_goes_on_to_nobody() {
+async fn an_alert_that_closed_meanwhile_goes_to_no_further_target() {
     let system = private().await;
     let id = system.register("w", 3_600.0, json!({"notification_mode": "notify_until_success"})).await;
     target(&system, id, slack("C0FIRST")).await;
@@ -172,17 +173,17 @@ async fn news_of_an_alert_that_closed_meanwhile_goes_on_to_nobody() {
         delay: Duration::from_millis(300),
         ..Planned::status(200)
     }]);
-    // The heartbeats come while the first target is being told.
-    let beat = |status| system.raw(Method::POST, "/heartbeat", Some(&system.key), &[], Some(beat_of("w", status)));
-    assert_eq!(beat("FAILED").await.status, 201);
-    assert_eq!(beat("UP").await.status, 201);
+    // The heartbeats come while the first target is being notified.
+    let send = |status| system.raw(Method::POST, "/heartbeat", Some(&system.key), &[], Some(heartbeat("w", status)));
+    assert_eq!(send("FAILED").await.status, 201);
+    assert_eq!(send("UP").await.status, 201);
     system.seconds(60).await;
     assert_eq!(system.open_alerts().await, 0);
-    assert_eq!(channels(&system), [""; 0], "nobody is told of what is over");
+    assert_eq!(channels(&system), [""; 0], "nobody is notified of what is over");
 }
 
 #[tokio::test]
-async fn an_incident_is_closed_under_its_key_though_its_target_is_gone() {
+async fn an_incident_is_resolved_under_its_key_though_its_target_is_gone() {
     let system = private().await;
     let id = system.register("w", 3_600.0, json!({})).await;
     let key = |key: &str| json!({"type": "pagerduty", "config": {"service_key": key}});
@@ -200,12 +201,12 @@ async fn an_incident_is_closed_under_its_key_though_its_target_is_gone() {
     assert_eq!(keys, ["THE0FIRST0KEY", "THE0SECOND0KEY"]);
 }
 
-fn beat_of(name: &str, status: &str) -> Vec<u8> {
+fn heartbeat(name: &str, status: &str) -> Vec<u8> {
     json!({"heartbeat_name": name, "status": status}).to_string().into_bytes()
 }
 
 #[tokio::test]
-async fn targets_are_told_by_the_period_of_the_schedule() {
+async fn targets_are_notified_by_the_period_of_the_schedule() {
     let system = System::start().await;
     // The clock begins at noon, on a Monday.
     let hours = json!({"monday": [{"start": "09:00", "end": "13:00"}]});
@@ -220,12 +221,15 @@ async fn targets_are_told_by_the_period_of_the_schedule() {
     system.heartbeat("w", "UP").await;
     system.seconds(3_600).await;
     system.heartbeat("w", "FAILED").await;
-    let told = channels(&system);
-    assert_eq!(told.iter().filter(|channel| *channel != "C0ANY").collect::<Vec<_>>(), ["C0DAY", "C0DAY", "C0NIGHT"]);
+    let notified = channels(&system);
+    assert_eq!(
+        notified.iter().filter(|channel| *channel != "C0ANY").collect::<Vec<_>>(),
+        ["C0DAY", "C0DAY", "C0NIGHT"]
+    );
 }
 
 #[tokio::test]
-async fn a_test_answers_what_the_receiver_said() {
+async fn a_test_returns_what_the_receiver_said() {
     let system = private().await;
     let id = system.register("w", 3_600.0, json!({})).await;
     let targets = format!("/v2/services/{id}/notification-targets");

@@ -1,4 +1,4 @@
-//! Schedules: their life, the services that keep them, and whether an instant is in hours.
+//! Schedules: how they are configured, the services that have them, and whether an instant is in hours.
 
 use harness::System;
 use reqwest::Method;
@@ -158,7 +158,7 @@ async fn an_instant_is_in_hours_by_the_wall_clock_of_the_zone() {
 }
 
 #[tokio::test]
-async fn a_service_keeps_a_schedule_until_it_is_gone() {
+async fn a_service_has_its_schedule_until_it_is_deleted() {
     let system = System::start().await;
     system.post("/v2/schedules", office(&json!({}))).await;
     let free = system.register("free", 60.0, json!({})).await;
@@ -209,9 +209,8 @@ async fn a_bad_schedule_is_refused_and_changes_nothing() {
     .collect();
     let bodies: Vec<&[u8]> = cases.iter().map(Vec::as_slice).collect();
     let shown = refusals(&system, Method::POST, "/v2/schedules", &bodies).await;
-    // Each body begins alike; what is said of it is what matters.
-    let said: Vec<_> = shown.lines().filter_map(|line| line.strip_prefix("  ")).collect();
-    insta::assert_snapshot!(said.join("\n"), @r#"
+    let messages: Vec<_> = shown.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    insta::assert_snapshot!(messages.join("\n"), @r#"
     400 name must not be empty
     400 timezone must be UTC or a full IANA name with a '/', such as Europe/Berlin; abbreviations and offsets are not accepted
     400 timezone is not a known time zone; it must be UTC or an IANA name, such as Europe/Berlin

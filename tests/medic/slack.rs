@@ -1,4 +1,4 @@
-//! Playbooks in Slack: what is told of them, questions with two buttons, and what comes of pressing one.
+//! Playbooks in Slack: notifications, approval requests with two buttons, and what pressing one does.
 
 use std::fmt::Write as _;
 
@@ -14,8 +14,8 @@ use url::form_urlencoded;
 const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 const PATH: &str = "/v2/slack/interactions";
 
-/// A playbook that is awaiting approval, with every kind of thing that a plan shows.
-const ASKING: &str = r#"
+/// A playbook that requires approval, with every kind of thing that a plan shows.
+const REQUIRING_APPROVAL: &str = r#"
 name: restart-worker
 approval: required
 steps:
@@ -23,7 +23,7 @@ steps:
   - { name: settle, type: wait, duration: 30s }
 "#;
 
-/// One that does nothing but wait.
+/// Returns one that does nothing but wait.
 fn waiting(approval: &str) -> String {
     format!("name: patience\napproval: {approval}\nsteps:\n  - {{ name: settle, type: wait, duration: 30s }}\n")
 }
@@ -32,17 +32,17 @@ async fn start() -> System {
     System::start_with(&[("SLACK_SIGNING_SECRET", SECRET)], None).await
 }
 
-async fn make(system: &System, yaml: &str) -> i64 {
-    let made = system.post("/v2/playbooks", json!({"yaml": yaml})).await;
-    assert_eq!(made.status, 201, "{made}");
-    made.results()["playbook_id"].as_i64().unwrap()
+async fn create(system: &System, yaml: &str) -> i64 {
+    let created = system.post("/v2/playbooks", json!({"yaml": yaml})).await;
+    assert_eq!(created.status, 201, "{created}");
+    created.results()["playbook_id"].as_i64().unwrap()
 }
 
-/// Executes a playbook for a service. Answers the execution's id.
+/// Executes a playbook for a service. Returns the execution's id.
 async fn execute(system: &System, playbook: i64, body: Value) -> String {
-    let begun = system.post(&format!("/v2/playbooks/{playbook}/execute"), body).await;
-    assert_eq!(begun.status, 201, "{begun}");
-    begun.results()["execution_id"].as_str().unwrap().to_owned()
+    let started = system.post(&format!("/v2/playbooks/{playbook}/execute"), body).await;
+    assert_eq!(started.status, 201, "{started}");
+    started.results()["execution_id"].as_str().unwrap().to_owned()
 }
 
 async fn status(system: &System, execution: &str) -> String {
@@ -50,7 +50,7 @@ async fn status(system: &System, execution: &str) -> String {
     shown.results()["status"].as_str().unwrap_or_default().to_owned()
 }
 
-/// What arrived by one of Slack's methods.
+/// Returns what arrived by one of Slack's methods.
 fn bodies(system: &System, receiver: &str) -> Vec<Value> {
     let arrivals = system.receivers.arrivals();
     arrivals.into_iter().filter(|arrival| arrival.receiver == receiver && arrival.accepted).map(|it| it.body).collect()
@@ -66,10 +66,10 @@ fn buttons(message: &Value) -> Vec<Value> {
     actions.flat_map(|block| block["elements"].as_array().cloned().unwrap_or_default()).collect()
 }
 
-/// The last question's value, which its buttons carry.
+/// Returns the value that the buttons of the last approval request carry.
 fn value(system: &System) -> String {
-    let question = bodies(system, "slack").into_iter().rfind(|message| !buttons(message).is_empty()).unwrap();
-    buttons(&question)[0]["value"].as_str().unwrap().to_owned()
+    let request = bodies(system, "slack").into_iter().rfind(|message| !buttons(message).is_empty()).unwrap();
+    buttons(&request)[0]["value"].as_str().unwrap().to_owned()
 }
 
 fn signature(at: i64, body: &[u8]) -> String {
@@ -86,7 +86,7 @@ fn form(payload: &str) -> Vec<u8> {
     form_urlencoded::Serializer::new(String::new()).append_pair("payload", payload).finish().into_bytes()
 }
 
-/// A press, as Slack tells of it.
+/// Returns the payload that Slack sends when a button is pressed.
 fn press(action: &str, value: &str, user: &str) -> Value {
     json!({
         "type": "block_actions",
@@ -116,13 +116,13 @@ async fn send(system: &System, payload: &Value) -> Answer {
     answer
 }
 
-/// Presses a button of the last question, which must be taken.
+/// Presses a button of the last approval request, which must be accepted.
 async fn decide(system: &System, action: &str, user: &str) {
     let answer = send(system, &press(action, &value(system), user)).await;
     assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!("")), "{answer}");
 }
 
-/// Ids and digests differ each time.
+/// Hides ids and digests, which differ each time.
 fn masked(value: &Value, execution: &str, digest: &str) -> String {
     serde_json::to_string_pretty(value).unwrap().replace(execution, "[execution]").replace(digest, "[digest]")
 }
@@ -131,23 +131,23 @@ fn digest_in(value: &str) -> &str {
     value.split_once(' ').unwrap().1
 }
 
-async fn ask(system: &System) -> String {
+async fn request_approval(system: &System) -> String {
     let secret = system.post("/v2/secrets", json!({"name": "KEY", "value": "hunter2"})).await;
     assert_eq!(secret.status, 201, "{secret}");
     let service = system.register("worker-1", 600.0, json!({"runbook": "https://run.example/worker"})).await;
-    let playbook = make(system, ASKING).await;
+    let playbook = create(system, REQUIRING_APPROVAL).await;
     execute(system, playbook, json!({"service_id": service, "variables": {"WHO": "R&D"}})).await
 }
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "two whole messages")]
-async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
+async fn an_approval_request_shows_the_plan_and_the_decision_replaces_it() {
     let system = start().await;
-    let execution = ask(&system).await;
+    let execution = request_approval(&system).await;
     assert_eq!(status(&system, &execution).await, "pending_approval");
-    let question = bodies(&system, "slack").pop().unwrap();
+    let request = bodies(&system, "slack").pop().unwrap();
     let value = value(&system);
-    insta::assert_snapshot!(masked(&question, &execution, digest_in(&value)), @r#"
+    insta::assert_snapshot!(masked(&request, &execution, digest_in(&value)), @r#"
     {
       "blocks": [
         {
@@ -225,7 +225,7 @@ async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
       "unfurl_links": false
     }
     "#);
-    assert!(!question.to_string().contains("hunter2"));
+    assert!(!request.to_string().contains("hunter2"));
 
     decide(&system, "approve_playbook", "U0ALICE").await;
     assert_ne!(status(&system, &execution).await, "pending_approval");
@@ -287,7 +287,7 @@ async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
     assert_eq!(lines(&system, "post_ephemeral"), [""; 0]);
     let audited = system.get(&format!("/v2/audit-logs?execution_id={execution}&action_type=approved")).await;
     assert_eq!(audited.results()["items"][0]["actor"], "slack:u0alice (U0ALICE)", "{audited}");
-    // The step's address cannot be reached, and so it fails; that is told too.
+    // The step's address cannot be reached, and so it fails; that is notified too.
     system.seconds(600).await;
     insta::assert_snapshot!(lines(&system, "slack").join("\n"), @r#"
     :hourglass: Playbook restart-worker is awaiting approval for worker-1: started by admin
@@ -298,9 +298,9 @@ async fn a_question_shows_the_plan_and_its_answer_takes_its_place() {
 }
 
 #[tokio::test]
-async fn a_rejection_ends_it_and_says_so_in_the_message_alone() {
+async fn a_rejection_ends_the_execution_and_shows_in_the_message_alone() {
     let system = start().await;
-    let playbook = make(&system, &waiting("required")).await;
+    let playbook = create(&system, &waiting("required")).await;
     let execution = execute(&system, playbook, json!({})).await;
     decide(&system, "reject_playbook", "U0BOB").await;
     assert_eq!(status(&system, &execution).await, "cancelled");
@@ -309,10 +309,10 @@ async fn a_rejection_ends_it_and_says_so_in_the_message_alone() {
 }
 
 #[tokio::test]
-async fn what_does_not_count_is_said_to_who_pressed() {
+async fn a_press_that_does_not_count_is_explained_to_whoever_pressed() {
     let more = [("SLACK_SIGNING_SECRET", SECRET), ("MEDIC_SLACK_APPROVERS", "U0ALICE, U0BOB")];
     let system = System::start_with(&more, None).await;
-    let playbook = make(&system, &waiting("required")).await;
+    let playbook = create(&system, &waiting("required")).await;
     let execution = execute(&system, playbook, json!({})).await;
     decide(&system, "approve_playbook", "U0MALLORY").await;
     let value = value(&system);
@@ -325,7 +325,7 @@ async fn what_does_not_count_is_said_to_who_pressed() {
     assert_eq!(status(&system, &execution).await, "pending_approval");
     decide(&system, "approve_playbook", "U0ALICE").await;
     let decided = system.get(&format!("/v2/executions/{execution}")).await;
-    // The same press again, whatever brought it, changes nothing and says nothing.
+    // The same press again changes nothing and says nothing.
     decide(&system, "approve_playbook", "U0ALICE").await;
     decide(&system, "reject_playbook", "U0ALICE").await;
     decide(&system, "reject_playbook", "U0BOB").await;
@@ -334,11 +334,11 @@ async fn what_does_not_count_is_said_to_who_pressed() {
     system.post(&format!("/v2/executions/{again}/cancel"), json!({})).await;
     decide(&system, "approve_playbook", "U0BOB").await;
     assert_eq!(status(&system, &again).await, "cancelled");
-    let whispers: Vec<_> = bodies(&system, "post_ephemeral")
+    let messages: Vec<_> = bodies(&system, "post_ephemeral")
         .iter()
         .map(|it| format!("{} {} {}", it["channel"], it["user"], it["text"]))
         .collect();
-    insta::assert_snapshot!(whispers.join("\n"), @r#"
+    insta::assert_snapshot!(messages.join("\n"), @r#"
     "C0ALERTS" "U0MALLORY" "You are not allowed to approve or reject playbooks."
     "C0ALERTS" "U0ALICE" "The plan has changed since you were shown it."
     "C0ALERTS" "U0ALICE" "This execution no longer exists."
@@ -351,7 +351,7 @@ async fn what_does_not_count_is_said_to_who_pressed() {
 #[tokio::test]
 async fn of_twenty_presses_and_requests_at_once_the_first_stands() {
     let system = start().await;
-    let playbook = make(&system, &waiting("required")).await;
+    let playbook = create(&system, &waiting("required")).await;
     let execution = execute(&system, playbook, json!({})).await;
     let value = value(&system);
     let presses = (0..20).map(|n| {
@@ -366,7 +366,7 @@ async fn of_twenty_presses_and_requests_at_once_the_first_stands() {
     let count = async |kind: &str| system.get(&of(kind)).await.results()["items"].as_array().unwrap().len();
     assert_eq!(count("approved").await + count("rejected").await, 1);
     assert_eq!((lines(&system, "update").len(), lines(&system, "post_ephemeral").len()), (1, 19));
-    // By the API it is too late as well, and the answer says who decided.
+    // By the API it is too late as well.
     let late = system.post(&format!("/v2/executions/{execution}/approve"), json!({})).await;
     assert_eq!(late.status, 409, "{late}");
 }
@@ -374,7 +374,7 @@ async fn of_twenty_presses_and_requests_at_once_the_first_stands() {
 #[tokio::test]
 async fn a_decision_by_the_api_shows_in_slack_and_a_press_comes_too_late() {
     let system = start().await;
-    let playbook = make(&system, &waiting("required")).await;
+    let playbook = create(&system, &waiting("required")).await;
     let execution = execute(&system, playbook, json!({})).await;
     let approved = system.post(&format!("/v2/executions/{execution}/approve"), json!({"reason": "go <on>"})).await;
     assert_eq!(approved.status, 200, "{approved}");
@@ -390,11 +390,11 @@ async fn a_decision_by_the_api_shows_in_slack_and_a_press_comes_too_late() {
 }
 
 #[tokio::test]
-async fn time_decides_when_nobody_does() {
+async fn a_timeout_decides_when_nobody_does() {
     let system = start().await;
-    let proceeding = make(&system, &waiting("timeout:15m")).await;
+    let proceeding = create(&system, &waiting("timeout:15m")).await;
     let expiring =
-        make(&system, &waiting("timeout:15m\napproval_on_timeout: cancel").replace("patience", "impatience")).await;
+        create(&system, &waiting("timeout:15m\napproval_on_timeout: cancel").replace("patience", "impatience")).await;
     let (going, ending) = (execute(&system, proceeding, json!({})).await, execute(&system, expiring, json!({})).await);
     system.seconds(899).await;
     assert_eq!(lines(&system, "update"), [""; 0]);
@@ -405,9 +405,9 @@ async fn time_decides_when_nobody_does() {
     );
     // Two that end at one instant may share a message, in either order.
     let messages = [lines(&system, "update"), lines(&system, "slack")].concat();
-    let mut told: Vec<_> = messages.iter().flat_map(|message| message.lines()).collect();
-    told.sort_unstable();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    let mut lines: Vec<_> = messages.iter().flat_map(|message| message.lines()).collect();
+    lines.sort_unstable();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
     :+1: Playbook patience was approved by timeout, <!date^1767615300^{date_short_pretty} {time_secs}|2026-01-05T12:15:00.000Z>: nobody decided in time
     :heavy_check_mark: Playbook patience completed after 30 s
     :hourglass: Playbook impatience is awaiting approval: started by admin
@@ -419,9 +419,9 @@ async fn time_decides_when_nobody_does() {
 }
 
 #[tokio::test]
-async fn a_question_that_slack_has_not_taken_is_not_asked_once_it_is_answered() {
+async fn an_approval_request_that_slack_did_not_accept_is_dropped_once_it_is_decided() {
     let system = start().await;
-    let playbook = make(&system, &waiting("required")).await;
+    let playbook = create(&system, &waiting("required")).await;
     system.receivers.plan_slack([Planned::status(503)]);
     let execution = execute(&system, playbook, json!({})).await;
     assert_eq!(lines(&system, "slack"), [""; 0]);
@@ -431,9 +431,9 @@ async fn a_question_that_slack_has_not_taken_is_not_asked_once_it_is_answered() 
 }
 
 #[tokio::test]
-async fn questions_share_no_message_with_other_notifications() {
+async fn approval_requests_share_no_message_with_other_notifications() {
     let system = start().await;
-    let playbook = make(&system, &waiting("required")).await;
+    let playbook = create(&system, &waiting("required")).await;
     system.receivers.plan_slack([Planned::status(503)]);
     for n in 0..3 {
         system.register(&format!("down-{n}"), 600.0, json!({})).await;
@@ -442,9 +442,9 @@ async fn questions_share_no_message_with_other_notifications() {
     }
     system.seconds(30).await;
     let messages = bodies(&system, "slack");
-    let asked: Vec<_> = messages.iter().filter(|message| !buttons(message).is_empty()).collect();
-    assert_eq!(asked.len(), 3);
-    for message in asked {
+    let requests: Vec<_> = messages.iter().filter(|message| !buttons(message).is_empty()).collect();
+    assert_eq!(requests.len(), 3);
+    for message in requests {
         assert_eq!(buttons(message).len(), 2);
         assert_eq!(message["text"].as_str().unwrap().lines().count(), 1, "{message}");
     }
@@ -452,9 +452,9 @@ async fn questions_share_no_message_with_other_notifications() {
 }
 
 #[tokio::test]
-async fn an_update_that_slack_does_not_take_is_tried_again() {
+async fn an_update_that_slack_does_not_accept_is_retried() {
     let system = start().await;
-    let playbook = make(&system, &waiting("required")).await;
+    let playbook = create(&system, &waiting("required")).await;
     execute(&system, playbook, json!({})).await;
     system
         .receivers
@@ -466,9 +466,9 @@ async fn an_update_that_slack_does_not_take_is_tried_again() {
 }
 
 #[tokio::test]
-async fn the_buttons_of_a_message_that_nobody_remembers_go_when_they_are_pressed() {
+async fn the_buttons_of_an_unknown_message_are_removed_when_they_are_pressed() {
     let system = start().await;
-    let playbook = make(&system, &waiting("required")).await;
+    let playbook = create(&system, &waiting("required")).await;
     execute(&system, playbook, json!({})).await;
     decide(&system, "reject_playbook", "U0BOB").await;
     let mut orphan = press("approve_playbook", &value(&system), "U0ALICE");
@@ -481,10 +481,10 @@ async fn the_buttons_of_a_message_that_nobody_remembers_go_when_they_are_pressed
 }
 
 #[tokio::test]
-async fn without_slack_questions_and_answers_are_printed() {
+async fn without_slack_approval_requests_and_decisions_are_printed() {
     let more = [("SLACK_SIGNING_SECRET", SECRET), ("SLACK_API_TOKEN", "")];
     let system = System::start_with(&more, None).await;
-    let playbook = make(&system, &waiting("required")).await;
+    let playbook = create(&system, &waiting("required")).await;
     let execution = execute(&system, playbook, json!({})).await;
     system.post(&format!("/v2/executions/{execution}/approve"), json!({})).await;
     system.seconds(60).await;
@@ -505,11 +505,11 @@ async fn without_slack_questions_and_answers_are_printed() {
 }
 
 #[tokio::test]
-async fn a_muted_service_is_asked_about_and_told_nothing_else() {
+async fn a_muted_service_gets_approval_requests_and_no_other_notifications() {
     let system = start().await;
     let service = system.register("worker-1", 6_000.0, json!({"muted": true})).await;
-    let asking = make(&system, &waiting("required")).await;
-    let going = make(&system, &waiting("none").replace("patience", "going")).await;
+    let asking = create(&system, &waiting("required")).await;
+    let going = create(&system, &waiting("none").replace("patience", "going")).await;
     execute(&system, going, json!({"service_id": service})).await;
     execute(&system, asking, json!({"service_id": service})).await;
     decide(&system, "approve_playbook", "U0ALICE").await;
@@ -518,7 +518,7 @@ async fn a_muted_service_is_asked_about_and_told_nothing_else() {
 }
 
 #[tokio::test]
-async fn whom_a_playbook_concerns_is_told_of_it() {
+async fn a_playbook_notifies_the_team_of_its_service() {
     let more = [("SLACK_SIGNING_SECRET", SECRET), ("MEDIC_ALLOW_PRIVATE_HOSTS", "true")];
     let system = System::start_with(&more, None).await;
     system.post("/v2/teams", json!({"name": "platform", "slack_channel_id": "C0PLATFORM"})).await;
@@ -526,17 +526,18 @@ async fn whom_a_playbook_concerns_is_told_of_it() {
     let of_targets = system.register("worker-2", 6_000.0, json!({"team": "platform"})).await;
     let targets = format!("/v2/services/{of_targets}/notification-targets");
     system.post(&targets, json!({"type": "pagerduty", "config": {"service_key": "K1"}})).await;
-    let playbook = make(&system, &waiting("none")).await;
-    let asking = make(&system, &waiting("required").replace("patience", "asking")).await;
+    let playbook = create(&system, &waiting("none")).await;
+    let asking = create(&system, &waiting("required").replace("patience", "asking")).await;
     let hook = json!({"url": system.receivers.hook(), "service_id": of_team});
     assert_eq!(system.post("/v2/webhooks", hook).await.status, 201);
     execute(&system, playbook, json!({"service_id": of_team})).await;
     execute(&system, playbook, json!({"service_id": of_targets})).await;
-    // Somebody must be able to answer.
+    // Somebody must be able to decide.
     execute(&system, asking, json!({"service_id": of_targets})).await;
     system.seconds(60).await;
-    let told: Vec<_> = bodies(&system, "slack").iter().map(|it| format!("{} {}", it["channel"], it["text"])).collect();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    let messages: Vec<_> =
+        bodies(&system, "slack").iter().map(|it| format!("{} {}", it["channel"], it["text"])).collect();
+    insta::assert_snapshot!(messages.join("\n"), @r#"
     "C0PLATFORM" ":robot_face: Playbook patience started for worker-1: started by admin"
     "C0PLATFORM" ":hourglass: Playbook asking is awaiting approval for worker-2: started by admin"
     "C0PLATFORM" ":heavy_check_mark: Playbook patience completed for worker-1 after 30 s"
@@ -606,7 +607,7 @@ async fn an_escalation_pages_the_on_call_under_a_key_of_its_own() {
     let service =
         system.register("worker-1", 6_000.0, json!({"priority": "p1", "runbook": "https://run.example"})).await;
     let yaml = "name: verify\nsteps:\n  - { name: look, type: condition, check: heartbeat_received, parameters: { min_count: 1 }, timeout: 10s, on_failure: escalate }\n";
-    let playbook = make(&system, yaml).await;
+    let playbook = create(&system, yaml).await;
     let execution = execute(&system, playbook, json!({"service_id": service})).await;
     system.seconds(60).await;
     assert_eq!(status(&system, &execution).await, "failed");
@@ -651,22 +652,22 @@ async fn an_escalation_pages_the_on_call_under_a_key_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_circuit_that_opens_is_told_once() {
+async fn a_circuit_that_opens_is_notified_once() {
     let system = start().await;
-    make(&system, &waiting("none").replace("steps:", "trigger: { service_pattern: \"worker-*\" }\nsteps:")).await;
+    create(&system, &waiting("none").replace("steps:", "trigger: { service_pattern: \"worker-*\" }\nsteps:")).await;
     system.register("worker-1", 60.0, json!({})).await;
     for _ in 0..8 {
         system.heartbeat("worker-1", "DOWN").await;
         system.heartbeat("worker-1", "UP").await;
         system.seconds(5).await;
     }
-    let told: Vec<_> = system.slack().into_iter().filter(|line| line.starts_with(":electric_plug:")).collect();
-    insta::assert_snapshot!(told.join("\n"), @":electric_plug: Alerts of worker-1 start no playbooks for now: 5 playbooks started within 1 h. People can still start them");
+    let lines: Vec<_> = system.slack().into_iter().filter(|line| line.starts_with(":electric_plug:")).collect();
+    insta::assert_snapshot!(lines.join("\n"), @":electric_plug: Alerts of worker-1 start no playbooks for now: 5 playbooks started within 1 h. People can still start them");
     assert_eq!(system.slack().iter().filter(|line| line.starts_with(":robot_face:")).count(), 5);
 }
 
 #[tokio::test]
-async fn only_slack_is_listened_to() {
+async fn only_requests_that_slack_signed_are_accepted() {
     let system = start().await;
     let body = form(&json!({"type": "view_closed"}).to_string());
     let at = system.time.now().timestamp();
@@ -691,7 +692,7 @@ async fn only_slack_is_listened_to() {
     assert_eq!(attempt(None, Some(signature(at, &body)), &body).await, 401);
     assert_eq!(attempt(Some(at), None, &body).await, 401);
     assert_eq!(attempt(Some(at), Some(signature(at + 1, &body)), &body).await, 401);
-    // Nothing is read of what is not Slack's, and a key is none.
+    // An unsigned body is not read, and a key does not replace the signature.
     let key = Some(system.key.as_str());
     let answer = system.raw(Method::POST, PATH, key, &[], Some(b"payload=".to_vec())).await;
     insta::assert_snapshot!(answer, @r#"
@@ -717,7 +718,7 @@ async fn only_slack_is_listened_to() {
 }
 
 #[tokio::test]
-async fn payloads_that_say_nothing_are_taken_and_those_that_cannot_be_read_are_not() {
+async fn payloads_without_a_decision_are_accepted_and_unreadable_ones_refused() {
     let system = start().await;
     let pressed = press("approve_playbook", "", "U1");
     let with = |change: &dyn Fn(&mut Value)| {
@@ -777,9 +778,9 @@ async fn payloads_that_say_nothing_are_taken_and_those_that_cannot_be_read_are_n
 }
 
 #[tokio::test]
-async fn a_decision_that_comes_twice_counts_and_tells_once() {
+async fn a_decision_that_comes_twice_counts_and_shows_once() {
     let system = start().await;
-    let playbook = make(&system, &waiting("required")).await;
+    let playbook = create(&system, &waiting("required")).await;
     let execution = execute(&system, playbook, json!({})).await;
     let wake = json!({
         "wake": "decision", "execution_id": execution, "digest": digest_in(&value(&system)), "approve": false,

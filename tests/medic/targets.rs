@@ -93,8 +93,8 @@ async fn a_target_lives_from_creation_to_deletion() {
 async fn secrets_are_shown_masked_and_kept_whole() {
     let system = with_service().await;
     let pagerduty = json!({"type": "pagerduty", "config": {"service_key": "0123456789abcdef0123456789abcdef"}});
-    let made = system.post(TARGETS, pagerduty).await;
-    assert_eq!(made.results()["config"], json!({"service_key": "…cdef"}));
+    let created = system.post(TARGETS, pagerduty).await;
+    assert_eq!(created.results()["config"], json!({"service_key": "…cdef"}));
     let headers = json!({"Authorization": "Bearer 0123456789", "X-Team": "ops"});
     let webhook = json!({"type": "webhook", "config": {"url": URL, "headers": headers}});
     insta::assert_snapshot!(system.post(TARGETS, webhook).await, @r#"
@@ -161,7 +161,7 @@ async fn another_type_comes_with_its_config() {
 }
 
 #[tokio::test]
-async fn targets_come_in_pages_and_are_read_in_the_order_in_which_they_are_told() {
+async fn targets_come_in_pages_and_are_read_in_the_order_in_which_they_are_notified() {
     let system = with_service().await;
     for priority in [5, 0, 5, -1] {
         let mut body = slack("C1");
@@ -215,7 +215,7 @@ async fn a_target_belongs_to_its_service_and_goes_with_it() {
     assert_eq!(system.get(TARGETS).await.status, 404);
     assert_eq!(system.post(TARGETS, slack("C1")).await.status, 404);
     assert_eq!(system.get(&format!("{TARGETS}/1")).await.status, 404);
-    // Whoever still sends to them finds them for two days; then they are gone from the table.
+    // Notifications that are still due find them for two days; then they are gone from the table.
     let table = &system.service.medic().table;
     let (service, target) = (domain::ServiceId::new(1), domain::TargetId::new(1));
     assert!(table.target(service, target).await.unwrap().is_some());

@@ -1,4 +1,4 @@
-//! Teams: their life, and the services that name them.
+//! Teams: how they are configured, and the services that name them.
 
 use futures::future::join_all;
 use harness::System;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::bad_input::{all, refusals};
 use crate::version_1::worker;
 
-/// The ids of a whole list, newest first, by pages of two; and how many pages it took.
+/// Returns the ids of a whole list, newest first, read in pages of two; and how many pages there were.
 pub(crate) async fn ids_by_pages(system: &System, path: &str, field: &str) -> (Vec<i64>, usize) {
     let (mut ids, mut pages, mut cursor) = (Vec::new(), 0, String::new());
     loop {
@@ -23,12 +23,12 @@ pub(crate) async fn ids_by_pages(system: &System, path: &str, field: &str) -> (V
 }
 
 async fn team(system: &System, name: &str) -> i64 {
-    let made = system.post("/v2/teams", json!({"name": name})).await;
-    assert_eq!(made.status, 201, "{made}");
-    made.results()["team_id"].as_i64().unwrap()
+    let created = system.post("/v2/teams", json!({"name": name})).await;
+    assert_eq!(created.status, 201, "{created}");
+    created.results()["team_id"].as_i64().unwrap()
 }
 
-/// What a service shows of its team.
+/// Returns what a service shows of its team.
 async fn shown(system: &System, service: i64) -> (Value, Value) {
     let answer = system.get(&format!("/v2/services/{service}")).await;
     (answer.results()["team"].clone(), answer.results()["team_id"].clone())
@@ -96,15 +96,15 @@ async fn a_team_lives_from_creation_to_deletion() {
     for method in [Method::PATCH, Method::DELETE] {
         assert_eq!(system.send(method, "/v2/teams/1", Some(json!({}))).await.status, 404);
     }
-    // The name is free again, and the id is not.
+    // The name is free again; the id is not used again.
     assert!(team(&system, "Platform").await > 1);
 }
 
 #[tokio::test]
 async fn an_empty_channel_counts_as_none_and_null_clears_one() {
     let system = System::start().await;
-    let made = system.post("/v2/teams", json!({"name": "a", "slack_channel_id": ""})).await;
-    assert_eq!(made.results()["slack_channel_id"], Value::Null);
+    let created = system.post("/v2/teams", json!({"name": "a", "slack_channel_id": ""})).await;
+    assert_eq!(created.results()["slack_channel_id"], Value::Null);
     let channel = async |body: Value| system.patch("/v2/teams/1", body).await.results()["slack_channel_id"].clone();
     assert_eq!(channel(json!({"slack_channel_id": "C1"})).await, "C1");
     assert_eq!(channel(json!({})).await, "C1");
@@ -212,7 +212,7 @@ async fn services_show_their_teams_present_name_until_it_is_gone() {
     assert_eq!(system.get("/v2/services").await.results()["items"][0]["team"], "Foundations");
     assert_eq!(system.delete(&format!("/v2/teams/{platform}")).await.status, 200);
     assert_eq!(shown(&system, service).await.1, Value::Null);
-    // Another team of the old name is another team.
+    // A new team with the old name is another team.
     team(&system, "Platform").await;
     assert_eq!(shown(&system, service).await.1, Value::Null);
 }
@@ -304,7 +304,7 @@ async fn a_bad_team_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn of_many_at_once_one_gets_a_name() {
+async fn of_many_requests_at_once_one_gets_a_name() {
     let system = System::start().await;
     let bodies = (0..8).map(|n| json!({"name": if n % 2 == 0 { "same" } else { "SAME" }}));
     let answers = join_all(bodies.map(|body| system.post("/v2/teams", body))).await;
@@ -315,7 +315,7 @@ async fn of_many_at_once_one_gets_a_name() {
 }
 
 #[tokio::test]
-async fn changes_at_once_all_hold() {
+async fn concurrent_changes_all_apply() {
     let system = System::start().await;
     team(&system, "Platform").await;
     let (renamed, moved) = tokio::join!(
@@ -332,7 +332,7 @@ async fn writes_that_the_sdk_repeats_are_made_once() {
     let system = System::start().await;
     let lose = || system.service.dynamodb().lose_answers(2);
     lose();
-    // The counter's answer is lost as well, which leaves a gap.
+    // The counter's response is lost as well, which leaves a gap.
     let path = format!("/v2/teams/{}", team(&system, "Platform").await);
     lose();
     assert_eq!(system.patch(&path, json!({"name": "Foundations"})).await.status, 200);

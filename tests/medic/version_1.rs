@@ -1,10 +1,10 @@
-//! Version 1: each row of the contract's table, as clients in the field use it.
+//! Version 1: each of its routes, as existing clients use it.
 
 use harness::{Answer, System};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// The body of a registration, with more fields.
+/// Returns the body of a registration, with more fields.
 pub(crate) fn worker(more: &Value) -> Value {
     let mut body = json!({"heartbeat_name": "worker-1", "service_name": "worker", "alert_interval": 5});
     for (field, value) in more.as_object().into_iter().flatten() {
@@ -224,7 +224,7 @@ async fn the_upstream_clients_call_needs_only_a_key() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_must_be_for_a_service_that_is_watched() {
+async fn a_heartbeat_must_be_for_an_active_service() {
     let system = System::start().await;
     system.post("/service", worker(&json!({}))).await;
     insta::assert_snapshot!(system.post("/heartbeat", json!({"heartbeat_name": "nobody", "status": "UP"})).await, @r#"
@@ -261,7 +261,7 @@ async fn a_heartbeat_must_be_for_a_service_that_is_watched() {
 }
 
 #[tokio::test]
-async fn every_status_is_taken_in_any_case() {
+async fn every_status_is_accepted_in_any_case() {
     let system = System::start().await;
     system.post("/service", worker(&json!({}))).await;
     for status in ["up", "Down", "STARTED", "completed", "Failed"] {
@@ -354,7 +354,7 @@ async fn alerts_are_listed_newest_first() {
 }
 
 #[tokio::test]
-async fn past_two_hundred_services_heartbeats_ask_for_a_name() {
+async fn past_two_hundred_services_a_list_of_heartbeats_requires_a_name() {
     let system = System::start().await;
     for n in 0..201 {
         let body = worker(&json!({"heartbeat_name": format!("worker-{n}")}));

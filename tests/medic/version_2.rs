@@ -76,7 +76,7 @@ async fn a_service_lives_from_creation_to_deletion() {
     "#);
     assert_eq!(system.delete("/v2/services/1").await.status, 404);
     assert_eq!(system.get("/v2/services").await.results()["items"], json!([]));
-    // The name is free again, and stands for another service.
+    // The name is free again, for another service.
     assert_eq!(system.register("worker-1", 60.0, json!({})).await, 2);
     system.heartbeat("worker-1", "UP").await;
     assert_eq!(system.get("/v2/services/2").await.results()["last_status"], "UP");
@@ -88,19 +88,17 @@ async fn lists_come_in_pages() {
     for n in 1..=5 {
         system.register(&format!("worker-{n}"), 60.0, json!({})).await;
     }
-    let mut seen = Vec::new();
+    let mut ids = Vec::new();
     let mut path = "/v2/services?limit=2".to_owned();
     let mut pages = 0;
     loop {
         let page = system.get(&path).await;
         pages += 1;
-        seen.extend(
-            page.results()["items"].as_array().unwrap().iter().map(|item| item["service_id"].as_i64().unwrap()),
-        );
+        ids.extend(page.results()["items"].as_array().unwrap().iter().map(|item| item["service_id"].as_i64().unwrap()));
         let Some(cursor) = page.results()["next_cursor"].as_str() else { break };
         path = format!("/v2/services?limit=2&cursor={cursor}");
     }
-    assert_eq!((seen, pages), (vec![5, 4, 3, 2, 1], 3));
+    assert_eq!((ids, pages), (vec![5, 4, 3, 2, 1], 3));
     for bad in ["limit=0", "limit=251", "limit=many", "cursor=x"] {
         assert_eq!(system.get(&format!("/v2/services?{bad}")).await.status, 400, "{bad}");
     }
@@ -175,8 +173,8 @@ async fn a_batch_has_an_outcome_for_each_heartbeat() {
     }
     "#);
     assert_eq!(system.get("/heartbeat").await.results().as_array().unwrap().len(), 2);
-    let all_taken = json!({"heartbeats": [{"service_id": 1, "status": "UP"}]});
-    assert_eq!(system.post("/v2/heartbeats", all_taken).await.status, 201);
+    let all_valid = json!({"heartbeats": [{"service_id": 1, "status": "UP"}]});
+    assert_eq!(system.post("/v2/heartbeats", all_valid).await.status, 201);
     let one_too_many = vec![json!({"service_id": 1, "status": "UP"}); 101];
     assert_eq!(system.post("/v2/heartbeats", json!({"heartbeats": one_too_many})).await.status, 400);
     assert_eq!(system.post("/v2/heartbeats", json!({"heartbeats": []})).await.status, 400);
@@ -207,7 +205,7 @@ async fn a_repeated_request_counts_once() {
 }
 
 #[tokio::test]
-async fn a_repetition_does_not_stand_for_a_second_heartbeat() {
+async fn a_repetition_does_not_count_as_a_second_heartbeat() {
     let system = System::start().await;
     system.register("worker-1", 60.0, json!({"threshold": 2})).await;
     let body = serde_json::to_vec(&json!({"heartbeat_name": "worker-1", "status": "UP"})).unwrap();
@@ -365,7 +363,7 @@ async fn alerts_come_in_pages_over_open_and_closed_ones() {
 async fn a_write_that_the_sdk_repeats_counts_once() {
     let system = System::start().await;
     system.register("worker-1", 60.0, json!({"threshold": 2})).await;
-    // The first one teaches the process the threshold, so that the next is written blindly.
+    // The first one caches the threshold, so that the next is written without a read.
     system.heartbeat("worker-1", "UP").await;
     system.seconds(50).await;
     system.service.dynamodb().lose_answers(1);
@@ -376,7 +374,7 @@ async fn a_write_that_the_sdk_repeats_counts_once() {
 }
 
 #[tokio::test]
-async fn a_transition_whose_answer_is_lost_is_made_once() {
+async fn a_transition_whose_response_is_lost_happens_once() {
     let system = System::start().await;
     system.register("worker-1", 60.0, json!({})).await;
     system.seconds(59).await;

@@ -1,4 +1,4 @@
-//! Webhooks: their life, their secrets, and whom they hear of.
+//! Webhooks: how they are configured, their secrets, and the services that they are for.
 
 use futures::future::join_all;
 use harness::System;
@@ -20,8 +20,8 @@ fn hook(more: &Value) -> Value {
     body
 }
 
-/// The webhooks that are told of what happens to a service.
-async fn told_of(system: &System, service: i64) -> Vec<i64> {
+/// Returns the webhooks that get a service's events.
+async fn webhooks_of(system: &System, service: i64) -> Vec<i64> {
     let found =
         system.service.medic().webhooks_for(domain::ServiceId::new(service), harness::start_of_time()).await.unwrap();
     found.iter().map(|webhook| webhook.id.get()).collect()
@@ -31,8 +31,8 @@ async fn told_of(system: &System, service: i64) -> Vec<i64> {
 async fn a_webhook_lives_from_creation_to_deletion() {
     let system = System::start().await;
     system.register("worker-1", 60.0, json!({})).await;
-    let made = system.post(WEBHOOKS, hook(&json!({"headers": {"Authorization": "Bearer 0123456789"}}))).await;
-    insta::assert_snapshot!(made, @r#"
+    let created = system.post(WEBHOOKS, hook(&json!({"headers": {"Authorization": "Bearer 0123456789"}}))).await;
+    insta::assert_snapshot!(created, @r#"
     201
     {
       "message": "Webhook created. Its secret is shown this once.",
@@ -58,7 +58,7 @@ async fn a_webhook_lives_from_creation_to_deletion() {
       "success": true
     }
     "#);
-    assert!(made.results()["secret"].as_str().unwrap().starts_with("whsec_"));
+    assert!(created.results()["secret"].as_str().unwrap().starts_with("whsec_"));
     system.seconds(1).await;
     let change = json!({"url": "https://93.184.215.14/other", "headers": {}, "enabled": false, "service_id": 1,
         "max_attempts": 4, "retry_delays_seconds": [2]});
@@ -105,7 +105,7 @@ async fn a_webhook_lives_from_creation_to_deletion() {
     }
     "#);
     assert_eq!(system.get(WEBHOOKS).await.results()["items"], json!([]));
-    assert_eq!(told_of(&system, 1).await, [0; 0]);
+    assert_eq!(webhooks_of(&system, 1).await, [0; 0]);
 }
 
 #[tokio::test]
@@ -164,15 +164,15 @@ async fn a_service_has_its_own_webhooks_and_those_of_every_service() {
     for more in [json!({}), json!({"service_id": 1}), json!({"service_id": 2}), json!({"enabled": false})] {
         assert_eq!(system.post(WEBHOOKS, hook(&more)).await.status, 201);
     }
-    assert_eq!((told_of(&system, 1).await, told_of(&system, 2).await), (vec![1, 2], vec![1, 3]));
+    assert_eq!((webhooks_of(&system, 1).await, webhooks_of(&system, 2).await), (vec![1, 2], vec![1, 3]));
     system.patch("/v2/webhooks/1", json!({"service_id": 2})).await;
     system.patch("/v2/webhooks/3", json!({"service_id": null})).await;
     system.patch("/v2/webhooks/4", json!({"enabled": true})).await;
-    assert_eq!((told_of(&system, 1).await, told_of(&system, 2).await), (vec![2, 3, 4], vec![1, 3, 4]));
-    // One whose service is gone tells of nothing, and does not become everyone's.
+    assert_eq!((webhooks_of(&system, 1).await, webhooks_of(&system, 2).await), (vec![2, 3, 4], vec![1, 3, 4]));
+    // One whose service is deleted gets no events, and does not become one for every service.
     system.delete("/v2/services/1").await;
     assert_eq!(system.get("/v2/webhooks/2").await.results()["service_id"], 1);
-    assert_eq!(told_of(&system, 2).await, [1, 3, 4]);
+    assert_eq!(webhooks_of(&system, 2).await, [1, 3, 4]);
 }
 
 #[tokio::test]
@@ -188,13 +188,13 @@ async fn webhooks_come_in_pages() {
 async fn there_are_ten_for_a_service_and_twenty_for_every_service_at_most() {
     let system = System::start().await;
     system.register("a", 60.0, json!({})).await;
-    for (more, most) in [(json!({"service_id": 1}), 10), (json!({}), 20)] {
-        let made = join_all((0..4).map(|_| system.post(WEBHOOKS, hook(&more)))).await;
-        let mut count = made.iter().filter(|answer| answer.status == 201).count();
+    for (more, max) in [(json!({"service_id": 1}), 10), (json!({}), 20)] {
+        let created = join_all((0..4).map(|_| system.post(WEBHOOKS, hook(&more)))).await;
+        let mut count = created.iter().filter(|answer| answer.status == 201).count();
         while system.post(WEBHOOKS, hook(&more)).await.status == 201 {
             count += 1;
         }
-        assert_eq!(count, most);
+        assert_eq!(count, max);
     }
     insta::assert_snapshot!(system.post(WEBHOOKS, hook(&json!({"service_id": 1}))).await, @r#"
     409
@@ -212,7 +212,7 @@ async fn there_are_ten_for_a_service_and_twenty_for_every_service_at_most() {
       "success": false
     }
     "#);
-    // Nor does one get in by a change.
+    // Nor can a change add one.
     let of_all = system.get("/v2/webhooks?limit=1").await.results()["items"][0]["webhook_id"].clone();
     let path = format!("/v2/webhooks/{of_all}");
     assert_eq!(system.patch(&path, json!({"service_id": 1})).await.status, 409);
@@ -222,7 +222,7 @@ async fn there_are_ten_for_a_service_and_twenty_for_every_service_at_most() {
 }
 
 #[tokio::test]
-async fn private_addresses_are_for_local_use_alone() {
+async fn private_addresses_need_a_setting() {
     let system = System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await;
     assert_eq!(system.post(WEBHOOKS, json!({"url": "http://127.0.0.1:9/"})).await.status, 201);
     let system = System::start_with(&[("MEDIC_ALLOWED_HOSTS", "1.1.1.1")], None).await;

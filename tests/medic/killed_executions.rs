@@ -1,4 +1,4 @@
-//! A real process that is killed in the middle of a repair, at moments that differ from run to run.
+//! A real process that is killed while a playbook runs, at moments that differ from run to run.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use futures::future::join_all;
 use harness::{Process, Receivers};
 use serde_json::{Value, json};
 
-/// A step whose worker died is tried again within a minute of its own timeout, and there are three of them.
+/// A step whose worker died is retried within a minute of its own timeout, and there are three such steps.
 const PATIENCE: Duration = Duration::from_mins(4);
-/// How long the story takes when nobody is killed, and some more, so that kills come before, in and after each step.
-const STORY: Duration = Duration::from_secs(9);
+/// How long an execution takes without a kill, and some more, so that kills come before, in and after each step.
+const DURATION: Duration = Duration::from_secs(9);
 const KILLS: usize = 30;
 
 fn playbook(hook: &str) -> String {
@@ -27,8 +27,8 @@ steps:
     )
 }
 
-/// The story of a repair, with the process killed and started again after so long.
-async fn repair(killed_after: Duration) {
+/// Runs the playbook, with the process killed and started again after so long.
+async fn execute(killed_after: Duration) {
     let folder = tempfile::tempdir().unwrap();
     let receivers = Receivers::start().await;
     let mut environment = receivers.environment();
@@ -83,15 +83,15 @@ fn entry(entry: &Value) -> String {
     format!("{} {step}", entry["action_type"].as_str().unwrap())
 }
 
-/// A moment in the story, another one in each run.
+/// Returns a random moment of the execution.
 fn moment() -> Duration {
-    let millis = u64::try_from(STORY.as_millis()).unwrap();
+    let millis = u64::try_from(DURATION.as_millis()).unwrap();
     Duration::from_millis(RandomState::new().build_hasher().finish() % millis)
 }
 
 // The receivers answer while a start blocks its thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_at_any_moment_of_a_repair_records_each_step_once() {
+async fn a_kill_at_any_moment_of_an_execution_records_each_step_once() {
     let moments: Vec<_> = std::iter::repeat_with(moment).take(KILLS).collect();
-    join_all(moments.into_iter().map(repair)).await;
+    join_all(moments.into_iter().map(execute)).await;
 }

@@ -1,11 +1,11 @@
-//! Maintenance in the alert path: it delays opening and never recovery, and Slack hears when it begins and ends.
+//! Maintenance in the alert path: it delays opening and never recovery, and Slack is notified when it begins and ends.
 
 use chrono::TimeDelta;
 use harness::System;
 use runtime::Clock as _;
 use serde_json::{Value, json};
 
-/// A window from now for so many minutes. Answers its path.
+/// Creates a window from now for so many minutes. Returns its path.
 async fn window(system: &System, minutes: i64, more: Value) -> String {
     let now = system.time.now();
     let mut body = json!({
@@ -75,7 +75,7 @@ async fn maintenance_delays_no_recovery_and_spares_reminders() {
 }
 
 #[tokio::test]
-async fn what_failed_and_recovered_in_maintenance_is_no_alert_and_what_did_not_is_one_after_it() {
+async fn a_failure_in_maintenance_alerts_afterwards_unless_it_recovered() {
     let system = System::start().await;
     system.register("mended", 3_600.0, json!({})).await;
     system.register("broken", 3_600.0, json!({})).await;
@@ -91,13 +91,13 @@ async fn what_failed_and_recovered_in_maintenance_is_no_alert_and_what_did_not_i
 }
 
 #[tokio::test]
-async fn what_was_announced_and_is_deleted_is_announced_as_ended() {
+async fn a_window_that_was_announced_and_is_deleted_is_announced_as_ended() {
     let system = System::start().await;
     system.register("w", 86_400.0, json!({})).await;
     let path = window(&system, 30, json!({})).await;
     assert_eq!(system.delete(&path).await.status, 200);
     assert_eq!((about(&system, "Maintenance has begun"), about(&system, "Maintenance has ended")), (1, 1));
-    // One that has not begun ends in silence.
+    // One that has not begun is not announced.
     let later = system.time.now() + TimeDelta::minutes(10);
     let path = window(&system, 30, json!({"start_time": later.to_rfc3339()})).await;
     assert_eq!(system.delete(&path).await.status, 200);
@@ -106,7 +106,7 @@ async fn what_was_announced_and_is_deleted_is_announced_as_ended() {
 }
 
 #[tokio::test]
-async fn beginning_and_end_are_announced_once_each() {
+async fn the_begin_and_the_end_are_announced_once_each() {
     let system = System::start().await;
     system.post("/v2/teams", json!({"name": "platform", "slack_channel_id": "C0PLATFORM"})).await;
     let id = system.register("w", 86_400.0, json!({"team": "platform"})).await;

@@ -1,4 +1,4 @@
-//! The functions' bootstraps, as `make build-lambda` leaves them: their size, and how soon they ask for work.
+//! The functions' bootstraps, as `make build-lambda` leaves them: their size, and how soon they poll for work.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -14,12 +14,12 @@ use crate::figure::{Figure, percentile};
 
 const FOLDER: &str = "target/lambda";
 const STARTS: usize = 15;
-/// A bootstrap that does not start never asks.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a bootstrap may take to its first poll.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn figures() -> Vec<Figure> {
     let folders = fs::read_dir(FOLDER).expect("make build-lambda has run").map(|entry| entry.expect("a folder").path());
-    let mut functions: Vec<PathBuf> = folders.filter(|folder| folder.join("bootstrap").exists()).collect();
+    let mut functions: Vec<PathBuf> = folders.filter(|folder| folder.is_dir()).collect();
     functions.sort_unstable();
     functions.iter().flat_map(|folder| of_function(folder)).collect()
 }
@@ -28,21 +28,21 @@ fn of_function(folder: &Path) -> [Figure; 2] {
     let name = folder.file_name().expect("a name").to_string_lossy();
     let bootstrap = folder.join("bootstrap");
     let bytes = u32::try_from(fs::metadata(&bootstrap).expect("a file").len()).expect("less than 4 GB");
-    let most = if name == "ingest" { 10.0 } else { 14.0 };
+    let max = if name == "ingest" { 10.0 } else { 14.0 };
     let mut starts: Vec<f64> = (0..STARTS).map(|_| first_poll(&bootstrap).as_secs_f64() * 1e3).collect();
     [
-        Figure::new(format!("bootstrap of {name}"), f64::from(bytes) / 1e6, "MB").at_most(most),
+        Figure::new(format!("bootstrap of {name}"), f64::from(bytes) / 1e6, "MB").at_most(max),
         Figure::new(format!("start of {name} to its first poll, median"), percentile(&mut starts, 0.5), "ms")
             .at_most(50.0),
     ]
 }
 
-/// The time from the start of a bootstrap until it asks Lambda's runtime API for an event.
+/// Returns the time from the start of a bootstrap until it polls Lambda's runtime API for an event.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 fn first_poll(bootstrap: &Path) -> Duration {
     let api = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = api.local_addr().expect("an address").to_string();
-    let of_lambda = [
+    let lambda_variables = [
         "AWS_LAMBDA_FUNCTION_NAME",
         "AWS_LAMBDA_FUNCTION_VERSION",
         "AWS_LAMBDA_LOG_STREAM_NAME",
@@ -56,7 +56,7 @@ fn first_poll(bootstrap: &Path) -> Duration {
             DEPLOYMENT_VARIABLES
                 .into_iter()
                 .chain(["MEDIC_SCRIPT_RESULTS_QUEUE_URL"])
-                .chain(of_lambda)
+                .chain(lambda_variables)
                 .map(|name| (name, "measured")),
         )
         .env("AWS_REGION", "eu-west-1")
@@ -66,14 +66,14 @@ fn first_poll(bootstrap: &Path) -> Duration {
         .stdout(Stdio::null())
         .spawn()
         .expect("a process");
-    let (asking, asked_by) = mpsc::channel();
-    std::thread::spawn(move || asking.send(api.accept()));
-    let (connection, _) = asked_by.recv_timeout(PATIENCE).expect("it asks in time").expect("a connection");
-    let mut asked = String::new();
-    BufReader::new(connection).read_line(&mut asked).expect("a request");
+    let (sender, accepted) = mpsc::channel();
+    std::thread::spawn(move || sender.send(api.accept()));
+    let (connection, _) = accepted.recv_timeout(START_TIMEOUT).expect("it polls in time").expect("a connection");
+    let mut request = String::new();
+    BufReader::new(connection).read_line(&mut request).expect("a request");
     let took = began.elapsed();
     process.kill().expect("it runs");
     process.wait().expect("it ends");
-    assert!(asked.contains("/runtime/invocation/next"), "it asks for work, not {asked}");
+    assert!(request.contains("/runtime/invocation/next"), "it polls for work, not {request}");
     took
 }

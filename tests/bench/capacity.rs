@@ -1,4 +1,4 @@
-//! Capacity units of heartbeats, signals, re-arms and alerts, as the database's own answers count them. The clock is a test's:
+//! Capacity units of heartbeats, signals, re-arms and alerts, as the database's own responses count them. The clock is a test's:
 //! nothing here is timed.
 
 use chrono::TimeDelta;
@@ -30,7 +30,7 @@ pub(crate) async fn figures() -> Vec<Figure> {
     figures
 }
 
-/// Read and write units of some work.
+/// Returns the read and write units of some work.
 fn cost<'a>(system: &'a System, work: impl Future<Output = ()> + 'a) -> LocalBoxFuture<'a, (f64, f64)> {
     let measured = async move {
         system.seconds(1).await;
@@ -42,7 +42,7 @@ fn cost<'a>(system: &'a System, work: impl Future<Output = ()> + 'a) -> LocalBox
     measured.boxed_local()
 }
 
-/// A heartbeat that is taken without a request: no key is checked, and no limit.
+/// Reports a heartbeat without a request: no key is checked, and no limit.
 async fn report(system: &System, name: &str) {
     let service = Named::Name(HeartbeatName::parse(name).expect("a name"));
     let report = Report { service, status: Status::Up, run_id: None, idempotency_key: None };
@@ -60,7 +60,7 @@ async fn heartbeats() -> Vec<Figure> {
     let (name_read, _) = cost(&system, system.heartbeat("first", "UP")).await;
     let (read, write) = cost(&system, system.heartbeat("first", "UP")).await;
     let (_, write_alone) = cost(&system, report(&system, "first")).await;
-    // A key record is trusted for less than this, and the minute is not over.
+    // A key record is cached for less than this, and the minute is not over.
     system.seconds(21).await;
     let (key_read, _) = cost(&system, system.heartbeat("first", "UP")).await;
     system.register("second", hour, json!({})).await;
@@ -80,21 +80,21 @@ async fn heartbeats() -> Vec<Figure> {
     ]
 }
 
-/// A run's start and end, without the limiter, on a service with or without a maximum.
+/// Measures a run's start and end, without the limiter, on a service with or without a maximum.
 async fn signals(max_duration_ms: Option<u64>) -> Vec<Figure> {
     let system = System::start().await;
     let id = system.register("job", 3_600.0, json!({"max_duration_ms": max_duration_ms})).await;
     report(&system, "job").await;
-    let take = async |kind| {
+    let send = async |kind| {
         let service = Named::Id(ServiceId::new(id));
         let run = Some(RunId::parse("nightly-2026-01-05").expect("a run's id"));
         let signal = Signal { service, kind, run, idempotency_key: None };
         system.service.medic().signal(signal, system.time.now()).await.expect("a signal");
     };
-    let (start_read, start) = cost(&system, Box::pin(take(SignalKind::Start))).await;
-    let (_, again) = cost(&system, Box::pin(take(SignalKind::Start))).await;
-    let (end_read, end) = cost(&system, Box::pin(take(SignalKind::Complete))).await;
-    // What goes over the budget are entries of indexes that come or go: the list of runs, and the timer of a maximum.
+    let (start_read, start) = cost(&system, Box::pin(send(SignalKind::Start))).await;
+    let (_, again) = cost(&system, Box::pin(send(SignalKind::Start))).await;
+    let (end_read, end) = cost(&system, Box::pin(send(SignalKind::Complete))).await;
+    // Above the budget are index entries that are added or removed: the list of runs, and the timer of a maximum.
     let with = if max_duration_ms.is_some() { "a maximum" } else { "no maximum" };
     vec![
         Figure::new(format!("start of a run, {with}, without the limiter"), start, WRITES).at_most(3.0),
@@ -117,7 +117,7 @@ async fn rearm() -> Vec<Figure> {
     vec![Figure::new("re-arm", write, WRITES).at_most(3.0), Figure::new("re-arm", read, READS)]
 }
 
-/// A service that is fine, over many intervals.
+/// Measures a service that reports in time, over many intervals.
 async fn interval(heartbeats: i32) -> Figure {
     const INTERVALS: i32 = 20;
     let system = System::start().await;
@@ -136,7 +136,8 @@ async fn interval(heartbeats: i32) -> Figure {
     if heartbeats == 1 { figure.at_most(5.0) } else { figure }
 }
 
-/// From the deadline until the notifications are delivered, and from the heartbeat until the recovery is told: the mean of many.
+/// Measures from the deadline to the delivered notifications, and from the heartbeat to the delivered recovery: the mean of
+/// many outages.
 async fn alert(receivers: &str, more: &[(&'static str, &str)], budget: f64) -> Vec<Figure> {
     const OUTAGES: u32 = 20;
     let system = System::start_with(more, None).await;
@@ -144,9 +145,9 @@ async fn alert(receivers: &str, more: &[(&'static str, &str)], budget: f64) -> V
         system.register(&format!("silent-{n}"), 60.0, json!({})).await;
         system.seconds(2).await;
     }
-    let told = |system: &System| system.slack().join("\n").lines().count();
+    let notified = |system: &System| system.slack().join("\n").lines().count();
     let (_, write) = cost(&system, system.seconds(60)).await;
-    assert_eq!(told(&system), OUTAGES as usize, "Slack is told of each");
+    assert_eq!(notified(&system), OUTAGES as usize, "Slack is notified of each");
     let recoveries = async {
         for n in 0..OUTAGES {
             report(&system, &format!("silent-{n}")).await;

@@ -8,12 +8,12 @@ use runtime::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::figure::{Figure, percentile};
-use crate::flood::{all_told, speaks_of};
+use crate::flood::{services_in, wait_for_all};
 
 const OUTAGES: usize = 200;
 
 pub(crate) async fn figures() -> Vec<Figure> {
-    // The last service is registered before the first is late, and the last is told of before the first reminder.
+    // The last service is registered before the first is late, and the last alert is sent before the first reminder.
     let mut spread = outages(Duration::from_millis(97), Duration::from_secs(22)).await;
     let mut burst = outages(Duration::ZERO, Duration::from_secs(8)).await;
     let mut figures = Vec::new();
@@ -52,28 +52,28 @@ async fn outages(pause: Duration, interval: Duration) -> Delays {
     }
     let mut deadlines = deadlines(&process, interval).await;
     deadlines.sort_unstable();
-    // A receiver is told in the order of what happened. One message to Slack may tell of many, and names only the first.
+    // A receiver is notified in the order of events. One message to Slack may be about many, and names only the first.
     let mut delays = Vec::new();
     for receiver in ["PagerDuty", "Slack"] {
-        let arrivals = all_told(&receivers, receiver, OUTAGES).await;
-        let told = arrivals.iter().flat_map(|arrival| {
-            std::iter::repeat_n(SystemClock.now() - arrival.at.elapsed(), speaks_of(arrival, receiver))
+        let arrivals = wait_for_all(&receivers, receiver, OUTAGES).await;
+        let notified = arrivals.iter().flat_map(|arrival| {
+            std::iter::repeat_n(SystemClock.now() - arrival.at.elapsed(), services_in(arrival, receiver))
         });
-        let late = told.zip(&deadlines).map(|(at, deadline)| (at - *deadline).as_seconds_f64() * 1e3);
+        let late = notified.zip(&deadlines).map(|(at, deadline)| (at - *deadline).as_seconds_f64() * 1e3);
         delays.push((receiver, late.collect()));
     }
     delays
 }
 
-/// When each service is late: its one heartbeat, as it was recorded, and an interval.
+/// Returns when each service is late: an interval after its one heartbeat, as it was recorded.
 async fn deadlines(process: &Process, interval: Duration) -> Vec<DateTime<Utc>> {
     let interval = TimeDelta::from_std(interval).expect("a span");
     let page = process.get("/v2/services?limit=250").await;
     let services = page["results"]["items"].as_array().expect("services");
     assert_eq!(services.len(), OUTAGES, "all are listed");
     let deadline = |service: &Value| {
-        let heard_at = service["last_heartbeat_at"].as_str()?.parse::<DateTime<Utc>>().ok()?;
-        Some(heard_at + interval)
+        let heartbeat_at = service["last_heartbeat_at"].as_str()?.parse::<DateTime<Utc>>().ok()?;
+        Some(heartbeat_at + interval)
     };
     services.iter().map(|service| deadline(service).expect("a service that reported")).collect()
 }

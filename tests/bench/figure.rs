@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-/// What was measured. Less is better, where there is a budget.
+/// What was measured. Where there is a budget, less is better.
 #[derive(Debug)]
 pub(crate) struct Figure {
     name: String,
@@ -17,7 +17,7 @@ impl Figure {
     pub(crate) const HEADING: &'static str = "   measured  unit         budget  what\n";
 
     pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        // Thousandths are as exact as anything here is.
+        // Nothing here is more exact than thousandths.
         Self { name: name.into(), value: (value * 1e3).round() / 1e3, unit, budget: None }
     }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Figure {
     }
 }
 
-/// The value at or below which `share` of the values lie, by the nearest rank.
+/// Returns the value at or below which `share` of the values lie, by the nearest rank.
 pub(crate) fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     #[expect(

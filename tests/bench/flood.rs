@@ -14,12 +14,12 @@ use crate::speed::cpu_time;
 
 const SERVICES: usize = 10_000;
 const CONNECTIONS: usize = 16;
-/// What registering one of them may take, at most.
+/// How long registering one of them may take.
 const REGISTERING: Duration = Duration::from_millis(12);
 /// The shortest interval: reminders begin when one has passed after the deadline.
-const MIN: Duration = Duration::from_mins(1);
-/// Notifications may take so long, or they do not come.
-const PATIENCE: Duration = Duration::from_mins(5);
+const MIN_INTERVAL: Duration = Duration::from_mins(1);
+/// How long notifications may take.
+const TIMEOUT: Duration = Duration::from_mins(5);
 
 pub(crate) async fn flood(receivers: &[&str]) -> Vec<Figure> {
     let folder = tempfile::tempdir().expect("a folder");
@@ -29,8 +29,8 @@ pub(crate) async fn flood(receivers: &[&str]) -> Vec<Figure> {
         environment.push(("PAGERDUTY_ROUTING_KEY", String::new()));
     }
     let process = Process::start(folder.path(), &environment);
-    let services = u32::try_from(SERVICES).expect("some thousands");
-    let deadline = SystemClock.now() + TimeDelta::from_std(REGISTERING * services + MIN).expect("a span");
+    let count = u32::try_from(SERVICES).expect("some thousands");
+    let deadline = SystemClock.now() + TimeDelta::from_std(REGISTERING * count + MIN_INTERVAL).expect("a span");
     let senders = (0..CONNECTIONS).map(|connection| register(&process, connection, deadline));
     join_all(senders).await;
     let left = (deadline - SystemClock.now()).to_std().expect("they are registered before the deadline");
@@ -39,22 +39,23 @@ pub(crate) async fn flood(receivers: &[&str]) -> Vec<Figure> {
 
     let mut figures = Vec::new();
     for receiver in receivers {
-        let arrivals = all_told(&loopback, receiver, SERVICES).await;
-        let (count, with) = (told(&arrivals, receiver), receivers.join(" and "));
-        let name = format!("10,000 services silent in the same second, {with} told: {receiver}");
+        let arrivals = wait_for_all(&loopback, receiver, SERVICES).await;
+        let (count, with) = (services(&arrivals, receiver), receivers.join(" and "));
+        let name = format!("10,000 services silent in the same second, notifications to {with}: {receiver}");
         let mut delays = delays(&arrivals, receiver, deadline);
         figures.push(
-            Figure::new(format!("{name}, notifications"), count_of(count), "notifications").at_most(count_of(SERVICES)),
+            Figure::new(format!("{name}, delivered"), count_of(count), "notifications").at_most(count_of(SERVICES)),
         );
         figures.push(Figure::new(format!("{name}, median"), percentile(&mut delays, 0.5), "s"));
         figures.push(Figure::new(format!("{name}, p99"), percentile(&mut delays, 0.99), "s").at_most(10.0));
         if *receiver == "Slack" {
-            let messages = arrivals.iter().filter(|arrival| speaks_of(arrival, "Slack") > 0).count();
+            let messages = arrivals.iter().filter(|arrival| services_in(arrival, "Slack") > 0).count();
             figures.push(Figure::new(format!("{name}, messages"), count_of(messages), "messages"));
         }
     }
     let cpu = cpu_time(process.pid()).saturating_sub(cpu_before).as_secs_f64() * 1e3 / count_of(SERVICES);
-    let name = format!("10,000 services silent in the same second, {} told: CPU for each", receivers.join(" and "));
+    let with = receivers.join(" and ");
+    let name = format!("10,000 services silent in the same second, notifications to {with}: CPU for each");
     figures.push(Figure::new(name, cpu, "ms"));
     figures
 }
@@ -69,12 +70,12 @@ async fn register(process: &Process, connection: usize, deadline: DateTime<Utc>)
     }
 }
 
-/// What arrived, once it speaks of so many services.
-pub(crate) async fn all_told(receivers: &Receivers, receiver: &str, many: usize) -> Vec<Arrival> {
+/// Waits until the notifications that arrived are about so many services, and returns them.
+pub(crate) async fn wait_for_all(receivers: &Receivers, receiver: &str, many: usize) -> Vec<Arrival> {
     let began = Instant::now();
     loop {
         let arrivals = receivers.arrivals();
-        if told(&arrivals, receiver) >= many || began.elapsed() > PATIENCE {
+        if services(&arrivals, receiver) >= many || began.elapsed() > TIMEOUT {
             return arrivals;
         }
         rest(Duration::from_millis(500)).await;
@@ -86,8 +87,8 @@ async fn rest(span: Duration) {
     tokio::time::sleep(span).await;
 }
 
-/// How many services a message speaks of as down: many are told as a number.
-pub(crate) fn speaks_of(arrival: &Arrival, receiver: &str) -> usize {
+/// Returns how many services a message says are down: of many it gives the number.
+pub(crate) fn services_in(arrival: &Arrival, receiver: &str) -> usize {
     let line = arrival.line();
     match (arrival.receiver, receiver) {
         _ if !arrival.accepted => 0,
@@ -100,17 +101,17 @@ pub(crate) fn speaks_of(arrival: &Arrival, receiver: &str) -> usize {
     }
 }
 
-fn told(arrivals: &[Arrival], receiver: &str) -> usize {
-    arrivals.iter().map(|arrival| speaks_of(arrival, receiver)).sum()
+fn services(arrivals: &[Arrival], receiver: &str) -> usize {
+    arrivals.iter().map(|arrival| services_in(arrival, receiver)).sum()
 }
 
-/// The delay of each notification in seconds.
+/// Returns the delay of each notification in seconds.
 fn delays(arrivals: &[Arrival], receiver: &str, deadline: DateTime<Utc>) -> Vec<f64> {
     let mut keys = BTreeSet::new();
     let mut delays = Vec::new();
     for arrival in arrivals {
         let at = SystemClock.now() - arrival.at.elapsed();
-        let many = speaks_of(arrival, receiver);
+        let many = services_in(arrival, receiver);
         if receiver == "PagerDuty" && many > 0 {
             assert!(keys.insert(arrival.line()), "{} came twice", arrival.line());
         }

@@ -1,4 +1,4 @@
-//! What the local process holds in memory, and how soon it is ready when there is data.
+//! How much memory the local process takes, and how soon it is ready when there is data.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(crate) async fn figures() -> Vec<Figure> {
     rest().await;
     let registered = resident(process.pid());
     let (ended, stop) = process.signal("TERM");
-    assert!(ended.success(), "it stops well");
+    assert!(ended.success(), "it stops cleanly");
     let process = Process::start(folder.path(), &[]);
     let ready = process.ready_after;
     rest().await;
@@ -31,13 +31,13 @@ pub(crate) async fn figures() -> Vec<Figure> {
     ]
 }
 
-/// Long enough to be idle.
+/// Waits long enough for the process to be idle.
 async fn rest() {
     #[expect(clippy::disallowed_methods, reason = "the process that is measured has the machine's time")]
     tokio::time::sleep(Duration::from_secs(3)).await;
 }
 
-/// Resident memory in MB. See proc(5).
+/// Returns the resident memory in MB. See proc(5).
 pub(crate) fn resident(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a figure");

@@ -1,4 +1,4 @@
-//! What queries cost by the number of services that exist: what is asked for may cost, what exists may not.
+//! What queries cost by the number of services that exist: it may depend on what they return, and not on what exists.
 
 use std::time::Instant;
 
@@ -10,8 +10,8 @@ use crate::figure::Figure;
 use crate::scale::Copies;
 
 const DAY: f64 = 86_400.0;
-/// How often each is asked for, to time it.
-const TIMES: u32 = 20;
+/// How often each query is timed.
+const REPETITIONS: u32 = 20;
 
 const QUERIES: [(&str, &str); 7] = [
     ("a page of services", "/v2/services?limit=50"),
@@ -38,19 +38,19 @@ pub(crate) async fn figures() -> Vec<Figure> {
     let copies = Copies::of(&system).await;
     let mut figures = Vec::new();
     let mut first: Vec<f64> = Vec::new();
-    let mut there = 61;
+    let mut existing = 61;
     for services in [1_000, 10_000, 100_000] {
-        stream::iter(there + 1..=services).for_each(|id| copies.make(id)).await;
-        there = services;
+        stream::iter(existing + 1..=services).for_each(|id| copies.create(id)).await;
+        existing = services;
         for (n, (what, path)) in QUERIES.into_iter().enumerate() {
             system.service.dynamodb().measure();
             assert_eq!(system.get(path).await.status, 200, "{path}");
             let units = system.service.dynamodb().units();
             let began = Instant::now();
-            for _ in 0..TIMES {
+            for _ in 0..REPETITIONS {
                 system.get(path).await;
             }
-            let took = (began.elapsed() / TIMES).as_secs_f64() * 1e3;
+            let took = (began.elapsed() / REPETITIONS).as_secs_f64() * 1e3;
             if first.len() <= n {
                 first.push(units.read);
             }

@@ -1,4 +1,4 @@
-//! Measures what the budgets name. Prints a table, writes `target/bench.json`, and ends well even when a budget is missed.
+//! Measures what the budgets name. Prints a table, writes `target/bench.json`, and succeeds even when a budget is missed.
 #![expect(clippy::print_stdout, reason = "a table to be read")]
 #![expect(clippy::expect_used, reason = "a measurement that cannot go on should end where it stands")]
 
@@ -58,7 +58,7 @@ async fn measure(part: &str) -> Vec<Figure> {
     }
 }
 
-/// What was measured now, behind what the file holds of other figures.
+/// Returns what was measured now, behind the other figures in the file.
 fn with_earlier(file: &Path, now: &[Value]) -> Vec<Value> {
     let earlier: Vec<Value> =
         std::fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();

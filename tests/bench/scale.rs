@@ -22,11 +22,11 @@ pub(crate) async fn figures() -> Vec<Figure> {
     system.register("service", DAY, json!({})).await;
     let copies = Copies::of(&system).await;
     let mut figures = Vec::new();
-    let mut there = 1;
+    let mut existing = 1;
     let mut first_read = None;
     for services in [100, 10_000, 100_000] {
-        stream::iter(there + 1..=services).for_each(|id| copies.make(id)).await;
-        there = services;
+        stream::iter(existing + 1..=services).for_each(|id| copies.create(id)).await;
+        existing = services;
         system.service.settle().await;
         system.service.dynamodb().measure();
         let swept = system.service.medic().sweep(start_of_time()).await.expect("a sweep");
@@ -39,7 +39,7 @@ pub(crate) async fn figures() -> Vec<Figure> {
         figures.push(Figure::new(&name, units.read, "read units").at_most(same));
         figures.push(Figure::new(&name, units.write, "write units").at_most(0.0));
     }
-    // They are in the index, all of them: a day later each is found.
+    // All of them are in the index: a day later each is found.
     let due =
         system.service.medic().table.due(0, start_of_time() + TimeDelta::days(2), 1_000).await.expect("rows").rows;
     assert_eq!(due.len(), 1_000, "the due index holds them");
@@ -61,11 +61,11 @@ fn profile_key(id: ServiceId) -> Key {
 }
 
 async fn read(client: &Client, key: Key) -> Item {
-    let answer = client.get_item().table_name(TABLE).set_key(Some(attributes(key).into())).send().await;
-    answer.expect("an answer").item.expect("a row")
+    let output = client.get_item().table_name(TABLE).set_key(Some(attributes(key).into())).send().await;
+    output.expect("a response").item.expect("a row")
 }
 
-/// Makes services like the first of a system.
+/// Creates services like the first of a system.
 pub(crate) struct Copies {
     client: Client,
     state: Item,
@@ -80,7 +80,7 @@ impl Copies {
         Self { client, state, profile }
     }
 
-    pub(crate) async fn make(&self, id: i64) {
+    pub(crate) async fn create(&self, id: i64) {
         copy(&self.client, &self.state, &self.profile, ServiceId::new(id)).await;
     }
 }

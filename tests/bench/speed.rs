@@ -15,7 +15,7 @@ pub(crate) async fn figures() -> Vec<Figure> {
     let folder = tempfile::tempdir().expect("a folder");
     let process = Process::start(folder.path(), &[]);
     register(&process, SERVICES).await;
-    // The first pass fills what the process remembers, and checks the key.
+    // The first pass fills the caches, and checks the key.
     send(&process, 1, SERVICES).await;
     let mut figures = Vec::new();
     for connections in [1, 16] {
@@ -28,8 +28,8 @@ pub(crate) async fn figures() -> Vec<Figure> {
         let cpu = (cpu / count).as_secs_f64() * 1e3;
         figures.push(Figure::new(format!("{name}, CPU"), cpu, "ms").at_most(1.0));
         figures.push(Figure::new(&name, f64::from(count) / elapsed.as_secs_f64(), "requests/s"));
-        figures.push(Figure::new(format!("{name}, median answer"), percentile(&mut latencies, 0.5) * 1e3, "ms"));
-        figures.push(Figure::new(format!("{name}, p99 answer"), percentile(&mut latencies, 0.99) * 1e3, "ms"));
+        figures.push(Figure::new(format!("{name}, median latency"), percentile(&mut latencies, 0.5) * 1e3, "ms"));
+        figures.push(Figure::new(format!("{name}, p99 latency"), percentile(&mut latencies, 0.99) * 1e3, "ms"));
     }
     figures
 }
@@ -47,7 +47,7 @@ fn name(n: usize) -> String {
     format!("service-{n}")
 }
 
-/// Sends so many heartbeats over each connection, and answers how long each answer took, in seconds.
+/// Sends so many heartbeats over each connection, and returns their latencies in seconds.
 async fn send(process: &Process, connections: usize, each: usize) -> Vec<f64> {
     let url = format!("{}/heartbeat", process.url);
     let senders = (0..connections).map(|connection| {
@@ -57,8 +57,9 @@ async fn send(process: &Process, connections: usize, each: usize) -> Vec<f64> {
             for n in 0..each {
                 let body = json!({"heartbeat_name": name((connection + n * connections) % SERVICES), "status": "UP"});
                 let began = Instant::now();
-                let response = client.post(url).bearer_auth(process.key()).json(&body).send().await.expect("an answer");
-                assert_eq!(response.status(), 201, "the heartbeat is taken");
+                let response =
+                    client.post(url).bearer_auth(process.key()).json(&body).send().await.expect("a response");
+                assert_eq!(response.status(), 201, "the heartbeat is accepted");
                 response.bytes().await.expect("a body");
                 latencies.push(began.elapsed().as_secs_f64());
             }
@@ -68,7 +69,7 @@ async fn send(process: &Process, connections: usize, each: usize) -> Vec<f64> {
     join_all(senders).await.into_iter().flatten().collect()
 }
 
-/// The time that a process has spent on a processor, in its own code and in the kernel. See proc(5).
+/// Returns the CPU time of a process, in its own code and in the kernel. See proc(5).
 pub(crate) fn cpu_time(pid: u32) -> Duration {
     /// Linux counts in hundredths of a second, whatever the kernel's own rate.
     const TICK: Duration = Duration::from_millis(10);

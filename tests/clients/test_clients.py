@@ -36,10 +36,10 @@ def test_healthchecks_io_pings_by_slug(medic):
 def test_healthchecks_io_logs(medic):
     service = medic.register("logged")
     with Client(api_key="unused", ping_key=medic.ping_key, ping_url=medic.ping_url) as client:
-        # The client has no method for it; the address is the one that it makes.
+        # The client has no method for it; the address is the one that it builds.
         address = client._get_ping_url("", "logged", "/log")
-        answer = client.check_ping_response(client._client.post(address, content="half done"))
-        assert (answer.status_code, answer.text) == (200, "OK")
+        response = client.check_ping_response(client._client.post(address, content="half done"))
+        assert (response.status_code, response.text) == (200, "OK")
     assert service.statuses() == ["LOG"]
     assert service.body(service.heartbeats()[0]) == "half done"
 
@@ -70,7 +70,7 @@ def python(code):
     return ["--", sys.executable, "-c", code]
 
 
-def test_task_mon_tells_how_a_command_ended(medic):
+def test_task_mon_reports_how_a_command_ended(medic):
     service = medic.register("task")
     assert task_mon(medic, "--slug", "task", *python("print('copied')")).returncode == 0
     task_mon(medic, "--slug", "task", *python("import sys; print('no room'); sys.exit(5)"))
@@ -81,7 +81,7 @@ def test_task_mon_tells_how_a_command_ended(medic):
     ]
 
 
-def test_task_mon_tells_when_a_command_starts(medic):
+def test_task_mon_reports_when_a_command_starts(medic):
     service = medic.register("timed")
     task_mon(medic, "--slug", "timed", "--time", *python("print('timed')"))
     task_mon(medic, "--slug", "timed", "--time", *python("raise SystemExit(1)"))

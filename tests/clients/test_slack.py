@@ -1,4 +1,4 @@
-"""Slack's own SDK signs what Slack sends: Medic takes what it signs, and nothing else."""
+"""Slack's own SDK signs what Slack sends: Medic accepts what it signs, and nothing else."""
 
 import json
 import time
@@ -15,8 +15,8 @@ from conftest import SIGNING_SECRET
 def interact(medic, payload: dict, headers: dict) -> tuple[int, bytes]:
     request = urllib.request.Request(f"{medic.url}/v2/slack/interactions", data=body(payload), headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.status, answer.read()
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
 
@@ -34,7 +34,7 @@ def signed(payload: dict, secret: str = SIGNING_SECRET, late: int = 0) -> dict:
 PAYLOAD = {"type": "block_actions", "user": {"id": "U1", "name": "Zoë & <b>"}, "actions": []}
 
 
-def test_what_the_sdk_signs_is_taken(medic):
+def test_what_the_sdk_signs_is_accepted(medic):
     assert interact(medic, PAYLOAD, signed(PAYLOAD)) == (200, b"")
     assert interact(medic, PAYLOAD, signed(PAYLOAD, late=240)) == (200, b"")
 
@@ -52,20 +52,20 @@ def test_what_the_sdk_signs_is_taken(medic):
     ],
     ids=["unsigned", "another secret", "old", "of the future", "another body", "another time", "no time"],
 )
-def test_nothing_else_is(medic, headers):
-    status, answer = interact(medic, PAYLOAD, headers)
-    assert (status, json.loads(answer)["success"]) == (401, False)
+def test_nothing_else_is_accepted(medic, headers):
+    status, text = interact(medic, PAYLOAD, headers)
+    assert (status, json.loads(text)["success"]) == (401, False)
 
 
-def test_a_press_of_a_question_answers_it(medic):
+def test_pressing_a_button_of_an_approval_request_decides_it(medic):
     yaml = "name: patience\napproval: required\nsteps:\n  - { name: settle, type: wait, duration: 1s }\n"
     playbook = medic.api("POST", "/v2/playbooks", {"yaml": yaml})["playbook_id"]
-    begun = medic.api("POST", f"/v2/playbooks/{playbook}/execute", {})
-    value = f"{begun['execution_id']} {begun['plan']['digest']}"
+    started = medic.api("POST", f"/v2/playbooks/{playbook}/execute", {})
+    value = f"{started['execution_id']} {started['plan']['digest']}"
     action = {"action_id": "reject_playbook", "value": value, "type": "button"}
     payload = PAYLOAD | {"actions": [action], "channel": {"id": "C1"}, "message": {"ts": "1.2"}}
     assert interact(medic, payload, signed(payload)) == (200, b"")
     deadline = time.monotonic() + 20
-    while (shown := medic.api("GET", f"/v2/executions/{begun['execution_id']}"))["status"] == "pending_approval":
+    while (execution := medic.api("GET", f"/v2/executions/{started['execution_id']}"))["status"] == "pending_approval":
         assert time.monotonic() < deadline
-    assert (shown["status"], shown["decision"]["actor"]) == ("cancelled", "slack:Zoë & <b> (U1)")
+    assert (execution["status"], execution["decision"]["actor"]) == ("cancelled", "slack:Zoë & <b> (U1)")

@@ -1,4 +1,4 @@
-"""What the tests share: one emulator, one deployed stack, and the receivers that it tells."""
+"""What the tests share: one emulator, one deployed stack, and the receivers that it notifies."""
 
 import json
 
@@ -34,7 +34,7 @@ def pagerduty():
 @pytest.fixture(scope="session")
 def hook():
     """A user's webhook."""
-    receiver = receivers.Receiver(200, {"taken": True})
+    receiver = receivers.Receiver(200, {"accepted": True})
     yield receiver
     receiver.stop()
 
@@ -57,7 +57,7 @@ def stack(emulator, slack, pagerduty):
         "PagerDutyUrl": f"{pagerduty.url}/v2/enqueue",
         # The webhooks of the tests are on this machine.
         "AllowPrivateHosts": "true",
-        # The tests ask for many things with one key; those of limits set a key's own.
+        # The tests send many requests with one key; those about limits create keys with their own.
         "RateLimitHeartbeats": "1000000",
         "RateLimitManagement": "1000000",
         # A poisoned message is given up within two minutes instead of fifteen.
@@ -67,7 +67,7 @@ def stack(emulator, slack, pagerduty):
         "PlaybookVisibilityTimeoutSeconds": "120",
         "CircuitMaxExecutions": "2",
         "MaxReceives": "2",
-        # The emulator knows no wrapper; it starts the bootstrap itself.
+        # The emulator supports no wrapper; it starts the bootstrap itself.
         "ScriptRuntime": "provided.al2023",
     }
     stack = Stack(emulator, SECRETS, parameters)
@@ -91,5 +91,5 @@ def poisoned_batch(request):
 
 
 def pytest_collection_modifyitems(items):
-    """The tests that look at what the whole run did come last."""
+    """Moves the tests that look at the whole run to the end."""
     items.sort(key=lambda item: item.path.stem in ("test_queues", "test_metrics", "test_permissions"))

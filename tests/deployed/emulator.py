@@ -1,4 +1,4 @@
-"""Starts the AWS emulator, and makes clients of it."""
+"""Starts the AWS emulator, and creates clients for it."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class Emulator:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        # Not 127.0.0.1: with that the emulator hands functions a Host header that is none.
+        # Not 127.0.0.1: with that the emulator passes functions an invalid Host header.
         self.endpoint = f"http://localhost:{self.port}"
         self.log = folder / "emulator.log"
         environment = {
@@ -55,12 +55,12 @@ class Emulator:
             self.process = subprocess.Popen([command], env=environment, stdout=log, stderr=subprocess.STDOUT)
 
     def wait(self):
-        def answers():
+        def is_healthy():
             assert self.process.poll() is None, f"the emulator ended; see {self.log}"
-            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=1) as answer:
-                return answer.status == 200
+            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=1) as response:
+                return response.status == 200
 
-        wait_for("the emulator", answers)
+        wait_for("the emulator", is_healthy)
 
     def client(self, service: str):
         return boto3.client(
@@ -73,7 +73,7 @@ class Emulator:
         )
 
     def calls(self, access_key: str) -> list[dict]:
-        """Every call that was made with an access key."""
+        """Returns every call with an access key."""
         credentials = Credentials("test", "test")
         found, before = {}, {}
         while True:
@@ -85,8 +85,8 @@ class Emulator:
             })
             SigV4Auth(credentials, "cloudtrail", REGION).add_auth(request)
             signed = urllib.request.Request(self.endpoint, request.data.encode(), dict(request.headers))
-            with urllib.request.urlopen(signed, timeout=20) as answer:
-                page = json.load(answer)["Events"]
+            with urllib.request.urlopen(signed, timeout=20) as response:
+                page = json.load(response)["Events"]
             new = {event["EventId"]: json.loads(event["CloudTrailEvent"]) for event in page if event["EventId"] not in found}
             if not new:
                 return list(found.values())
@@ -95,7 +95,7 @@ class Emulator:
 
     @staticmethod
     def access_key_of(function_arn: str, role_arn: str) -> str:
-        """The access key with which the emulator lets a function act as its role."""
+        """Returns the access key with which the emulator lets a function act as its role."""
         digest = hashlib.sha256(f"{function_arn}:{role_arn}".encode()).hexdigest()
         return f"ASIA{digest[:16].upper()}"
 

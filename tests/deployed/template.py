@@ -6,7 +6,7 @@ from stack import TEMPLATE
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms, which are read as the long ones."""
+    """YAML with CloudFormation's short forms, which it reads as the long ones."""
 
 
 def _intrinsic(loader: _Loader, tag: str, node: yaml.Node):
@@ -27,5 +27,5 @@ def read() -> dict:
 
 
 def resources(kind: str) -> dict[str, dict]:
-    """The properties of each resource of a type, by logical id."""
+    """Returns the properties of each resource of a type, by logical id."""
     return {name: one["Properties"] for name, one in read()["Resources"].items() if one["Type"] == kind}

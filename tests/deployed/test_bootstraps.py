@@ -1,4 +1,4 @@
-"""The bootstraps as files: what they ask of the system they run on, and of their environment."""
+"""The bootstraps as files: what they need of the system they run on, and of their environment."""
 
 import re
 import subprocess

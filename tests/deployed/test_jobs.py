@@ -12,7 +12,7 @@ def runs(stack, service_id):
     return {run["run_id"]: run["status"] for run in items}
 
 
-def test_runs_are_taken_listed_and_measured(stack):
+def test_runs_are_recorded_listed_and_measured(stack):
     service_id = stack.register("etl", seconds=3_600)
     for n in range(5):
         signal(stack, service_id, "start", f"run-{n}")
@@ -29,7 +29,7 @@ def test_runs_are_taken_listed_and_measured(stack):
     stack.json("DELETE", f"/v2/services/{service_id}")
 
 
-def test_a_stale_run_is_told_of_acknowledged_and_so_is_its_end(stack, slack, pagerduty):
+def test_a_stale_run_is_notified_acknowledged_and_its_end_notified_too(stack, slack, pagerduty):
     service_id = stack.register("report", seconds=3_600, max_duration_ms=3_000)
     signal(stack, service_id, "start", "night")
     slack.received(lambda body: "Stale job detected for report" in body["text"])

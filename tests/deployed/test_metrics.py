@@ -1,4 +1,4 @@
-"""Metrics as CloudWatch gets them, and what is made of them."""
+"""Metrics as CloudWatch gets them, and the alarms and the dashboard over them."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import template
 from stack import FUNCTIONS, ROOT, TEMPLATE
 from waiting import wait_for
 
-# Section 15 of the contract; and what the operations count beside it.
+# Each metric, with its labels.
 METRICS = {
     "medic_heartbeats_total": ["status"],
     "medic_alerts_total": ["priority", "team"],
@@ -36,7 +36,7 @@ METRICS = {
 
 
 def written(stack):
-    """Every metric that left, with its dimensions."""
+    """Returns every metric that was written, with its dimensions."""
     found = {}
     for function in FUNCTIONS:
         for line in stack.logs(function):
@@ -48,11 +48,11 @@ def written(stack):
     return found
 
 
-def test_what_is_counted_leaves_in_the_embedded_metric_format(stack):
+def test_metrics_are_written_in_the_embedded_metric_format(stack):
     stack.request("GET", "/v2/services", key="mdk_1_wrong")
     wait_for("a tick", lambda: "medic_worker_cycle_duration_seconds" in written(stack))
     found = written(stack)
-    # The other tests leave what they count within ten seconds of activity.
+    # What the other tests count is written within ten seconds of activity.
     assert found == {name: METRICS[name] for name in found}
     assert {"medic_heartbeats_total", "medic_detection_lag_seconds", "medic_alerts_active"} <= set(found)
 
@@ -66,15 +66,15 @@ def test_metrics_shows_the_gauges_of_the_table(stack):
     assert set(gauges()) == {name for name in METRICS if name.endswith(("_services", "_active", "_current", "_approval", "_open"))}
     service_id = stack.register("counted", seconds=6)
 
-    def shown():
+    def is_shown():
         active = [one["heartbeat_name"] for one in stack.json("GET", "/v2/alerts?active=true")["results"]["items"]]
         return "counted" in active and gauges()["medic_alerts_active"] == str(len(active))
 
-    wait_for("a tick that sees the alert", shown)
+    wait_for("a tick that counts the alert", is_shown)
     stack.json("DELETE", f"/v2/services/{service_id}")
 
 
-def test_alarms_and_the_dashboard_rest_on_metrics_that_exist(stack):
+def test_alarms_and_the_dashboard_use_metrics_that_exist(stack):
     cloudwatch = stack.emulator.client("cloudwatch")
     alarms = cloudwatch.describe_alarms()["MetricAlarms"]
     assert len(alarms) == len(template.resources("AWS::CloudWatch::Alarm"))

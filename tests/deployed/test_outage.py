@@ -1,13 +1,13 @@
-"""The main job, through the API's address: a service falls silent, people are told, it comes back, they are told."""
+"""The main job, through the API's address: a service falls silent and recovers, and people are notified of both."""
 
 from waiting import wait_for
 
 
-def test_a_service_that_falls_silent_is_told_of_and_so_is_its_recovery(stack, slack, pagerduty):
+def test_people_are_notified_of_a_silent_service_and_of_its_recovery(stack, slack, pagerduty):
     service_id = stack.register("worker", seconds=6, priority="p1")
     stack.heartbeat("worker")
-    told = slack.received(lambda body: "worker is down" in body["text"])
-    assert told["channel"] == "C0ALERTS"
+    message = slack.received(lambda body: "worker is down" in body["text"])
+    assert message["channel"] == "C0ALERTS"
     event = pagerduty.received(lambda body: body["event_action"] == "trigger" and "-worker-" in body["dedup_key"])
     assert event["payload"]["severity"] == "critical"
     alert = stack.json("GET", f"/v2/alerts?active=true")["results"]["items"][0]
@@ -28,7 +28,7 @@ def test_a_service_that_falls_silent_is_told_of_and_so_is_its_recovery(stack, sl
     stack.json("DELETE", f"/v2/services/{service_id}")
 
 
-def test_a_job_that_says_it_failed_is_told_of_at_once(stack, slack):
+def test_people_are_notified_at_once_of_a_job_that_reports_its_failure(stack, slack):
     service_id = stack.register("backup", seconds=3_600)
     stack.heartbeat("backup", "FAILED")
     slack.received(lambda body: "backup is down" in body["text"])

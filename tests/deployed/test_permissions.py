@@ -8,18 +8,18 @@ import pytest
 import template
 from stack import FUNCTIONS, NAME
 
-# What the run cannot make, or the emulator does not record, with the reason.
+# Calls that do not happen in the run, or that the emulator does not record, with the reason.
 BY_LAMBDA = "Lambda does it with the function's role; the emulator does it by itself"
 IF_LOST = "sweep does it where a hand-over was lost; notify and api do it in each run"
 IF_FAILED = "sweep puts off a row whose handling failed"
-NOT_SEEN = {
+NOT_RECORDED = {
     "sqs:ReceiveMessage": BY_LAMBDA,
     "sqs:DeleteMessage": BY_LAMBDA,
     "sqs:GetQueueAttributes": BY_LAMBDA,
     "sqs:SendMessage SweepDeadLetters": BY_LAMBDA,
     "logs:CreateLogStream": BY_LAMBDA,
     "logs:PutLogEvents": BY_LAMBDA,
-    "iam:PassRole": "no call of its own: it is asked for by scheduler:CreateSchedule",
+    "iam:PassRole": "no call of its own: scheduler:CreateSchedule requires it",
     "dynamodb:GetItem Table announcement#*": IF_LOST,
     "dynamodb:UpdateItem Table announcement#*": IF_LOST,
     "dynamodb:GetItem Table execution#*": IF_LOST,
@@ -39,14 +39,14 @@ def listed(value):
 
 
 def resource(arn):
-    """The resource that a statement names: its logical id, and the index of a table."""
+    """Returns the resource that a statement names: its logical id, and the index of a table."""
     if "Fn::GetAtt" in arn:
         return arn["Fn::GetAtt"][0]
     return re.sub(r"^\$\{(\w+)\.Arn\}", r"\1", arn["Fn::Sub"])
 
 
 def granted(function):
-    """Every permission of a function, as `action resource` and the leading key that it is for."""
+    """Yields every permission of a function, as `action resource` and the leading key that it is for."""
     role = template.resources("AWS::IAM::Role")[f"{function.capitalize()}Role"]
     for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
         # X-Ray is off in this run.
@@ -59,19 +59,19 @@ def granted(function):
                     yield f"{action} {resource(arn)}", key
 
 
-def made(stack, function):
-    """Every call of a function that the emulator recorded, told as permissions are."""
+def calls_of(stack, function):
+    """Returns every call of a function that the emulator recorded, in the form of its permissions."""
     client = stack.emulator.client("lambda")
     arns = client.get_function_configuration(FunctionName=f"{NAME}-{function}")
     queues = {stack.outputs[f"{queue}Url"]: queue for queue in ("SweepQueue", "NotifyQueue", "PlaybookQueue", "ScriptQueue", "ScriptResultsQueue")}
     found = set()
     for event in stack.emulator.calls(stack.emulator.access_key_of(arns["FunctionArn"], arns["Role"])):
-        name, asked = event["eventName"], event["requestParameters"]
+        name, parameters = event["eventName"], event["requestParameters"]
         match event["eventSource"]:
             case "dynamodb.amazonaws.com":
-                found |= {(f"dynamodb:{action} {on}", key) for action, on, key in items(name, asked)}
+                found |= {(f"dynamodb:{action} {on}", key) for action, on, key in items(name, parameters)}
             case "sqs.amazonaws.com":
-                found.add((f"sqs:{name} {queues[asked['QueueUrl']]}", None))
+                found.add((f"sqs:{name} {queues[parameters['QueueUrl']]}", None))
             # The emulator names a call of a REST API by its method.
             case "scheduler.amazonaws.com" if name.startswith("POST"):
                 found.add(("scheduler:CreateSchedule", None))
@@ -80,30 +80,30 @@ def made(stack, function):
     return found
 
 
-def items(name, asked):
-    """What a call to DynamoDB asks of each item, which is what IAM looks at."""
+def items(name, parameters):
+    """Yields what a call to DynamoDB does to each item, which is what IAM checks."""
     match name:
         case "TransactWriteItems":
-            for write in asked["TransactItems"]:
+            for write in parameters["TransactItems"]:
                 for member, one in write.items():
                     yield from items({"ConditionCheck": "ConditionCheckItem"}.get(member, f"{member}Item"), one)
         case "BatchGetItem":
-            for table in asked["RequestItems"].values():
+            for table in parameters["RequestItems"].values():
                 for key in table["Keys"]:
                     yield name, "Table", key["pk"]["S"]
         case "BatchWriteItem":
-            for writes in asked["RequestItems"].values():
+            for writes in parameters["RequestItems"].values():
                 for write in writes:
                     yield name, "Table", write["DeleteRequest"]["Key"]["pk"]["S"]
-        case "Query" if "IndexName" in asked:
-            yield name, f"Table/index/{asked['IndexName']}", None
+        case "Query" if "IndexName" in parameters:
+            yield name, f"Table/index/{parameters['IndexName']}", None
         case "Query":
-            value = re.match(r"pk = (:\w+)", asked["KeyConditionExpression"]).group(1)
-            yield name, "Table", asked["ExpressionAttributeValues"][value]["S"]
+            value = re.match(r"pk = (:\w+)", parameters["KeyConditionExpression"]).group(1)
+            yield name, "Table", parameters["ExpressionAttributeValues"][value]["S"]
         case "PutItem":
-            yield name, "Table", asked["Item"]["pk"]["S"]
+            yield name, "Table", parameters["Item"]["pk"]["S"]
         case _:
-            yield name, "Table", asked["Key"]["pk"]["S"]
+            yield name, "Table", parameters["Key"]["pk"]["S"]
 
 
 def allows(grant, call):
@@ -113,16 +113,16 @@ def allows(grant, call):
 
 
 def is_listed(function, permission, key):
-    reason = NOT_SEEN.get(f"{permission} {key}")
+    reason = NOT_RECORDED.get(f"{permission} {key}")
     if reason in (IF_LOST, IF_FAILED):
         return function == "sweep"
-    return permission in NOT_SEEN or permission.split(" ")[0] in NOT_SEEN
+    return permission in NOT_RECORDED or permission.split(" ")[0] in NOT_RECORDED
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_asked_for_what_it_may_and_for_no_less(stack, function):
-    calls, grants = made(stack, function), list(granted(function))
-    assert calls, "it was at work"
+def test_a_function_used_all_of_its_permissions_and_no_others(stack, function):
+    calls, grants = calls_of(stack, function), list(granted(function))
+    assert calls, "it did something"
     refused = [call for call in calls if not any(allows(grant, call) for grant in grants)]
     assert refused == []
     unused = [grant for grant in grants if not any(allows(grant, call) for call in calls)]

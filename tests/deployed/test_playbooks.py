@@ -1,4 +1,4 @@
-"""Playbooks, from the silence of a service to its verified repair; and a yes from Slack."""
+"""Playbooks, from the silence of a service to its verified repair; and an approval in Slack."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ import receivers
 from conftest import SECRETS
 from waiting import wait_for
 
-STORY = """
+REPAIR = """
 name: restart-worker
 description: Restart the worker and verify that it reports again
 trigger: {{ service_pattern: "silent-*", consecutive_failures: 1 }}
@@ -25,7 +25,7 @@ steps:
   - {{ name: verify, type: condition, check: heartbeat_received, parameters: {{ min_count: 1, status: UP }}, timeout: 60s, on_failure: escalate }}
 """
 
-ASKING = """
+REQUIRING_APPROVAL = """
 name: asks-first
 approval: required
 steps:
@@ -43,14 +43,14 @@ def shown(stack, execution_id):
 
 
 def log(stack, execution_id):
-    """The audit log of an execution in its order: what was done to which step."""
+    """Returns the audit log of an execution, oldest first: what was done to which step."""
     entries = stack.json("GET", f"/v2/audit-logs?execution_id={execution_id}")["results"]["items"]
     return [(entry["action_type"], entry["details"].get("step_name")) for entry in reversed(entries)]
 
 
 @pytest.fixture
 def ops():
-    """What a playbook calls."""
+    """The receiver that a playbook calls."""
     receiver = receivers.Receiver(200, {"restarted": True})
     yield receiver
     receiver.stop()
@@ -60,7 +60,7 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     stack.json("POST", "/v2/secrets", {"name": "OPS", "value": "open sesame"}, expect=201)
     script = {"name": "clear-cache", "interpreter": "bash", "content": SCRIPT}
     stack.json("POST", "/v2/scripts", script, expect=201)
-    playbook = stack.json("POST", "/v2/playbooks", {"yaml": STORY.format(hook=ops.url)}, expect=201)["results"]
+    playbook = stack.json("POST", "/v2/playbooks", {"yaml": REPAIR.format(hook=ops.url)}, expect=201)["results"]
     team = stack.json("POST", "/v2/teams", {"name": "repairs", "slack_channel_id": "C0ALERTS"}, expect=201)["results"]
     hours = {"name": "repair-hours", "timezone": "UTC", "hours": {}}
     schedule = stack.json("POST", "/v2/schedules", hours, expect=201)["results"]
@@ -110,8 +110,8 @@ def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
     stack.json("DELETE", f"/v2/schedules/{schedule['schedule_id']}")
 
 
-def test_the_circuit_opens_and_is_told_of_once(stack, slack, ops):
-    """As the parameters of this run say, at the third start in an hour."""
+def test_the_circuit_opens_and_is_notified_once(stack, slack, ops):
+    """It opens at the third start in an hour, by the parameters of this run."""
     yaml = 'name: flaps\ntrigger: { service_pattern: flapping }\nsteps:\n  - { name: s, type: wait, duration: 1s }\n'
     playbook_id = stack.json("POST", "/v2/playbooks", {"yaml": yaml}, expect=201)["results"]["playbook_id"]
     service_id = stack.register("flapping", seconds=3_600)
@@ -121,11 +121,11 @@ def test_the_circuit_opens_and_is_told_of_once(stack, slack, ops):
         wait_for("an alert", is_down)
         stack.heartbeat("flapping", "UP")
         wait_for("its end", lambda: not is_down())
-    # One message may tell of several things, in lines.
+    # One message may hold several notifications, a line each.
     slack.received(lambda body: ":electric_plug: Alerts of flapping start no more playbooks" in body["text"])
     assert len(stack.json("GET", f"/v2/executions?service_id={service_id}")["results"]["items"]) == 2
     assert stack.json("GET", f"/v2/services/{service_id}")["results"]["circuit_open"] is True
-    # A person still can, and webhooks are told.
+    # A person still can, and webhooks are notified.
     webhook = {"url": ops.url, "service_id": service_id}
     webhook_id = stack.json("POST", "/v2/webhooks", webhook, expect=201)["results"]["webhook_id"]
     run = {"service_id": service_id}
@@ -137,8 +137,8 @@ def test_the_circuit_opens_and_is_told_of_once(stack, slack, ops):
     stack.json("DELETE", f"/v2/services/{service_id}")
 
 
-def test_what_playbooks_are_made_of_is_configured(stack):
-    """Each is made, shown, listed, changed and removed."""
+def test_playbooks_triggers_scripts_and_secrets_are_configured(stack):
+    """Each is created, shown, listed, updated and deleted."""
     yaml = "name: configured\nsteps:\n  - { name: s, type: wait, duration: 1s }\n"
     playbook_id = stack.json("POST", "/v2/playbooks", {"yaml": yaml}, expect=201)["results"]["playbook_id"]
     of_playbook = f"/v2/playbooks/{playbook_id}"
@@ -147,9 +147,9 @@ def test_what_playbooks_are_made_of_is_configured(stack):
         ("/v2/scripts", "script_id", {"name": "one", "content": "true", "interpreter": "bash"}, {"content": "false"}),
         ("/v2/secrets", "secret_id", {"name": "ONE", "value": "first"}, {"value": "second"}),
     ]:
-        made = stack.json("POST", path, new, expect=201)["results"]
-        one = f"{path}/{made[id_name]}"
-        assert stack.json("GET", one)["results"][id_name] == made[id_name]
+        created = stack.json("POST", path, new, expect=201)["results"]
+        one = f"{path}/{created[id_name]}"
+        assert stack.json("GET", one)["results"][id_name] == created[id_name]
         assert stack.json("GET", path)["results"]["items"]
         stack.json("PATCH", one, change)
         stack.json("DELETE", one)
@@ -159,11 +159,11 @@ def test_what_playbooks_are_made_of_is_configured(stack):
     stack.json("DELETE", of_playbook)
 
 
-def press(stack, question, action_id, user="U0ANN"):
-    """Presses a button of a question, as Slack tells of it."""
+def press(stack, request, action_id, user="U0ANN"):
+    """Presses a button of an approval request, as Slack reports it."""
     [value] = [
         element["value"]
-        for block in question["blocks"]
+        for block in request["blocks"]
         for element in block.get("elements", [])
         if element.get("action_id") == action_id
     ]
@@ -178,7 +178,7 @@ def press(stack, question, action_id, user="U0ANN"):
     timestamp = str(int(time.time()))
     secret = SECRETS["SLACK_SIGNING_SECRET"].encode()
     signature = hmac.new(secret, b"v0:" + timestamp.encode() + b":" + body, hashlib.sha256).hexdigest()
-    request = urllib.request.Request(
+    interaction = urllib.request.Request(
         stack.url + "/v2/slack/interactions",
         method="POST",
         data=body,
@@ -188,17 +188,17 @@ def press(stack, question, action_id, user="U0ANN"):
             "x-slack-signature": f"v0={signature}",
         },
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        assert answer.status == 200
+    with urllib.request.urlopen(interaction, timeout=20) as response:
+        assert response.status == 200
 
 
-def test_a_yes_in_slack_lets_it_run_and_a_long_wait_is_a_schedule(stack, slack):
-    playbook_id = stack.json("POST", "/v2/playbooks", {"yaml": ASKING}, expect=201)["results"]["playbook_id"]
+def test_an_approval_in_slack_lets_it_run_and_a_long_wait_is_a_schedule(stack, slack):
+    playbook_id = stack.json("POST", "/v2/playbooks", {"yaml": REQUIRING_APPROVAL}, expect=201)["results"]["playbook_id"]
     started = stack.json("POST", f"/v2/playbooks/{playbook_id}/execute", {}, expect=201)["results"]
     execution_id = started["execution_id"]
     assert started["status"] == "pending_approval"
-    question = slack.received(lambda body: body["text"].startswith(":hourglass:") and "asks-first" in body["text"])
-    press(stack, question, "approve_playbook")
+    request = slack.received(lambda body: body["text"].startswith(":hourglass:") and "asks-first" in body["text"])
+    press(stack, request, "approve_playbook")
     wait_for("the wait", lambda: shown(stack, execution_id)["status"] == "waiting")
     slack.received(lambda body: body["path"] == "/chat.update" and "ann" in json.dumps(body).lower())
     scheduler = stack.emulator.client("scheduler")
@@ -207,8 +207,8 @@ def test_a_yes_in_slack_lets_it_run_and_a_long_wait_is_a_schedule(stack, slack):
     assert execution_id in kept["Target"]["Input"], "the end of a wait over 15 minutes is a one-time schedule"
     assert kept["ActionAfterCompletion"] == "DELETE"
     scheduler.delete_schedule(Name=schedule["Name"])
-    # Pressed again, by somebody else: they are told, and nothing changes.
-    press(stack, question, "reject_playbook", user="U0BOB")
+    # Pressed again, by somebody else: they get a message, and nothing changes.
+    press(stack, request, "reject_playbook", user="U0BOB")
     slack.received(lambda body: body["path"] == "/chat.postEphemeral" and body["user"] == "U0BOB")
     stack.json("POST", f"/v2/executions/{execution_id}/cancel", {})
     assert shown(stack, execution_id)["status"] == "cancelled"
@@ -224,17 +224,17 @@ def test_a_playbook_is_triggered_with_the_secret(stack):
         data=b"{}",
         headers={"x-webhook-secret": SECRETS["MEDIC_WEBHOOK_SECRET"]},
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        execution_id = json.loads(answer.read())["results"]["execution_id"]
-        assert answer.headers["x-ratelimit-limit"] == "10"
+    with urllib.request.urlopen(request, timeout=20) as response:
+        execution_id = json.loads(response.read())["results"]["execution_id"]
+        assert response.headers["x-ratelimit-limit"] == "10"
     wait_for("the end", lambda: shown(stack, execution_id)["status"] == "completed")
     stack.json("DELETE", f"/v2/playbooks/{playbook_id}")
 
 
-def test_a_report_that_nobody_asked_for_counts_for_nothing(stack):
+def test_a_report_of_an_unknown_script_is_ignored(stack):
     report = {"execution_id": "01a0c450-6c7b-7000-8000-000000000000", "step_index": 0, "attempt": 1, "nonce": "guessed",
               "exit": 0, "output": "", "error": None, "duration_ms": 1}
     sqs = stack.emulator.client("sqs")
     sqs.send_message(QueueUrl=stack.outputs["ScriptResultsQueueUrl"], MessageBody=json.dumps(report))
-    told = lambda: [line for line in stack.logs("playbook") if "nobody asked for" in line]
-    wait_for("the report's refusal", told)
+    refusals = lambda: [line for line in stack.logs("playbook") if "nobody asked for" in line]
+    wait_for("the report's refusal", refusals)

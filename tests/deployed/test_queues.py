@@ -7,11 +7,11 @@ from waiting import wait_for
 
 
 def read(stack, queue):
-    """The bodies of a queue's messages, which stay there."""
-    answer = stack.emulator.client("sqs").receive_message(
+    """Returns the bodies of a queue's messages, and leaves them there."""
+    response = stack.emulator.client("sqs").receive_message(
         QueueUrl=stack.outputs[queue], MaxNumberOfMessages=10, VisibilityTimeout=0
     )
-    return [message["Body"] for message in answer.get("Messages", [])]
+    return [message["Body"] for message in response.get("Messages", [])]
 
 
 def test_of_a_batch_only_the_poisoned_message_comes_again_and_is_dead_lettered(stack, poisoned_batch):
@@ -43,7 +43,7 @@ def test_an_event_of_the_wrong_shape_is_logged_and_dead_lettered(stack):
     [letter] = wait_for("the dead letter", kept)
     assert json.loads(letter)["requestPayload"] == event
     lines = [line for line in stack.logs("sweep") if "an event was not handled" in line]
-    assert len(lines) == 1, "it was tried once"
+    assert len(lines) == 1, "it was handled once"
 
 
 def test_a_request_of_the_wrong_shape_is_refused(stack):
@@ -53,6 +53,6 @@ def test_a_request_of_the_wrong_shape_is_refused(stack):
         ("api", {"create_api_key": {"name": "x", "scopes": ["root"]}}),
         ("notify", {"Records": [{"body": 1}]}),
     ]:
-        answer = client.invoke(FunctionName=f"{NAME}-{function}", Payload=json.dumps(event))
-        assert answer["FunctionError"], function
+        response = client.invoke(FunctionName=f"{NAME}-{function}", Payload=json.dumps(event))
+        assert response["FunctionError"], function
         assert any("an event was not handled" in line for line in stack.logs(function))

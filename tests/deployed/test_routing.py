@@ -1,4 +1,4 @@
-"""Who is told: teams, targets in their hours, the next one when one fails, webhooks, and of maintenance."""
+"""Who is notified: teams, targets in their hours, the next one when one fails, webhooks, and of maintenance."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,8 +14,8 @@ def test_a_team_a_schedule_and_the_next_target(stack, slack, hook):
     settings = {"team_id": team["team_id"], "schedule_id": schedule["schedule_id"]}
     teamed = stack.register("teamed", seconds=3_600, **settings)
     stack.heartbeat("teamed", "FAILED")
-    told = slack.received(lambda body: "teamed is down" in body["text"])
-    assert told["channel"] == "C0ONCALL"
+    message = slack.received(lambda body: "teamed is down" in body["text"])
+    assert message["channel"] == "C0ONCALL"
 
     chained = stack.register("chained", seconds=3_600, notification_mode="notify_until_success", **settings)
     targets = f"/v2/services/{chained}/notification-targets"
@@ -25,14 +25,14 @@ def test_a_team_a_schedule_and_the_next_target(stack, slack, hook):
         {"type": "slack", "config": {"channel_id": "C0NIGHT"}, "period": "after_hours", "priority": 3},
     ]:
         stack.json("POST", targets, target, expect=201)
-    slack.answer_once(lambda body: body["channel"] == "C0GONE", 404)
+    slack.respond_once(lambda body: body["channel"] == "C0GONE", 404)
     stack.heartbeat("chained", "FAILED")
     hook.received(lambda body: body["type"] == "alert.opened" and body["data"]["heartbeat_name"] == "chained")
     [alert] = [one for one in stack.json("GET", "/v2/alerts?active=true")["results"]["items"]
                if one["heartbeat_name"] == "chained"]
     path = f"/v2/alerts/{alert['alert_id']}/notifications"
-    told = wait_for("both outcomes", lambda: [one["success"] for one in stack.json("GET", path)["results"]["items"]] or 0)
-    assert told == [False, True]
+    outcomes = lambda: [one["success"] for one in stack.json("GET", path)["results"]["items"]] or 0
+    assert wait_for("both outcomes", outcomes) == [False, True]
     stack.heartbeat("chained")
     hook.received(lambda body: body["type"] == "alert.resolved" and body["data"]["heartbeat_name"] == "chained")
     tested = stack.json("POST", f"{targets}/{stack.json('GET', targets)['results']['items'][1]['target_id']}/test")
@@ -41,11 +41,11 @@ def test_a_team_a_schedule_and_the_next_target(stack, slack, hook):
         stack.json("DELETE", f"/v2/services/{service}")
 
 
-def test_a_webhook_is_told_and_one_that_is_gone_is_disabled(stack, hook):
+def test_a_webhook_is_notified_and_one_that_is_gone_is_disabled(stack, hook):
     service_id = stack.register("hooked", seconds=3_600)
     new = {"url": hook.url, "service_id": service_id}
     webhook = stack.json("POST", "/v2/webhooks", new, expect=201)["results"]
-    hook.answer_once(lambda body: body["data"]["heartbeat_name"] == "hooked", 500)
+    hook.respond_once(lambda body: body["data"]["heartbeat_name"] == "hooked", 500)
     stack.heartbeat("hooked", "FAILED")
     hook.received(lambda body: body["type"] == "alert.opened" and body["data"]["heartbeat_name"] == "hooked")
 
@@ -58,7 +58,7 @@ def test_a_webhook_is_told_and_one_that_is_gone_is_disabled(stack, hook):
     assert wait_for("the list of all", lambda: listed("status=success", "success"))
     path = f"/v2/webhook-deliveries/{delivery['delivery_id']}"
     assert stack.json("GET", path)["results"] == delivery
-    hook.answer_once(lambda body: body["data"]["heartbeat_name"] == "hooked", 410)
+    hook.respond_once(lambda body: body["data"]["heartbeat_name"] == "hooked", 410)
     stack.json("POST", f"{path}/redeliver")
     shown = f"/v2/webhooks/{webhook['webhook_id']}"
     wait_for("its end", lambda: stack.json("GET", shown)["results"]["enabled"] is False)
@@ -74,8 +74,8 @@ def test_maintenance_is_announced_and_holds_alerts(stack, slack):
     times = {"start_time": now.isoformat(), "end_time": (now + timedelta(seconds=25)).isoformat(), "timezone": "UTC"}
     new = {"name": "rebuilding", "service_ids": [service_id], **times}
     window = stack.json("POST", "/v2/maintenance-windows", new, expect=201)["results"]
-    begun = slack.received(lambda body: "Maintenance has begun: rebuilding" in body["text"])
-    assert begun["channel"] == "C0BUILD"
+    message = slack.received(lambda body: "Maintenance has begun: rebuilding" in body["text"])
+    assert message["channel"] == "C0BUILD"
     slack.received(lambda body: "Maintenance has ended: rebuilding" in body["text"])
     slack.received(lambda body: "rebuilt is down" in body["text"])
     alert = [one for one in stack.json("GET", "/v2/alerts?active=true")["results"]["items"]

@@ -1,20 +1,20 @@
-"""One-time schedules: how a wake-up travels that is further off than a message can wait."""
+"""One-time schedules: how a wake-up is sent that is later than a message can be delayed."""
 
 from datetime import UTC, datetime, timedelta
 
 from waiting import wait_for
 
 
-def test_what_slack_wants_later_than_a_message_can_wait_is_sent_by_a_schedule(stack, slack):
+def test_a_retry_later_than_a_message_can_be_delayed_is_a_schedule(stack, slack):
     scheduler = stack.emulator.client("scheduler")
     before = datetime.now(UTC)
-    slack.answer_once(lambda body: "patient is down" in body["text"], 429, {"retry-after": "1000"})
+    slack.respond_once(lambda body: "patient is down" in body["text"], 429, {"retry-after": "1000"})
     service_id = stack.register("patient", seconds=6)
 
-    def made():
+    def schedules():
         return scheduler.list_schedules(NamePrefix="medic-wake-")["Schedules"]
 
-    [listed] = wait_for("the schedule", made)
+    [listed] = wait_for("the schedule", schedules)
     name = listed["Name"]
     schedule = scheduler.get_schedule(Name=name)
     at = datetime.strptime(schedule["ScheduleExpression"], "at(%Y-%m-%dT%H:%M:%S)").replace(tzinfo=UTC)
@@ -42,13 +42,13 @@ def test_what_slack_wants_later_than_a_message_can_wait_is_sent_by_a_schedule(st
         ActionAfterCompletion="DELETE",
     )
     slack.received(lambda body: "patient is down" in body["text"])
-    wait_for("the schedule's end", lambda: name not in [one["Name"] for one in made()])
+    wait_for("the schedule's end", lambda: name not in [one["Name"] for one in schedules()])
     stack.json("DELETE", f"/v2/services/{service_id}")
 
 
-def test_a_receiver_that_fails_is_tried_again_by_a_message(stack, slack):
-    slack.answer_once(lambda body: "retried is down" in body["text"], 500)
+def test_a_receiver_that_fails_is_retried_by_a_message(stack, slack):
+    slack.respond_once(lambda body: "retried is down" in body["text"], 500)
     service_id = stack.register("retried", seconds=6)
     slack.received(lambda body: "retried is down" in body["text"])
-    assert slack.answers_once == []
+    assert slack.responses_once == []
     stack.json("DELETE", f"/v2/services/{service_id}")

@@ -14,7 +14,7 @@ SECRETS = {
 }
 
 
-# What the script function is told beside settings.
+# What the script function's environment holds beside settings.
 OF_SCRIPT = {"AWS_LAMBDA_EXEC_WRAPPER", "MEDIC_SCRIPT_RESULTS_QUEUE_URL"}
 
 
@@ -22,7 +22,7 @@ def functions():
     return template.resources("AWS::Serverless::Function")
 
 
-def test_every_folder_of_functions_has_its_function_and_the_reverse():
+def test_every_folder_has_its_function_and_every_function_its_folder():
     assert sorted(one["CodeUri"] for one in functions().values()) == [f"functions/{name}" for name in FUNCTIONS]
 
 
@@ -74,7 +74,7 @@ def test_queues_wait_six_times_as_long_as_their_functions_may_take():
     assert set(mapped) == set(fed)
 
 
-def test_no_policy_names_everything():
+def test_no_policy_is_for_every_resource():
     for role in template.resources("AWS::IAM::Role").values():
         for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
             if "Fn::If" in statement:
@@ -85,7 +85,7 @@ def test_no_policy_names_everything():
             assert all("*" not in action for action in ([actions] if isinstance(actions, str) else actions))
 
 
-def test_what_a_function_writes_stays_within_its_trust():
+def test_a_function_writes_only_what_it_may():
     written = {}
     for name in FUNCTIONS:
         role = template.resources("AWS::IAM::Role")[f"{name.capitalize()}Role"]
@@ -95,13 +95,13 @@ def test_what_a_function_writes_stays_within_its_trust():
                 keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
                 written.setdefault(name, set()).update(keys)
     assert "script" not in written
-    # A ping may register its service: then the counter of services, its name, the gauges and the audit log are written too.
+    # A ping may register its service: that also writes the counter of services, its name, the gauges and the audit log.
     registers = {"counter#service", "name#service#*", "stats", "audit#*"}
     assert written["ingest"] == {"service#*", "heartbeat#*", "run#*", "limit#heartbeats#*"} | registers
-    # A notification is in the partition of what it is about; a webhook that is gone is disabled, which is audited.
+    # A notification is in the partition of what it is about. A webhook that is gone is disabled, which is audited.
     notifications = {"alert#*", "announcement#*", "execution#*", "circuit#*"}
     assert written["notify"] == notifications | {"lane#*", "delivery#*", "webhook#*", "audit#*"}
-    # What an alert starts is settled beside it.
+    # The outcome of a start is written beside its alert.
     assert written["playbook"] == {"execution#*", "circuit#*", "audit#*", "lane#*", "delivery#*", "alert#*"}
     assert "audit#*" not in written["sweep"]
 
@@ -112,7 +112,7 @@ def test_logs_are_kept_for_thirty_days():
     assert len(groups) == len(FUNCTIONS)
 
 
-def test_the_script_function_may_only_answer():
+def test_the_script_function_may_only_report():
     role = template.resources("AWS::IAM::Role")["ScriptRole"]
     statements = role["Policies"][0]["PolicyDocument"]["Statement"]
     allowed = {one["Sid"]: (one["Action"], one["Resource"]) for one in statements if "Fn::If" not in one}

@@ -4,7 +4,7 @@ import time
 
 
 def wait_for(what: str, check, seconds: float = 120):
-    """Asks `check` until it answers something true; what it could not ask yet counts as no."""
+    """Calls `check` until it returns something true, and returns that; an `OSError` counts as not yet."""
     end = time.monotonic() + seconds
     while True:
         try:

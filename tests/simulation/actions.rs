@@ -14,11 +14,11 @@ use crate::rules::{Rule, Timing};
 pub(crate) enum Action {
     Register,
     /// Looks up the service's id.
-    Find,
-    Say(Report),
+    FindId,
+    Report(Report),
     Edit(Edit),
     /// The person looks at what playbooks do.
-    Look,
+    ListExecutions,
     Command {
         execution: String,
         command: Command,

@@ -41,10 +41,10 @@ pub(crate) async fn flood(receivers: &[&str]) -> Vec<Figure> {
     for receiver in receivers {
         let arrivals = wait_for_all(&loopback, receiver, SERVICES).await;
         let (count, with) = (services(&arrivals, receiver), receivers.join(" and "));
-        let name = format!("10,000 services silent in the same second, notifications to {with}: {receiver}");
+        let name = format!("10,000 services silent in the same second, {with} notified: {receiver}");
         let mut delays = delays(&arrivals, receiver, deadline);
         figures.push(
-            Figure::new(format!("{name}, delivered"), count_of(count), "notifications").at_most(count_of(SERVICES)),
+            Figure::new(format!("{name}, notifications"), count_of(count), "notifications").at_most(count_of(SERVICES)),
         );
         figures.push(Figure::new(format!("{name}, median"), percentile(&mut delays, 0.5), "s"));
         figures.push(Figure::new(format!("{name}, p99"), percentile(&mut delays, 0.99), "s").at_most(10.0));
@@ -55,7 +55,7 @@ pub(crate) async fn flood(receivers: &[&str]) -> Vec<Figure> {
     }
     let cpu = cpu_time(process.pid()).saturating_sub(cpu_before).as_secs_f64() * 1e3 / count_of(SERVICES);
     let with = receivers.join(" and ");
-    let name = format!("10,000 services silent in the same second, notifications to {with}: CPU for each");
+    let name = format!("10,000 services silent in the same second, {with} notified: CPU for each");
     figures.push(Figure::new(name, cpu, "ms"));
     figures
 }

@@ -64,13 +64,9 @@ pub(crate) async fn figures() -> Vec<Figure> {
         Figure::new(format!("{name}: CPU"), cpu.as_secs_f64() * 1e3 / count(requests), "ms/request"),
         Figure::new(format!("{name}: memory before"), memory, "MB"),
         Figure::new(format!("{name}: memory after"), end, "MB"),
-        Figure::new(
-            format!("{name}: silent services without a notification"),
-            count(SERVICES / SILENT - silent),
-            "services",
-        )
-        .at_most(0.0),
-        Figure::new(format!("{name}: notifications about others, or sent twice"), count(others), "notifications")
+        Figure::new(format!("{name}: silent services not notified of"), count(SERVICES / SILENT - silent), "services")
+            .at_most(0.0),
+        Figure::new(format!("{name}: notifications of others, or sent twice"), count(others), "notifications")
             .at_most(0.0),
     ];
     for (of, mut latencies) in all.latencies {

@@ -125,7 +125,7 @@ impl Http for Receivers {
         yields(self.seed.roll((receiver, "way"), 4)).await;
         match reaction {
             Reaction::Accepts | Reaction::AcceptsAndFails | Reaction::AcceptsAndHangs => {
-                self.accept(receiver, &request)
+                self.accept(receiver, &request);
             }
             Reaction::AcceptsLate => {
                 self.wait(self.seed.roll((receiver, "late"), 9_000).try_into().unwrap()).await;

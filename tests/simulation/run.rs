@@ -107,7 +107,7 @@ impl Run {
             services: Vec::new(),
             agenda: BTreeMap::new(),
             planned_actions: 0,
-            clients: (0..places * 2 + 1).map(|_| Client::default()).collect(),
+            clients: (0..=places * 2).map(|_| Client::default()).collect(),
             sent: HashMap::new(),
             retries: BTreeMap::new(),
             is_switching: vec![false; places],
@@ -225,14 +225,13 @@ impl Run {
                 self.cloud.seed.set_quiet(true);
             }
             self.send_due(now);
-            match self.cloud.run_until(self.next_at(now)).await {
-                Some(ended) => self.ended(ended),
-                None => {
-                    let is_over = self.cloud.time.now() >= self.plan.end;
-                    if is_over && self.sent.is_empty() && self.retries.is_empty() {
-                        return;
-                    }
-                }
+            if let Some(ended) = self.cloud.run_until(self.next_at(now)).await {
+                self.ended(ended);
+                continue;
+            }
+            let is_over = self.cloud.time.now() >= self.plan.end;
+            if is_over && self.sent.is_empty() && self.retries.is_empty() {
+                return;
             }
         }
     }

@@ -212,6 +212,9 @@ impl<'ast> Visit<'ast> for Uses<'_> {
         self.of = outer;
     }
 
+    /// `pub(super)` names who may use an item; it uses nothing itself.
+    fn visit_vis_restricted(&mut self, _: &'ast syn::VisRestricted) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         match names.first().map(String::as_str) {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{AlertId, NotificationKind, Priority, Profile, RunId, ServiceId, TriggerId};
+use crate::{AlertId, Priority, Profile, RunId, ServiceId, TriggerId};
 
 /// What an alert keeps of its service, so that it reads the same when the service is renamed or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,19 +111,6 @@ impl Alert {
     /// Whether further receivers may still be notified of it: it is open, or was never meant to be.
     pub fn may_still_notify(&self) -> bool {
         self.is_open() || self.job().is_some_and(|job| job.problem == JobProblem::Exceeded)
-    }
-
-    /// The event that webhooks are told when this is said of it.
-    pub fn event_type(&self, kind: NotificationKind) -> Option<&'static str> {
-        let is_job = self.job().is_some();
-        match kind {
-            NotificationKind::Opened if is_job => Some("job.stale"),
-            NotificationKind::Opened => Some("alert.opened"),
-            NotificationKind::Exceeded => Some("job.exceeded"),
-            NotificationKind::Reminder => Some("alert.reminder"),
-            NotificationKind::Resolved => Some("alert.resolved"),
-            NotificationKind::Acknowledged => None,
-        }
     }
 
     /// What tells receivers that two notifications speak of one incident. It holds the alert's id or the run's, so that a

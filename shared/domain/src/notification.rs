@@ -31,6 +31,19 @@ impl NotificationKind {
         }
     }
 
+    /// Returns the type of the event that webhooks get when a notification of this kind is about `alert`.
+    pub const fn event_type(self, alert: &Alert) -> Option<&'static str> {
+        let is_job = alert.job().is_some();
+        match self {
+            Self::Opened if is_job => Some("job.stale"),
+            Self::Opened => Some("alert.opened"),
+            Self::Exceeded => Some("job.exceeded"),
+            Self::Reminder => Some("alert.reminder"),
+            Self::Resolved => Some("alert.resolved"),
+            Self::Acknowledged => None,
+        }
+    }
+
     /// Whether it is of use only while its alert is open.
     pub const fn can_be_superseded(self) -> bool {
         match self {

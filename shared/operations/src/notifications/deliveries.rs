@@ -30,7 +30,7 @@ impl Medic {
         webhooks: &[Webhook],
         now: DateTime<Utc>,
     ) -> Result<Vec<Delivery>, Error> {
-        let Some(event_type) = alert.event_type(kind).filter(|_| !webhooks.is_empty()) else { return Ok(Vec::new()) };
+        let Some(event_type) = kind.event_type(alert).filter(|_| !webhooks.is_empty()) else { return Ok(Vec::new()) };
         let data = event_data(alert).to_string();
         self.new_deliveries(webhooks, NewEvent { event_type, data: &data, service_id: Some(alert.service_id) }, now)
     }

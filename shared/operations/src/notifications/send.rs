@@ -67,7 +67,7 @@ impl Medic {
             Some(Destination::Webhook(endpoint)) => {
                 let id = notification.id.to_string();
                 let data = event_data(alert);
-                let event_type = alert.event_type(kind).unwrap_or_default();
+                let event_type = kind.event_type(alert).unwrap_or_default();
                 let event = WebhookEvent { kind: event_type, at: alert.created_at, data: &data };
                 Ok(self.post_to(&endpoint, &id, event, now).await)
             }

@@ -56,17 +56,13 @@ impl Writes {
         let deciding = circuit.starts.len().checked_sub(most).and_then(|n| circuit.starts.get(n));
         if let Some(deciding) = deciding {
             item.insert(LIST_PK.to_owned(), text(Collection::OpenCircuits.pk()));
-            item.insert(LIST_SK.to_owned(), text(format!("{}#{service}", place(*deciding + limit.window))));
+            item.insert(LIST_SK.to_owned(), text(Collection::circuit_place(*deciding + limit.window, service)));
         }
         if seen.version == 0 {
             return self.table_put(table, item, Some(IS_NEW));
         }
         self.table_put_seen(table, item, "version = :seen_version", [(":seen_version", number(seen.version))])
     }
-}
-
-fn place(at: DateTime<Utc>) -> String {
-    format!("{:013}", to_millis(at))
 }
 
 impl Table {
@@ -90,7 +86,7 @@ impl Table {
             .expression_attribute_names("#s", LIST_SK)
             .expression_attribute_values(":p", AttributeValue::S(Collection::OpenCircuits.pk()))
             // What closes in this millisecond is closed: `~` sorts after `#`.
-            .expression_attribute_values(":now", AttributeValue::S(format!("{}~", place(now))))
+            .expression_attribute_values(":now", AttributeValue::S(format!("{}~", Collection::instant(now))))
             .into_paginator()
             .items()
             .send();

@@ -9,12 +9,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
-use crate::keys::{DUE_AT, DUE_SHARD, EXPIRES_AT, Key};
+use crate::keys::{DUE_AT, DUE_SHARD, EXPIRES_AT, Key, PK, SK};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// Counts how often a due row could not be handled; gone when it was.
 pub(crate) const DUE_FAILURES: &str = "due_failures";
+
+impl Key {
+    /// Returns the key as an item's first attributes.
+    pub(crate) fn attributes(&self) -> Item {
+        [(PK, &self.pk), (SK, &self.sk)].into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect()
+    }
+
+    /// Reads the key of an item.
+    pub(crate) fn of(item: &Item) -> Option<Self> {
+        let text = |name| item.get(name)?.as_s().ok().cloned();
+        Some(Self { pk: text(PK)?, sk: text(SK)? })
+    }
+}
 
 pub(crate) fn number(value: impl Display) -> AttributeValue {
     AttributeValue::N(format!("{value}"))

@@ -7,7 +7,7 @@ use domain::{AlertId, Overrun, Profile, Run, RunEnd, RunId, RunStatus, ServiceId
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Item, corrupt, number, text};
-use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, RowKind, digest};
+use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, RowKind};
 use crate::service_items::ProfileItem;
 use crate::table::{Commit, IS_NEW, Page, Writes};
 use crate::{Error, ServiceSnapshot, Table};
@@ -65,25 +65,20 @@ pub struct RunRecord {
     pub profile: Option<Profile>,
 }
 
-/// What a run's place in its list begins with.
-fn place(at: DateTime<Utc>, id: &RunId) -> String {
-    format!("{:013}.{}", to_millis(at), digest(id.as_str()))
-}
-
 fn list_entry(run: &Run, newest_at: DateTime<Utc>) -> (String, String) {
-    let service = run.service_id;
-    let place = place(newest_at, &run.id);
+    let (service, id) = (run.service_id, &run.id);
+    let place = Collection::run_place(newest_at, id);
     let (collection, sk) = match (run.end, run.duration_ms().filter(|_| run.is_measured())) {
-        (Some(_), Some(duration)) => (Collection::CompletedRuns(service), format!("{place}#{duration}")),
+        (Some(_), Some(duration)) => {
+            (Collection::CompletedRuns(service), Collection::completed_run_place(newest_at, id, duration))
+        }
         (Some(_), None) => (Collection::OtherRuns(service), place),
-        (None, _) if run.is_stale_open() => (Collection::StaleRuns, format!("{}{place}", stale_prefix(service))),
+        (None, _) if run.is_stale_open() => {
+            (Collection::StaleRuns, format!("{}{place}", Collection::stale_prefix(service)))
+        }
         (None, _) => (Collection::OpenRuns(service), place),
     };
     (collection.pk(), sk)
-}
-
-fn stale_prefix(service: ServiceId) -> String {
-    format!("{}#", Collection::sk(service.get()))
 }
 
 fn run_item(run: &Run) -> Result<Item, Error> {
@@ -349,7 +344,7 @@ impl Table {
         let found = self.query_runs(collection, service, after, limit, now).await?;
         let entry = |item: &Item| {
             let sk = item.get(LIST_SK)?.as_s().ok()?;
-            let sk = sk.strip_prefix(&stale_prefix(service)).unwrap_or(sk);
+            let sk = sk.strip_prefix(&Collection::stale_prefix(service)).unwrap_or(sk);
             let place = sk.split('#').next()?.to_owned();
             Some((place, Key::of(item)?))
         };
@@ -366,11 +361,11 @@ impl Table {
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, Error> {
         let (prefix, oldest) = if *collection == Collection::StaleRuns {
-            (stale_prefix(service), 0)
+            (Collection::stale_prefix(service), DateTime::UNIX_EPOCH)
         } else {
-            (String::new(), to_millis(now - KEPT))
+            (String::new(), now - KEPT)
         };
-        let low = format!("{prefix}{oldest:013}");
+        let low = format!("{prefix}{}", Collection::instant(oldest));
         // `~` sorts after every digit; the upper end is not part of the range, as a place is longer than what it begins.
         let high = format!("{prefix}{}", after.unwrap_or("~"));
         let answer = self

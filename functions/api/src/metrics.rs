@@ -20,7 +20,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<([(HeaderName, &'s
     let mut stats = app.medic.table.stats().await?;
     if app.prometheus.is_some() {
         // In one process what is open can be counted as it is now.
-        stats = app.medic.table.counted(stats, app.now()).await?;
+        stats = app.medic.table.recount(stats, app.now()).await?;
     }
     let mut text = app.prometheus.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     for (name, value) in gauges(&stats) {

@@ -118,15 +118,14 @@ pub(crate) struct StatisticsView {
     security(("api_key" = ["read"]))
 )]
 pub(crate) async fn statistics(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -> Result<Response, ApiError> {
-    let RunStatistics { run_count, average, p50, p95, p99, least, most } =
-        app.medic.run_statistics(id, app.now()).await?;
+    let RunStatistics { run_count, average, p50, p95, p99, min, max } = app.medic.run_statistics(id, app.now()).await?;
     Ok(ok(StatisticsView {
         run_count,
         avg_duration_ms: average,
         p50_duration_ms: p50,
         p95_duration_ms: p95,
         p99_duration_ms: p99,
-        min_duration_ms: least,
-        max_duration_ms: most,
+        min_duration_ms: min,
+        max_duration_ms: max,
     }))
 }

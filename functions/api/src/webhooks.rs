@@ -45,7 +45,7 @@ impl WebhookView {
             headers: masked_headers(headers),
             enabled: *enabled,
             service_id: service_id.map(ServiceId::get),
-            max_attempts: attempts.most,
+            max_attempts: attempts.max,
             retry_delays_seconds: attempts.delays_seconds().to_vec(),
             previous_secret_valid_until: secrets.previous_valid_until(now).map(format_time),
             date_added: format_time(*date_added),
@@ -100,7 +100,7 @@ impl NewWebhookBody {
     async fn parse(self, app: &App) -> Result<NewWebhook, ApiError> {
         let Self { url, headers, enabled, service_id, max_attempts, retry_delays_seconds } = self;
         let usual = Attempts::default();
-        let most = max_attempts.map_or(Ok(usual.most), Attempts::parse_most)?;
+        let max = max_attempts.map_or(Ok(usual.max), Attempts::parse_max)?;
         let delays = retry_delays_seconds
             .map_or_else(|| Ok(usual.delays_seconds().to_vec()), |seconds| Attempts::parse_delays(&seconds))?;
         let headers = read_headers("headers", &headers)?;
@@ -110,7 +110,7 @@ impl NewWebhookBody {
             endpoint: Endpoint { url, headers },
             enabled,
             service_id,
-            attempts: Attempts::new(most, delays),
+            attempts: Attempts::new(max, delays),
         })
     }
 }
@@ -197,7 +197,7 @@ impl WebhookPatchBody {
             headers: headers.map(|headers| read_headers("headers", &headers)).transpose()?,
             enabled,
             service_id: service_id.map(|id| id.map(ServiceId::read).transpose()).transpose()?,
-            max_attempts: max_attempts.map(Attempts::parse_most).transpose()?,
+            max_attempts: max_attempts.map(Attempts::parse_max).transpose()?,
             retry_delays_seconds: retry_delays_seconds.map(|seconds| Attempts::parse_delays(&seconds)).transpose()?,
             url: None,
         };

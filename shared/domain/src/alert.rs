@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{AlertId, Priority, Profile, RunId, ServiceId, TriggerId};
 
-/// What an alert keeps of its service, so that it reads the same when the service is renamed or gone.
+/// What an alert keeps of its service, so that it reads the same when the service is renamed or deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertCopy {
     pub heartbeat_name: String,
@@ -29,7 +29,7 @@ impl AlertCopy {
 /// What an alert is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AlertKind {
-    /// The service does not report as it must.
+    /// The service does not report as it should.
     Heartbeat,
     Job(JobAlert),
 }
@@ -76,7 +76,7 @@ pub struct Alert {
     pub closed_at: Option<DateTime<Utc>>,
     pub acknowledged_at: Option<DateTime<Utc>>,
     pub acknowledged_by: Option<String>,
-    /// How often its news went on to a next target, because one before could not be told.
+    /// How often a notification of it was passed on to the next target, because one before could not be notified.
     pub passed_on: u32,
     /// The triggers that started a playbook for it, each once.
     pub triggered: Vec<TriggerId>,
@@ -91,7 +91,7 @@ impl Alert {
         format!("Medic - {} {}", self.title(), self.service.heartbeat_name)
     }
 
-    /// What is the matter, before the name of whom it is the matter with.
+    /// Returns the problem, to be followed by the service's name.
     pub fn title(&self) -> &'static str {
         match self.job().map(|job| job.problem) {
             None => "Heartbeat failure for",
@@ -100,7 +100,7 @@ impl Alert {
         }
     }
 
-    /// The run that it is about, if it is about one.
+    /// Returns the run that it is about, if it is about one.
     pub const fn job(&self) -> Option<&JobAlert> {
         match &self.kind {
             AlertKind::Heartbeat => None,
@@ -113,8 +113,8 @@ impl Alert {
         self.is_open() || self.job().is_some_and(|job| job.problem == JobProblem::Exceeded)
     }
 
-    /// What tells receivers that two notifications speak of one incident. It holds the alert's id or the run's, so that a
-    /// resolve that comes late cannot close a later incident.
+    /// Returns the key by which receivers recognise one incident. It holds the alert's id or the run's, so that a resolve
+    /// that comes late cannot close a later incident.
     pub fn dedup_key(&self) -> String {
         match self.job() {
             None => format!("medic-{}-{}", self.service.heartbeat_name, self.id),

@@ -1,4 +1,4 @@
-//! The audit log: what was done, by whom, and what came of it.
+//! The audit log: what was done, by whom, and with what result.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -40,7 +40,7 @@ pub enum AuditAction {
     Deleted,
 }
 
-/// What else an entry tells, as far as there is such a thing.
+/// What else an entry records, as far as it applies.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AuditDetails {
     pub playbook_name: Option<String>,
@@ -59,7 +59,7 @@ pub struct AuditDetails {
     pub changes: Vec<AuditedChange>,
 }
 
-/// Something that people configure.
+/// A configuration entity that an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditedThing {
     pub kind: ThingKind,
@@ -67,7 +67,7 @@ pub struct AuditedThing {
     pub name: Option<String>,
 }
 
-/// The kinds of things that people configure.
+/// The kinds of configuration entities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ThingKind {
     Service,
@@ -104,7 +104,7 @@ pub enum AuditedValue {
     Map(BTreeMap<String, Self>),
 }
 
-/// A field of a thing that people configure: how it is shown, and what tells whether it has changed.
+/// A field of a configuration entity: how it is shown, and what shows whether it has changed.
 #[derive(Clone, PartialEq)]
 pub struct AuditedField {
     name: &'static str,
@@ -127,10 +127,10 @@ impl AuditDetails {
     pub const MAX_ERROR: usize = 4_096;
     pub const MAX_REASON: usize = 2_048;
 
-    /// With texts no longer than are kept, cut between characters.
+    /// Cuts texts between characters to the lengths that are kept.
     #[must_use]
     pub fn kept(self) -> Self {
-        let cut = |text: Option<String>, most| text.map(|text| cut(text, most));
+        let cut = |text: Option<String>, max_bytes| text.map(|text| cut(text, max_bytes));
         Self {
             output: cut(self.output, Self::MAX_OUTPUT),
             error_message: cut(self.error_message, Self::MAX_ERROR),
@@ -140,9 +140,9 @@ impl AuditDetails {
     }
 }
 
-/// The first `most` bytes of a text, less a character that would be cut in two.
-fn cut(mut text: String, most: usize) -> String {
-    text.truncate(text.floor_char_boundary(most));
+/// Returns the first `max_bytes` of a text, less a character that would be cut in two.
+fn cut(mut text: String, max_bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(max_bytes));
     text
 }
 
@@ -214,12 +214,12 @@ impl AuditedField {
         Self { name, shown: value.into(), hidden: Vec::new() }
     }
 
-    /// A value that is shown to nobody: that it has changed is told, and no more.
+    /// Creates a field that is shown to nobody: an entry shows that it has changed, and no more.
     pub fn secret(name: &'static str, value: &[u8]) -> Self {
         Self { name, shown: AuditedValue::text(MASK), hidden: Sha256::digest(value).to_vec() }
     }
 
-    /// Headers, whose values are shown to nobody.
+    /// Creates a field of headers, whose values are shown to nobody.
     pub fn headers(name: &'static str, headers: &BTreeMap<String, String>) -> Self {
         let shown = headers.keys().map(|header| (header.clone(), AuditedValue::text(MASK))).collect();
         let hidden = headers.iter().fold(Sha256::new(), |hash, (header, value)| {
@@ -228,7 +228,7 @@ impl AuditedField {
         Self { name, shown: AuditedValue::Map(shown), hidden: hidden.finalize().to_vec() }
     }
 
-    /// A text too long to be shown: by its length and its SHA-256.
+    /// Creates a field of a text too long to be shown: it shows the length and the SHA-256.
     pub fn document(name: &'static str, text: &str) -> Self {
         let mut shown = format!("{} bytes, SHA-256 ", text.len());
         for byte in Sha256::digest(text) {
@@ -239,8 +239,8 @@ impl AuditedField {
 }
 
 impl AuditedChange {
-    /// What differs between the fields of a thing before and after; a thing that is made has none before, one that is
-    /// removed none after.
+    /// Returns what differs between the fields of an entity before and after; one that is created has none before, one
+    /// that is deleted none after.
     pub fn between(before: &[AuditedField], after: &[AuditedField]) -> Vec<Self> {
         let find = |fields: &[AuditedField], name| fields.iter().find(|field| field.name == name).cloned();
         let is_new = |field: &&AuditedField| before.iter().all(|other| other.name != field.name);
@@ -344,7 +344,7 @@ impl FromStr for ThingKind {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let kind = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
-        kind.ok_or_else(|| Invalid::new("kind", "must be a kind of thing that people configure"))
+        kind.ok_or_else(|| Invalid::new("kind", "must be a kind of configuration entity"))
     }
 }
 
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_told_and_a_secret_only_that_it_does() {
+    fn a_change_shows_both_values_and_of_a_secret_only_that_it_changed() {
         let fields = |name: &str, secret: &str, header: &str| {
             [
                 AuditedField::new("name", AuditedValue::text(name)),
@@ -379,9 +379,9 @@ mod tests {
             ]
         );
         assert_eq!(AuditedChange::between(&a, &a), []);
-        let made = AuditedChange::between(&[], &a);
+        let created = AuditedChange::between(&[], &a);
         assert_eq!(
-            made,
+            created,
             [
                 change("name", AuditedValue::Null, name("a")),
                 change("secret", AuditedValue::Null, mask()),
@@ -389,7 +389,7 @@ mod tests {
             ]
         );
         assert_eq!(AuditedChange::between(&a, &[]).len(), 3);
-        assert!(!format!("{a:?}{made:?}").contains("3cret"));
+        assert!(!format!("{a:?}{created:?}").contains("3cret"));
     }
 
     #[test]
@@ -410,6 +410,6 @@ mod tests {
         for kind in ThingKind::ALL {
             assert_eq!(kind.as_str().parse(), Ok(kind));
         }
-        assert_eq!("made".parse::<AuditAction>().unwrap_err().field, "action_type");
+        assert_eq!("altered".parse::<AuditAction>().unwrap_err().field, "action_type");
     }
 }

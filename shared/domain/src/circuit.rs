@@ -1,5 +1,5 @@
-//! The circuit of a service: how many executions may start for it in a time, so that a repair that does not help is not
-//! tried for ever. Pure.
+//! The circuit of a service: how many executions may start for it within a period, so that a repair that does not help is
+//! not tried for ever. Pure.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Circuit {
     pub starts: Vec<DateTime<Utc>>,
-    /// Whether it was told that the circuit is open; cleared when it closes.
+    /// Whether people were notified that the circuit is open; cleared when it closes.
     pub is_notified: bool,
 }
 
@@ -16,7 +16,7 @@ pub struct Circuit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     Start,
-    /// The circuit is open: nothing starts by itself. `is_first` when nobody was told of it yet.
+    /// The circuit is open: nothing starts automatically. `is_first` when nobody was notified yet.
     Refuse {
         is_first: bool,
     },
@@ -26,18 +26,18 @@ impl Circuit {
     pub const MAX: u32 = 5;
     pub const WINDOW: TimeDelta = TimeDelta::hours(1);
 
-    pub fn is_open(&self, now: DateTime<Utc>, most: u32, window: TimeDelta) -> bool {
-        self.recent(now, window).count() >= usize::try_from(most).unwrap_or(usize::MAX)
+    pub fn is_open(&self, now: DateTime<Utc>, max: u32, window: TimeDelta) -> bool {
+        self.recent(now, window).count() >= usize::try_from(max).unwrap_or(usize::MAX)
     }
 
     /// Counts one more start. A person starts one also while the circuit is open.
     #[must_use]
-    pub fn admit(&self, is_by_person: bool, now: DateTime<Utc>, most: u32, window: TimeDelta) -> (Self, Admission) {
-        let is_open = self.is_open(now, most, window);
+    pub fn admit(&self, is_by_person: bool, now: DateTime<Utc>, max: u32, window: TimeDelta) -> (Self, Admission) {
+        let is_open = self.is_open(now, max, window);
         if is_open && !is_by_person {
             return (Self { is_notified: true, ..self.clone() }, Admission::Refuse { is_first: !self.is_notified });
         }
-        let kept = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(1);
+        let kept = usize::try_from(max).unwrap_or(usize::MAX).saturating_sub(1);
         let recent: Vec<_> = self.recent(now, window).collect();
         let newest = recent.into_iter().rev().take(kept).rev();
         let starts = newest.chain([now]).collect();
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn opens_at_the_sixth_start_in_an_hour_and_says_so_once() {
+    fn opens_at_the_sixth_start_in_an_hour_and_notifies_once() {
         let mut circuit = Circuit::default();
         for minute in 0..5 {
             assert_eq!(admit(&mut circuit, false, minute), Admission::Start);

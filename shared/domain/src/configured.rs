@@ -1,4 +1,4 @@
-//! What people configure, as the audit log shows it: field by field, and no secret.
+//! Configuration entities as the audit log shows them: field by field, and no secret.
 
 use chrono::{DateTime, Utc};
 
@@ -8,7 +8,7 @@ use crate::{
     TeamId, ThingKind, Trigger, TriggerTerms, Webhook, WebhookSecrets, format_time, minutes_of,
 };
 
-/// A thing that people configure, as it is shown.
+/// A configuration entity as the audit log shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configured {
     pub thing: AuditedThing,
@@ -19,7 +19,7 @@ pub struct Configured {
     pub fields: Vec<AuditedField>,
 }
 
-/// What the audit log tells of.
+/// What the audit log can show.
 pub trait Configurable {
     fn configured(&self) -> Configured;
 }
@@ -34,7 +34,7 @@ fn time(at: Option<DateTime<Utc>>) -> AuditedValue {
 }
 
 impl Profile {
-    /// The service of this profile.
+    /// Returns how the audit log shows the service of this profile.
     pub fn configured(&self, service: &Service, now: DateTime<Utc>) -> Configured {
         let Self {
             heartbeat_name,
@@ -129,7 +129,7 @@ impl Configurable for Schedule {
     }
 }
 
-/// The ranges of each day, such as `09:00-17:00`.
+/// Writes the ranges of each day, such as `09:00-17:00`.
 fn week(hours: &Hours) -> AuditedValue {
     let day = |(day, ranges): (&str, Vec<(String, String)>)| {
         let ranges = ranges.into_iter().map(|(start, end)| format!("{start}-{end}"));
@@ -189,7 +189,7 @@ impl Configurable for Webhook {
             AuditedField::headers("headers", headers),
             AuditedField::new("enabled", *enabled),
             AuditedField::new("service_id", service_id.map(ServiceId::get)),
-            AuditedField::new("max_attempts", attempts.most),
+            AuditedField::new("max_attempts", attempts.max),
             AuditedField::new("retry_delays_seconds", attempts.delays_seconds().to_vec()),
             AuditedField::secret("secret", current.reveal().as_bytes()),
         ];

@@ -26,7 +26,7 @@ const MAX_DAYS_SEARCHED: usize = 400;
 /// Readings looked at for one that happens: no clock jumped, or was put back, by more than a day.
 const MAX_READINGS_SEARCHED: usize = 2 * 24 * 60;
 
-/// When something happens again and again: a cron expression with the meaning that Vixie cron and croniter give it.
+/// When something recurs: a cron expression with the meaning that Vixie cron and croniter give it.
 ///
 /// - Sunday is 0 or 7; names of months and weekdays work in their own fields, in any case.
 /// - With neither day field `*`, a day matches when either does. `*/2` is not `*`.
@@ -69,23 +69,23 @@ impl Recurrence {
         Ok(Self { text, minutes, hours, days, months, weekdays })
     }
 
-    /// The expression as it was given.
+    /// Returns the expression as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The occurrences from `from` on, one at `from` itself included, each later than the one before. Endless but for
+    /// Returns the occurrences from `from` on, one at `from` itself included, each later than the one before. Endless but for
     /// the end of the calendar; every step takes microseconds.
     pub fn occurrences(&self, zone: Zone, from: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> + '_ {
         iter::successors(self.at_or_after(zone, from), move |last| self.next_after(zone, *last))
     }
 
-    /// The first occurrence later than `at`. None only at the end of the calendar.
+    /// Returns the first occurrence later than `at`. None only at the end of the calendar.
     pub fn next_after(&self, zone: Zone, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.at_or_after(zone, at + TimeDelta::nanoseconds(1))
     }
 
-    /// The first occurrence at `at` or later. None only at the end of the calendar.
+    /// Returns the first occurrence at `at` or later. None only at the end of the calendar.
     pub fn at_or_after(&self, zone: Zone, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let reading = zone.reading(at);
         // When the clock jumps at this very instant, what it jumps over occurs now.
@@ -103,7 +103,7 @@ impl Recurrence {
         [first, repeated].into_iter().flatten().min()
     }
 
-    /// The last occurrence at `at` or earlier. None only at the beginning of the calendar.
+    /// Returns the last occurrence at `at` or earlier. None only at the beginning of the calendar.
     pub fn last_at_or_before(&self, zone: Zone, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let reading = zone.reading(at);
         let last = self.readings_back_from(reading).take(MAX_READINGS_SEARCHED).find_map(|reading| {
@@ -118,13 +118,13 @@ impl Recurrence {
         [last, passed].into_iter().flatten().max()
     }
 
-    /// The first occurrence on the day that the wall clock shows at `at`. None when the day does not match, or the
+    /// Returns the first occurrence on the day that the wall clock shows at `at`. None when the day does not match, or the
     /// clock changes over the reading.
     pub(crate) fn first_of_day(&self, zone: Zone, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.once_on(zone, zone.reading(at).date(), self.first_minute()?)
     }
 
-    /// The last occurrence on the day that the wall clock shows at `at`, as `first_of_day`.
+    /// Returns the last occurrence on the day that the wall clock shows at `at`, as `first_of_day`.
     pub(crate) fn last_of_day(&self, zone: Zone, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.once_on(zone, zone.reading(at).date(), self.last_minute()?)
     }
@@ -137,14 +137,14 @@ impl Recurrence {
         }
     }
 
-    /// The longest time from one occurrence to the next within a day, by the wall clock.
+    /// Returns the longest time from one occurrence to the next within a day, by the wall clock.
     pub(crate) fn longest_pause_in_a_day(&self) -> TimeDelta {
         let minutes = iter::successors(self.first_minute(), |minute| self.minute_from(minute + 1));
         let pauses = minutes.clone().skip(1).zip(minutes).map(|(later, earlier)| later - earlier);
         TimeDelta::minutes(pauses.max().unwrap_or_default().into())
     }
 
-    /// The instants, earliest first, at which a reading that matches makes an occurrence.
+    /// Returns the instants, earliest first, at which a reading that matches makes an occurrence.
     fn instants(&self, zone: Zone, reading: NaiveDateTime) -> [Option<DateTime<Utc>>; 2] {
         match zone.local_time(reading) {
             LocalTime::Single(at) => [Some(at), None],
@@ -158,7 +158,7 @@ impl Recurrence {
         self.minutes.begins_with_star || self.hours.begins_with_star
     }
 
-    /// The readings that match, from `from` on.
+    /// Returns the readings that match, from `from` on.
     fn readings_from(&self, from: NaiveDateTime) -> impl Iterator<Item = NaiveDateTime> + '_ {
         let first = whole_minute(from).and_then(|minute| {
             if minute < from { minute.checked_add_signed(TimeDelta::minutes(1)) } else { Some(minute) }
@@ -168,7 +168,7 @@ impl Recurrence {
         })
     }
 
-    /// The readings that match, from `from` back.
+    /// Returns the readings that match, from `from` back.
     fn readings_back_from(&self, from: NaiveDateTime) -> impl Iterator<Item = NaiveDateTime> + '_ {
         iter::successors(whole_minute(from).and_then(|last| self.reading_back_from(last)), |next| {
             self.reading_back_from(next.checked_sub_signed(TimeDelta::minutes(1))?)
@@ -195,7 +195,7 @@ impl Recurrence {
         Some(day.and_time(time_of(self.last_minute()?)?))
     }
 
-    /// The nearest day that matches, `from` included: by single days in a month that matches, else by months.
+    /// Returns the nearest day that matches, `from` included: by single days in a month that matches, else by months.
     fn search_day(
         &self,
         from: NaiveDate,
@@ -227,7 +227,7 @@ impl Recurrence {
         self.minute_back_from(24 * 60 - 1)
     }
 
-    /// The first minute of a day that matches, from `minute` on.
+    /// Returns the first minute of a day that matches, from `minute` on.
     fn minute_from(&self, minute: u32) -> Option<u32> {
         let hour = minute / 60;
         let in_hour = self.hours.has(hour).then(|| self.minutes.at_or_after(minute % 60)).flatten();
@@ -237,7 +237,7 @@ impl Recurrence {
         }
     }
 
-    /// The last minute of a day that matches, from `minute` back.
+    /// Returns the last minute of a day that matches, from `minute` back.
     fn minute_back_from(&self, minute: u32) -> Option<u32> {
         let hour = minute / 60;
         let in_hour = self.hours.has(hour).then(|| self.minutes.at_or_before(minute % 60)).flatten();
@@ -254,7 +254,7 @@ impl fmt::Display for Recurrence {
     }
 }
 
-/// The other instant at which the clock shows what it shows at `at`.
+/// Returns the other instant at which the clock shows what it shows at `at`.
 fn other_pass(zone: Zone, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     match zone.local_time(zone.reading(at)) {
         LocalTime::Ambiguous(first, second) => Some(if first == at { second } else { first }),

@@ -1,4 +1,4 @@
-//! A delivery: one event that one webhook is owed, and what came of it.
+//! A delivery: one event on its way to one webhook, and its result.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{DeliveryId, Invalid, ServiceId, WebhookId};
 
-/// How a delivery stands.
+/// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryStatus {
     /// Not tried yet.
@@ -63,10 +63,10 @@ pub struct Delivery {
     /// The event's data, as JSON.
     pub data: String,
     pub status: DeliveryStatus,
-    /// Made since it was last ordered: redelivering counts anew.
+    /// How many were made since it was last ordered: redelivering starts counting again.
     pub attempts: u32,
     pub response_status: Option<u16>,
-    /// What came back of the last attempt: an excerpt of the body, or why there was none.
+    /// The response to the last attempt: an excerpt of its body, or why there was none.
     pub response_body: Option<String>,
     /// When the event happened.
     pub created_at: DateTime<Utc>,

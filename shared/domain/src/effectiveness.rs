@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use crate::{Execution, Verification};
 
-/// What is known of some runs of a playbook.
+/// How some runs of a playbook turned out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Effectiveness {
     /// Those that completed and whose verification is known.
@@ -34,13 +34,13 @@ impl Effectiveness {
         self.recoveries.len()
     }
 
-    /// From 0 to 1; none without runs.
+    /// Returns the share of verified runs from 0 to 1, or none without runs.
     pub fn verified_share(&self) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "counts of runs")]
         (self.runs > 0).then(|| self.verified() as f64 / self.runs as f64)
     }
 
-    /// The middle one, or the mean of the middle two.
+    /// Returns the middle one, or the mean of the middle two.
     pub fn median_to_recovery(&self) -> Option<TimeDelta> {
         let middle = self.recoveries.len() / 2;
         let upper = *self.recoveries.get(middle)?;

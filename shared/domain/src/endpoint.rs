@@ -1,9 +1,9 @@
-//! An address of a user's, with the headers that go with it.
+//! An address that a user configured, with its headers.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where Medic posts to. The guard and the rules for users' headers have passed it; both look again at each call.
+/// Where Medic posts to. The guard and the rules for users' headers have accepted it; both check again at each call.
 /// `Debug` shows nothing: address and headers may hold secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {

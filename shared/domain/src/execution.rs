@@ -1,6 +1,6 @@
 //! Executions: one run of a playbook, from its start or its approval to its verification. A state machine without IO:
-//! `advance` answers what the execution is then, and what is to be done. Its shell saves the first and then does the
-//! second; either may be repeated, for the answer of each effect counts once.
+//! `advance` returns the execution as it is then, and what is to be done. Its shell saves the first and then does the
+//! second; either may be repeated, for the result of each effect counts once.
 
 mod advance;
 #[cfg(test)]
@@ -19,12 +19,12 @@ pub struct Execution {
     pub origin: Origin,
     pub status: ExecutionStatus,
     pub stage: Stage,
-    /// The step that is to be done, or is being done; the number of steps when all are.
+    /// The step that is next, or under way; the number of steps when all are done.
     pub current_step: usize,
     pub steps: Vec<StepRecord>,
-    /// Somebody wants it to end after the step that is being done.
+    /// Somebody cancelled it: it ends after the step that is under way.
     pub cancelled_by: Option<Decided>,
-    /// Who said yes or no to it.
+    /// Who approved or rejected it.
     pub decision: Option<Decided>,
     pub verification: Verification,
     pub verify_within: TimeDelta,
@@ -32,7 +32,7 @@ pub struct Execution {
     pub completed_at: Option<DateTime<Utc>>,
 }
 
-/// What an execution is begun with.
+/// What a new execution needs.
 #[derive(Debug, Clone)]
 pub struct NewExecution {
     pub id: ExecutionId,
@@ -94,16 +94,16 @@ impl ExecutionStatus {
 /// What an execution waits for, with its one timer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stage {
-    /// A person's yes; at its end it goes on by itself, or expires.
+    /// Approval by a person; when the time is over it proceeds automatically, or expires.
     Approval {
         until: DateTime<Utc>,
         proceeds: bool,
     },
-    /// Somebody who begins the current step.
+    /// A worker that begins the current step.
     Ready {
         since: DateTime<Utc>,
     },
-    /// Whoever does the current step, in this attempt. At the end of the claim it is taken for dead.
+    /// The worker that does the current step, in this attempt. At the end of the claim it is presumed dead.
     Claimed {
         attempt: u32,
         until: DateTime<Utc>,
@@ -112,12 +112,12 @@ pub enum Stage {
     Waiting {
         until: DateTime<Utc>,
     },
-    /// The next look whether a condition holds, after this attempt.
+    /// The next check of a condition, after this attempt.
     Polling {
         attempt: u32,
         next_at: DateTime<Utc>,
     },
-    /// It is completed; the next look whether its service reported.
+    /// It is completed; the next check whether its service reported.
     Verifying {
         next_at: DateTime<Utc>,
         until: DateTime<Utc>,
@@ -172,7 +172,7 @@ impl StepStatus {
     }
 }
 
-/// A decision of somebody's about an execution.
+/// A decision about an execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
     /// The key's name or the Slack user; none when it was automatic.
@@ -184,7 +184,7 @@ pub struct Decided {
 /// Whether the service reported again after the repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verification {
-    /// It is not known, or it is of no service.
+    /// It is not known, or it has no service.
     None,
     Verified {
         at: DateTime<Utc>,
@@ -211,25 +211,25 @@ pub enum Event {
         by: Option<String>,
         reason: Option<String>,
     },
-    /// The answer of `Effect::Perform` for a webhook or a script.
+    /// The result of `Effect::Perform` for a webhook or a script.
     Done {
         step: usize,
         attempt: u32,
         outcome: Outcome,
     },
-    /// The answer of `Effect::Perform` for a condition: how many heartbeats came since the step began.
+    /// The result of `Effect::Perform` for a condition: how many heartbeats came since the step began.
     Looked {
         step: usize,
         attempt: u32,
         count: u32,
     },
-    /// The answer of `Effect::LookForReport`: the first heartbeat of its time, if there was one.
+    /// The result of `Effect::LookForReport`: the first heartbeat of its period, if there was one.
     Reported {
         first_at: Option<DateTime<Utc>>,
     },
 }
 
-/// What came of a webhook or a script. Both texts are cut and masked.
+/// The result of a webhook or a script. Both texts are cut and masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     pub succeeded: bool,
@@ -237,11 +237,10 @@ pub struct Outcome {
     pub error: Option<String>,
 }
 
-/// What is to be done once the execution is saved. Nothing of it is lost if it is not done: the execution's timer brings
-/// the same about again.
+/// What is to be done once the execution is saved. Nothing is lost if it is not done: the execution's timer causes it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Do a step, under this attempt: call, hand over to the script runner, or look for heartbeats since `began_at`.
+    /// Do a step, in this attempt: call, hand over to the script runner, or look for heartbeats since `began_at`.
     /// `deadline` is when the claim ends.
     Perform {
         step: usize,
@@ -254,13 +253,13 @@ pub enum Effect {
         since: DateTime<Utc>,
         until: DateTime<Utc>,
     },
-    /// Ask people for a yes.
+    /// Ask people for approval.
     RequestApproval,
-    /// Tell those who were asked what was decided.
+    /// Notify those who were asked of the decision.
     NotifyDecision,
     NotifyStarted,
     NotifyFinished,
-    /// Tell the on-call that a condition did not hold.
+    /// Notify the on-call that a condition did not hold.
     Escalate {
         step: usize,
     },
@@ -268,7 +267,7 @@ pub enum Effect {
     Audit(Audited),
 }
 
-/// What the audit log keeps of an execution.
+/// What the audit log records of an execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audited {
     Started,
@@ -298,7 +297,7 @@ impl Audited {
     }
 }
 
-/// An execution after an event, and what follows. When the event changed nothing, the execution is as it was and nothing
+/// An execution after an event, and what follows. When the event changed nothing, the execution is as before and nothing
 /// follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -308,16 +307,16 @@ pub struct Advance {
 }
 
 impl Execution {
-    /// How often a step whose worker is lost is tried.
+    /// How often a step is tried whose worker is lost.
     pub const MAX_ATTEMPTS: u32 = 5;
     /// A step's claim ends so long after its own timeout.
     pub const CLAIM_GRACE: TimeDelta = TimeDelta::seconds(30);
     /// How long one look for heartbeats may take.
     pub const LOOK_TIMEOUT: TimeDelta = TimeDelta::seconds(10);
-    /// How often it is looked whether the service reported, within `verify_within`.
+    /// How often Medic checks whether the service reported, within `verify_within`.
     pub const VERIFICATION_LOOKS: i32 = 20;
 
-    /// When something is to be done next; its row is due then.
+    /// Returns when something is to be done next; its row is due then.
     pub const fn due_at(&self) -> Option<DateTime<Utc>> {
         match self.stage {
             Stage::Approval { until, .. } | Stage::Claimed { until, .. } | Stage::Waiting { until } => Some(until),
@@ -327,17 +326,17 @@ impl Execution {
         }
     }
 
-    /// Whether a person may still say yes or no.
+    /// Whether a person may still approve or reject it.
     pub const fn awaits_decision(&self) -> bool {
         matches!(self.stage, Stage::Approval { .. })
     }
 
-    /// Whether it can be cancelled: it goes on, and nobody cancelled it.
+    /// Whether it can be cancelled: it has not ended, and nobody cancelled it.
     pub const fn can_be_cancelled(&self) -> bool {
         !self.status.is_terminal() && self.cancelled_by.is_none()
     }
 
-    /// What a webhook step sends, so that its receiver knows a repetition.
+    /// Returns the key that a webhook step sends, so that its receiver recognises a repetition.
     pub fn idempotency_key(&self, step: usize) -> String {
         format!("{}-{step}", self.id)
     }

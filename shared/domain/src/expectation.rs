@@ -7,7 +7,7 @@ use crate::{Invalid, Recurrence, Zone, parse_interval};
 /// When heartbeats must come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expectation {
-    /// So many as the threshold asks for, in each such span.
+    /// As many as the threshold asks for, in each such span.
     Interval(TimeDelta),
     /// One for each expected time.
     Timetable(Timetable),
@@ -29,7 +29,7 @@ impl Expectation {
         }
     }
 
-    /// The expectation after an edit that gives some of the fields.
+    /// Returns the expectation after an edit that gives some of the fields.
     pub fn edited(
         &self,
         alert_interval: Option<f64>,
@@ -62,7 +62,7 @@ impl Expectation {
         }
     }
 
-    /// When an alert that opened, or was last counted, at `now` is next counted.
+    /// Returns when an alert that opened, or was last counted, at `now` is next counted.
     pub(crate) fn next_reminder(&self, grace: TimeDelta, now: DateTime<Utc>) -> DateTime<Utc> {
         match self {
             Self::Interval(interval) => now + *interval,
@@ -70,7 +70,7 @@ impl Expectation {
         }
     }
 
-    /// How many reminders are due from the one at `first` until `now`, and when the next is.
+    /// Returns how many reminders are due from the one at `first` until `now`, and when the next is.
     pub(crate) fn reminders(&self, grace: TimeDelta, first: DateTime<Utc>, now: DateTime<Utc>) -> (u32, DateTime<Utc>) {
         match self {
             Self::Interval(interval) => {
@@ -108,33 +108,34 @@ impl Timetable {
         Ok(Self { cron, zone: timezone.map_or(Ok(Zone::UTC), Zone::parse)? })
     }
 
-    /// The expected times from `from` on, that instant included.
+    /// Returns the expected times from `from` on, that instant included.
     pub fn times(&self, from: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> + '_ {
         self.cron.occurrences(self.zone, from)
     }
 
     fn next(&self, at: DateTime<Utc>) -> DateTime<Utc> {
-        // Nobody waits for the end of the calendar.
+        // The calendar ends too late to matter.
         self.cron.next_after(self.zone, at).unwrap_or(at + TimeDelta::days(366))
     }
 
-    /// The first expected time after `at` that nothing has come for by itself, with its grace.
+    /// Returns the first deadline after `at`: an expected time and its grace.
     pub(crate) fn next_deadline(&self, grace: TimeDelta, at: DateTime<Utc>) -> DateTime<Utc> {
         self.next(at - grace) + grace
     }
 
-    /// The instant from which a service is late whose last heartbeat came at `beat`, if nothing else comes.
+    /// Returns the instant from which a service is late whose last heartbeat came at `heartbeat`, if nothing else comes.
     ///
     /// A heartbeat within the grace of an expected time is for that one, and any other for the next: so each expected time
-    /// has what came since the deadline before it.
-    pub(crate) fn overdue_after(&self, beat: DateTime<Utc>, grace: TimeDelta) -> DateTime<Utc> {
-        let next = self.next(beat);
-        let is_late_one = self.cron.last_at_or_before(self.zone, beat).is_some_and(|expected| beat <= expected + grace);
+    /// gets what came since the deadline before it.
+    pub(crate) fn overdue_after(&self, heartbeat: DateTime<Utc>, grace: TimeDelta) -> DateTime<Utc> {
+        let next = self.next(heartbeat);
+        let is_late_one =
+            self.cron.last_at_or_before(self.zone, heartbeat).is_some_and(|expected| heartbeat <= expected + grace);
         let missed = if is_late_one { next } else { self.next(next) };
         missed + grace
     }
 
-    /// The instant from which a service is late that counts from `from`, and sends nothing.
+    /// Returns the instant from which a service is late that counts from `from`, and sends nothing.
     pub(crate) fn overdue_from(&self, from: DateTime<Utc>, grace: TimeDelta) -> DateTime<Utc> {
         self.next(from) + grace
     }
@@ -190,10 +191,10 @@ mod tests {
     fn a_heartbeat_is_for_the_time_that_it_follows_or_else_for_the_next() {
         let daily = timetable("0 2 * * *", "UTC");
         let grace = TimeDelta::hours(1);
-        let overdue = |beat| format_time(daily.overdue_after(at(beat), grace));
+        let overdue = |heartbeat| format_time(daily.overdue_after(at(heartbeat), grace));
         // On time, late but in time, and early: each is missed the day after.
-        for beat in ["2026-01-05T02:00:00", "2026-01-05T03:00:00", "2026-01-05T01:59:00", "2026-01-04T03:00:01"] {
-            assert_eq!(overdue(beat), "2026-01-06T03:00:00.000Z", "{beat}");
+        for heartbeat in ["2026-01-05T02:00:00", "2026-01-05T03:00:00", "2026-01-05T01:59:00", "2026-01-04T03:00:01"] {
+            assert_eq!(overdue(heartbeat), "2026-01-06T03:00:00.000Z", "{heartbeat}");
         }
         assert_eq!(overdue("2026-01-05T03:00:00.001"), "2026-01-07T03:00:00.000Z");
         let silent = |from| format_time(daily.overdue_from(at(from), grace));
@@ -236,20 +237,21 @@ mod tests {
             cron in prop::sample::select(vec!["0 * * * *", "*/20 * * * *", "30 2 * * *", "0 2,14 * * *", "0 9 * * 1-5"]),
             zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"]),
             grace in 0_i64..1_200,
-            beat in 1_773_000_000_000_i64..1_800_000_000_000,
+            heartbeat in 1_773_000_000_000_i64..1_800_000_000_000,
         ) {
-            let (timetable, grace, beat) = (timetable(cron, zone), TimeDelta::seconds(grace), from_millis(beat));
+            let (timetable, grace) = (timetable(cron, zone), TimeDelta::seconds(grace));
+            let heartbeat = from_millis(heartbeat);
             let mut covered = false;
-            let begin = beat - TimeDelta::days(8);
+            let begin = heartbeat - TimeDelta::days(8);
             let mut before = begin;
             let naive = timetable.times(begin).map(|time| time + grace).find(|deadline| {
-                let has_beat = before < beat && beat <= *deadline;
+                let has_heartbeat = before < heartbeat && heartbeat <= *deadline;
                 before = *deadline;
                 let was_covered = covered;
-                covered |= has_beat;
-                was_covered && !has_beat
+                covered |= has_heartbeat;
+                was_covered && !has_heartbeat
             });
-            prop_assert_eq!(Some(timetable.overdue_after(beat, grace)), naive);
+            prop_assert_eq!(Some(timetable.overdue_after(heartbeat, grace)), naive);
         }
 
         /// However late it is looked at, the reminders counted are the deadlines that passed.

@@ -1,4 +1,4 @@
-//! What a service says, and how much of it the rules remember.
+//! What a service reports, and how much of it the rules remember.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{HeartbeatId, Invalid, from_millis};
 
-/// What a heartbeat says.
+/// What a heartbeat reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     Up,
@@ -38,7 +38,7 @@ impl Status {
         }
     }
 
-    /// Whether, as the last of enough heartbeats, it closes an alert.
+    /// Whether it closes an alert, as the last of enough heartbeats.
     pub const fn is_recovery(self) -> bool {
         match self {
             Self::Up | Self::Completed => true,
@@ -81,8 +81,8 @@ impl Entry {
         }
     }
 
-    /// The status that was reported; none of a note.
-    pub const fn said(self) -> Option<Status> {
+    /// Returns the status that was reported; a note reports none.
+    pub const fn reported(self) -> Option<Status> {
         match self {
             Self::Reported(status) => Some(status),
             Self::Log => None,
@@ -98,8 +98,8 @@ impl FromStr for Entry {
     }
 }
 
-/// A heartbeat's place in time in 61 bits: its milliseconds, then 20 of its id's bits that tell apart what came in one
-/// millisecond. Zero stands for "none yet".
+/// A heartbeat's place in time in 61 bits: its milliseconds, then 20 of its id's bits that distinguish what came in
+/// one millisecond. Zero stands for "none yet".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Stamp(i64);
 
@@ -131,25 +131,26 @@ impl Stamp {
 /// explicit failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecentHeartbeats {
-    pub beats: Vec<Stamp>,
-    /// The newest `DOWN` or `FAILED`; it voids the beats before it.
+    /// Stamps of the newest heartbeats that count as alive.
+    pub stamps: Vec<Stamp>,
+    /// The newest `DOWN` or `FAILED`; it voids the heartbeats before it.
     pub failed: Stamp,
     /// The status of the newest heartbeat of any kind.
     pub last_status: Option<Status>,
 }
 
 impl RecentHeartbeats {
-    /// No heartbeat yet, with room for `threshold` of them.
+    /// Creates a memory of no heartbeat yet, with room for `threshold` of them.
     pub fn empty(threshold: u32) -> Self {
-        Self { beats: vec![Stamp::NONE; threshold as usize], failed: Stamp::NONE, last_status: None }
+        Self { stamps: vec![Stamp::NONE; threshold as usize], failed: Stamp::NONE, last_status: None }
     }
 
-    /// The newest heartbeat of any kind.
+    /// Returns the newest heartbeat of any kind.
     pub fn newest(&self) -> Stamp {
-        self.beats.first().copied().unwrap_or_default().max(self.failed)
+        self.stamps.first().copied().unwrap_or_default().max(self.failed)
     }
 
-    /// Adds a heartbeat, which may be older than others and may be one already counted. Answers whether it was new.
+    /// Adds a heartbeat, which may be older than others and may be one already counted. Returns whether it was new.
     pub fn record(&mut self, stamp: Stamp, status: Status) -> bool {
         let is_newest = stamp > self.newest();
         let counted = if status.counts_as_alive() { self.insert(stamp) } else { stamp > self.failed };
@@ -163,23 +164,23 @@ impl RecentHeartbeats {
     }
 
     fn insert(&mut self, stamp: Stamp) -> bool {
-        let place = self.beats.partition_point(|beat| *beat > stamp);
-        if place >= self.beats.len() || self.beats[place] == stamp {
+        let place = self.stamps.partition_point(|known| *known > stamp);
+        if place >= self.stamps.len() || self.stamps[place] == stamp {
             return false;
         }
-        self.beats.insert(place, stamp);
-        self.beats.pop();
+        self.stamps.insert(place, stamp);
+        self.stamps.pop();
         true
     }
 
-    /// The time of the oldest of the last `threshold` beats that nothing voided, if so many came.
+    /// Returns the time of the oldest of the last `threshold` heartbeats that nothing voided, if so many came.
     pub fn nth_newest(&self) -> Option<DateTime<Utc>> {
-        self.beats.last().filter(|beat| **beat > self.failed).and_then(|beat| beat.time())
+        self.stamps.last().filter(|stamp| **stamp > self.failed).and_then(|stamp| stamp.time())
     }
 
-    /// Makes room for another threshold. Beats that were not kept are unknown, so a higher one starts counting anew.
+    /// Makes room for another threshold. Heartbeats that were not kept are unknown, so a higher one starts counting again.
     pub fn resize(&mut self, threshold: u32) {
-        self.beats.resize(threshold as usize, Stamp::NONE);
+        self.stamps.resize(threshold as usize, Stamp::NONE);
     }
 }
 
@@ -201,13 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn beats_are_kept_in_order_and_counted_once() {
+    fn heartbeats_are_kept_in_order_and_counted_once() {
         let mut recent = RecentHeartbeats::empty(2);
         assert!(recent.record(stamp(5), Status::Up));
         assert!(recent.record(stamp(3), Status::Up));
         assert!(!recent.record(stamp(5), Status::Up));
         assert!(!recent.record(stamp(1), Status::Up));
-        assert_eq!(recent.beats, [stamp(5), stamp(3)]);
+        assert_eq!(recent.stamps, [stamp(5), stamp(3)]);
     }
 
     #[test]

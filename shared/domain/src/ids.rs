@@ -16,7 +16,7 @@ macro_rules! integer_id {
         pub struct $name(i64);
 
         impl $name {
-            /// An id as a counter gave it: a whole number from 1.
+            /// Takes an id as a counter gave it: a whole number from 1.
             pub const fn new(value: i64) -> Self {
                 Self(value)
             }
@@ -107,7 +107,7 @@ integer_id!(
 pub enum KeyId {
     Api(ApiKeyId),
     Ping(PingKeyId),
-    /// Whoever asks from this address.
+    /// All requests from this address.
     Address(IpAddr),
 }
 
@@ -128,19 +128,19 @@ macro_rules! time_sorted_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id of the instant `at`; ids of one instant differ in random bits (UUID version 7, RFC 9562).
+            /// Creates an id of the instant `at`; ids of one instant differ in random bits (UUID version 7, RFC 9562).
             pub fn at(at: DateTime<Utc>, random: [u8; 10]) -> Self {
                 let millis = u64::try_from(at.timestamp_millis()).unwrap_or_default();
                 Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
             }
 
-            /// Where the ids of the instant `at` begin: no id of it sorts before this, and each of an earlier one does.
+            /// Returns where the ids of the instant `at` begin: no id of it sorts before this, and each of an earlier one does.
             pub fn first_of(at: DateTime<Utc>) -> Self {
                 let millis = u128::try_from(at.timestamp_millis()).unwrap_or_default();
                 Self(Uuid::from_u128(millis << 80))
             }
 
-            /// The greatest that sorts before this.
+            /// Returns the greatest that sorts before this.
             #[must_use]
             pub fn just_before(self) -> Self {
                 Self(Uuid::from_u128(self.0.as_u128().saturating_sub(1)))
@@ -150,7 +150,7 @@ macro_rules! time_sorted_id {
                 self.0
             }
 
-            /// The instant that the id was made of, to the millisecond.
+            /// Returns the instant that the id was created from, to the millisecond.
             pub fn time(self) -> DateTime<Utc> {
                 // RFC 9562: the first 48 bits are milliseconds.
                 let millis = self.0.as_u128() >> 80;
@@ -175,11 +175,11 @@ macro_rules! time_sorted_id {
 }
 
 time_sorted_id!(
-    /// One heartbeat; sorts by the time at which Medic took it.
+    /// One heartbeat; sorts by the time at which Medic received it.
     HeartbeatId, "heartbeat_id"
 );
 time_sorted_id!(
-    /// One thing that receivers must be told; sorts in the order in which they must hear it.
+    /// One notification; sorts in the order in which receivers must get it.
     NotificationId, "notification_id"
 );
 time_sorted_id!(
@@ -191,6 +191,6 @@ time_sorted_id!(
     ExecutionId, "execution_id"
 );
 time_sorted_id!(
-    /// One entry of the audit log; sorts by the time of what it tells.
+    /// One entry of the audit log; sorts by the time of what it records.
     LogId, "log_id"
 );

@@ -64,7 +64,7 @@ impl Scopes {
         self.0.iter().copied()
     }
 
-    /// Whether the key may do what asks for any one of `wanted`.
+    /// Whether the key may do what requires any one of `wanted`.
     pub fn allow(&self, wanted: &[Scope]) -> bool {
         self.0.contains(&Scope::Admin) || wanted.iter().any(|scope| self.0.contains(scope))
     }
@@ -144,14 +144,14 @@ impl Credential {
 
     pub fn parse(key: &str) -> Option<Self> {
         let (id, secret) = key.strip_prefix("mdk_")?.split_once('_')?;
-        // One way to write a number, so that one key has one text.
+        // There is one way to write a number, so that one key has one text.
         if id.starts_with(['0', '+', '-']) {
             return None;
         }
         Some(Self { id: id.parse().ok()?, secret: KeySecret::parse(secret)? })
     }
 
-    /// The whole key, to be shown once and hashed.
+    /// Returns the whole key, to be shown once and hashed.
     pub fn reveal(&self) -> String {
         format!("mdk_{}_{}", self.id, self.secret.0)
     }

@@ -1,4 +1,4 @@
-//! The rules of Medic: what a name, an interval and a heartbeat are, when a service is late, and what must follow.
+//! The rules of Medic: what a name, an interval and a heartbeat are, when a service is late, and what follows from it.
 //! No async, no AWS, no clock: time is an argument.
 
 mod alert;
@@ -83,12 +83,12 @@ pub use retry::{GIVE_UP_AFTER, delay as retry_delay};
 pub use revision::Revision;
 pub use routing::Routing;
 pub use run::{Overrun, Run, RunEnd, RunId, RunStatus, SignalKind, Stale};
-pub use run_judgement::{RunDecision, RunTransition, RunWatch};
+pub use run_judgement::{RunContext, RunDecision, RunTransition};
 pub use schedule::{Hours, Period, Schedule};
 pub use script::{Interpreter, Script, is_variable_name, parse_variable};
 pub use secret::{SealedSecret, Secret};
 pub use service::{
-    Mute, NotificationMode, Outage, Pending, Priority, Profile, Rule, RunsLook, Service, ServicePatch, TeamName,
+    Mute, NotificationMode, Outage, PendingEvent, Priority, Profile, Rule, RunsLook, Service, ServicePatch, TeamName,
 };
 pub use slack_user::SlackUser;
 pub use statistics::RunStatistics;

@@ -1,4 +1,4 @@
-//! Maintenance windows: when alerts wait because somebody is at work.
+//! Maintenance windows: times in which alerts wait because somebody is at work.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -15,9 +15,9 @@ pub struct MaintenanceWindow {
     pub times: MaintenanceTimes,
     /// In their order, each once. Empty: every service.
     pub service_ids: Vec<ServiceId>,
-    /// Whether its beginning was told, and its end not yet.
+    /// Whether its beginning was announced, and its end not yet.
     pub is_announced: bool,
-    /// When somebody must look whether it has begun or ended.
+    /// When to check whether it has begun or ended.
     pub due_at: Option<DateTime<Utc>>,
     pub revision: Revision,
 }
@@ -50,7 +50,7 @@ impl MaintenanceWindow {
         Label::parse("name", text, Self::MAX_NAME_CHARS)
     }
 
-    /// At most 1,000 services, each counted once.
+    /// Sorts the services and drops repetitions; at most 1,000 may be left.
     pub fn parse_service_ids(mut ids: Vec<ServiceId>) -> Result<Vec<ServiceId>, Invalid> {
         ids.sort_unstable();
         ids.dedup();
@@ -70,31 +70,31 @@ impl MaintenanceWindow {
         self.times.are_on(at)
     }
 
-    /// The stretch of maintenance that `at` lies in.
+    /// Returns the stretch of maintenance that `at` lies in.
     pub fn occurrence_at(&self, at: DateTime<Utc>) -> Option<Occurrence> {
         self.times.occurrence_at(at)
     }
 
-    /// What is to be told at `now`, and the window as it stands when that is told.
-    pub fn look(&self, now: DateTime<Utc>) -> (Self, Option<Stage>) {
+    /// Returns the window after it was checked at `now`, and what is to be announced.
+    pub fn check(&self, now: DateTime<Utc>) -> (Self, Option<Stage>) {
         let on = self.occurrence_at(now);
         let stage = match (on, self.is_announced) {
             (Some(occurrence), false) => Some(Stage::Began { until: occurrence.end }),
             (None, true) => Some(Stage::Ended),
             (Some(_), true) | (None, false) => None,
         };
-        let looked = Self { is_announced: on.is_some(), due_at: self.next_change_after(now), ..self.clone() };
-        (looked, stage)
+        let checked = Self { is_announced: on.is_some(), due_at: self.next_change_after(now), ..self.clone() };
+        (checked, stage)
     }
 
-    /// When maintenance next begins or ends, later than `at`. None when nothing more comes, or not within 400 days of
+    /// Returns when maintenance next begins or ends, later than `at`. None when nothing more comes, or not within 400 days of
     /// maintenance without a pause.
     pub fn next_change_after(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.times.next_change_after(at)
     }
 }
 
-/// The window that keeps a service's alerts from opening at `at`: of several, the one whose maintenance ends last.
+/// Returns the window that keeps a service's alerts from opening at `at`: of several, the one whose maintenance ends last.
 pub fn in_maintenance(
     windows: &[MaintenanceWindow],
     service: ServiceId,
@@ -185,7 +185,7 @@ struct Recurring<'a> {
 }
 
 impl Recurring<'_> {
-    /// The last occurrence that covers `at`.
+    /// Returns the last occurrence that covers `at`.
     fn last_covering(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let last = self.recurrence.last_at_or_before(self.zone, at)?;
         (last >= self.not_before && at < last + self.length).then_some(last)
@@ -202,7 +202,7 @@ impl Recurring<'_> {
         self.recurrence.longest_pause_in_a_day() <= self.length
     }
 
-    /// From one occurrence, the end of the stretch: as long as another begins before it is over, on to the last such.
+    /// Returns the end of the stretch from one occurrence on: as long as another begins before it is over, on to the last.
     fn end(&self, from: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let by_days = self.fills_its_days();
         let mut last = from;
@@ -218,7 +218,7 @@ impl Recurring<'_> {
         None
     }
 
-    /// From one occurrence back to the first of the stretch.
+    /// Returns the first occurrence of the stretch, from one occurrence back.
     fn begin(&self, from: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let by_days = self.fills_its_days();
         let occurrence_from = |at: DateTime<Utc>| self.recurrence.at_or_after(self.zone, at.max(self.not_before));

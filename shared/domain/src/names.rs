@@ -28,7 +28,7 @@ impl HeartbeatName {
         &self.0
     }
 
-    /// What must be unique: the name in lower case.
+    /// Returns the name in lower case, which must be unique.
     pub fn folded(&self) -> String {
         self.0.to_lowercase()
     }

@@ -1,4 +1,4 @@
-//! What receivers are told, and what became of it.
+//! Notifications, and their outcome at each receiver.
 
 use chrono::{DateTime, Utc};
 
@@ -7,7 +7,7 @@ use crate::{
     TargetKind, WebhookId, WindowId,
 };
 
-/// What a notification says of its alert.
+/// What a notification reports of its alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotificationKind {
     Opened,
@@ -52,7 +52,7 @@ impl NotificationKind {
         }
     }
 
-    /// Whether it brings an alert up; the others only go to those who heard of it.
+    /// Whether it raises an alert; the others go only to those who were notified of it.
     pub const fn raises_alert(self) -> bool {
         match self {
             Self::Opened | Self::Exceeded | Self::Reminder => true,
@@ -61,7 +61,7 @@ impl NotificationKind {
     }
 }
 
-/// Who is told. Each has a lane of its own, in which notifications keep their order.
+/// Who is notified. Each has a lane of its own, in which notifications keep their order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Receiver {
     Slack {
@@ -71,7 +71,7 @@ pub enum Receiver {
     PagerDuty {
         service_id: ServiceId,
     },
-    /// A notification target with an address or a key of its own, which is read when it is told.
+    /// A notification target with an address or a key of its own, which is read when something is sent to it.
     Target {
         kind: TargetKind,
         service_id: ServiceId,
@@ -84,7 +84,7 @@ pub enum Receiver {
 }
 
 impl Receiver {
-    /// Its kind, as users name it.
+    /// Returns its kind, as users name it.
     pub const fn kind(&self) -> TargetKind {
         match self {
             Self::Slack { .. } => TargetKind::Slack,
@@ -106,20 +106,20 @@ impl Receiver {
     }
 }
 
-/// What became of a notification at one receiver.
+/// The outcome of a notification at one receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     pub receiver: Receiver,
     /// The notification target that named this receiver.
     pub target_id: Option<TargetId>,
-    /// The key under which its incident is opened, and so also closed, whatever becomes of the target meanwhile.
+    /// The key under which its incident is opened, and so also closed, whatever happens to the target meanwhile.
     pub service_key: Option<ServiceKey>,
     /// Its turn comes only if those before it fail.
     pub waits: bool,
     /// `None` while it is on its way, or waits.
     pub at: Option<DateTime<Utc>>,
     pub error: Option<String>,
-    /// Where its message is, if it may have to be changed.
+    /// Where its message is, if it may have to be updated.
     pub message: Option<SlackMessage>,
 }
 
@@ -132,14 +132,14 @@ pub struct SlackMessage {
 }
 
 impl Outcome {
-    /// One that is on its way.
+    /// Creates an outcome that is pending.
     pub const fn to(receiver: Receiver, target_id: Option<TargetId>) -> Self {
         Self { receiver, target_id, service_key: None, waits: false, at: None, error: None, message: None }
     }
 
-    /// The same receiver, to be told of something else.
+    /// Returns a pending outcome of another notification at the same receiver.
     #[must_use]
-    pub fn anew(&self) -> Self {
+    pub fn to_same_receiver(&self) -> Self {
         Self { service_key: self.service_key.clone(), ..Self::to(self.receiver.clone(), self.target_id) }
     }
 
@@ -147,8 +147,8 @@ impl Outcome {
         self.at.is_some() && self.error.is_none()
     }
 
-    /// Whether somebody is to send it.
-    pub const fn is_owed(&self) -> bool {
+    /// Whether it is still to be sent.
+    pub const fn is_pending(&self) -> bool {
         self.at.is_none() && !self.waits
     }
 }
@@ -192,7 +192,7 @@ pub enum Subject {
 pub struct Announcement {
     pub window_id: WindowId,
     pub name: String,
-    /// The services that it is for; every service, when it names none.
+    /// The number of services that it is for; 0 stands for every service.
     pub services: usize,
     pub stage: Stage,
 }
@@ -206,13 +206,13 @@ pub enum Stage {
     Ended,
 }
 
-/// One thing to be told.
+/// One notification, with its receivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     pub id: NotificationId,
     pub at: DateTime<Utc>,
     pub subject: Subject,
-    /// In the order of telling.
+    /// In the order in which receivers are notified.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -226,7 +226,7 @@ impl Notification {
         }
     }
 
-    /// The alert that it is about, and what it says of it.
+    /// Returns the alert that it is about, and what it reports of it.
     pub fn alert(&self) -> Option<(NotificationKind, &Alert)> {
         match &self.subject {
             Subject::Alert { kind, alert } => Some((*kind, alert)),
@@ -234,7 +234,7 @@ impl Notification {
         }
     }
 
-    /// What it says of an execution, if it is about one.
+    /// Returns what it reports of an execution, if it is about one.
     pub fn playbook(&self) -> Option<&PlaybookNotification> {
         match &self.subject {
             Subject::Playbook(playbook) => Some(playbook),
@@ -251,15 +251,15 @@ impl Notification {
         self.outcomes.iter().find(|outcome| outcome.receiver == *receiver)
     }
 
-    /// Nobody is to send it any more. What still waits is not needed.
+    /// Whether nothing of it is still to be sent. Receivers that still wait are not needed.
     pub fn is_settled(&self) -> bool {
-        !self.outcomes.iter().any(Outcome::is_owed)
+        !self.outcomes.iter().any(Outcome::is_pending)
     }
 
-    /// Whose turn it is when `failed` was the last to be asked and could not be told.
+    /// Returns whose turn it is after `failed` was the last to be tried and could not be notified.
     pub fn next_after(&self, failed: &Receiver) -> Option<&Outcome> {
         let others = || self.outcomes.iter().filter(|outcome| outcome.receiver != *failed);
-        if others().any(|outcome| outcome.is_owed() || outcome.is_success()) {
+        if others().any(|outcome| outcome.is_pending() || outcome.is_success()) {
             return None;
         }
         others().find(|outcome| outcome.waits)

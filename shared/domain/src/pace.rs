@@ -1,9 +1,9 @@
-//! How fast messages may follow one another to a receiver that takes one a second.
+//! How fast messages may follow one another to a receiver that accepts one a second.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// What a receiver was sent of late. It has a bucket of messages, into which one comes back each second: over any span of
-/// seconds it is sent no more than that many, and the bucket.
+/// What a receiver was sent lately: a token bucket that gets one message back each second. Over any span of seconds it is
+/// sent no more messages than seconds, and the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     pub last_at: DateTime<Utc>,
@@ -12,21 +12,21 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The messages of a full bucket.
+    /// The number of messages in a full bucket.
     pub const BUCKET: i32 = 10;
     /// Those of them that follow one another at once.
     const AT_ONCE: i32 = 5;
-    /// The span between the others: somewhat less than a second, so that where news keeps coming, none waits a whole one
-    /// for the first half a minute.
+    /// The span between the others: somewhat less than a second, so that where notifications keep coming, none waits a
+    /// whole one for the first half a minute.
     const APART: TimeDelta = TimeDelta::milliseconds(900);
 
-    /// When the next message may be sent.
+    /// Returns when the next message may be sent.
     pub fn next_at(&self) -> DateTime<Utc> {
         let has_left = |left: i32| self.full_at - TimeDelta::seconds((left - 1).into());
         has_left(Self::AT_ONCE).min(self.last_at + Self::APART).max(has_left(Self::BUCKET))
     }
 
-    /// One more message is sent at `now`.
+    /// Returns the pace after one more message, sent at `now`.
     #[must_use]
     pub fn and_one(before: Option<Self>, now: DateTime<Utc>) -> Self {
         let full_at = before.map_or(now, |before| before.full_at.max(now));
@@ -67,8 +67,8 @@ mod tests {
         let sent = sent(200);
         for (n, first) in sent.iter().enumerate() {
             for (more, last) in sent[n..].iter().enumerate() {
-                let most = (last - first) / 1_000 + i64::from(Pace::BUCKET);
-                assert!(i64::try_from(more).unwrap() < most, "{more} after {first} until {last}");
+                let max = (last - first) / 1_000 + i64::from(Pace::BUCKET);
+                assert!(i64::try_from(more).unwrap() < max, "{more} after {first} until {last}");
             }
         }
     }

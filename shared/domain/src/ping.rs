@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{Label, PingKeyId, Revision, SignalKind};
 
-/// What a ping says.
+/// What a ping reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PingKind {
     Start,
@@ -27,7 +27,7 @@ impl PingKind {
         }
     }
 
-    /// What it says of its run; nothing for a log, which changes nothing.
+    /// Returns the signal of its run; a log has none, since it changes nothing.
     pub const fn signal(self) -> Option<SignalKind> {
         match self {
             Self::Start => Some(SignalKind::Start),
@@ -63,7 +63,7 @@ impl PingKeyText {
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// A key of random bytes, each letter as likely as any other. None if too few of the bytes can be used.
+    /// Creates a key from random bytes, each letter as likely as any other. None if too few of the bytes can be used.
     pub fn of(random: &[u8]) -> Option<Self> {
         // Four times 62: what is above would make some letters likelier.
         let letters = random.iter().filter(|byte| **byte < 248).map(|byte| Self::ALPHABET[usize::from(byte % 62)]);
@@ -71,7 +71,7 @@ impl PingKeyText {
         Self::parse(&text)
     }
 
-    /// The whole key, to be shown once and hashed.
+    /// Returns the whole key, to be shown once and hashed.
     pub fn reveal(&self) -> &str {
         &self.0
     }

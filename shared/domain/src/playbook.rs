@@ -1,4 +1,4 @@
-//! Playbooks: the steps that repair a service, and who must say yes to them. Pure.
+//! Playbooks: the steps that repair a service, and who must approve them. Pure.
 
 mod plan;
 mod template;
@@ -24,7 +24,7 @@ pub struct Playbook {
     pub description: Option<String>,
     /// The whole document. It was valid when it was saved.
     pub yaml: String,
-    /// The trigger that the document declares, and the row that was made for it.
+    /// The trigger that the document declares, and the id of the row that was created for it.
     pub trigger: Option<(TriggerId, TriggerTerms)>,
     /// Its version is the playbook's: an execution keeps the one that it started with.
     pub revision: Revision,
@@ -50,13 +50,13 @@ impl PlaybookDefinition {
     pub const MAX_VERIFY_WITHIN: TimeDelta = TimeDelta::hours(24);
 }
 
-/// Whether a person must say yes before the first step.
+/// Whether a person must approve an execution before its first step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Approval {
     None,
-    /// Waits for a person, 7 days at most.
+    /// Awaits approval, 7 days at most.
     Required,
-    /// Waits so long.
+    /// Awaits approval for this long.
     Timeout {
         after: TimeDelta,
         then: OnTimeout,
@@ -117,7 +117,7 @@ impl StepKind {
     }
 }
 
-/// A call of an address, with what it is sent.
+/// An HTTP request to an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookCall {
     pub method: HttpMethod,
@@ -174,7 +174,7 @@ impl FromStr for HttpMethod {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Condition {
     pub min_count: u32,
-    /// Of this status; of any that counts as a heartbeat when none is given.
+    /// Of this status; of any that counts as alive when none is given.
     pub status: Option<Status>,
     /// Of this service; of the execution's when none is given.
     pub service_id: Option<ServiceId>,
@@ -185,7 +185,7 @@ pub struct Condition {
 impl Condition {
     pub const CHECK: &str = "heartbeat_received";
     pub const MAX_HEARTBEATS: u32 = 100;
-    /// How often it is looked whether they came.
+    /// How often Medic checks whether they came.
     pub const POLL: TimeDelta = TimeDelta::seconds(5);
 }
 
@@ -194,7 +194,7 @@ pub enum OnFailure {
     Fail,
     /// The step counts as completed.
     Continue,
-    /// The step fails, and the on-call is told.
+    /// The step fails, and the on-call is notified.
     Escalate,
 }
 
@@ -219,8 +219,8 @@ impl FromStr for OnFailure {
     }
 }
 
-/// Reads a duration: `30s`, `5m`, `1h`, or a number that stands for seconds; from a second to `longest`.
-pub(crate) fn read_duration(text: &str, longest: TimeDelta) -> Result<TimeDelta, String> {
+/// Reads a duration: `30s`, `5m`, `1h`, or a number that stands for seconds; from a second to `max`.
+pub(crate) fn read_duration(text: &str, max: TimeDelta) -> Result<TimeDelta, String> {
     let unit = |text: &str| match text {
         "" | "s" => Some(1),
         "m" => Some(60),
@@ -234,12 +234,12 @@ pub(crate) fn read_duration(text: &str, longest: TimeDelta) -> Result<TimeDelta,
         return Err("must be a duration such as 30s, 5m or 1h, or a number of seconds".to_owned());
     };
     match TimeDelta::try_seconds(seconds) {
-        Some(duration) if (TimeDelta::seconds(1)..=longest).contains(&duration) => Ok(duration),
-        Some(_) | None => Err(format!("must be from 1s to {}", write_duration(longest))),
+        Some(duration) if (TimeDelta::seconds(1)..=max).contains(&duration) => Ok(duration),
+        Some(_) | None => Err(format!("must be from 1s to {}", write_duration(max))),
     }
 }
 
-/// A duration in the largest unit that says it whole.
+/// Writes a duration in the largest unit that gives a whole number.
 pub(crate) fn write_duration(duration: TimeDelta) -> String {
     let seconds = duration.num_seconds();
     match (seconds % 3_600, seconds % 60) {
@@ -252,11 +252,11 @@ pub(crate) fn write_duration(duration: TimeDelta) -> String {
 impl Playbook {
     /// Reads a duration as playbooks write them: `30s`, `5m`, `1h`, or a number of seconds. The error is the end of a
     /// sentence that begins with the field.
-    pub fn read_duration(text: &str, longest: TimeDelta) -> Result<TimeDelta, String> {
-        read_duration(text, longest)
+    pub fn read_duration(text: &str, max: TimeDelta) -> Result<TimeDelta, String> {
+        read_duration(text, max)
     }
 
-    /// A duration as playbooks write them.
+    /// Writes a duration as playbooks do.
     pub fn write_duration(duration: TimeDelta) -> String {
         write_duration(duration)
     }

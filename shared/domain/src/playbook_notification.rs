@@ -1,17 +1,17 @@
-//! What people are told of an execution of a playbook, and of a circuit that is open. Each says all that its text needs, so
-//! that it reads the same whatever becomes of the execution and its service.
+//! Notifications of an execution of a playbook, and of a circuit that is open. Each holds all that its text needs, so that
+//! it reads the same whatever happens to the execution and its service.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{AlertCopy, ExecutionId, ServiceId, TargetKind};
 
-/// One thing that is told of an execution.
+/// What a notification reports of an execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaybookNotification {
     pub execution_id: ExecutionId,
     pub playbook_name: String,
     pub service_id: Option<ServiceId>,
-    /// Its service; none if it has none, or if that is gone.
+    /// Its service; none if it has none, or if that was deleted.
     pub service: Option<AlertCopy>,
     pub event: PlaybookEvent,
 }
@@ -21,9 +21,9 @@ pub enum PlaybookEvent {
     Started {
         why: String,
     },
-    /// Somebody is asked for a yes.
+    /// Somebody is asked for approval.
     ApprovalRequested(ApprovalRequest),
-    /// What became of the question.
+    /// What became of the approval request.
     Decided(Verdict),
     Completed {
         took: TimeDelta,
@@ -36,7 +36,7 @@ pub enum PlaybookEvent {
         by: Option<String>,
         reason: Option<String>,
     },
-    /// A condition did not hold: the on-call is to look.
+    /// A condition did not hold: the on-call must look.
     Escalated {
         step: String,
         problem: String,
@@ -44,14 +44,14 @@ pub enum PlaybookEvent {
     },
 }
 
-/// A plan that waits for a yes, cut to what a message can show.
+/// A plan that is awaiting approval, cut to what a message can show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalRequest {
     pub why: String,
     pub version: u64,
     pub digest: String,
     pub until: DateTime<Utc>,
-    /// Whether it goes on by itself then; else it expires.
+    /// Whether it proceeds automatically then; otherwise it expires.
     pub proceeds: bool,
     /// The first steps in words, secrets masked.
     pub steps: Vec<String>,
@@ -68,7 +68,7 @@ impl ApprovalRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub kind: VerdictKind,
-    /// None when it came about by itself.
+    /// None when it was automatic.
     pub by: Option<String>,
     pub reason: Option<String>,
     pub at: DateTime<Utc>,
@@ -78,15 +78,15 @@ pub struct Verdict {
 pub enum VerdictKind {
     Approved,
     Rejected,
-    /// Nobody said yes or no: it expired, or was not needed any more.
+    /// Nobody decided: it expired, or was not needed any more.
     Cancelled,
 }
 
 impl PlaybookNotification {
-    /// The most characters of a reason or an error that are told.
+    /// How many characters of a reason or an error are shown at most.
     pub const MAX_REASON_CHARS: usize = 300;
 
-    /// Whether a receiver of this kind wants it: all of it is told in Slack, and what needs the on-call also to PagerDuty.
+    /// Whether a receiver of this kind gets it: Slack gets all of them, and PagerDuty those that need the on-call.
     pub const fn is_for(&self, kind: TargetKind) -> bool {
         match kind {
             TargetKind::Slack => true,
@@ -95,8 +95,8 @@ impl PlaybookNotification {
         }
     }
 
-    /// Whether somebody must hear of it, so that it goes to the channel where no target takes it.
-    pub const fn must_be_heard(&self) -> bool {
+    /// Whether it must reach somebody, so that it goes to the channel where no target gets it.
+    pub const fn must_reach_somebody(&self) -> bool {
         matches!(self.event, PlaybookEvent::ApprovalRequested(_) | PlaybookEvent::Escalated { .. })
     }
 
@@ -105,29 +105,29 @@ impl PlaybookNotification {
         matches!(self.event, PlaybookEvent::ApprovalRequested(_) | PlaybookEvent::Decided(_))
     }
 
-    /// What tells receivers that two escalations are one incident.
+    /// Returns the key by which receivers recognise two escalations as one incident.
     pub fn dedup_key(&self) -> String {
         let of = self.service.as_ref().map_or(&self.playbook_name, |service| &service.heartbeat_name);
         format!("medic-{of}-{}", self.execution_id)
     }
 }
 
-/// That playbooks start by themselves no more for a service.
+/// A circuit that is open: playbooks no longer start automatically for a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCircuit {
     pub service_id: ServiceId,
-    /// Its name; none when it is gone.
+    /// Its name; none when it was deleted.
     pub heartbeat_name: Option<String>,
     /// How many started within `window`.
-    pub most: u32,
+    pub max: u32,
     pub window: TimeDelta,
 }
 
-/// The first characters of a text, with a mark where there were more.
-pub fn shorten(text: &str, most: usize) -> String {
+/// Returns the first characters of a text, with a mark where there were more.
+pub fn shorten(text: &str, max_chars: usize) -> String {
     let mut chars = text.char_indices();
-    match chars.nth(most) {
+    match chars.nth(max_chars) {
         None => text.to_owned(),
-        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+        Some(_) => text.chars().take(max_chars.saturating_sub(1)).chain(['…']).collect(),
     }
 }

@@ -2,12 +2,12 @@
 
 use chrono::TimeDelta;
 
-/// A notification that no receiver took for this long is given up.
+/// A notification that its receiver did not accept for this long is given up.
 pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(24);
 
 const MAX: TimeDelta = TimeDelta::minutes(5);
 
-/// The wait after failure number `attempts` (from 1): 1 s, doubled each time, at most five minutes.
+/// Returns the wait after failure number `attempts` (from 1): 1 s, doubled each time, at most five minutes.
 pub fn delay(attempts: u32) -> TimeDelta {
     let doublings = attempts.saturating_sub(1).min(16);
     TimeDelta::seconds(1 << doublings).min(MAX)

@@ -1,11 +1,11 @@
-//! When a thing that people configure was made and changed.
+//! The revision of a configuration entity: its version, and when it was created and updated.
 
 use chrono::{DateTime, Utc};
 
-/// A change is made on what was read of a thing, and conditions on the version that it then had.
+/// An update is made of the entity as it was read, on the condition that it still has the version that it had then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revision {
-    /// 1 at first, and 1 more with each change.
+    /// 1 at first, and 1 more with each update.
     pub version: u64,
     pub date_added: DateTime<Utc>,
     pub date_modified: Option<DateTime<Utc>>,

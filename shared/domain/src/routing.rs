@@ -1,5 +1,5 @@
-//! Who is told of a service: its targets, in hours or after them, all or one after the other; without targets its team's
-//! channel and PagerDuty. The one place that decides. Pure.
+//! Who is notified of a service: its targets, in hours or after them, all or one after the other; without targets its
+//! team's channel and PagerDuty. The one place that decides. Pure.
 
 use chrono::{DateTime, Utc};
 
@@ -15,7 +15,7 @@ pub struct Routing {
     pub mode: NotificationMode,
     /// Whether the service's schedule is in hours.
     pub period: Period,
-    /// In the order of telling.
+    /// In the order in which they are notified.
     pub targets: Vec<Target>,
     /// The team's channel, or else the general one.
     pub channel: Option<String>,
@@ -24,16 +24,17 @@ pub struct Routing {
 }
 
 impl Routing {
-    /// Who is to be told of this kind of news, in order. A target that is disabled is listed as one that was not told.
+    /// Returns who gets this kind of notification, in order. A target that is disabled is listed as one that failed.
     pub fn outcomes(&self, kind: NotificationKind, now: DateTime<Utc>) -> Vec<Outcome> {
         self.outcomes_for(|receiver| receiver.receives(kind), now)
     }
 
-    /// Who is to be told this of an execution. What somebody must hear goes to the channel where no target takes it.
+    /// Returns who gets this notification of an execution. What must reach somebody goes to the channel where no target
+    /// gets it.
     pub fn outcomes_of_playbook(&self, notification: &PlaybookNotification, now: DateTime<Utc>) -> Vec<Outcome> {
         let receives = |receiver: &Receiver| notification.is_for(receiver.kind());
         let mut outcomes = self.outcomes_for(receives, now);
-        if notification.must_be_heard() && !outcomes.iter().any(Outcome::is_owed) {
+        if notification.must_reach_somebody() && !outcomes.iter().any(Outcome::is_pending) {
             let instead: Vec<_> = self.without_targets().filter(|outcome| receives(&outcome.receiver)).collect();
             outcomes.retain(|outcome| !instead.iter().any(|other| other.receiver == outcome.receiver));
             outcomes.extend(instead);
@@ -41,7 +42,7 @@ impl Routing {
         outcomes
     }
 
-    /// Who of them is reached in Slack.
+    /// Returns those of them that are reached in Slack.
     pub fn outcomes_in_slack(&self, now: DateTime<Utc>) -> Vec<Outcome> {
         self.outcomes_for(|receiver| receiver.kind() == TargetKind::Slack, now)
     }
@@ -51,7 +52,7 @@ impl Routing {
             return self.without_targets().filter(|outcome| receives(&outcome.receiver)).collect();
         }
         let mut outcomes: Vec<Outcome> = Vec::new();
-        let mut first_asked = false;
+        let mut has_first = false;
         for target in self.targets.iter().filter(|target| self.is_time_for(target)) {
             let mut outcome = Outcome::to(receiver(target), Some(target.id));
             if let Destination::PagerDuty { service_key } = &target.destination {
@@ -64,8 +65,8 @@ impl Routing {
             if !target.enabled {
                 (outcome.at, outcome.error) = (Some(now), Some("the target is disabled".to_owned()));
             } else if self.mode == NotificationMode::NotifyUntilSuccess {
-                outcome.waits = first_asked;
-                first_asked = true;
+                outcome.waits = has_first;
+                has_first = true;
             }
             outcomes.push(outcome);
         }
@@ -87,7 +88,7 @@ impl Routing {
     }
 }
 
-/// A Slack target is its channel: it shares the channel's lane with all that is told there.
+/// Returns a target's receiver. That of a Slack target is its channel: they share a lane.
 fn receiver(target: &Target) -> Receiver {
     match &target.destination {
         Destination::Slack { channel_id } => Receiver::Slack { channel: channel_id.clone() },
@@ -113,7 +114,7 @@ mod tests {
         Target { id: TargetId::new(id), service_id, destination, priority: 0, enabled, period, revision }
     }
 
-    fn told(mode: NotificationMode, period: Period, targets: Vec<Target>) -> Vec<(String, bool, bool)> {
+    fn notified(mode: NotificationMode, period: Period, targets: Vec<Target>) -> Vec<(String, bool, bool)> {
         let routing = Routing {
             service_id: ServiceId::new(1),
             mode,
@@ -131,23 +132,23 @@ mod tests {
     }
 
     #[test]
-    fn without_targets_the_channel_and_pagerduty_are_told() {
-        let told = told(NotificationMode::NotifyUntilSuccess, Period::AfterHours, Vec::new());
-        assert_eq!(told, [("general".to_owned(), false, false), ("pagerduty".to_owned(), false, false)]);
+    fn without_targets_the_channel_and_pagerduty_are_notified() {
+        let notified = notified(NotificationMode::NotifyUntilSuccess, Period::AfterHours, Vec::new());
+        assert_eq!(notified, [("general".to_owned(), false, false), ("pagerduty".to_owned(), false, false)]);
     }
 
     #[test]
-    fn targets_are_told_in_their_time_and_a_disabled_one_is_not() {
+    fn targets_are_notified_in_their_time_and_a_disabled_one_is_not() {
         let targets = vec![
             slack(1, TargetPeriod::DuringHours, true),
             slack(2, TargetPeriod::AfterHours, true),
             slack(3, TargetPeriod::Always, false),
             slack(4, TargetPeriod::Always, true),
         ];
-        let all = told(NotificationMode::NotifyAll, Period::AfterHours, targets.clone());
+        let all = notified(NotificationMode::NotifyAll, Period::AfterHours, targets.clone());
         let named = |name: &str, waits, done| (name.to_owned(), waits, done);
         assert_eq!(all, [named("C2", false, false), named("C3", false, true), named("C4", false, false)]);
-        let one = told(NotificationMode::NotifyUntilSuccess, Period::DuringHours, targets);
+        let one = notified(NotificationMode::NotifyUntilSuccess, Period::DuringHours, targets);
         assert_eq!(one, [named("C1", false, false), named("C3", false, true), named("C4", true, false)]);
     }
 }

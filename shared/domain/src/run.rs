@@ -1,4 +1,4 @@
-//! A run of a job: what its signals say of it, in whatever order and however often they come. Pure.
+//! A run of a job, as its signals report it, in whatever order and however often they come. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -33,7 +33,7 @@ impl fmt::Display for RunId {
     }
 }
 
-/// What a job says of its run.
+/// What a job reports of its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SignalKind {
     Start,
@@ -42,7 +42,7 @@ pub enum SignalKind {
 }
 
 impl SignalKind {
-    /// The heartbeat that the signal also is.
+    /// Returns the status of the heartbeat that the signal also is.
     pub const fn status(self) -> Status {
         match self {
             Self::Start => Status::Started,
@@ -59,11 +59,11 @@ impl SignalKind {
     }
 }
 
-/// How a run stands, as users see it.
+/// The state of a run, as users see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
     Started,
-    /// It has not ended by its maximum, and that was told or would have been.
+    /// It has not ended by its maximum, and people were notified, or would have been without a mute.
     StaleAlerted,
     Completed,
     Failed,
@@ -100,11 +100,11 @@ pub struct RunEnd {
     pub failed: bool,
 }
 
-/// That a run ended over the maximum of its service, as that was then.
+/// A run's end over the maximum of its service, as that was then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overrun {
     pub max_duration_ms: u64,
-    /// Nothing is to be told of it any more.
+    /// Nobody is to be notified of it any more.
     pub settled: bool,
 }
 
@@ -112,7 +112,7 @@ pub struct Overrun {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stale {
     pub alert_id: AlertId,
-    /// Whether anybody was told. That of a muted service opens untold.
+    /// Whether anybody was notified. That of a muted service opens without a notification.
     pub notified: bool,
     pub closed: bool,
 }
@@ -127,18 +127,18 @@ pub struct Run {
     pub end: Option<RunEnd>,
     pub overrun: Option<Overrun>,
     pub stale: Option<Stale>,
-    /// Its service was switched off meanwhile: nothing is told of it.
+    /// Its service was switched off meanwhile: nobody is notified of it.
     pub let_go: bool,
-    /// When the last notification of this run was made; the next is later.
+    /// When the last notification of this run was created; the next is later.
     pub last_notification_at: Option<DateTime<Utc>>,
     /// When the row comes due in the index.
     pub due_at: Option<DateTime<Utc>>,
-    /// Moves with each change; 0 for a run that is not kept yet.
+    /// Moves with each change; 0 for a run that is not saved yet.
     pub version: u64,
 }
 
 impl Run {
-    /// One of which nothing is known yet.
+    /// Creates a run of which nothing is known yet.
     pub const fn new(service_id: ServiceId, id: RunId) -> Self {
         Self {
             service_id,
@@ -163,7 +163,7 @@ impl Run {
         }
     }
 
-    /// How long it took, in whole milliseconds; 0 when only its end is known, nothing while it goes on.
+    /// Returns how long it took, in whole milliseconds; 0 when only its end is known, none while it has not ended.
     pub fn duration_ms(&self) -> Option<u64> {
         let end = self.end?;
         Some(self.started_at.map_or(0, |start| millis(end.at - start)))
@@ -174,18 +174,18 @@ impl Run {
         self.status() == RunStatus::Completed && self.started_at.is_some()
     }
 
-    /// The time of its newest signal.
+    /// Returns the time of its newest signal.
     pub fn newest_at(&self) -> Option<DateTime<Utc>> {
         self.end.map(|end| end.at).or(self.started_at)
     }
 
-    /// When it is stale, should it not have ended by then.
+    /// Returns when it is stale, should it not have ended by then.
     pub fn stale_at(&self, max_duration_ms: Option<u64>) -> Option<DateTime<Utc>> {
         let max = TimeDelta::milliseconds(i64::try_from(max_duration_ms?).ok()?);
         self.started_at?.checked_add_signed(max)
     }
 
-    /// By how much it ended over its maximum, and that maximum.
+    /// Returns by how much it ended over its maximum, and that maximum.
     pub fn exceeded(&self) -> Option<(u64, u64)> {
         let max = self.overrun?.max_duration_ms;
         Some((self.duration_ms()?.saturating_sub(max), max))
@@ -196,7 +196,7 @@ impl Run {
         self.end.is_some() && self.stale.is_some()
     }
 
-    /// When a signal of this kind was taken before.
+    /// Returns when a signal of this kind was accepted before.
     pub fn signal_at(&self, kind: SignalKind) -> Option<DateTime<Utc>> {
         match kind {
             SignalKind::Start => self.started_at,
@@ -205,7 +205,7 @@ impl Run {
         }
     }
 
-    /// Records a signal that was taken at `at`. One that is known, or that comes too late to matter, changes nothing.
+    /// Records a signal that was received at `at`. One that is known, or that comes too late to matter, changes nothing.
     pub fn record_signal(
         &mut self,
         kind: SignalKind,
@@ -231,7 +231,7 @@ impl Run {
             && let (Some(duration), Some(max)) = (self.duration_ms(), max_duration_ms)
             && duration > max
         {
-            // Of one that was stale people have heard.
+            // Of one that was stale people were notified already.
             let settled = self.let_go || self.stale.is_some();
             self.overrun = Some(Overrun { max_duration_ms: max, settled });
         }
@@ -244,7 +244,7 @@ impl Run {
         self.version += 1;
     }
 
-    /// Whether something of its end is still to be told.
+    /// Whether people are still to be notified of its end.
     pub(crate) fn is_pending(&self) -> bool {
         self.is_stale_open() || self.overrun.is_some_and(|overrun| !overrun.settled)
     }
@@ -257,7 +257,7 @@ impl Run {
         }
     }
 
-    /// An instant for the next notification: now, but after the one before it.
+    /// Returns an instant for the next notification: now, but after the one before it.
     pub fn next_notification_at(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
         let at = self.last_notification_at.map_or(now, |last| now.max(last + TimeDelta::milliseconds(1)));
         self.last_notification_at = Some(at);

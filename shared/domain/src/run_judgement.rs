@@ -5,16 +5,16 @@ use chrono::{DateTime, Utc};
 use crate::transition::held_look;
 use crate::{AlertId, Mute, Run, Stale};
 
-/// What of its service decides on a run.
+/// What decides on a run of its service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunWatch {
+pub struct RunContext {
     /// Whether the service is there and active.
-    pub is_watched: bool,
+    pub is_monitored: bool,
     pub max_duration_ms: Option<u64>,
     pub mute: Option<Mute>,
 }
 
-impl RunWatch {
+impl RunContext {
     fn is_muted(&self, now: DateTime<Utc>) -> bool {
         self.mute.is_some_and(|mute| now < mute.until)
     }
@@ -31,23 +31,23 @@ pub enum RunDecision {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunTransition {
-    /// Its service is no longer snapshot: nobody is notified, but its incident is resolved.
+    /// Its service is no longer monitored: nobody is notified, but its incident is resolved.
     LetGo,
     /// It ended over its maximum: an alert that closes as it opens.
     Exceed,
     /// It has not ended by its maximum.
     GoStale,
-    /// Its alert is open, and nobody was told while the service was muted.
+    /// Its alert is open, and nobody was notified while the service was muted.
     Notify,
     /// It has ended after all.
     Recover,
 }
 
 impl Run {
-    /// What should happen at `now`.
-    pub fn judge(&self, watch: &RunWatch, now: DateTime<Utc>) -> RunDecision {
+    /// Decides what should happen at `now`.
+    pub fn judge(&self, context: &RunContext, now: DateTime<Utc>) -> RunDecision {
         let rest = |due_at| RunDecision::Rest { due_at };
-        if !watch.is_watched {
+        if !context.is_monitored {
             let is_held = self.is_pending() || (self.end.is_none() && !self.let_go);
             return if is_held { RunDecision::Act(RunTransition::LetGo) } else { rest(None) };
         }
@@ -57,25 +57,25 @@ impl Run {
             (Some(_), _) => rest(None),
             (None, _) if self.let_go => rest(None),
             (None, Some(stale)) if stale.notified || stale.closed => rest(None),
-            (None, Some(_)) if watch.is_muted(now) => rest(watch.mute.map(|mute| mute.until)),
+            (None, Some(_)) if context.is_muted(now) => rest(context.mute.map(|mute| mute.until)),
             (None, Some(_)) => RunDecision::Act(RunTransition::Notify),
-            (None, None) => match self.stale_at(watch.max_duration_ms) {
+            (None, None) => match self.stale_at(context.max_duration_ms) {
                 Some(at) if now >= at => RunDecision::Act(RunTransition::GoStale),
                 due_at => rest(due_at),
             },
         }
     }
 
-    /// The run after its alert opened as `alert_id`.
+    /// Returns the run after its alert opened as `alert_id`.
     #[must_use]
-    pub fn gone_stale(mut self, alert_id: AlertId, watch: &RunWatch, now: DateTime<Utc>) -> Self {
-        self.stale = Some(Stale { alert_id, notified: !watch.is_muted(now), closed: false });
-        self.moved(watch, now)
+    pub fn gone_stale(mut self, alert_id: AlertId, context: &RunContext, now: DateTime<Utc>) -> Self {
+        self.stale = Some(Stale { alert_id, notified: !context.is_muted(now), closed: false });
+        self.moved(context, now)
     }
 
-    /// The run after a transition that needs no new alert.
+    /// Returns the run after a transition that needs no new alert.
     #[must_use]
-    pub fn apply(mut self, transition: RunTransition, watch: &RunWatch, now: DateTime<Utc>) -> Self {
+    pub fn apply(mut self, transition: RunTransition, context: &RunContext, now: DateTime<Utc>) -> Self {
         match transition {
             RunTransition::GoStale => {}
             RunTransition::Exceed => self.settle_overrun(),
@@ -91,10 +91,10 @@ impl Run {
             }
             RunTransition::Recover => self.close_stale(),
         }
-        self.moved(watch, now)
+        self.moved(context, now)
     }
 
-    /// The run with the timer that it should have.
+    /// Returns the run with the timer that it should have.
     #[must_use]
     pub fn rested(mut self, due_at: Option<DateTime<Utc>>) -> Self {
         self.due_at = due_at;
@@ -102,7 +102,7 @@ impl Run {
         self
     }
 
-    /// The run while its alert may not open because of maintenance that lasts until `end`, where that is known.
+    /// Returns the run while its alert may not open because of maintenance that lasts until `end`, where that is known.
     #[must_use]
     pub fn held(self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
         self.rested(Some(held_look(end, now)))
@@ -120,8 +120,8 @@ impl Run {
         }
     }
 
-    fn moved(self, watch: &RunWatch, now: DateTime<Utc>) -> Self {
-        let due_at = match self.judge(watch, now) {
+    fn moved(self, context: &RunContext, now: DateTime<Utc>) -> Self {
+        let due_at = match self.judge(context, now) {
             RunDecision::Rest { due_at } => due_at,
             RunDecision::Act(_) => Some(now),
         };

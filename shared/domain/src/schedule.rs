@@ -43,7 +43,7 @@ impl Schedule {
         Label::parse("name", text, Self::MAX_NAME_CHARS)
     }
 
-    /// The period is a matter of what weekday and time the zone's wall clock shows, however the clock got there.
+    /// Returns the period by the weekday and time that the zone's wall clock shows, however the clock got there.
     pub fn period(&self, at: DateTime<Utc>) -> Period {
         if self.hours.hold(self.zone.reading(at)) { Period::DuringHours } else { Period::AfterHours }
     }
@@ -87,7 +87,7 @@ impl Hours {
         Ok(hours)
     }
 
-    /// The days that were given, from Monday on, with their `(start, end)` texts as they were given.
+    /// Returns the days that were given, from Monday on, with their `(start, end)` texts as they were given.
     pub fn days(&self) -> impl Iterator<Item = (&'static str, Vec<(String, String)>)> + '_ {
         DAYS.into_iter().zip(&self.days).filter_map(|(name, ranges)| {
             let texts = ranges.as_ref()?.iter().map(|range| (format_minute(range.start), format_minute(range.end)));

@@ -12,7 +12,7 @@ pub struct Script {
     pub name: Label,
     pub content: String,
     pub interpreter: Interpreter,
-    /// How long it may take where its step says nothing.
+    /// How long it may take where its step sets no timeout.
     pub timeout_seconds: u32,
     pub revision: Revision,
 }

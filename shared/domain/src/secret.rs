@@ -1,4 +1,4 @@
-//! Secrets of playbooks: written by admins, and read by nobody but the steps that name them.
+//! Secrets of playbooks: written by admins, and read only by the steps that name them.
 
 use std::fmt;
 
@@ -58,7 +58,7 @@ impl Secret {
         Err(Invalid::new("value", problem))
     }
 
-    /// An empty description counts as none.
+    /// Reads a description; an empty one counts as none.
     pub fn parse_description(text: String) -> Result<Option<String>, Invalid> {
         if text.chars().count() > Self::MAX_DESCRIPTION_CHARS {
             return Err(Invalid::new("description", "must be at most 500 characters long"));

@@ -1,4 +1,4 @@
-//! A service: one thing that must report, how often, and how it stands.
+//! A service: something that must report, how often, and its state.
 
 use std::fmt;
 use std::str::FromStr;
@@ -83,7 +83,7 @@ impl FromStr for Priority {
     }
 }
 
-/// Whether every target is notified, or one after the other until one takes it.
+/// Whether every target is notified, or one after the other until one succeeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotificationMode {
     NotifyAll,
@@ -147,7 +147,7 @@ impl Profile {
         Label::parse("team", text, Self::MAX_LABEL_CHARS)
     }
 
-    /// An empty runbook counts as none.
+    /// Reads a runbook; an empty one counts as none.
     pub fn parse_runbook(text: String) -> Result<Option<String>, Invalid> {
         if text.chars().count() > Self::MAX_RUNBOOK_CHARS {
             return Err(Invalid::new("runbook", "must be at most 2048 characters long"));
@@ -167,7 +167,7 @@ impl Profile {
     }
 }
 
-/// Somebody asked not to be told for a while.
+/// A time without notifications, which somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mute {
     pub since: DateTime<Utc>,
@@ -184,8 +184,8 @@ impl Mute {
 
 /// An event that the next judgement must act on, whatever the heartbeats say by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pending {
-    /// The service itself said `DOWN` or `FAILED`.
+pub enum PendingEvent {
+    /// The service itself reported `DOWN` or `FAILED`.
     Reported(Status),
     /// An operator set `down`.
     SetDown,
@@ -206,13 +206,13 @@ pub struct Outage {
     pub cycled_at: DateTime<Utc>,
     /// 1 at the opening, and 1 more for each interval since.
     pub cycle: u32,
-    /// Whether anybody was told. A muted service's alert opens untold.
+    /// Whether anybody was notified. A muted service's alert opens without a notification.
     pub notified: bool,
-    /// Somebody took it: no more reminders.
+    /// Somebody acknowledged it: no more reminders.
     pub acknowledged: bool,
 }
 
-/// That the runs of a service must be looked at, since what decides on them has changed.
+/// A look at the runs of a service, since what decides on them has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunsLook {
     pub at: DateTime<Utc>,
@@ -220,23 +220,23 @@ pub struct RunsLook {
     pub last: bool,
 }
 
-/// How a service stands: what heartbeats and the sweep write.
+/// The state of a service, which heartbeats and the sweep write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     pub id: ServiceId,
     pub rule: Rule,
     pub active: bool,
-    /// Gone for its users; the sweep still closes its alert and removes it.
+    /// Deleted for its users; the sweep still closes its alert and removes it.
     pub deleted: bool,
     /// From when a service counts that has not yet sent enough heartbeats.
     pub counts_from: DateTime<Utc>,
     pub recent: RecentHeartbeats,
     /// How many heartbeats were recorded: moves with each of them.
     pub heartbeat_count: u64,
-    pub pending: Option<Pending>,
+    pub pending: Option<PendingEvent>,
     pub outage: Option<Outage>,
     pub mute: Option<Mute>,
-    /// When the last notification of this service was made; the next is later, whatever the clocks say.
+    /// When the last notification of this service was created; the next is later, whatever the clocks say.
     pub last_notification_at: Option<DateTime<Utc>>,
     pub runs_look: Option<RunsLook>,
     /// When the row comes due in the index.
@@ -246,7 +246,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service that begins to count now.
+    /// Creates a service that begins to count now.
     pub fn register(id: ServiceId, rule: Rule, now: DateTime<Utc>) -> Self {
         let threshold = rule.threshold;
         let mut service = Self {
@@ -269,21 +269,21 @@ impl Service {
         service
     }
 
-    /// What users see: an operator's word counts from when it was given.
+    /// Whether users see it as down: an operator's update counts from when it was made.
     pub fn is_down(&self) -> bool {
         match self.pending {
-            Some(Pending::SetDown) => true,
-            Some(Pending::SetUp | Pending::SwitchedOff) => false,
-            Some(Pending::Reported(_)) | None => self.outage.is_some(),
+            Some(PendingEvent::SetDown) => true,
+            Some(PendingEvent::SetUp | PendingEvent::SwitchedOff) => false,
+            Some(PendingEvent::Reported(_)) | None => self.outage.is_some(),
         }
     }
 
-    /// How many intervals the outage has lasted, as triggers count it: 0 when there is none.
+    /// Returns how many intervals the outage has lasted, as triggers count it: 0 when there is none.
     pub fn consecutive_failures(&self) -> u32 {
         self.outage.as_ref().map_or(0, |outage| outage.cycle)
     }
 
-    /// An instant for the next notification: now, but after the one before it, whatever this machine's clock says.
+    /// Returns an instant for the next notification: now, but after the one before it, whatever this machine's clock says.
     pub fn next_notification_at(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
         let at = self.last_notification_at.map_or(now, |last| now.max(last + TimeDelta::milliseconds(1)));
         self.last_notification_at = Some(at);
@@ -295,26 +295,26 @@ impl Service {
         self.mute.is_some_and(|mute| now < mute.until)
     }
 
-    /// Records a heartbeat. Answers whether the sweep must look at once.
+    /// Records a heartbeat. Returns whether the sweep must judge the service at once.
     pub fn record_heartbeat(&mut self, stamp: Stamp, status: Status, now: DateTime<Utc>) -> bool {
         let new = self.recent.record(stamp, status);
         self.heartbeat_count += u64::from(new);
         if new && !status.counts_as_alive() {
             self.pending = match (&self.outage, self.pending) {
-                (None, _) => Some(Pending::Reported(status)),
-                // The service's own word goes over an operator's.
-                (Some(_), Some(Pending::SetUp)) => None,
+                (None, _) => Some(PendingEvent::Reported(status)),
+                // The service's own report overrides an operator.
+                (Some(_), Some(PendingEvent::SetUp)) => None,
                 (Some(_), pending) => pending,
             };
         }
-        let look_now = new && (self.outage.is_some() || self.pending.is_some());
-        if look_now {
+        let judge_now = new && (self.outage.is_some() || self.pending.is_some());
+        if judge_now {
             self.due_at = Some(now);
         }
-        look_now
+        judge_now
     }
 
-    /// Applies an operator's change to how the service is watched.
+    /// Applies an operator's update.
     pub fn edit(&mut self, patch: &ServicePatch, now: DateTime<Utc>) {
         let ServicePatch { rule, active, mute, down, has_new_maximum } = patch;
         if *has_new_maximum || active.is_some() || mute.is_some() {
@@ -322,7 +322,7 @@ impl Service {
         }
         if let Some(rule) = rule {
             let both_intervals = rule.expectation.interval().zip(self.rule.expectation.interval());
-            // Another timetable says nothing of what was expected until now.
+            // What was expected until now does not follow from another timetable.
             let is_another = both_intervals.is_none() && rule.expectation != self.rule.expectation;
             if is_another || rule.threshold > self.rule.threshold {
                 self.counts_from = now;
@@ -340,10 +340,10 @@ impl Service {
             if active && !self.active {
                 self.counts_from = now;
                 // What came in as it was switched off no longer matters.
-                self.pending = self.pending.filter(|pending| *pending == Pending::SwitchedOff);
+                self.pending = self.pending.filter(|pending| *pending == PendingEvent::SwitchedOff);
             }
             if !active {
-                self.pending = self.outage.as_ref().map(|_| Pending::SwitchedOff);
+                self.pending = self.outage.as_ref().map(|_| PendingEvent::SwitchedOff);
             }
             self.active = active;
         }
@@ -355,8 +355,8 @@ impl Service {
             && down != self.is_down()
         {
             self.pending = match (down, &self.outage) {
-                (true, None) => Some(Pending::SetDown),
-                (false, Some(_)) => Some(Pending::SetUp),
+                (true, None) => Some(PendingEvent::SetDown),
+                (false, Some(_)) => Some(PendingEvent::SetUp),
                 // The change that is still pending is taken back.
                 (true, Some(_)) | (false, None) => None,
             };
@@ -366,13 +366,13 @@ impl Service {
     }
 }
 
-/// An operator's change to how a service is watched.
+/// An operator's update of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServicePatch {
     pub rule: Option<Rule>,
     pub active: Option<bool>,
     pub mute: Option<Option<Mute>>,
     pub down: Option<bool>,
-    /// Its runs may take another time now.
+    /// The maximum duration of its runs has changed.
     pub has_new_maximum: bool,
 }

@@ -1,4 +1,4 @@
-//! People as Slack knows them, and how they are written where an actor's name stands.
+//! People as Slack knows them, and how they are written as actors.
 
 use crate::Invalid;
 
@@ -15,7 +15,7 @@ impl SlackUser {
     const MAX_ID_CHARS: usize = 64;
     const MAX_NAME_CHARS: usize = 80;
 
-    /// Reads a user as Slack tells of one: an id of letters and digits, and a name if it is fit to be shown.
+    /// Reads a user as Slack sends one: an id of letters and digits, and a name if it is fit to be shown.
     pub fn parse(id: &str, name: Option<&str>) -> Result<Self, Invalid> {
         if !Self::is_id(id) {
             return Err(Invalid::new("user.id", "must be an id of letters and digits"));
@@ -25,7 +25,7 @@ impl SlackUser {
         Ok(Self { id: id.to_owned(), name })
     }
 
-    /// As an actor: `slack:alice (U024BE7LH)`. The id is always in it, since names change and can be chosen.
+    /// Writes the user as an actor: `slack:alice (U024BE7LH)`. The id is always in it, since names change and can be chosen.
     pub fn actor(&self) -> String {
         match &self.name {
             Some(name) => format!("{}{name} ({})", Self::PREFIX, self.id),
@@ -33,7 +33,7 @@ impl SlackUser {
         }
     }
 
-    /// The user that an actor is, if it is one.
+    /// Reads the user that an actor is, if it is one.
     pub fn of_actor(actor: &str) -> Option<Self> {
         let rest = actor.strip_prefix(Self::PREFIX)?;
         let (name, id) = match rest.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (")) {

@@ -1,6 +1,6 @@
-//! What the durations of past runs come to. Pure.
+//! Statistics of the durations of past runs. Pure.
 
-/// Over the last completed runs; all of it nothing when they are too few to say anything.
+/// Statistics of the last completed runs; all are none when there are too few runs.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RunStatistics {
     pub run_count: usize,
@@ -8,17 +8,17 @@ pub struct RunStatistics {
     pub p50: Option<f64>,
     pub p95: Option<f64>,
     pub p99: Option<f64>,
-    pub least: Option<f64>,
-    pub most: Option<f64>,
+    pub min: Option<f64>,
+    pub max: Option<f64>,
 }
 
 impl RunStatistics {
-    /// The most runs that they rest on: the last ones.
+    /// How many runs count at most: the last ones.
     pub const MAX_RUNS: usize = 100;
-    /// Fewer say nothing.
+    /// Fewer are too few.
     pub const MIN_RUNS: usize = 5;
 
-    /// Of durations in milliseconds, in any order.
+    /// Computes them from durations in milliseconds, in any order.
     pub fn of(durations_ms: &[u64]) -> Self {
         let run_count = durations_ms.len();
         if run_count < Self::MIN_RUNS {
@@ -33,13 +33,13 @@ impl RunStatistics {
             p50: percentile(50),
             p95: percentile(95),
             p99: percentile(99),
-            least: sorted.first().copied().map(float),
-            most: sorted.last().copied().map(float),
+            min: sorted.first().copied().map(float),
+            max: sorted.last().copied().map(float),
         }
     }
 }
 
-/// By linear interpolation between the closest ranks: numpy's default.
+/// Returns a percentile by linear interpolation between the closest ranks: numpy's default.
 /// <https://numpy.org/doc/stable/reference/generated/numpy.percentile.html>
 fn percentile(sorted: &[u64], percent: usize) -> Option<f64> {
     let rank = percent * sorted.len().checked_sub(1)?;
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fewer_than_five_runs_say_nothing() {
+    fn fewer_than_five_runs_have_no_statistics() {
         for few in [&[][..], &[7, 7, 7, 7]] {
             assert_eq!(RunStatistics::of(few), RunStatistics { run_count: few.len(), ..RunStatistics::default() });
         }
@@ -73,7 +73,7 @@ mod tests {
         for (found, wanted) in [(five.average, 32.0), (five.p50, 35.0), (five.p95, 48.0), (five.p99, 49.6)] {
             close(found, wanted);
         }
-        assert_eq!((five.least, five.most, five.run_count), (Some(15.0), Some(50.0), 5));
+        assert_eq!((five.min, five.max, five.run_count), (Some(15.0), Some(50.0), 5));
         let hundred = RunStatistics::of(&(1..=100).collect::<Vec<_>>());
         for (found, wanted) in
             [(hundred.average, 50.5), (hundred.p50, 50.5), (hundred.p95, 95.05), (hundred.p99, 99.01)]

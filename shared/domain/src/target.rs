@@ -38,7 +38,7 @@ pub enum TargetKind {
     Webhook,
 }
 
-/// When a target is told, by its service's schedule. Without a schedule it is always in hours.
+/// When a target is notified, by its service's schedule. Without a schedule it is always in hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TargetPeriod {
     Always,
@@ -47,7 +47,7 @@ pub enum TargetPeriod {
 }
 
 impl Target {
-    /// How many a service may have, so that an alert's work stays bounded.
+    /// How many a service may have, so that the work of an alert stays bounded.
     pub const MAX: u32 = 20;
     const PRIORITIES: std::ops::RangeInclusive<i64> = -1_000..=1_000;
 
@@ -58,7 +58,7 @@ impl Target {
             .ok_or_else(|| Invalid::new("priority", "must be a whole number from -1000 to 1000"))
     }
 
-    /// The order in which targets are told: by priority, and the older one first.
+    /// Returns the order in which targets are notified: by priority, and the older one first.
     pub fn order(&self) -> (i32, TargetId) {
         (self.priority, self.id)
     }
@@ -86,7 +86,7 @@ impl ServiceKey {
         }
     }
 
-    /// For who sends it, keeps it, or shows a part of it.
+    /// Returns the key to whoever sends it, saves it, or shows a part of it.
     pub fn reveal(&self) -> &str {
         &self.0
     }

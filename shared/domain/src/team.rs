@@ -1,4 +1,4 @@
-//! A team: who owns services, and where it is told of them.
+//! A team: who owns services, and where it is notified of them.
 
 use crate::{Invalid, Label, Profile, Revision, TeamId, TeamName};
 
@@ -7,7 +7,7 @@ pub struct Team {
     pub id: TeamId,
     /// Unique whatever the case.
     pub name: TeamName,
-    /// The channel where the team's services are told of; none leaves it to the general one.
+    /// The channel for notifications of the team's services; without one they go to the general channel.
     pub slack_channel_id: Option<String>,
     pub revision: Revision,
 }
@@ -17,7 +17,7 @@ impl Team {
         Label::parse("name", text, Profile::MAX_LABEL_CHARS)
     }
 
-    /// An empty channel counts as none.
+    /// Reads a channel; an empty one counts as none.
     pub fn parse_channel(text: String) -> Result<Option<String>, Invalid> {
         if text.is_empty() { Ok(None) } else { parse_slack_channel("slack_channel_id", text).map(Some) }
     }

@@ -10,7 +10,7 @@ const MAX_INTERVAL_MINUTES: f64 = 366.0 * 24.0 * 60.0;
 /// Times without an offset.
 const LOCAL_FORMATS: [&str; 2] = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
 
-/// RFC 3339 in UTC with milliseconds.
+/// Writes a time as RFC 3339 in UTC with milliseconds.
 pub fn format_time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
@@ -38,14 +38,14 @@ pub fn parse_interval(minutes: f64) -> Result<TimeDelta, Invalid> {
     if millis == 0 { Err(invalid()) } else { Ok(TimeDelta::milliseconds(millis)) }
 }
 
-/// The interval in minutes, as `alert_interval` shows it.
+/// Returns the interval in minutes, as `alert_interval` shows it.
 pub fn minutes_of(interval: TimeDelta) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a year of milliseconds is far below 2^53")]
     let millis = interval.num_milliseconds() as f64;
     millis / 60_000.0
 }
 
-/// A span for people, in hours, minutes and seconds; tenths below ten seconds.
+/// Writes a span for people, in hours, minutes and seconds; tenths below ten seconds.
 pub fn elapsed(span: TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -57,12 +57,12 @@ pub fn elapsed(span: TimeDelta) -> String {
     }
 }
 
-/// Milliseconds since the Unix epoch: how the table keeps instants.
+/// Returns milliseconds since the Unix epoch: how the table keeps instants.
 pub fn to_millis(at: DateTime<Utc>) -> i64 {
     at.timestamp_millis()
 }
 
-/// The instant of `millis` since the Unix epoch; the epoch for a number that no calendar holds.
+/// Returns the instant of `millis` since the Unix epoch; the epoch for a number that no calendar holds.
 pub fn from_millis(millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap_or_default()
 }

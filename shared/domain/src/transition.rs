@@ -1,8 +1,8 @@
-//! Judges a service: whether it is late, has recovered, or must be spoken of again. Pure.
+//! Judges a service: whether it is late, has recovered, or is due for a reminder. Pure.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{AlertId, Expectation, Outage, Pending, Rule, RunsLook, Service};
+use crate::{AlertId, Expectation, Outage, PendingEvent, Rule, RunsLook, Service};
 
 /// What should happen to a service now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,15 +16,15 @@ pub enum Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
     Open(Opening),
-    /// So many more intervals, or expected times, have passed.
+    /// This many more intervals, or expected times, have passed.
     Remind {
         intervals: u32,
     },
     /// What decides on the service's runs has changed.
     LookAtRuns,
-    /// A mute has come to its end.
+    /// A mute has ended.
     Unmute,
-    /// The alert is open, and nobody was told while it was muted.
+    /// The alert is open, and nobody was notified while it was muted.
     NotifyOpen,
     Close(Close),
     /// A deleted service without an alert leaves the table.
@@ -38,7 +38,7 @@ pub enum Opening {
     Overdue {
         since: DateTime<Utc>,
     },
-    Pending(Pending),
+    Pending(PendingEvent),
 }
 
 /// Why an alert closes.
@@ -47,11 +47,11 @@ pub enum Close {
     Recovered,
     /// An operator cleared `down`.
     SetUp,
-    /// The service is no longer snapshot: nobody is notified, but incidents are resolved.
-    Unwatched,
+    /// The service is no longer monitored: nobody is notified, but incidents are resolved.
+    Unmonitored,
 }
 
-/// What a transition leaves behind, apart from the service itself.
+/// A service after a transition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub service: Service,
@@ -59,14 +59,14 @@ pub struct Change {
     pub notification_at: Option<DateTime<Utc>>,
 }
 
-/// A service that is held in maintenance is looked at as often, so that an end that comes early delays it by less than a
+/// How often a service that maintenance holds is judged again, so that an end that comes early delays it by less than a
 /// minute.
 const HELD_LOOK: TimeDelta = TimeDelta::seconds(45);
 /// How long the list of open runs may lag behind.
 const SECOND_LOOK: TimeDelta = TimeDelta::seconds(10);
 
 impl Service {
-    /// What should happen at `now`.
+    /// Decides what should happen at `now`.
     pub fn judge(&self, now: DateTime<Utc>) -> Decision {
         match self.transition(now) {
             Some(transition) => Decision::Act(transition),
@@ -81,7 +81,7 @@ impl Service {
         }
         if self.deleted || !self.active {
             return match outage {
-                Some(_) => Some(Transition::Close(Close::Unwatched)),
+                Some(_) => Some(Transition::Close(Close::Unmonitored)),
                 None if self.deleted => Some(Transition::Remove),
                 None => self.mute_ended(now).then_some(Transition::Unmute),
             };
@@ -89,8 +89,8 @@ impl Service {
         if self.mute_ended(now) {
             return Some(Transition::Unmute);
         }
-        if let (Some(_), Some(Pending::SwitchedOff)) = (outage, self.pending) {
-            return Some(Transition::Close(Close::Unwatched));
+        if let (Some(_), Some(PendingEvent::SwitchedOff)) = (outage, self.pending) {
+            return Some(Transition::Close(Close::Unmonitored));
         }
         let Some(outage) = outage else {
             if let Some(pending) = self.pending {
@@ -99,7 +99,7 @@ impl Service {
             let since = self.overdue_at();
             return (now >= since).then_some(Transition::Open(Opening::Overdue { since }));
         };
-        if self.pending == Some(Pending::SetUp) {
+        if self.pending == Some(PendingEvent::SetUp) {
             return Some(Transition::Close(Close::SetUp));
         }
         if self.has_recovered(outage) {
@@ -115,26 +115,26 @@ impl Service {
         self.mute.is_some_and(|mute| now >= mute.until)
     }
 
-    /// The instant from which the service is late, as it stands.
+    /// Returns the instant from which the service is late, as it is now.
     pub fn overdue_at(&self) -> DateTime<Utc> {
         let Rule { expectation, grace, threshold: _ } = &self.rule;
-        let beat = self.recent.nth_newest().filter(|beat| *beat >= self.counts_from);
-        match (expectation, beat) {
-            (Expectation::Interval(interval), beat) => beat.unwrap_or(self.counts_from) + *interval + *grace,
-            (Expectation::Timetable(timetable), Some(beat)) => timetable.overdue_after(beat, *grace),
+        let heartbeat = self.recent.nth_newest().filter(|heartbeat| *heartbeat >= self.counts_from);
+        match (expectation, heartbeat) {
+            (Expectation::Interval(interval), heartbeat) => heartbeat.unwrap_or(self.counts_from) + *interval + *grace,
+            (Expectation::Timetable(timetable), Some(heartbeat)) => timetable.overdue_after(heartbeat, *grace),
             (Expectation::Timetable(timetable), None) => timetable.overdue_from(self.counts_from, *grace),
         }
     }
 
-    /// How many reminders are due, and when the one after them is.
+    /// Returns how many reminders are due, and when the one after them is.
     fn reminders(&self, outage: &Outage, now: DateTime<Utc>) -> (u32, DateTime<Utc>) {
         self.rule.expectation.reminders(self.rule.grace, outage.next_reminder_at, now)
     }
 
-    /// Enough heartbeats again to be in time, the last of them one that recovers, and new since the opening.
-    /// Read at the time of the last heartbeat, so that a late look sees what a timely one would have seen.
+    /// Whether enough heartbeats came again to be in time, the last of them one that recovers, and new since the opening.
+    /// Judged at the time of the last heartbeat, so that a late look sees what a timely one would have seen.
     fn has_recovered(&self, outage: &Outage) -> bool {
-        let (Some(newest), Some(oldest)) = (self.recent.beats.first(), self.recent.nth_newest()) else {
+        let (Some(newest), Some(oldest)) = (self.recent.stamps.first(), self.recent.nth_newest()) else {
             return false;
         };
         let recovers = self.recent.last_status.is_some_and(crate::Status::is_recovery);
@@ -145,21 +145,21 @@ impl Service {
         *newest > outage.known && recovers && newest.time().is_some_and(in_time)
     }
 
-    /// The earliest of the service's timers.
+    /// Returns the earliest of the service's timers.
     pub fn timer(&self) -> Option<DateTime<Utc>> {
         let mute = self.mute.map(|mute| mute.until);
-        let watch = self.active.then(|| self.outage.as_ref().map_or_else(|| self.overdue_at(), Outage::remind_at));
+        let judgement = self.active.then(|| self.outage.as_ref().map_or_else(|| self.overdue_at(), Outage::remind_at));
         let runs = self.runs_look.map(|look| look.at);
-        mute.into_iter().chain(watch).chain(runs).min()
+        mute.into_iter().chain(judgement).chain(runs).min()
     }
 
-    /// The service while its alert may not open because of maintenance that lasts until `end`, where that is known. What
-    /// it said of itself is forgotten if it has recovered since.
+    /// Returns the service while its alert may not open because of maintenance that lasts until `end`, where that is known.
+    /// What it reported itself is forgotten if it has recovered since.
     #[must_use]
     pub fn held(mut self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
         let recovered =
             self.recent.nth_newest().is_some() && self.recent.last_status.is_some_and(crate::Status::is_recovery);
-        if recovered && matches!(self.pending, Some(Pending::Reported(_))) {
+        if recovered && matches!(self.pending, Some(PendingEvent::Reported(_))) {
             self.pending = None;
         }
         let mute = self.mute.map(|mute| mute.until).filter(|until| *until > now);
@@ -169,13 +169,15 @@ impl Service {
         self
     }
 
-    /// The service after its alert opened as `alert_id`.
+    /// Returns the service after its alert opened as `alert_id`.
     pub fn opened(mut self, alert_id: AlertId, now: DateTime<Utc>) -> Change {
         let notified = self.mute.is_none();
-        // What an operator sets, only later heartbeats clear; what the service said, those after its word.
+        // What an operator sets, only later heartbeats clear; what the service reported, those after its report.
         let known = match self.pending {
-            Some(Pending::Reported(_)) => self.recent.failed,
-            Some(Pending::SetDown | Pending::SetUp | Pending::SwitchedOff) | None => self.recent.newest(),
+            Some(PendingEvent::Reported(_)) => self.recent.failed,
+            Some(PendingEvent::SetDown | PendingEvent::SetUp | PendingEvent::SwitchedOff) | None => {
+                self.recent.newest()
+            }
         };
         self.pending = None;
         self.outage = Some(Outage {
@@ -191,7 +193,7 @@ impl Service {
         self.changed(notification_at)
     }
 
-    /// The service after a transition that needs no new alert.
+    /// Returns the service after a transition that needs no new alert.
     pub fn apply(mut self, transition: Transition, now: DateTime<Utc>) -> Change {
         let mut notification_at = None;
         match transition {
@@ -230,14 +232,14 @@ impl Service {
                         self.unmute(now);
                         self.counts_from = now;
                     }
-                    Close::Unwatched => {}
+                    Close::Unmonitored => {}
                 }
             }
         }
         self.changed(notification_at)
     }
 
-    /// Ends a mute, of which runs that are stale must be told.
+    /// Ends a mute, after which people are notified of runs that are stale.
     fn unmute(&mut self, now: DateTime<Utc>) {
         if self.mute.take().is_some_and(|mute| now < mute.until) {
             self.runs_look = Some(RunsLook { at: now, last: false });
@@ -254,14 +256,14 @@ impl Service {
     }
 }
 
-/// When to look again at what maintenance holds that lasts until `end`: windows may be changed meanwhile, which moves no
-/// row.
+/// Returns when to look again at what maintenance holds that lasts until `end`: windows may be updated meanwhile, which
+/// moves no row.
 pub(crate) fn held_look(end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> DateTime<Utc> {
     end.map_or(now + HELD_LOOK, |end| end.min(now + HELD_LOOK))
 }
 
 impl Outage {
-    /// When the next interval is counted and people are reminded.
+    /// Returns when the next interval is counted and people are reminded.
     fn remind_at(&self) -> DateTime<Utc> {
         self.next_reminder_at.max(self.cycled_at + TimeDelta::seconds(1))
     }
@@ -284,21 +286,22 @@ mod tests {
     #[derive(Debug, Clone, Copy)]
     enum Event {
         Nothing,
-        Heard(Status),
+        Heartbeat(Status),
     }
 
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
             6 => Just(Event::Nothing),
-            4 => Just(Event::Heard(Status::Up)),
-            1 => Just(Event::Heard(Status::Started)),
-            1 => Just(Event::Heard(Status::Failed)),
+            4 => Just(Event::Heartbeat(Status::Up)),
+            1 => Just(Event::Heartbeat(Status::Started)),
+            1 => Just(Event::Heartbeat(Status::Failed)),
         ]
     }
 
     /// The contract's rule, read naively over the whole history: is the service late at `now`?
-    fn is_late(rule: &Rule, beats: &[i64], failed: Option<i64>, now: i64) -> bool {
-        let valid: Vec<i64> = beats.iter().copied().filter(|beat| failed.is_none_or(|failed| *beat > failed)).collect();
+    fn is_late(rule: &Rule, heartbeats: &[i64], failed: Option<i64>, now: i64) -> bool {
+        let valid: Vec<i64> =
+            heartbeats.iter().copied().filter(|at| failed.is_none_or(|failed| *at > failed)).collect();
         let needed = rule.threshold as usize;
         let base = if valid.len() >= needed { valid[valid.len() - needed] } else { 0 };
         let interval = rule.expectation.interval().unwrap();
@@ -318,13 +321,13 @@ mod tests {
             let expectation = Expectation::Interval(TimeDelta::seconds(interval));
             let rule = Rule { expectation, grace: TimeDelta::seconds(grace), threshold };
             let mut service = Service::register(ServiceId::new(1), rule.clone(), at(0));
-            let (mut beats, mut failed, mut alerts) = (Vec::new(), None, 0);
+            let (mut heartbeats, mut failed, mut alerts) = (Vec::new(), None, 0);
             for (second, event) in (1..).zip(events) {
-                let mut said_failed = false;
-                if let Event::Heard(status) = event {
+                let mut reported_failure = false;
+                if let Event::Heartbeat(status) = event {
                     let id = HeartbeatId::at(at(second), [0; 10]);
                     service.record_heartbeat(Stamp::of(id), status, at(second));
-                    if status.counts_as_alive() { beats.push(second) } else { (failed, said_failed) = (Some(second), true) }
+                    if status.counts_as_alive() { heartbeats.push(second) } else { (failed, reported_failure) = (Some(second), true) }
                 }
                 let was_open = service.outage.is_some();
                 while let Decision::Act(transition) = service.judge(at(second)) {
@@ -337,14 +340,14 @@ mod tests {
                 }
                 let is_open = service.outage.is_some();
                 if !was_open {
-                    prop_assert_eq!(is_open, said_failed || is_late(&rule, &beats, failed, second), "at {}", second);
+                    prop_assert_eq!(is_open, reported_failure || is_late(&rule, &heartbeats, failed, second), "at {}", second);
                 } else if !is_open {
-                    prop_assert!(matches!(event, Event::Heard(Status::Up)), "closed at {second} by {event:?}");
-                    prop_assert!(!is_late(&rule, &beats, failed, second), "closed at {second} while late");
-                } else if let Event::Heard(Status::Up) = event {
-                    let valid = beats.iter().filter(|beat| failed.is_none_or(|failed| **beat > failed)).count();
+                    prop_assert!(matches!(event, Event::Heartbeat(Status::Up)), "closed at {second} by {event:?}");
+                    prop_assert!(!is_late(&rule, &heartbeats, failed, second), "closed at {second} while late");
+                } else if let Event::Heartbeat(Status::Up) = event {
+                    let valid = heartbeats.iter().filter(|at| failed.is_none_or(|failed| **at > failed)).count();
                     let enough = valid >= threshold as usize;
-                    prop_assert!(!enough || is_late(&rule, &beats, failed, second), "still open at {second}");
+                    prop_assert!(!enough || is_late(&rule, &heartbeats, failed, second), "still open at {second}");
                 }
                 // At rest it comes due, and not before now.
                 prop_assert!(service.timer().is_some_and(|due| due > at(second)));

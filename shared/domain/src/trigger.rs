@@ -54,7 +54,7 @@ impl Trigger {
     pub const MAX: usize = 20;
 }
 
-/// The trigger that starts its playbook: of those that are enabled and met the one of the highest threshold, and among
+/// Returns the trigger that starts its playbook: of those that are enabled and met the one of the highest threshold, and among
 /// equals the oldest.
 pub fn winner<'a>(
     triggers: impl IntoIterator<Item = &'a Trigger>,
@@ -74,7 +74,7 @@ pub fn fnmatch(pattern: &str, name: &str) -> bool {
     let tokens = tokens(&pattern.to_lowercase());
     let name: Vec<char> = name.to_lowercase().chars().collect();
     let (mut t, mut n) = (0, 0);
-    // Where the last `*` stands, and up to where it has eaten.
+    // Where the last `*` is, and up to where it has matched.
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
         match tokens.get(t) {
@@ -82,15 +82,15 @@ pub fn fnmatch(pattern: &str, name: &str) -> bool {
                 star = Some((t, n));
                 t += 1;
             }
-            Some(token) if token.takes(name[n]) => {
+            Some(token) if token.matches(name[n]) => {
                 t += 1;
                 n += 1;
             }
             Some(_) | None => {
-                let Some((at, eaten)) = star else { return false };
-                star = Some((at, eaten + 1));
+                let Some((at, matched)) = star else { return false };
+                star = Some((at, matched + 1));
                 t = at + 1;
-                n = eaten + 1;
+                n = matched + 1;
             }
         }
     }
@@ -105,7 +105,7 @@ enum Token {
 }
 
 impl Token {
-    fn takes(&self, c: char) -> bool {
+    fn matches(&self, c: char) -> bool {
         match self {
             Self::Any => false,
             Self::One => true,
@@ -139,7 +139,7 @@ fn tokens(pattern: &str) -> Vec<Token> {
     tokens
 }
 
-/// The set that begins after a `[`, and where it ends. Without its `]` it is none: the `[` stands for itself.
+/// Returns the set that begins after a `[`, and where it ends. Without its `]` it is none: the `[` stands for itself.
 fn set(chars: &[char], from: usize) -> Option<(Token, usize)> {
     let is_negated = chars.get(from) == Some(&'!');
     let start = from + usize::from(is_negated);
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn matches_as_fnmatch_does() {
-        // Each was asked of Python's fnmatch.fnmatchcase, in lower case.
+        // The results of Python's fnmatch.fnmatchcase, in lower case.
         for (pattern, name, is_match) in [
             ("worker-*", "worker-1", true),
             ("worker-*", "worker-", true),

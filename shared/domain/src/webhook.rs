@@ -1,4 +1,4 @@
-//! Webhooks: who is told of events, how often that is tried, and with which secrets it is signed.
+//! Webhooks: the receivers of events, how often a delivery is tried, and with which secrets it is signed.
 
 use std::fmt;
 
@@ -20,11 +20,11 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// How many may be for one service, and how many for every service, so that an alert's work stays bounded.
+    /// How many may be for one service, and how many for every service, so that the work of an alert stays bounded.
     pub const MAX_FOR_ONE: u32 = 10;
     pub const MAX_FOR_ALL: u32 = 20;
 
-    /// Whether it is to be told of what happens to this service.
+    /// Whether it gets the events of this service.
     pub fn covers(&self, service: ServiceId) -> bool {
         self.enabled && self.service_id.is_none_or(|id| id == service)
     }
@@ -33,25 +33,25 @@ impl Webhook {
 /// How often a delivery is tried, and how long each try waits for the one before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempts {
-    pub most: u32,
+    pub max: u32,
     delays_seconds: Vec<u32>,
 }
 
 impl Default for Attempts {
     fn default() -> Self {
-        Self { most: 3, delays_seconds: vec![1, 5, 30] }
+        Self { max: 3, delays_seconds: vec![1, 5, 30] }
     }
 }
 
 impl Attempts {
-    const MAX: std::ops::RangeInclusive<u32> = 1..=4;
+    const RANGE: std::ops::RangeInclusive<u32> = 1..=4;
     const MAX_DELAYS: usize = 10;
     const MAX_DELAY: i64 = 3_600;
 
-    pub fn parse_most(value: i64) -> Result<u32, Invalid> {
+    pub fn parse_max(value: i64) -> Result<u32, Invalid> {
         u32::try_from(value)
             .ok()
-            .filter(|most| Self::MAX.contains(most))
+            .filter(|max| Self::RANGE.contains(max))
             .ok_or_else(|| Invalid::new("max_attempts", "must be a whole number from 1 to 4"))
     }
 
@@ -63,24 +63,24 @@ impl Attempts {
             .ok_or_else(|| Invalid::new("retry_delays_seconds", "must be 1 to 10 whole numbers from 1 to 3600"))
     }
 
-    pub const fn new(most: u32, delays_seconds: Vec<u32>) -> Self {
-        Self { most, delays_seconds }
+    pub const fn new(max: u32, delays_seconds: Vec<u32>) -> Self {
+        Self { max, delays_seconds }
     }
 
     pub fn delays_seconds(&self) -> &[u32] {
         &self.delays_seconds
     }
 
-    /// How long the next attempt waits when `made` have failed; none when that was the last. The last delay stands for
+    /// Returns how long the next attempt waits when `made` have failed; none when that was the last. The last delay stands for
     /// all that are not given.
     pub fn delay_after(&self, made: u32) -> Option<TimeDelta> {
         let nth = usize::try_from(made.checked_sub(1)?).ok()?;
         let seconds = self.delays_seconds.get(nth).or_else(|| self.delays_seconds.last()).copied().unwrap_or(1);
-        (made < self.most).then(|| TimeDelta::seconds(seconds.into()))
+        (made < self.max).then(|| TimeDelta::seconds(seconds.into()))
     }
 }
 
-/// A secret as its owner is told it: `whsec_…`. `Debug` does not show it.
+/// A secret as its owner is shown it: `whsec_…`. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretText(String);
 
@@ -121,12 +121,12 @@ impl WebhookSecrets {
         Self { current: new, previous: Some((self.current.clone(), now + Self::OVERLAP)) }
     }
 
-    /// Until when the secret before this one is valid, if it still is.
+    /// Returns until when the secret before this one is valid, if it still is.
     pub fn previous_valid_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.previous.as_ref().map(|(_, until)| *until).filter(|until| now < *until)
     }
 
-    /// The secrets that are valid at `now`, the new one first.
+    /// Returns the secrets that are valid at `now`, the new one first.
     pub fn valid_at(&self, now: DateTime<Utc>) -> impl Iterator<Item = &SecretText> {
         let previous = self.previous.as_ref().filter(|(_, until)| now < *until).map(|(secret, _)| secret);
         std::iter::once(&self.current).chain(previous)

@@ -42,23 +42,23 @@ impl Zone {
         })
     }
 
-    /// The name that it was parsed from.
+    /// Returns the name that it was parsed from.
     pub fn as_str(self) -> &'static str {
         self.0.name()
     }
 
-    /// What the zone's wall clock shows at `at`.
+    /// Returns what the zone's wall clock shows at `at`.
     pub(crate) fn reading(self, at: DateTime<Utc>) -> NaiveDateTime {
         at.naive_utc() + self.offset(at)
     }
 
-    /// How far the wall clock is ahead of UTC at `at`.
+    /// Returns how far the wall clock is ahead of UTC at `at`.
     pub(crate) fn offset(self, at: DateTime<Utc>) -> TimeDelta {
         let offset = self.0.offset_from_utc_datetime(&at.naive_utc()).fix();
         TimeDelta::seconds(offset.local_minus_utc().into())
     }
 
-    /// When the wall clock shows `reading`.
+    /// Returns when the wall clock shows `reading`.
     pub(crate) fn local_time(self, reading: NaiveDateTime) -> LocalTime {
         match self.0.from_local_datetime(&reading) {
             MappedLocalTime::Single(at) => LocalTime::Single(at.to_utc()),
@@ -67,7 +67,7 @@ impl Zone {
         }
     }
 
-    /// The instant at which the wall clock jumps over a reading that it never shows.
+    /// Returns the instant at which the wall clock jumps over a reading that it never shows.
     fn jump_over(self, skipped: NaiveDateTime) -> DateTime<Utc> {
         // Further than any clock has been from UTC; between the two it passes the reading once.
         const MAX_SECONDS_AHEAD: i64 = 16 * 3600;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::{AlertId, Notification, Receiver, ServiceId, TriggerId};
-use store::{Key, Lane, Outline, ServiceSnapshot};
+use store::{AlertContext, Key, Lane, ServiceSnapshot};
 
 use crate::outbox::Outbox;
 use crate::turns::RowTurns;
@@ -24,7 +24,7 @@ pub(crate) struct Batch {
 pub(crate) struct ReadAhead {
     /// With how often their rows had been handled by themselves.
     pub(crate) snapshots: HashMap<ServiceId, (ServiceSnapshot, u64)>,
-    pub(crate) outlines: HashMap<ServiceId, Outline>,
+    pub(crate) outlines: HashMap<ServiceId, AlertContext>,
 }
 
 /// Ids that were taken and not used yet. Each time twice as many are taken as the time before: what is left over at the
@@ -71,7 +71,7 @@ impl Batch {
 
     /// Remembers to wake the senders of a notification that is committed.
     pub(crate) fn hand_over_notification(&self, notification: &Notification) {
-        let pending = notification.outcomes.iter().filter(|outcome| outcome.is_owed());
+        let pending = notification.outcomes.iter().filter(|outcome| outcome.is_pending());
         self.add_lanes(pending.map(|outcome| Lane::of(&outcome.receiver)));
     }
 
@@ -106,7 +106,7 @@ impl Batch {
     }
 
     /// Returns what was read of a service for its alert.
-    pub(crate) fn take_outline(&self, id: ServiceId) -> Option<Outline> {
+    pub(crate) fn take_outline(&self, id: ServiceId) -> Option<AlertContext> {
         self.read_ahead().as_mut()?.outlines.remove(&id)
     }
 

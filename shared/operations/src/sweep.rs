@@ -164,9 +164,9 @@ impl Medic {
     /// Counts anew what is open in the table, and returns all that is counted there.
     pub async fn refresh_stats(&self, now: DateTime<Utc>) -> Result<Stats, Error> {
         let kept = self.table.stats().await?;
-        let counted = self.table.counted(kept, now).await?;
+        let counted = self.table.recount(kept, now).await?;
         if counted != kept {
-            self.table.save_counted(&counted).await?;
+            self.table.save_recount(&counted).await?;
         }
         Ok(counted)
     }

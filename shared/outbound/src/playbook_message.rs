@@ -39,11 +39,11 @@ pub(crate) fn markup(notification: &PlaybookNotification) -> String {
 }
 
 pub(crate) fn circuit_line(circuit: &OpenCircuit) -> String {
-    let OpenCircuit { service_id, heartbeat_name, most, window } = circuit;
+    let OpenCircuit { service_id, heartbeat_name, max, window } = circuit;
     let service = heartbeat_name.clone().unwrap_or_else(|| format!("service {service_id}"));
-    let playbooks = if *most == 1 { "playbook" } else { "playbooks" };
+    let playbooks = if *max == 1 { "playbook" } else { "playbooks" };
     format!(
-        ":electric_plug: Alerts of {} start no playbooks for now: {most} {playbooks} started within {}. People can still \
+        ":electric_plug: Alerts of {} start no playbooks for now: {max} {playbooks} started within {}. People can still \
          start them",
         shorten(&service, MAX_NAME_CHARS),
         whole_units(*window),

@@ -70,7 +70,7 @@ pub fn medic_with(
         slack_signing_secret: config.slack_signing_secret.clone().map(SlackSecret::new),
         slack_approvers: config.slack_approvers.clone(),
         webhook_secret: config.webhook_secret.clone(),
-        circuit: CircuitLimit { most: config.circuit_max_executions, window: config.circuit_window },
+        circuit: CircuitLimit { max: config.circuit_max_executions, window: config.circuit_window },
         seal: config.seal.clone(),
         only_process,
         entropy,

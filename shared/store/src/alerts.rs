@@ -151,17 +151,18 @@ fn read(item: Item) -> Result<Alert, Error> {
 }
 
 impl Table {
+    /// Finds an alert. Consistent.
     pub async fn alert(&self, id: AlertId) -> Result<Option<Alert>, Error> {
         self.get(&Key::alert(id), true).await?.map(read).transpose()
     }
 
-    /// The alerts of these ids that are there, in no order. Consistent.
+    /// Returns the alerts of these ids that exist, in no order. Consistent.
     pub async fn alerts_by_id(&self, ids: impl IntoIterator<Item = AlertId>) -> Result<Vec<Alert>, Error> {
         let items = self.get_many(ids.into_iter().map(Key::alert).collect()).await?;
         items.into_iter().map(read).collect()
     }
 
-    /// Alerts, newest first.
+    /// Returns alerts, newest first.
     pub async fn alerts(
         &self,
         filter: AlertFilter,
@@ -200,12 +201,13 @@ impl Table {
 }
 
 impl Writes {
+    /// Adds a new alert.
     pub fn open_alert(&mut self, table: &Table, alert: &Alert) -> Result<(), Error> {
         self.table_put(table, alert_item(alert)?, Some(IS_NEW))
     }
 
-    /// Turns an alert as it was read into `new`, if its news has gone on to nobody else since. Its service's row, written
-    /// in the same transaction, guards the rest.
+    /// Updates an alert from what was read to `new`, if no notification of it was passed on since. Its service's row,
+    /// written in the same transaction, guards the rest.
     pub fn update_alert(&mut self, table: &Table, old: &Alert, new: &Alert) -> Result<(), Error> {
         let Some(diff) = Diff::between(&alert_item(old)?, &alert_item(new)?) else { return Ok(()) };
         let key = Key::alert(new.id);
@@ -221,7 +223,8 @@ impl Writes {
         self.table_update(table, &key, diff, "passed_on = :passed_on", [(":passed_on", number(old.passed_on))])
     }
 
-    /// Counts that the news of an alert goes on to a next target. It must be open, unless it closed as it opened.
+    /// Counts that a notification of an alert is passed on to the next target. The alert must be open, unless it closed as
+    /// it opened.
     pub(crate) fn pass_on_alert(&mut self, table: &Table, id: AlertId) -> Result<(), Error> {
         let diff = Diff {
             expression: "ADD passed_on :one".to_owned(),

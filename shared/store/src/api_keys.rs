@@ -35,7 +35,7 @@ impl Table {
         self.get(&Key::api_key(id), consistent).await?.map(read).transpose()
     }
 
-    /// Keys, newest first.
+    /// Returns keys, newest first.
     pub async fn api_keys(&self, after: Option<ApiKeyId>, limit: usize) -> Result<Page<ApiKey>, Error> {
         let after = after.map(|id| Collection::sk(id.get()));
         let page = self.list(&Collection::ApiKeys, after.as_deref(), limit).await?;
@@ -45,37 +45,37 @@ impl Table {
         Ok(Page { items, next: page.next.and(last).map(|id| id.to_string()) })
     }
 
-    /// Whether any key was ever made here; a table where all were revoked is not a fresh one.
+    /// Whether any key was ever created here: a table where all were revoked is not a new one.
     pub async fn has_had_api_keys(&self) -> Result<bool, Error> {
         Ok(self.get(&Key::counter(API_KEYS), true).await?.is_some())
     }
 
-    /// Makes a key under its name, which must be free, together with what `writes` holds.
+    /// Creates a key under its name, which must be free, together with what `writes` holds.
     pub async fn create_api_key(&self, key: &ApiKey, mut writes: Writes) -> Result<Claim, Error> {
         let name = Key::name("api-key", key.name.as_str());
         writes.table_put(self, item::write(&name, &NameItem { id: key.id.get() })?, Some(IS_NEW))?;
         writes.table_put(self, api_key_item(key)?, Some(IS_NEW))?;
         match self.commit(writes).await? {
-            Commit::Done => Ok(Claim::Made),
+            Commit::Done => Ok(Claim::Created),
             Commit::Conflict => match self.api_key(key.id, true).await? {
-                Some(found) if found.hash == key.hash => Ok(Claim::Made),
+                Some(found) if found.hash == key.hash => Ok(Claim::Created),
                 Some(_) | None => Ok(Claim::Taken),
             },
         }
     }
 
-    /// Replaces a key's record together with what `writes` holds, if nobody else replaced or revoked it meanwhile.
+    /// Updates a key's record together with what `writes` holds, if nobody else updated or revoked it meanwhile.
     pub async fn update_api_key(&self, old: &ApiKey, new: &ApiKey, mut writes: Writes) -> Result<Commit, Error> {
         let Some(mut diff) = Diff::between(&api_key_item(old)?, &api_key_item(new)?) else {
             return Ok(Commit::Done);
         };
         diff.names.insert("#hash".to_owned(), "hash".to_owned());
-        let seen = [(":seen", AttributeValue::S(old.hash.clone()))];
-        writes.table_update(self, &Key::api_key(new.id), diff, "#hash = :seen", seen)?;
+        let values = [(":old_hash", AttributeValue::S(old.hash.clone()))];
+        writes.table_update(self, &Key::api_key(new.id), diff, "#hash = :old_hash", values)?;
         self.commit(writes).await
     }
 
-    /// Removes a key and frees its name, together with what `writes` holds.
+    /// Deletes a key and frees its name, together with what `writes` holds.
     pub async fn revoke_api_key(&self, key: &ApiKey, mut writes: Writes) -> Result<Commit, Error> {
         writes.table_delete(self, &Key::api_key(key.id), EXISTS)?;
         writes.table_delete(self, &Key::name("api-key", key.name.as_str()), EXISTS)?;

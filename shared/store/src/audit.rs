@@ -1,5 +1,5 @@
 //! The audit log: each entry under its day, and rows that point to it from its execution and its service. Nothing here
-//! changes or removes one; they expire.
+//! updates or deletes one; they expire.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -191,7 +191,7 @@ struct PointerItem {
 }
 
 impl Writes {
-    /// Adds an entry of the audit log to what it tells of. It expires `retention` after it happened.
+    /// Adds an entry of the audit log to the writes that it records. It expires `retention` after it happened.
     pub fn add_audit(&mut self, table: &Table, entry: &AuditEntry, retention: TimeDelta) -> Result<(), Error> {
         let AuditEntry { id, at, action, actor, execution_id, service_id, details } = entry.clone();
         let expires_at = (at + retention).timestamp();
@@ -205,9 +205,9 @@ impl Writes {
             expires_at,
         };
         self.table_put(table, item::write(&Key::audit(id), &body)?, Some(IS_NEW))?;
-        let of = [execution_id.map(AuditedBy::Execution), service_id.map(AuditedBy::Service)];
-        for of in of.into_iter().flatten() {
-            let pointer = item::write(&Key::audit_pointer(of, id), &PointerItem { expires_at })?;
+        let found_by = [execution_id.map(AuditedBy::Execution), service_id.map(AuditedBy::Service)];
+        for by in found_by.into_iter().flatten() {
+            let pointer = item::write(&Key::audit_pointer(by, id), &PointerItem { expires_at })?;
             self.table_put(table, pointer, Some(IS_NEW))?;
         }
         Ok(())
@@ -227,36 +227,46 @@ pub struct AuditQuery {
     pub until: DateTime<Utc>,
 }
 
+/// Which part of the entries to read.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditPage {
+    /// Only those before this.
+    pub before: Option<LogId>,
+    /// How many entries to return at most.
+    pub limit: usize,
+    /// About how many entries to read at most, whatever the filters leave of them.
+    pub max_read: usize,
+}
+
 /// Entries that are read at a time.
 const PAGE: usize = 250;
 /// Days, or pages of entries, that one request reads.
 const MAX_QUERIES: usize = 100;
 
 impl Table {
-    /// Entries, newest first: at most `limit` of those before `before`. About `most` entries are looked at; where that ends a
-    /// page, it holds less than there is, and the next one leads on.
+    /// Returns entries, newest first. Where `max_read` ends a page, it holds fewer than there are, and its cursor leads on.
     pub async fn audit_log(
         &self,
         query: &AuditQuery,
-        before: Option<LogId>,
-        (limit, most): (usize, usize),
+        page: AuditPage,
         now: DateTime<Utc>,
     ) -> Result<Page<AuditEntry>, Error> {
         let by = query.execution_id.map(AuditedBy::Execution).or_else(|| query.service_id.map(AuditedBy::Service));
         let lowest = LogId::first_of(query.from);
         let until = LogId::first_of(query.until);
-        // All that is wanted from here on was looked at.
+        let AuditPage { before, limit, max_read } = page;
+        // From here on everything was read.
         let mut end = before.map_or(until, |before| before.min(until));
-        let (mut found, mut looked_at) = (Vec::new(), 0);
+        let (mut found, mut read) = (Vec::new(), 0);
         for _ in 0..MAX_QUERIES {
-            if end <= lowest || looked_at >= most {
+            if end <= lowest || read >= max_read {
                 break;
             }
             let (entries, reached, count) = match by {
                 Some(by) => self.entries_by(by, lowest, end, now).await?,
                 None => self.entries_of_a_day(lowest, end, now).await?,
             };
-            looked_at += count;
+            read += count;
             end = reached;
             for entry in entries.into_iter().filter(|entry| query.wants(entry)) {
                 if found.len() == limit {
@@ -269,8 +279,7 @@ impl Table {
         Ok(Page { items: found, next: (end > lowest).then(|| end.to_string()) })
     }
 
-    /// The newest entries before `end` of the day on which that is, down to `lowest`; also where they end, and how many there
-    /// were.
+    /// Reads the newest entries before `end` of the day of that instant, down to `lowest`.
     async fn entries_of_a_day(&self, lowest: LogId, end: LogId, now: DateTime<Utc>) -> Result<Entries, Error> {
         let day = end.just_before().time().date_naive();
         let lowest = lowest.max(LogId::first_of(day.and_time(NaiveTime::MIN).and_utc()));
@@ -280,7 +289,7 @@ impl Table {
         Ok((read_all(items, now)?, reached, count))
     }
 
-    /// The same of those that are found by what they are about.
+    /// Reads entries in the same way by what they are about.
     async fn entries_by(&self, by: AuditedBy, lowest: LogId, end: LogId, now: DateTime<Utc>) -> Result<Entries, Error> {
         let (pointers, more) = self.before(by.pk(), lowest, end).await?;
         let reached = if more { last_id(&pointers)? } else { lowest };
@@ -306,7 +315,7 @@ impl Table {
     }
 }
 
-/// Entries, newest first; where they end; and how many were looked at.
+/// Entries, newest first; where they end; and how many were read.
 type Entries = (Vec<AuditEntry>, LogId, usize);
 
 impl AuditQuery {

@@ -1,4 +1,4 @@
-//! The circuit of each service: one item, written as it was read. Those that are open are on a list by when they close.
+//! The circuit of each service: one item, written as it was read. Those that are open are listed by when they close.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,7 +14,7 @@ use crate::{Error, Table};
 struct CircuitItem {
     starts: Vec<i64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    told: bool,
+    notified: bool,
     version: u64,
     expires_at: i64,
 }
@@ -29,17 +29,17 @@ pub struct CircuitRecord {
 /// How many executions may start within what time.
 #[derive(Debug, Clone, Copy)]
 pub struct CircuitLimit {
-    pub most: u32,
+    pub max: u32,
     pub window: TimeDelta,
 }
 
 impl Writes {
-    /// Turns the circuit that was seen into `circuit`.
+    /// Updates a circuit from what was read to `circuit`.
     pub fn update_circuit(
         &mut self,
         table: &Table,
         service: ServiceId,
-        seen: &CircuitRecord,
+        old: &CircuitRecord,
         circuit: &Circuit,
         limit: CircuitLimit,
     ) -> Result<(), Error> {
@@ -47,34 +47,34 @@ impl Writes {
         let newest = circuit.starts.last().copied().unwrap_or_default();
         let body = CircuitItem {
             starts: circuit.starts.iter().copied().map(to_millis).collect(),
-            told: circuit.is_notified,
-            version: seen.version + 1,
+            notified: circuit.is_notified,
+            version: old.version + 1,
             expires_at: (newest + limit.window + TimeDelta::days(1)).timestamp(),
         };
         let mut item = item::write(&key, &body)?;
-        let most = usize::try_from(limit.most).unwrap_or(usize::MAX);
-        let deciding = circuit.starts.len().checked_sub(most).and_then(|n| circuit.starts.get(n));
+        let max = usize::try_from(limit.max).unwrap_or(usize::MAX);
+        let deciding = circuit.starts.len().checked_sub(max).and_then(|n| circuit.starts.get(n));
         if let Some(deciding) = deciding {
             item.insert(LIST_PK.to_owned(), text(Collection::OpenCircuits.pk()));
             item.insert(LIST_SK.to_owned(), text(Collection::circuit_place(*deciding + limit.window, service)));
         }
-        if seen.version == 0 {
+        if old.version == 0 {
             return self.table_put(table, item, Some(IS_NEW));
         }
-        self.table_put_seen(table, item, "version = :seen_version", [(":seen_version", number(seen.version))])
+        self.table_put_if(table, item, "version = :old_version", [(":old_version", number(old.version))])
     }
 }
 
 impl Table {
-    /// A service's circuit. Consistent.
+    /// Reads a service's circuit. Consistent.
     pub async fn circuit(&self, service: ServiceId) -> Result<CircuitRecord, Error> {
         let Some(item) = self.get(&Key::circuit(service), true).await? else { return Ok(CircuitRecord::default()) };
-        let CircuitItem { starts, told, version, expires_at: _ } = item::read(item)?;
+        let CircuitItem { starts, notified, version, expires_at: _ } = item::read(item)?;
         let starts = starts.into_iter().map(from_millis).collect();
-        Ok(CircuitRecord { circuit: Circuit { starts, is_notified: told }, version })
+        Ok(CircuitRecord { circuit: Circuit { starts, is_notified: notified }, version })
     }
 
-    /// The services whose circuits are open: reads what is open, not what exists. It may lag behind by moments.
+    /// Returns the services whose circuits are open: it reads what is open, not what exists. It may lag behind by moments.
     pub async fn open_circuits(&self, now: DateTime<Utc>) -> Result<Vec<ServiceId>, Error> {
         let mut items = self
             .client

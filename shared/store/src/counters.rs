@@ -15,7 +15,7 @@ impl Table {
         self.next("service").await.map(ServiceId::new)
     }
 
-    /// Takes `count` ids of alerts. Answers the first.
+    /// Takes `count` ids for alerts, and returns the first.
     pub async fn next_alert_ids(&self, count: i64) -> Result<AlertId, Error> {
         let last = self.add(&Key::counter("alert"), "next", count).await?;
         Ok(AlertId::new(last - count + 1))

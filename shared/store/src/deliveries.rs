@@ -1,5 +1,5 @@
-//! Deliveries: the outbox of webhooks, and the record of what came back. Written with their transition, due until they are
-//! settled, and kept for 30 days.
+//! Deliveries: the outbox of webhooks, and the record of their responses. Written with their transition, due until they
+//! are settled, and kept for 30 days.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Delivery, DeliveryId, Receiver, ServiceId, WebhookId, from_millis, to_millis};
@@ -33,7 +33,7 @@ struct DeliveryItem {
     list_sk: String,
 }
 
-/// The lane of a webhook.
+/// Returns the lane of a webhook.
 fn lane(webhook_id: WebhookId) -> Lane {
     Lane::of(&Receiver::Webhook { webhook_id })
 }
@@ -116,6 +116,7 @@ impl Writes {
 }
 
 impl Table {
+    /// Finds a delivery. Consistent.
     pub async fn delivery(&self, webhook: WebhookId, id: DeliveryId) -> Result<Option<Delivery>, Error> {
         self.get(&Key::delivery(webhook, id), true).await?.map(read).transpose()
     }
@@ -140,7 +141,7 @@ impl Table {
         found.map(read).transpose()
     }
 
-    /// Deliveries, newest first: of one webhook, or of all.
+    /// Returns deliveries, newest first: of one webhook, or of all.
     pub async fn deliveries(
         &self,
         webhook: Option<WebhookId>,
@@ -163,13 +164,13 @@ impl Table {
         Ok(Page { items, next })
     }
 
-    /// Puts a delivery into its webhook's lane, if it is not there: one that is not settled must be.
-    pub async fn queue_again(&self, delivery: &Delivery) -> Result<(), Error> {
-        self.queue_delivery_again(&lane(delivery.webhook_id), delivery.id).await
+    /// Puts a delivery into its webhook's lane, if it is not there: until it is settled it must be.
+    pub async fn requeue_delivery(&self, delivery: &Delivery) -> Result<(), Error> {
+        self.queue_if_absent(&lane(delivery.webhook_id), delivery.id).await
     }
 
-    /// Records how a delivery stands after an attempt, if it stands as it was read. `due_at` is when to look again,
-    /// should the message for the next attempt be lost.
+    /// Saves a delivery after an attempt, if it is as it was read. `due_at` is when to look again, should the message for
+    /// the next attempt be lost.
     pub async fn record_attempt(
         &self,
         old: &Delivery,
@@ -181,7 +182,7 @@ impl Table {
         self.single_update(writes).await
     }
 
-    /// Orders a delivery anew, if it stands as it was read.
+    /// Orders a delivery again, if it is as it was read.
     pub async fn redeliver(&self, old: &Delivery, new: &Delivery, now: DateTime<Utc>) -> Result<Commit, Error> {
         let mut writes = Writes::new();
         self.delivery_change(&mut writes, old, new, Some(now + HAND_OVER_AGAIN))?;
@@ -199,9 +200,9 @@ impl Table {
         let (before, after) = (delivery_item(old, Some(DateTime::<Utc>::MIN_UTC))?, delivery_item(new, due_at)?);
         let Some(mut diff) = Diff::between(&before, &after) else { return Ok(()) };
         diff.names.insert("#status".to_owned(), "status".to_owned());
-        let seen = [(":seen_status", item::text(old.status.as_str())), (":seen_attempts", number(old.attempts))];
-        let condition = "#status = :seen_status AND attempts = :seen_attempts";
-        writes.table_update(self, &Key::delivery(new.webhook_id, new.id), diff, condition, seen)
+        let values = [(":old_status", item::text(old.status.as_str())), (":old_attempts", number(old.attempts))];
+        let condition = "#status = :old_status AND attempts = :old_attempts";
+        writes.table_update(self, &Key::delivery(new.webhook_id, new.id), diff, condition, values)
     }
 
     /// Lets a delivery come due again at `at`.
@@ -214,7 +215,7 @@ impl Table {
         let mut writes = Writes::new();
         let key = Key::delivery(delivery.webhook_id, delivery.id);
         writes.table_update(self, &key, diff, "attribute_exists(due_at)", [])?;
-        // Refused, it was settled meanwhile.
+        // On a conflict it was settled meanwhile.
         let _postponed: Commit = self.single_update(writes).await?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The due index: whatever must happen later. It only nominates; a consistent read of the row decides.
+//! The due index: the rows whose timer is running. It only nominates; a consistent read of the row decides.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -31,22 +31,22 @@ impl DueRow {
 pub struct DuePage {
     pub rows: Vec<DueRow>,
     /// Where the next page begins, if there may be one.
-    pub next: Option<Place>,
+    pub next: Option<Cursor>,
 }
 
 /// Where a page of due rows ended.
 #[derive(Debug)]
-pub struct Place(Item);
+pub struct Cursor(Item);
 
 impl Table {
-    /// The rows of one shard that are due by `until`, at most `limit`: one query.
+    /// Returns the rows of one shard that are due by `until`, at most `limit`: one query.
     pub async fn due(&self, shard: u8, until: DateTime<Utc>, limit: i32) -> Result<DuePage, Error> {
         self.due_page(shard, until, |query| query.limit(limit)).await
     }
 
-    /// The rows that follow such a page: as many as one query reads, which is some ten thousand.
-    pub async fn due_after(&self, shard: u8, place: Place, until: DateTime<Utc>) -> Result<DuePage, Error> {
-        self.due_page(shard, until, |query| query.set_exclusive_start_key(Some(place.0))).await
+    /// Returns the rows that follow such a page: as many as one query reads, which is some ten thousand.
+    pub async fn due_after(&self, shard: u8, after: Cursor, until: DateTime<Utc>) -> Result<DuePage, Error> {
+        self.due_page(shard, until, |query| query.set_exclusive_start_key(Some(after.0))).await
     }
 
     async fn due_page(
@@ -71,11 +71,11 @@ impl Table {
             Some(DueRow { key: Key::of(item)?, due_at: from_millis(due_at) })
         };
         let rows = answer.items.unwrap_or_default().iter().filter_map(row).collect();
-        Ok(DuePage { rows, next: answer.last_evaluated_key.map(Place) })
+        Ok(DuePage { rows, next: answer.last_evaluated_key.map(Cursor) })
     }
 
-    /// Puts off a row that could not be handled, longer each time, so that it does not fill the first page for ever.
-    /// Answers when it will be due.
+    /// Postpones a row that could not be handled, longer each time, so that it does not fill the first page for ever.
+    /// Returns when it will be due.
     pub async fn postpone(&self, key: &Key, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
         let failures = self.get(key, true).await?.and_then(|item| item.get(DUE_FAILURES)?.as_n().ok()?.parse().ok());
         let failures = failures.unwrap_or(0_u32).saturating_add(1);

@@ -1,77 +1,114 @@
-//! What all that people configure has in common: one item, perhaps with rows beside it that come and go with it, and
-//! changed only as it was read.
+//! What all configuration entities have in common: each is one item, perhaps with companion rows that are created and
+//! deleted with it, and is changed only as it was read.
+
+use std::str::FromStr;
 
 use domain::{Configurable, Label, Revision, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Diff, Item, corrupt, number};
-use crate::keys::{Key, Partition};
+use crate::keys::{Key, Partition, id_in};
 use crate::names::NameItem;
 use crate::table::{Commit, EXISTS, IS_NEW, Page, Writes};
 use crate::{Error, Table};
 
-/// A kind of thing that people configure.
+/// A configuration entity.
 pub trait Entity: Configurable + Clone + PartialEq + Send + Sync + Sized {
     type Id: Copy + Send + Sync;
 
     /// What people call one.
     const NOUN: &'static str;
     /// What the keys of its names begin with, after `name#`.
-    const KIND: &'static str;
+    const KIND: &'static str = Self::NOUN;
 
-    fn id(&self) -> Self::Id;
-
-    /// The integer that people know it by.
-    fn number(id: Self::Id) -> i64;
+    fn identity(&self) -> Identity<'_, Self::Id>;
 
     fn key(id: Self::Id) -> Key;
 
-    fn revision(&self) -> &Revision;
-
     fn revision_mut(&mut self) -> &mut Revision;
-
-    /// Its name, where that must be unique whatever the case.
-    fn name(&self) -> Option<&Label> {
-        None
-    }
 
     fn write(&self) -> Result<Item, Error>;
 
     fn read(key: &Key, item: Item) -> Result<Self, Error>;
 
-    /// The rows that come and go with it: by itself, the one that holds its name.
+    fn id(&self) -> Self::Id {
+        self.identity().id
+    }
+
+    /// Returns the integer that people know it by, which its key ends in.
+    fn number(id: Self::Id) -> i64 {
+        let Key { pk, sk } = Self::key(id);
+        id_in(&sk).or_else(|| id_in(&pk)).unwrap_or_default()
+    }
+
+    /// Returns its name, where that must be unique whatever the case.
+    fn name(&self) -> Option<&Label> {
+        self.identity().name
+    }
+
+    fn revision(&self) -> Revision {
+        self.identity().revision
+    }
+
+    /// Returns the rows that are created and deleted with it: unless said otherwise, the one that holds its name.
     fn companion_rows(&self) -> Result<Vec<Item>, Error> {
         let id = Self::number(self.id());
         let hold = |name: &Label| item::write(&Key::name(Self::KIND, name.as_str()), &NameItem { id });
         self.name().map(hold).into_iter().collect()
     }
 
-    /// Adds what else is written with it when it is made, or when it is made of what was `before`.
+    /// Adds what else is written when it is created, or updated from what was `before`.
     fn write_companions(&self, _before: Option<&Self>, _table: &Table, _writes: &mut Writes) -> Result<(), Error> {
         Ok(())
     }
 
-    /// The item that must be there when it is made.
+    /// Returns the key of the item that must exist for it to be created.
     fn needs(&self) -> Option<Key> {
         None
     }
 
-    /// How many there may be of those that it is one of.
+    /// Returns how many of its kind there may be.
     fn limit(&self) -> Option<Limit> {
         None
     }
 }
 
-/// A bound on how many things there are, which a counter item keeps exactly.
+/// What every configuration entity has.
+#[derive(Debug)]
+pub struct Identity<'a, Id> {
+    pub id: Id,
+    /// Where it must be unique whatever the case.
+    pub name: Option<&'a Label>,
+    pub revision: Revision,
+}
+
+impl<'a, Id> Identity<'a, Id> {
+    /// Returns the identity of an entity with a unique name.
+    pub(crate) const fn named(id: Id, name: &'a Label, revision: Revision) -> Self {
+        Self { id, name: Some(name), revision }
+    }
+
+    /// Returns the identity of an entity that is known by its id alone.
+    pub(crate) const fn unnamed(id: Id, revision: Revision) -> Self {
+        Self { id, name: None, revision }
+    }
+}
+
+/// Reads an id at the end of a part of an entity's key.
+pub(crate) fn read_id<Id: FromStr>(key: &Key, part: &str) -> Result<Id, Error> {
+    id_in(part).ok_or_else(|| corrupt(Some(key), "its key holds no such id"))
+}
+
+/// A limit on the number of entities, which a counter item keeps exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
     pub(crate) counter: Key,
-    pub most: u32,
+    pub max: u32,
     /// What they are for, as the end of a sentence.
     pub of: &'static str,
 }
 
-/// What became of a thing that was to be made or changed.
+/// The result of creating or updating an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Saved {
@@ -86,7 +123,7 @@ pub enum Saved {
     Conflict,
 }
 
-/// A thing's history as its item holds it.
+/// An entity's revision as its item holds it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RevisionItem {
     version: u64,
@@ -108,18 +145,29 @@ impl RevisionItem {
 }
 
 impl Table {
-    /// Finds a thing. Consistent: one read unit.
+    /// Finds an entity. Consistent: one read unit.
     pub async fn find<T: Entity>(&self, id: T::Id) -> Result<Option<T>, Error> {
         let key = T::key(id);
         self.get(&key, true).await?.map(|item| T::read(&key, item)).transpose()
     }
 
-    /// The things of these ids that are there, in no order. Consistent.
+    /// Finds an entity by its name, in any case. `id` makes the id of the number that its name holds.
+    pub(crate) async fn find_named<T: Entity>(
+        &self,
+        name: &str,
+        id: impl FnOnce(i64) -> T::Id,
+    ) -> Result<Option<T>, Error> {
+        let Some(found) = self.get(&Key::name(T::KIND, name), true).await? else { return Ok(None) };
+        let NameItem { id: number } = item::read(found)?;
+        self.find(id(number)).await
+    }
+
+    /// Returns the entities of these ids that exist, in no order. Consistent.
     pub async fn find_many<T: Entity>(&self, ids: impl IntoIterator<Item = T::Id>) -> Result<Vec<T>, Error> {
         read_all(self.get_many(ids.into_iter().map(T::key).collect()).await?)
     }
 
-    /// Makes a thing, together with what `writes` holds.
+    /// Creates an entity, together with what `writes` holds.
     pub async fn create<T: Entity>(&self, new: &T, mut writes: Writes) -> Result<Saved, Error> {
         if let Some(needed) = new.needs() {
             writes.table_check(self, &needed, EXISTS)?;
@@ -134,13 +182,13 @@ impl Table {
         }
         match self.commit(writes).await? {
             Commit::Done => Ok(Saved::Done),
-            // An earlier try of this very write may have been made: nobody else has its id.
+            // An earlier try of this very write may have been committed: nobody else has its id.
             Commit::Conflict if self.find::<T>(new.id()).await?.is_some() => Ok(Saved::Done),
             Commit::Conflict => self.failed_condition(new).await,
         }
     }
 
-    /// Turns what was read into `new`, which has the next version, together with what `writes` holds.
+    /// Updates an entity from what was read to `new`, which has the next version, together with what `writes` holds.
     pub async fn update<T: Entity>(&self, old: &T, new: &T, mut writes: Writes) -> Result<Saved, Error> {
         if let Some(diff) = Diff::between(&old.write()?, &new.write()?) {
             let (condition, values) = as_read(old);
@@ -174,23 +222,23 @@ impl Table {
         }
     }
 
-    /// Removes a thing as it was read, together with what `writes` holds.
-    pub async fn delete<T: Entity>(&self, seen: &T, mut writes: Writes) -> Result<Commit, Error> {
-        let (condition, values) = as_read(seen);
-        writes.table_delete_seen(self, &T::key(seen.id()), condition, values)?;
-        for key in seen.companion_rows()?.iter().filter_map(Key::of) {
+    /// Deletes an entity as it was read, together with what `writes` holds.
+    pub async fn delete<T: Entity>(&self, old: &T, mut writes: Writes) -> Result<Commit, Error> {
+        let (condition, values) = as_read(old);
+        writes.table_delete_if(self, &T::key(old.id()), condition, values)?;
+        for key in old.companion_rows()?.iter().filter_map(Key::of) {
             writes.table_delete(self, &key, EXISTS)?;
         }
-        if let Some(limit) = seen.limit() {
+        if let Some(limit) = old.limit() {
             writes.count_down(self, &limit)?;
         }
         match self.commit(writes).await? {
-            Commit::Conflict if self.find::<T>(seen.id()).await?.is_none() => Ok(Commit::Done),
+            Commit::Conflict if self.find::<T>(old.id()).await?.is_none() => Ok(Commit::Done),
             commit @ (Commit::Done | Commit::Conflict) => Ok(commit),
         }
     }
 
-    /// One page of a partition, newest first.
+    /// Returns one page of a partition, newest first.
     pub(crate) async fn page<T: Entity>(
         &self,
         partition: &Partition,
@@ -203,7 +251,7 @@ impl Table {
         Ok(Page { items, next })
     }
 
-    /// Which of its conditions a thing did not meet.
+    /// Finds out which of its conditions an entity did not meet.
     async fn failed_condition<T: Entity>(&self, new: &T) -> Result<Saved, Error> {
         if let Some(needed) = new.needs()
             && self.get(&needed, true).await?.is_none()
@@ -216,9 +264,9 @@ impl Table {
                 return Ok(Saved::NameTaken);
             }
         }
-        if let Some(Limit { counter, most, of: _ }) = new.limit()
+        if let Some(Limit { counter, max, of: _ }) = new.limit()
             && let Some(found) = self.get(&counter, true).await?
-            && item::read::<HeldItem>(found)?.held >= i64::from(most)
+            && item::read::<HeldItem>(found)?.held >= i64::from(max)
         {
             return Ok(Saved::Full);
         }
@@ -226,11 +274,11 @@ impl Table {
     }
 }
 
-/// The condition that a thing is as it was read.
+/// Returns the condition that an entity is as it was read.
 pub(crate) fn as_read<T: Entity>(
-    seen: &T,
+    old: &T,
 ) -> (&'static str, [(&'static str, aws_sdk_dynamodb::types::AttributeValue); 1]) {
-    ("version = :version", [(":version", number(seen.revision().version))])
+    ("version = :version", [(":version", number(old.revision().version))])
 }
 
 pub(crate) fn read_all<T: Entity>(items: Vec<Item>) -> Result<Vec<T>, Error> {
@@ -246,16 +294,16 @@ struct HeldItem {
     held: i64,
 }
 
-/// Whether anything is counted by this counter.
+/// Whether this counter counts anything.
 pub(crate) fn holds_any(counter: Item) -> Result<bool, Error> {
     Ok(item::read::<HeldItem>(counter)?.held > 0)
 }
 
 impl Writes {
     fn count_up(&mut self, table: &Table, limit: Limit) -> Result<(), Error> {
-        let Limit { counter, most, of: _ } = limit;
-        let below = "attribute_not_exists(held) OR held < :most";
-        self.table_update(table, &counter, add_held(1), below, [(":most", number(most))])
+        let Limit { counter, max, of: _ } = limit;
+        let below = "attribute_not_exists(held) OR held < :max";
+        self.table_update(table, &counter, add_held(1), below, [(":max", number(max))])
     }
 
     fn count_down(&mut self, table: &Table, limit: &Limit) -> Result<(), Error> {

@@ -1,10 +1,10 @@
-//! What can go wrong with the table.
+//! The errors of the table.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// A failed read or write. A condition that does not hold is an answer, not an error.
+/// A failed read or write. A condition that does not hold is a result, not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Throttled, timed out or unreachable, after the SDK's own retries.

@@ -1,5 +1,5 @@
-//! Executions: the state of each in one small row, its plan in another that never changes, and a row for what came of each
-//! step. Lists hold the state's row by how far it is, and the others by service and by playbook.
+//! Executions: the state of each in one small row, its plan in another that never changes, and a row for the result of each
+//! step. Lists hold the state's row by its status, and the others by service and by playbook.
 
 mod plan;
 
@@ -19,12 +19,12 @@ use plan::PlanItem;
 /// An execution as it was read.
 #[derive(Debug, Clone)]
 pub struct ExecutionRecord {
-    /// Without what came of its steps.
+    /// Without the results of its steps.
     pub execution: Execution,
     pub version: u64,
-    /// Tells the commit that made it from every other.
+    /// Distinguishes the commit that wrote it from every other.
     pub stamp: String,
-    /// What the answer of a script's attempt must hold.
+    /// What the report of a script's attempt must hold.
     pub nonce: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub struct ExecutionFilter {
 }
 
 impl ExecutionFilter {
-    fn takes(&self, execution: &Execution) -> bool {
+    fn matches(&self, execution: &Execution) -> bool {
         self.service.is_none_or(|id| execution.plan.service_id == Some(id))
             && self.playbook.is_none_or(|id| execution.plan.playbook_id == id)
             && self.status.is_none_or(|status| execution.status == status)
@@ -112,7 +112,7 @@ struct DecidedItem {
     at: i64,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug, Serialize, Deserialize)]
 struct StepResultItem {
     output: String,
@@ -295,8 +295,8 @@ fn read(item: Item) -> Result<ExecutionRecord, Error> {
 }
 
 impl Writes {
-    /// Makes an execution: its state, its plan, and its places in the lists of its service and its playbook.
-    pub fn begin_execution(&mut self, table: &Table, execution: &Execution, stamp: &str) -> Result<(), Error> {
+    /// Creates an execution: its state, its plan, and its places in the lists of its service and its playbook.
+    pub fn create_execution(&mut self, table: &Table, execution: &Execution, stamp: &str) -> Result<(), Error> {
         let id = execution.id;
         self.table_put(table, state_item(execution, 1, stamp, None)?, Some(IS_NEW))?;
         let mut plan = item::write(&Key::execution_plan(id), &PlanItem::of(&execution.plan)?)?;
@@ -309,18 +309,19 @@ impl Writes {
         self.table_put(table, of_playbook, Some(IS_NEW))
     }
 
-    /// Turns the execution that was seen into `execution`, and keeps what came of the steps that ended since.
+    /// Updates an execution from what was read to `execution`, and keeps the results of the steps that ended since.
     pub fn update_execution(
         &mut self,
         table: &Table,
-        seen: &ExecutionRecord,
+        old: &ExecutionRecord,
         execution: &Execution,
-        (stamp, nonce): (&str, Option<&str>),
+        stamp: &str,
+        nonce: Option<&str>,
     ) -> Result<(), Error> {
-        let item = state_item(execution, seen.version + 1, stamp, nonce)?;
-        self.table_put_seen(table, item, "version = :seen_version", [(":seen_version", number(seen.version))])?;
-        for (n, (new, old)) in execution.steps.iter().zip(&seen.execution.steps).enumerate() {
-            if new.status != old.status && matches!(new.status, StepStatus::Completed | StepStatus::Failed) {
+        let item = state_item(execution, old.version + 1, stamp, nonce)?;
+        self.table_put_if(table, item, "version = :old_version", [(":old_version", number(old.version))])?;
+        for (n, (new, before)) in execution.steps.iter().zip(&old.execution.steps).enumerate() {
+            if new.status != before.status && matches!(new.status, StepStatus::Completed | StepStatus::Failed) {
                 let body = StepResultItem { output: new.output.clone(), error: new.error_message.clone() };
                 self.table_put(table, item::write(&Key::execution_step(execution.id, n), &body)?, None)?;
             }
@@ -330,7 +331,7 @@ impl Writes {
 }
 
 impl Table {
-    /// An execution with its plan. Consistent.
+    /// Finds an execution with its plan. Consistent.
     pub async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, Error> {
         let (state_key, plan_key) = (Key::execution(id), Key::execution_plan(id));
         let (mut state, mut plan) = (None, None);
@@ -346,7 +347,7 @@ impl Table {
         Ok(Some(record))
     }
 
-    /// An execution with all that came of its steps. Consistent.
+    /// Finds an execution with the results of its steps. Consistent.
     pub async fn execution_in_full(&self, id: ExecutionId) -> Result<Option<Execution>, Error> {
         let Some(ExecutionRecord { mut execution, .. }) = self.execution(id).await? else { return Ok(None) };
         let ended = (0..execution.steps.len()).map(|n| Key::execution_step(id, n)).collect();
@@ -361,8 +362,8 @@ impl Table {
         Ok(Some(execution))
     }
 
-    /// Executions, newest first, without their plans' steps and without what came of them. A page with a filter may hold
-    /// less than there is.
+    /// Returns executions, newest first, without their plans' steps and the results of these. A page with a filter may hold
+    /// fewer than there are.
     pub async fn executions(
         &self,
         filter: ExecutionFilter,
@@ -380,7 +381,7 @@ impl Table {
         self.executions_in(&collections, filter, after, limit).await
     }
 
-    /// Executions that go on or wait for a yes, newest first, likewise.
+    /// Returns executions that are under way or awaiting approval, newest first, likewise.
     pub async fn open_executions(&self, after: Option<ExecutionId>, limit: usize) -> Result<Page<Execution>, Error> {
         let collections = [Collection::PendingExecutions, Collection::OpenExecutions];
         self.executions_in(&collections, ExecutionFilter::default(), after, limit).await
@@ -409,27 +410,27 @@ impl Table {
         let items = self.get_many(ids.iter().copied().map(Key::execution).collect()).await?;
         let mut items =
             items.into_iter().map(|item| read(item).map(|record| record.execution)).collect::<Result<Vec<_>, _>>()?;
-        items.retain(|execution| filter.takes(execution));
+        items.retain(|execution| filter.matches(execution));
         items.sort_unstable_by_key(|execution| std::cmp::Reverse(execution.id));
         let next = if more { ids.last().map(ToString::to_string) } else { None };
         Ok(Page { items, next })
     }
 
     /// Lets an execution come due again at `at`, unless it moved on.
-    pub async fn postpone_execution(&self, seen: &ExecutionRecord, at: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn postpone_execution(&self, record: &ExecutionRecord, at: DateTime<Utc>) -> Result<(), Error> {
         let sent = self
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(Key::execution(seen.execution.id).attributes()))
+            .set_key(Some(Key::execution(record.execution.id).attributes()))
             .update_expression("SET due_at = :at REMOVE due_failures")
             .condition_expression("version = :version AND attribute_exists(due_at)")
             .expression_attribute_values(":at", number(to_millis(at)))
-            .expression_attribute_values(":version", number(seen.version))
+            .expression_attribute_values(":version", number(record.version))
             .send()
             .await;
-        // Refused, it moved on.
-        let _postponed: crate::Commit = crate::table::refused(sent)?;
+        // On a conflict it moved on.
+        let _postponed: crate::Commit = crate::table::commit_of(sent)?;
         Ok(())
     }
 }

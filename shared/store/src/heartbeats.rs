@@ -1,4 +1,4 @@
-//! The history of heartbeats: one item each, kept as long as configured, found by service in the order of time.
+//! The history of heartbeats: one item each, kept as long as configured, found by service in order of time.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -11,14 +11,14 @@ use crate::keys::{EXPIRES_AT, Key, heartbeats_pk};
 use crate::table::Page;
 use crate::{Error, Table};
 
-/// The attribute that holds what came with a ping.
+/// The attribute that holds the body of a ping.
 const BODY: &str = "body";
-/// Heartbeats that are read at a time to count those of a while.
+/// Heartbeats that are read at a time to count those of a period.
 const REPORTS: usize = 100;
 /// Items read at a time where most are left out.
 const FILTERED_PAGE: usize = 1_000;
 
-/// One heartbeat as it was taken, or a note among them.
+/// One heartbeat as it was received, or a note among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
     pub id: HeartbeatId,
@@ -58,7 +58,7 @@ impl Table {
         self.put(item::write(&Key::heartbeat(*service_id, *id), &body)?).await
     }
 
-    /// Keeps what came with a ping, beside its heartbeat.
+    /// Keeps the body of a ping, beside its heartbeat.
     pub async fn keep_ping_body(&self, heartbeat: &Heartbeat, body: Vec<u8>) -> Result<(), Error> {
         let Heartbeat { id, service_id, expires_at, .. } = heartbeat;
         let key = Key::ping_body(*service_id, *id);
@@ -67,7 +67,7 @@ impl Table {
         self.put(item).await
     }
 
-    /// What came with a ping. Consistent.
+    /// Reads the body of a ping. Consistent.
     pub async fn ping_body(
         &self,
         service: ServiceId,
@@ -86,26 +86,26 @@ impl Table {
         body.map(Some).ok_or_else(|| corrupt(Some(&key), "no body"))
     }
 
-    /// How many heartbeats came at `since` or later, of one status or of any that counts as life: no more than `most`.
+    /// Counts the heartbeats that came at `since` or later, of one status or of any that counts as alive, up to `max`.
     pub async fn count_reports(
         &self,
         service: ServiceId,
         status: Option<Status>,
         since: DateTime<Utc>,
-        most: u32,
+        max: u32,
         now: DateTime<Utc>,
     ) -> Result<u32, Error> {
         let counts = |heartbeat: &Heartbeat| {
             heartbeat
                 .status
-                .said()
-                .is_some_and(|said| status.map_or_else(|| said.counts_as_alive(), |status| said == status))
+                .reported()
+                .is_some_and(|found| status.map_or_else(|| found.counts_as_alive(), |status| found == status))
         };
         let (mut count, mut after) = (0, None);
         loop {
             let page = self.heartbeats(service, None, after, REPORTS, now).await?;
             for heartbeat in &page.items {
-                if heartbeat.at < since || count == most {
+                if heartbeat.at < since || count == max {
                     return Ok(count);
                 }
                 count += u32::from(counts(heartbeat));
@@ -117,7 +117,7 @@ impl Table {
         }
     }
 
-    /// When the first heartbeat that counts as life came, from `since` to `until`.
+    /// Returns when the first heartbeat that counts as alive came, from `since` to `until`.
     pub async fn first_report(
         &self,
         service: ServiceId,
@@ -132,7 +132,7 @@ impl Table {
                 if heartbeat.at < since {
                     return Ok(first);
                 }
-                if heartbeat.at <= until && heartbeat.status.said().is_some_and(Status::counts_as_alive) {
+                if heartbeat.at <= until && heartbeat.status.reported().is_some_and(Status::counts_as_alive) {
                     first = Some(heartbeat.at);
                 }
             }
@@ -143,7 +143,7 @@ impl Table {
         }
     }
 
-    /// A service's heartbeats, newest first, those of one run if `run_id` is given.
+    /// Returns a service's heartbeats, newest first, those of one run if `run_id` is given.
     pub async fn heartbeats(
         &self,
         service: ServiceId,

@@ -13,7 +13,7 @@ use crate::keys::{DUE_AT, DUE_SHARD, EXPIRES_AT, Key, PK, SK};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// Counts how often a due row could not be handled; gone when it was.
+/// Counts how often handling a due row has failed; gone once it succeeded.
 pub(crate) const DUE_FAILURES: &str = "due_failures";
 
 impl Key {
@@ -59,7 +59,7 @@ pub(crate) fn write<T: Serialize>(key: &Key, body: &T) -> Result<Item, Error> {
     Ok(item)
 }
 
-/// Whether an item counts as gone: time to live removes it late.
+/// Whether an item has expired: time to live removes it late.
 pub(crate) fn is_expired(item: &Item, now: DateTime<Utc>) -> bool {
     let at = item.get(EXPIRES_AT).and_then(|value| value.as_n().ok()?.parse::<i64>().ok());
     at.is_some_and(|at| at <= now.timestamp())
@@ -73,7 +73,7 @@ pub(crate) fn set_due(item: &mut Item, key: &Key, due_at: Option<i64>) {
     }
 }
 
-/// An update expression that turns one version of an item into another, touching nothing else.
+/// An update expression that turns one version of an item into another and touches nothing else.
 #[derive(Debug, Default)]
 pub(crate) struct Diff {
     pub(crate) expression: String,

@@ -44,7 +44,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// The rows that can come due, told apart by their keys.
+/// The kinds of rows that come due, which their keys distinguish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowKind {
     Service(ServiceId),
@@ -61,12 +61,12 @@ impl Key {
         Self { pk, sk: sk.into() }
     }
 
-    /// What heartbeats and the sweep write of a service.
+    /// The row of a service that heartbeats and the sweep write.
     pub fn service(id: ServiceId) -> Self {
         Self::new(format!("service#{id}"), "state")
     }
 
-    /// What people edit of a service.
+    /// The row of a service that people edit.
     pub(crate) fn profile(id: ServiceId) -> Self {
         Self::new(format!("service#{id}"), "profile")
     }
@@ -75,27 +75,27 @@ impl Key {
         Self::new(heartbeats_pk(service), id.to_string())
     }
 
-    /// The heartbeat that a client's idempotency key stands for.
+    /// Finds the heartbeat that was sent first with a client's idempotency key.
     pub(crate) fn repeated_heartbeat(service: ServiceId, idempotency_key: &str) -> Self {
         Self::new(heartbeats_pk(service), format!("key#{}", digest(idempotency_key)))
     }
 
-    /// The execution that a client's idempotency key stands for.
+    /// Finds the execution that was started first with a client's idempotency key.
     pub(crate) fn repeated_execution(playbook: PlaybookId, idempotency_key: &str) -> Self {
         Self::new(format!("execution#of#{playbook}"), format!("key#{}", digest(idempotency_key)))
     }
 
-    /// What came with a ping, beside its heartbeat.
+    /// The body of a ping, beside its heartbeat.
     pub(crate) fn ping_body(service: ServiceId, id: HeartbeatId) -> Self {
         Self::new(heartbeats_pk(service), format!("ping-body#{id}"))
     }
 
-    /// What the signals of a run and the sweep write of it.
+    /// The row of a run, which its signals and the sweep write.
     pub fn run(service: ServiceId, id: &RunId) -> Self {
         Self::new(format!("run#{service}"), id.as_str())
     }
 
-    /// The run of a service that began last of those that nobody named.
+    /// Points to the unnamed run of a service that began last.
     pub(crate) fn unnamed_run(service: ServiceId) -> Self {
         Self::new(format!("run#{service}#unnamed"), "unnamed")
     }
@@ -108,7 +108,7 @@ impl Key {
         Self::new(notifications_pk(owner), format!("{NOTIFICATION_PREFIX}{id}"))
     }
 
-    /// Before every entry of its lane, so that whoever reads those has it too.
+    /// Sorts before every entry of its lane, so that one query reads both.
     pub(crate) fn lane_head(lane: &Lane) -> Self {
         Self::new(lane.to_string(), LANE_HEAD)
     }
@@ -144,7 +144,7 @@ impl Key {
         Self::new(format!("name#service#{}", name.folded()), "name")
     }
 
-    /// Holds the name of a thing of this kind, likewise.
+    /// Holds the name of an entity of this kind, likewise.
     pub(crate) fn name(of: &str, name: &str) -> Self {
         Self::new(format!("name#{of}#{}", name.to_lowercase()), "name")
     }
@@ -169,7 +169,7 @@ impl Key {
         Self::new(format!("webhook#{id}"), "webhook")
     }
 
-    /// Puts a webhook on the list of those that hear of one service, or of every service.
+    /// Puts a webhook on the list of those for one service, or for every service.
     pub(crate) fn webhook_scope(id: WebhookId) -> Self {
         Self::new(format!("webhook#{id}"), "scope")
     }
@@ -195,7 +195,7 @@ impl Key {
         Partition::secrets().key(id.get())
     }
 
-    /// How far an execution is.
+    /// The state of an execution.
     pub fn execution(id: ExecutionId) -> Self {
         Self::new(execution_pk(id), "state")
     }
@@ -204,7 +204,7 @@ impl Key {
         Self::new(execution_pk(id), "plan")
     }
 
-    /// What came of one step.
+    /// The result of one step.
     pub(crate) fn execution_step(id: ExecutionId, step: usize) -> Self {
         Self::new(execution_pk(id), format!("step#{step:02}"))
     }
@@ -214,7 +214,7 @@ impl Key {
         Self::new(execution_pk(id), "playbook")
     }
 
-    /// A playbook that an alert starts.
+    /// A start: an execution that an alert asks for.
     pub fn start(alert: AlertId, trigger: TriggerId) -> Self {
         Self::new(alert_pk(alert), format!("{START_PREFIX}{trigger}"))
     }
@@ -223,7 +223,7 @@ impl Key {
         Self::new(circuit_pk(service), "circuit")
     }
 
-    /// An entry of the audit log, by the day (UTC) that its id tells.
+    /// An entry of the audit log, under the day (UTC) of its id.
     pub(crate) fn audit(id: LogId) -> Self {
         Self::new(audit_day_pk(id.time().date_naive()), id.to_string())
     }
@@ -247,12 +247,12 @@ impl Key {
         Self::new("stats".to_owned(), "stats")
     }
 
-    /// What a notification said where no receiver is set up (local only).
+    /// The text of a notification where no receiver is configured (local only).
     pub(crate) fn printed(id: NotificationId) -> Self {
         Self::new(printed_pk(), id.to_string())
     }
 
-    /// The shard of the due index in which this row waits: FNV-1a, so that neighbours spread.
+    /// Returns the shard of the due index in which this row waits: FNV-1a, so that neighbours spread.
     pub(crate) fn shard(&self) -> u8 {
         let hash = self
             .pk
@@ -262,7 +262,7 @@ impl Key {
         u8::try_from(hash % u64::from(SHARDS)).unwrap_or_default()
     }
 
-    /// Which kind of row this is, for those that can come due.
+    /// Returns the kind of row, for those that come due.
     pub fn row_kind(&self) -> Option<RowKind> {
         let (entity, id) = self.pk.split_once('#').unwrap_or((&self.pk, ""));
         let notification =
@@ -340,14 +340,14 @@ impl Partition {
         Key::new(self.pk.clone(), format!("{}{id:019}", self.prefix))
     }
 
-    /// The lowest and the highest `sk` of those that are older than `before`.
+    /// Returns the lowest and the highest `sk` of those that are older than `before`.
     pub(crate) fn range(&self, before: Option<i64>) -> (String, String) {
         let highest = before.map_or(i64::MAX, |id| id - 1);
         (self.key(0).sk, self.key(highest).sk)
     }
 }
 
-/// The id at the end of a part of a key.
+/// Reads the id at the end of a part of a key.
 pub(crate) fn id_in<T: std::str::FromStr>(part: &str) -> Option<T> {
     part.rsplit('#').next()?.parse().ok()
 }
@@ -392,7 +392,7 @@ fn circuit_pk(service: ServiceId) -> String {
     format!("circuit#{service}")
 }
 
-/// Where an owner's notifications are.
+/// Returns where an owner's notifications are.
 pub(crate) fn notifications_pk(owner: NotificationOwner) -> String {
     match owner {
         NotificationOwner::Alert(id) => alert_pk(id),
@@ -426,7 +426,7 @@ pub(crate) fn api_key_id_of(pk: &str) -> Option<ApiKeyId> {
     pk.strip_prefix("api-key#")?.parse().ok()
 }
 
-/// The first 128 bits of a text's SHA-256, in hex.
+/// Returns the first 128 bits of a text's SHA-256, in hex.
 pub fn digest(text: &str) -> String {
     use fmt::Write as _;
     Sha256::digest(text.as_bytes()).iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {

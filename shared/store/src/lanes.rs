@@ -1,5 +1,5 @@
-//! Lanes: what each receiver is owed, in order. A lane has one sender at a time: of notifications whoever its head says, of a
-//! webhook's deliveries whoever holds an entry.
+//! Lanes: the ordered queue of each receiver. A lane has one sender at a time: of notifications whoever its head names, of
+//! a webhook's deliveries whoever holds an entry.
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -11,31 +11,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Key, LANE_HEAD, Lane, SK};
-use crate::table::{Commit, IS_NEW, Writes, refused};
+use crate::table::{Commit, IS_NEW, Writes, commit_of};
 use crate::{Error, Table};
 
-/// What one receiver is owed, at its place in the receiver's lane.
+/// What waits at one place of a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneEntry {
-    /// Its place: the id of what is owed, which sorts by time.
+    /// Its place: the id of what waits, which sorts by time.
     pub place: String,
-    pub owed: Owed,
+    pub queued: Queued,
     /// Whether another receiver waits for its turn, should this one fail.
     pub others_wait: bool,
     /// Attempts of a delivery that failed.
     pub attempts: u32,
-    /// Until then a delivery is somebody's to send, or waits to be tried again.
+    /// Until then somebody is sending a delivery, or it waits to be tried again.
     pub held_until: Option<DateTime<Utc>>,
     /// The process that is sending it; none while it waits.
     pub holder: Option<String>,
 }
 
-/// Who sends in a lane of notifications, and what its receiver was sent of late.
+/// Who sends in a lane of notifications, and what its receiver was sent lately.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LaneHead {
-    /// Until then the lane is somebody's, or waits for another try.
+    /// Until then somebody holds the lane, or it waits to be tried again.
     pub held_until: Option<DateTime<Utc>>,
-    /// Whose it is; nobody's while it waits.
+    /// Who holds it; nobody while it waits.
     pub hold: Option<LaneHold>,
     /// Sends in a row that failed.
     pub attempts: u32,
@@ -49,13 +49,13 @@ pub struct LaneHead {
 pub struct LaneHold {
     /// The process that is sending.
     pub holder: String,
-    /// The place of the entry that it will take out of the lane last.
+    /// The place of the entry that it will remove from the lane last.
     pub place: String,
 }
 
 /// The beginning of a lane.
 #[derive(Debug, Clone)]
-pub struct LaneView {
+pub struct LanePage {
     pub head: LaneHead,
     /// Oldest first.
     pub entries: Vec<LaneEntry>,
@@ -63,19 +63,20 @@ pub struct LaneView {
     pub is_whole: bool,
 }
 
+/// What an entry of a lane stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owed {
+pub enum Queued {
     Notification(NotificationOwner, NotificationId),
     Delivery(DeliveryId),
 }
 
 impl LaneEntry {
-    /// Whether somebody is sending it, and so nothing else in its lane. An entry that only waits is nobody's.
+    /// Whether somebody is sending it, and so nothing else in its lane. Nobody holds an entry that only waits.
     pub fn is_leased(&self, now: DateTime<Utc>, dead: impl Fn(&str) -> bool) -> bool {
         self.holder.is_some() && self.is_held(now, dead)
     }
 
-    /// Whether nobody else may send now. `dead` tells a holder that is known to be gone.
+    /// Whether nobody else may send now. `dead` says whether a holder is known to be gone.
     fn is_held(&self, now: DateTime<Utc>, dead: impl Fn(&str) -> bool) -> bool {
         self.held_until.is_some_and(|until| until > now) && !self.holder.as_deref().is_some_and(dead)
     }
@@ -99,14 +100,14 @@ struct HeadItem {
     expires_at: i64,
 }
 
-/// A head that nobody changed for this long says nothing any more.
+/// A head that nobody changed for this long is of no use any more.
 const HEAD_EXPIRES_AFTER: TimeDelta = TimeDelta::days(1);
 
 impl HeadItem {
     fn of(head: &LaneHead) -> Self {
         let LaneHead { held_until, hold, attempts, pace, version } = head;
         let (holder, held_by) = hold.clone().map(|LaneHold { holder, place }| (holder, place)).unzip();
-        let says_until = held_until.iter().copied().chain(pace.map(|pace| pace.full_at)).max();
+        let useful_until = held_until.iter().copied().chain(pace.map(|pace| pace.full_at)).max();
         Self {
             version: *version,
             held_until: held_until.map(to_millis),
@@ -115,7 +116,7 @@ impl HeadItem {
             attempts: *attempts,
             last_at: pace.map(|pace| to_millis(pace.last_at)),
             full_at: pace.map(|pace| to_millis(pace.full_at)),
-            expires_at: (says_until.unwrap_or_default() + HEAD_EXPIRES_AFTER).timestamp(),
+            expires_at: (useful_until.unwrap_or_default() + HEAD_EXPIRES_AFTER).timestamp(),
         }
     }
 
@@ -162,6 +163,7 @@ impl LaneItem {
 }
 
 impl Writes {
+    /// Puts a notification into the lane of a receiver.
     pub(crate) fn join_lane(
         &mut self,
         table: &Table,
@@ -181,14 +183,14 @@ impl Writes {
 }
 
 impl Table {
-    /// The first entries of a webhook's lane, oldest first. Consistent.
+    /// Returns the first entries of a webhook's lane, oldest first. Consistent.
     pub async fn lane(&self, lane: &Lane, limit: i32) -> Result<Vec<LaneEntry>, Error> {
-        Ok(self.look_at_lane(lane, limit).await?.entries)
+        Ok(self.read_lane(lane, limit).await?.entries)
     }
 
-    /// The head of a lane and its first entries, `limit` in all. Consistent, but for what changes meanwhile: a head that
-    /// somebody changed is told by the next change of it.
-    pub async fn look_at_lane(&self, lane: &Lane, limit: i32) -> Result<LaneView, Error> {
+    /// Reads the head of a lane and its first entries, `limit` in all. Consistent, but for what changes meanwhile: whoever
+    /// then changes the head gets a conflict.
+    pub async fn read_lane(&self, lane: &Lane, limit: i32) -> Result<LanePage, Error> {
         let answer = self
             .client
             .query()
@@ -202,7 +204,7 @@ impl Table {
         let mut items = answer.items.unwrap_or_default();
         let is_head = |item: &Item| item.get(SK).and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk == LANE_HEAD);
         let head = if items.first().is_some_and(is_head) { Some(items.remove(0)) } else { None };
-        Ok(LaneView {
+        Ok(LanePage {
             head: head.map(item::read::<HeadItem>).transpose()?.map(HeadItem::into_head).unwrap_or_default(),
             entries: items.into_iter().map(read).collect::<Result<_, _>>()?,
             is_whole: answer.last_evaluated_key.is_none(),
@@ -224,15 +226,15 @@ impl Table {
         Ok(answer.count > 0)
     }
 
-    /// ServiceUpdate a lane's head, if it is as it was seen. Answers how it is then; nothing if somebody else was first.
-    pub async fn set_lane_head(&self, lane: &Lane, seen: &LaneHead, new: LaneHead) -> Result<Option<LaneHead>, Error> {
-        let new = LaneHead { version: seen.version + 1, ..new };
+    /// Updates a lane's head, if it is as it was read. Returns the head as it is then, or none if somebody else was first.
+    pub async fn set_lane_head(&self, lane: &Lane, old: &LaneHead, new: LaneHead) -> Result<Option<LaneHead>, Error> {
+        let new = LaneHead { version: old.version + 1, ..new };
         let key = Key::lane_head(lane);
         let of = |head: &LaneHead| item::write(&key, &HeadItem::of(head));
-        let old = if seen.version == 0 { key.attributes() } else { of(seen)? };
-        let Some(diff) = Diff::between(&old, &of(&new)?) else { return Ok(Some(new)) };
+        let old_item = if old.version == 0 { key.attributes() } else { of(old)? };
+        let Some(diff) = Diff::between(&old_item, &of(&new)?) else { return Ok(Some(new)) };
         let (condition, values) =
-            if seen.version == 0 { (IS_NEW, None) } else { ("version = :seen", Some((":seen", number(seen.version)))) };
+            if old.version == 0 { (IS_NEW, None) } else { ("version = :old", Some((":old", number(old.version)))) };
         let mut writes = Writes::new();
         writes.table_update(self, &key, diff, condition, values)?;
         Ok(match self.single_update(writes).await? {
@@ -241,7 +243,7 @@ impl Table {
         })
     }
 
-    /// Takes a webhook's lane for `holder` by an entry, until `until`, if it stands as it was read.
+    /// Leases a webhook's lane to `holder` by an entry, until `until`, if the entry is as it was read.
     pub async fn hold(
         &self,
         lane: &Lane,
@@ -258,15 +260,15 @@ impl Table {
             .expression_attribute_values(":until", number(to_millis(until)))
             .expression_attribute_values(":holder", text(holder));
         request = match entry.held_until {
-            Some(seen) => request
-                .condition_expression("held_until = :seen")
-                .expression_attribute_values(":seen", number(to_millis(seen))),
+            Some(old) => request
+                .condition_expression("held_until = :old")
+                .expression_attribute_values(":old", number(to_millis(old))),
             None => request.condition_expression("attribute_exists(pk) AND attribute_not_exists(held_until)"),
         };
-        refused(request.send().await)
+        commit_of(request.send().await)
     }
 
-    /// Lets the holder of a delivery, known by its `lease`, put it off until `until` after `attempts` failures.
+    /// Postpones a delivery until `until` after `attempts` failures, on behalf of its holder, who is known by the `lease`.
     pub async fn back_off(
         &self,
         lane: &Lane,
@@ -291,20 +293,20 @@ impl Table {
             .expression_attribute_values(":now", number(to_millis(now)))
             .send()
             .await;
-        refused(sent)
+        commit_of(sent)
     }
 
-    /// Takes an entry out of its lane: it was sent, or given up.
+    /// Removes an entry from its lane: it was sent, or given up.
     pub async fn leave_lane(&self, lane: &Lane, entry: &LaneEntry) -> Result<(), Error> {
         self.delete_item(&entry.key(lane)).await
     }
 
-    /// Takes entries out of their lane.
+    /// Removes entries from their lane.
     pub async fn leave_lane_all(&self, lane: &Lane, entries: &[&LaneEntry]) -> Result<(), Error> {
         self.delete_many(entries.iter().map(|entry| entry.key(lane)).collect()).await
     }
 
-    /// Takes an entry out of its lane if it is still held by this `lease`: it may have been queued anew.
+    /// Removes an entry from its lane if it is still held by this `lease`: it may have been queued again.
     pub async fn leave_lane_leased(&self, lane: &Lane, entry: &LaneEntry, lease: DateTime<Utc>) -> Result<(), Error> {
         let sent = self
             .client
@@ -325,7 +327,7 @@ impl Table {
     }
 
     /// Puts a delivery into its webhook's lane, if it is not there.
-    pub async fn queue_delivery_again(&self, lane: &Lane, id: DeliveryId) -> Result<(), Error> {
+    pub async fn queue_if_absent(&self, lane: &Lane, id: DeliveryId) -> Result<(), Error> {
         let item = item::write(&Key::delivery_entry(lane, id), &LaneItem::of(None))?;
         let sent = self.client.put_item().table_name(&self.name).set_item(Some(item)).condition_expression(IS_NEW);
         match sent.send().await {
@@ -340,9 +342,9 @@ impl Table {
 
 impl LaneEntry {
     fn key(&self, lane: &Lane) -> Key {
-        match self.owed {
-            Owed::Notification(_, id) => Key::lane_entry(lane, id),
-            Owed::Delivery(id) => Key::delivery_entry(lane, id),
+        match self.queued {
+            Queued::Notification(_, id) => Key::lane_entry(lane, id),
+            Queued::Delivery(id) => Key::delivery_entry(lane, id),
         }
     }
 }
@@ -359,13 +361,13 @@ fn read(item: Item) -> Result<LaneEntry, Error> {
         .or_else(|| window_id.map(|id| NotificationOwner::Window(WindowId::new(id))))
         .or_else(|| execution_id.map(NotificationOwner::Execution))
         .or_else(|| service_id.map(|id| NotificationOwner::Circuit(ServiceId::new(id))));
-    let owed = match owner {
-        Some(owner) => place.parse().map(|id| Owed::Notification(owner, id)),
-        None => place.parse().map(Owed::Delivery),
+    let queued = match owner {
+        Some(owner) => place.parse().map(|id| Queued::Notification(owner, id)),
+        None => place.parse().map(Queued::Delivery),
     };
     Ok(LaneEntry {
         place: place.to_owned(),
-        owed: owed.map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?,
+        queued: queued.map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?,
         others_wait,
         attempts,
         held_until: held_until.map(from_millis),

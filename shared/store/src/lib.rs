@@ -1,4 +1,4 @@
-//! The table: where everything that Medic knows is kept. One DynamoDB table, two indexes; each transition is one
+//! The table, which keeps everything that Medic knows. One DynamoDB table, two indexes; each transition is one
 //! conditional transaction. `docs/DATA.md` lists the access patterns.
 
 mod alerts;
@@ -40,21 +40,21 @@ mod webhooks;
 mod windows;
 
 pub use alerts::AlertFilter;
-pub use audit::AuditQuery;
+pub use audit::{AuditPage, AuditQuery};
 pub use circuits::{CircuitLimit, CircuitRecord};
 pub use due::{DuePage, DueRow, HAND_OVER_AGAIN};
-pub use entity::{Entity, Limit, Saved};
+pub use entity::{Entity, Identity, Limit, Saved};
 pub use error::Error;
 pub use executions::{ExecutionFilter, ExecutionRecord};
 pub use heartbeats::Heartbeat;
 pub use keys::{Key, Lane, RowKind, SHARDS, digest};
-pub use lanes::{LaneEntry, LaneHead, LaneHold, LaneView, Owed};
-pub use limits::Place;
+pub use lanes::{LaneEntry, LaneHead, LaneHold, LanePage, Queued};
+pub use limits::RequestCount;
 pub use names::Claim;
 pub use ping_keys::FoundPingKey;
 pub use runs::RunRecord;
 pub use schema::{TABLE, TableDefinition};
-pub use services::{HeartbeatWrite, Outline, ServiceRecord, ServiceSnapshot};
+pub use services::{AlertContext, HeartbeatWrite, ServiceRecord, ServiceSnapshot};
 pub use starts::Start;
 pub use stats::Stats;
 pub use table::{Commit, Page, Table, Writes};

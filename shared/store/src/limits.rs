@@ -10,10 +10,10 @@ use crate::item::{Item, corrupt, number};
 use crate::keys::{EXPIRES_AT, Key};
 use crate::{Error, Table, retry_policy};
 
-/// What came of asking for a place in a minute. `requests` is what the minute holds now.
+/// The result of counting a request. `requests` is what its minute holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    Taken { requests: u32 },
+pub enum RequestCount {
+    Counted { requests: u32 },
     Full { requests: u32 },
 }
 
@@ -23,18 +23,18 @@ const COUNT: &str = "n";
 const KEPT_MINUTES: i64 = 5;
 
 impl Table {
-    /// Counts one request, if its minute holds fewer than `most`. One write unit, on AWS also when it is refused.
+    /// Counts one request, if its minute holds fewer than `max`. One write unit, on AWS also when it does not.
     ///
-    /// When the answer to a write is lost, the SDK repeats the write: the request counts twice, or is refused for the place
-    /// that it took itself. That costs its key one place, for two minutes at most; to tell the two apart, the item would
-    /// have to remember requests.
+    /// When the response to a write is lost, the SDK repeats the write: the request counts twice, or is refused because it
+    /// filled the minute itself. That costs its key one request, for two minutes at most; to distinguish the two, the item
+    /// would have to remember requests.
     pub async fn count_request(
         &self,
         key: KeyId,
         class: RequestClass,
         minute: i64,
-        most: NonZeroU32,
-    ) -> Result<Place, Error> {
+        max: NonZeroU32,
+    ) -> Result<RequestCount, Error> {
         let key = Key::limit(key, class, minute);
         let sent = self
             .client
@@ -42,11 +42,11 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(key.attributes()))
             .update_expression("ADD #n :one SET #expires = :expires")
-            .condition_expression("attribute_not_exists(#n) OR #n < :most")
+            .condition_expression("attribute_not_exists(#n) OR #n < :max")
             .expression_attribute_names("#n", COUNT)
             .expression_attribute_names("#expires", EXPIRES_AT)
             .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":most", number(most))
+            .expression_attribute_values(":max", number(max))
             .expression_attribute_values(":expires", number((minute + KEPT_MINUTES) * 60))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -55,17 +55,17 @@ impl Table {
             .send()
             .await;
         match sent {
-            Ok(answer) => Ok(Place::Taken { requests: requests(&key, answer.attributes.as_ref())? }),
+            Ok(answer) => Ok(RequestCount::Counted { requests: requests(&key, answer.attributes.as_ref())? }),
             Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    Ok(Place::Full { requests: requests(&key, refused.item())? })
+                Some(UpdateItemError::ConditionalCheckFailedException(full)) => {
+                    Ok(RequestCount::Full { requests: requests(&key, full.item())? })
                 }
                 _ => Err(error.into()),
             },
         }
     }
 
-    /// How many requests a minute that is over holds: half a read unit. The last moments may be missing, as are requests
+    /// Returns how many requests a minute that is over holds: half a read unit. The last moments may be missing, as are requests
     /// that clocks behind this one still count there; a few more are let in then.
     pub async fn requests(&self, key: KeyId, class: RequestClass, minute: i64) -> Result<u32, Error> {
         let key = Key::limit(key, class, minute);

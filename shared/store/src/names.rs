@@ -1,4 +1,4 @@
-//! Unique names: one item a name, claimed in the transaction that makes the thing.
+//! Unique names: one item a name, claimed in the transaction that creates what bears it.
 
 use domain::{HeartbeatName, ServiceId};
 use serde::{Deserialize, Serialize};
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::keys::Key;
 use crate::{Error, Table, item};
 
-/// Whether a name was free.
+/// The result of creating something under a name that must be free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Claim {
-    Made,
+    Created,
     Taken,
 }
 

@@ -1,5 +1,5 @@
-//! Notifications, which are the outbox: written with their transition, due until every receiver has been told or given up,
-//! and then kept beside their alert as the record of who was told.
+//! Notifications, which are the outbox: written with their transition, due until every receiver was notified or given up,
+//! and then kept beside their alert as the record of who was notified.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +16,7 @@ use crate::due::HAND_OVER_AGAIN;
 use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Key, Lane, NOTIFICATION_PREFIX, RowKind, notifications_pk, printed_pk};
 use crate::playbook_notifications::{CIRCUIT, CircuitItem, PlaybookItem};
-use crate::table::{CONFLICT_RETRIES, Commit, IS_NEW, Page, Writes, is_conflict, refused};
+use crate::table::{CONFLICT_RETRIES, Commit, IS_NEW, Page, Writes, commit_of, is_conflict};
 use crate::{Error, Table};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ const ENDED: &str = "ended";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct OutcomeItem {
-    /// Its place in the order of telling.
+    /// Its place in the order of receivers.
     n: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target_id: Option<i64>,
@@ -106,8 +106,8 @@ impl Writes {
         let (mut playbook, mut circuit) = (None, None);
         let (kind, alert, announcement) = match subject {
             Subject::Alert { kind, alert } => (kind.as_str(), Some(AlertItem::of(alert)), None),
-            Subject::Playbook(told) => {
-                let (kind, item) = PlaybookItem::of(told);
+            Subject::Playbook(event) => {
+                let (kind, item) = PlaybookItem::of(event);
                 playbook = Some(item);
                 (kind, None, None)
             }
@@ -140,7 +140,7 @@ impl Writes {
         item::set_due(&mut item, &key, due_at);
         self.table_put(table, item, Some(IS_NEW))?;
         let others_wait = outcomes.iter().any(|outcome| outcome.waits);
-        for outcome in outcomes.iter().filter(|outcome| outcome.is_owed()) {
+        for outcome in outcomes.iter().filter(|outcome| outcome.is_pending()) {
             self.join_lane(table, &Lane::of(&outcome.receiver), notification.owner(), *id, others_wait)?;
         }
         Ok(())
@@ -148,6 +148,7 @@ impl Writes {
 }
 
 impl Table {
+    /// Finds a notification. Consistent.
     pub async fn notification(
         &self,
         owner: NotificationOwner,
@@ -156,7 +157,7 @@ impl Table {
         self.get(&Key::notification(owner, id), true).await?.map(read).transpose()
     }
 
-    /// The notifications of these keys that are there, by id: each as it reads, or why it does not. Consistent.
+    /// Returns the notifications of these keys that exist, by id: each as it reads, or why it does not. Consistent.
     pub async fn notifications_by_id(
         &self,
         ids: &[(NotificationOwner, NotificationId)],
@@ -169,7 +170,7 @@ impl Table {
         Ok(found.collect())
     }
 
-    /// The notifications of an alert or another owner, in their order.
+    /// Returns the notifications of an alert or another owner, in their order.
     pub async fn notifications(&self, owner: NotificationOwner) -> Result<Vec<Notification>, Error> {
         let mut pages = self
             .client
@@ -189,12 +190,12 @@ impl Table {
         Ok(notifications)
     }
 
-    /// Records what became of a notification at one receiver, once; the last one ends the notification's timer.
-    /// Answers whether the timer must still be ended: two that settle at once do not see each other before.
+    /// Records the outcome of a notification at one receiver, once; the last one ends the notification's timer. Returns
+    /// whether the timer must still be ended: two that settle at once do not see each other before.
     pub async fn settle(&self, notification: &Notification, outcome: &Outcome) -> Result<bool, Error> {
         let key = Key::notification(notification.owner(), notification.id);
         let others_settled =
-            !notification.outcomes.iter().any(|other| other.receiver != outcome.receiver && other.is_owed());
+            !notification.outcomes.iter().any(|other| other.receiver != outcome.receiver && other.is_pending());
         let mut update = Self::outcome_expression(outcome);
         if others_settled {
             update.push_str(" REMOVE due_shard, due_at, due_failures");
@@ -224,15 +225,15 @@ impl Table {
                 }
                 // Nothing was recorded: a transaction on this notification was under way.
                 Err(error) if is_conflict(&error) => {}
-                // Refused, it was recorded before.
-                sent => return refused(sent).map(|_| false),
+                // On a conflict it was recorded before.
+                sent => return commit_of(sent).map(|_| false),
             }
         }
         Err(Error::Unavailable("a notification is in transactions all the time".into()))
     }
 
-    /// Records that a notification failed at one receiver, and gives the next one its turn, in one transaction. Its alert must be
-    /// open: whoever closes it tells its end to all who had their turn.
+    /// Records that a notification failed at one receiver, and gives the next one its turn, in one transaction. Its alert
+    /// must be open: whoever closes it sends its end to all who had their turn.
     pub async fn pass_on(
         &self,
         notification: &Notification,
@@ -263,7 +264,7 @@ impl Table {
         format!("SET outcomes.#lane.#at = :at{error}")
     }
 
-    /// Keeps where a notification's message is at one receiver, so that it can be changed later.
+    /// Keeps where a notification's message is at one receiver, so that it can be updated later.
     pub async fn keep_message(
         &self,
         notification: &Notification,
@@ -313,18 +314,18 @@ impl Table {
             .expression_attribute_values(":at", number(to_millis(at)))
             .send()
             .await;
-        // Refused, it was settled meanwhile.
-        let _postponed: Commit = refused(sent)?;
+        // On a conflict it was settled meanwhile.
+        let _postponed: Commit = commit_of(sent)?;
         Ok(())
     }
 
-    /// Keeps what a notification said where no receiver is set up.
+    /// Keeps the text of a notification where no receiver is configured.
     pub async fn print(&self, id: NotificationId, body: &str, expires_at: DateTime<Utc>) -> Result<(), Error> {
         let item = PrintedItem { text: body.to_owned(), expires_at: expires_at.timestamp() };
         self.put(item::write(&Key::printed(id), &item)?).await
     }
 
-    /// What was printed, newest first.
+    /// Returns what was printed, newest first.
     pub async fn printed(
         &self,
         after: Option<NotificationId>,
@@ -344,7 +345,7 @@ impl Table {
     }
 }
 
-/// That a receiver has not answered yet.
+/// The condition that there is no outcome at a receiver yet.
 const UNSETTLED: &str = "attribute_exists(outcomes.#lane) AND attribute_not_exists(outcomes.#lane.#at)";
 
 fn outcome_names(outcome: &Outcome) -> Vec<(&'static str, String)> {

@@ -3,9 +3,9 @@
 use domain::{Label, PingKey, PingKeyId, Revision};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::RevisionItem;
+use crate::entity::{Identity, RevisionItem, read_id};
 use crate::item::{self, Item, corrupt};
-use crate::keys::{Key, Partition, id_in};
+use crate::keys::{Key, Partition};
 use crate::names::NameItem;
 use crate::table::Page;
 use crate::{Entity, Error, Table};
@@ -25,7 +25,7 @@ struct DigestItem {
     hash: String,
 }
 
-/// What a key's digest finds.
+/// A key as its digest finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundPingKey {
     pub id: PingKeyId,
@@ -39,28 +39,16 @@ impl Entity for PingKey {
     const NOUN: &'static str = "ping key";
     const KIND: &'static str = "ping-key";
 
-    fn id(&self) -> PingKeyId {
-        self.id
-    }
-
-    fn number(id: PingKeyId) -> i64 {
-        id.get()
+    fn identity(&self) -> Identity<'_, PingKeyId> {
+        Identity::named(self.id, &self.name, self.revision)
     }
 
     fn key(id: PingKeyId) -> Key {
         Key::ping_key(id)
     }
 
-    fn revision(&self) -> &Revision {
-        &self.revision
-    }
-
     fn revision_mut(&mut self) -> &mut Revision {
         &mut self.revision
-    }
-
-    fn name(&self) -> Option<&Label> {
-        Some(&self.name)
     }
 
     fn write(&self) -> Result<Item, Error> {
@@ -77,7 +65,7 @@ impl Entity for PingKey {
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
         let PingKeyItem { name, digest, hash, revision } = item::read(item)?;
         Ok(Self {
-            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a ping key's key"))?,
+            id: read_id(key, &key.sk)?,
             name: Label::parse("name", name, usize::MAX).map_err(|source| corrupt(Some(key), source))?,
             digest,
             hash,
@@ -103,7 +91,7 @@ impl Table {
         Ok(Some(FoundPingKey { id: PingKeyId::new(id), hash }))
     }
 
-    /// Keys, newest first. Consistent.
+    /// Returns keys, newest first. Consistent.
     pub async fn ping_keys(&self, after: Option<PingKeyId>, limit: usize) -> Result<Page<PingKey>, Error> {
         self.page(&Partition::ping_keys(), after.map(PingKeyId::get), limit).await
     }

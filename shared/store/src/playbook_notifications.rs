@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) const CIRCUIT: &str = "circuit_open";
 
 const STARTED: &str = "started";
-const ASKED: &str = "asked";
+const APPROVAL_REQUESTED: &str = "approval_requested";
 const APPROVED: &str = "approved";
 const REJECTED: &str = "rejected";
-/// A question that needs no answer any more.
-const SETTLED: &str = "settled";
+/// An approval request that needs no decision any more.
+const WITHDRAWN: &str = "withdrawn";
 const COMPLETED: &str = "completed";
 const FAILED: &str = "failed";
 const CANCELLED: &str = "cancelled";
@@ -32,7 +32,7 @@ pub(crate) struct PlaybookItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    question: Option<ApprovalRequestItem>,
+    request: Option<ApprovalRequestItem>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ struct ApprovalRequestItem {
 pub(crate) struct CircuitItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     heartbeat_name: Option<String>,
-    most: u32,
+    max: u32,
     window_ms: i64,
 }
 
@@ -86,7 +86,7 @@ impl ServiceItem {
 }
 
 impl PlaybookItem {
-    /// A notification's kind, and all else of it.
+    /// Returns a notification's kind, and everything else of it.
     pub(crate) fn of(notification: &PlaybookNotification) -> (&'static str, Self) {
         let PlaybookNotification { execution_id: _, playbook_name, service_id, service, event } = notification;
         let item = Self {
@@ -106,15 +106,15 @@ impl PlaybookItem {
                 steps,
                 more_steps,
             }) => {
-                let question =
+                let request =
                     ApprovalRequestItem { version, digest, until: to_millis(until), proceeds, steps, more_steps };
-                (ASKED, Self { why: Some(why), question: Some(question), ..item })
+                (APPROVAL_REQUESTED, Self { why: Some(why), request: Some(request), ..item })
             }
             PlaybookEvent::Decided(Verdict { kind, by, reason, at }) => {
                 let kind = match kind {
                     VerdictKind::Approved => APPROVED,
                     VerdictKind::Rejected => REJECTED,
-                    VerdictKind::Cancelled => SETTLED,
+                    VerdictKind::Cancelled => WITHDRAWN,
                 };
                 (kind, Self { by, reason, event_at: Some(to_millis(at)), ..item })
             }
@@ -128,20 +128,20 @@ impl PlaybookItem {
         }
     }
 
-    /// The notification of an execution, if its kind is known.
+    /// Returns the notification of an execution, if its kind is known.
     pub(crate) fn into_notification(
         self,
         execution_id: ExecutionId,
         kind: &str,
     ) -> Result<Option<PlaybookNotification>, Invalid> {
-        let Self { playbook_name, service_id, service, why, question, by, reason, step, took_ms, event_at } = self;
+        let Self { playbook_name, service_id, service, why, request, by, reason, step, took_ms, event_at } = self;
         let at = from_millis(event_at.unwrap_or_default());
         let verdict = |kind| PlaybookEvent::Decided(Verdict { kind, by: by.clone(), reason: reason.clone(), at });
         let event = match kind {
             STARTED => PlaybookEvent::Started { why: why.unwrap_or_default() },
-            ASKED => {
+            APPROVAL_REQUESTED => {
                 let ApprovalRequestItem { version, digest, until, proceeds, steps, more_steps } =
-                    question.unwrap_or_default();
+                    request.unwrap_or_default();
                 let (why, until) = (why.unwrap_or_default(), from_millis(until));
                 PlaybookEvent::ApprovalRequested(ApprovalRequest {
                     why,
@@ -155,7 +155,7 @@ impl PlaybookItem {
             }
             APPROVED => verdict(VerdictKind::Approved),
             REJECTED => verdict(VerdictKind::Rejected),
-            SETTLED => verdict(VerdictKind::Cancelled),
+            WITHDRAWN => verdict(VerdictKind::Cancelled),
             COMPLETED => PlaybookEvent::Completed { took: TimeDelta::milliseconds(took_ms.unwrap_or_default()) },
             FAILED => PlaybookEvent::Failed { step: step.unwrap_or_default(), error: reason.unwrap_or_default() },
             CANCELLED => PlaybookEvent::Cancelled { by, reason },
@@ -173,13 +173,13 @@ impl PlaybookItem {
 
 impl CircuitItem {
     pub(crate) fn of(circuit: &OpenCircuit) -> Self {
-        let OpenCircuit { service_id: _, heartbeat_name, most, window } = circuit;
-        Self { heartbeat_name: heartbeat_name.clone(), most: *most, window_ms: window.num_milliseconds() }
+        let OpenCircuit { service_id: _, heartbeat_name, max, window } = circuit;
+        Self { heartbeat_name: heartbeat_name.clone(), max: *max, window_ms: window.num_milliseconds() }
     }
 
     pub(crate) fn into_circuit(self, service_id: ServiceId) -> OpenCircuit {
-        let Self { heartbeat_name, most, window_ms } = self;
-        OpenCircuit { service_id, heartbeat_name, most, window: TimeDelta::milliseconds(window_ms) }
+        let Self { heartbeat_name, max, window_ms } = self;
+        OpenCircuit { service_id, heartbeat_name, max, window: TimeDelta::milliseconds(window_ms) }
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
         let (by, reason) = (Some("slack:U1".to_owned()), Some("why".to_owned()));
         let verdict = |kind| Verdict { kind, by: by.clone(), reason: reason.clone(), at };
         let (step, text) = ("verify".to_owned(), "because".to_owned());
-        let question = ApprovalRequest {
+        let request = ApprovalRequest {
             why: text.clone(),
             version: 3,
             digest: "d".to_owned(),
@@ -206,7 +206,7 @@ mod tests {
         };
         let events = [
             PlaybookEvent::Started { why: text.clone() },
-            PlaybookEvent::ApprovalRequested(question),
+            PlaybookEvent::ApprovalRequested(request),
             PlaybookEvent::Decided(verdict(VerdictKind::Approved)),
             PlaybookEvent::Decided(verdict(VerdictKind::Rejected)),
             PlaybookEvent::Decided(verdict(VerdictKind::Cancelled)),

@@ -3,9 +3,9 @@
 use domain::{Label, Playbook, PlaybookDefinition, PlaybookId, Revision, Trigger, TriggerId, TriggerTerms};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::RevisionItem;
+use crate::entity::{Identity, RevisionItem, read_id};
 use crate::item::{self, Item, corrupt};
-use crate::keys::{Key, Partition, id_in};
+use crate::keys::{Key, Partition};
 use crate::table::{Commit, IS_NEW, Page, Writes};
 use crate::{Entity, Error, Table};
 
@@ -38,30 +38,17 @@ impl Entity for Playbook {
     type Id = PlaybookId;
 
     const NOUN: &'static str = "playbook";
-    const KIND: &'static str = "playbook";
 
-    fn id(&self) -> PlaybookId {
-        self.id
-    }
-
-    fn number(id: PlaybookId) -> i64 {
-        id.get()
+    fn identity(&self) -> Identity<'_, PlaybookId> {
+        Identity::named(self.id, &self.name, self.revision)
     }
 
     fn key(id: PlaybookId) -> Key {
         Key::playbook(id)
     }
 
-    fn revision(&self) -> &Revision {
-        &self.revision
-    }
-
     fn revision_mut(&mut self) -> &mut Revision {
         &mut self.revision
-    }
-
-    fn name(&self) -> Option<&Label> {
-        Some(&self.name)
     }
 
     fn write(&self) -> Result<Item, Error> {
@@ -89,7 +76,7 @@ impl Entity for Playbook {
             (TriggerId::new(id), TriggerTerms { service_pattern, consecutive_failures })
         });
         Ok(Self {
-            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a playbook's key"))?,
+            id: read_id(key, &key.sk)?,
             name: name.map_err(|source| corrupt(Some(key), source))?,
             description,
             yaml,
@@ -98,8 +85,8 @@ impl Entity for Playbook {
         })
     }
 
-    /// Its version, which is kept for good, and the row of the trigger that it declares: as the document has it whenever
-    /// that part of it changes.
+    /// Adds its version, which is kept for good, and the row of the trigger that it declares, as the document has it,
+    /// whenever that part of the document changes.
     fn write_companions(&self, before: Option<&Self>, table: &Table, writes: &mut Writes) -> Result<(), Error> {
         let version = VersionItem { name: self.name.as_str().to_owned(), yaml: self.yaml.clone() };
         let key = Key::playbook_version(self.id, self.revision.version);
@@ -120,33 +107,33 @@ impl Entity for Playbook {
                 };
                 writes.table_put(table, trigger.write()?, None)
             }
-            (None, Some((id, _))) => writes.table_delete(table, &Key::trigger(self.id, *id), WHATEVER),
+            (None, Some((id, _))) => writes.table_delete(table, &Key::trigger(self.id, *id), ALWAYS),
             (None, None) => Ok(()),
         }
     }
 }
 
-/// Holds of every item, there or not.
-const WHATEVER: &str = "attribute_exists(pk) OR attribute_not_exists(pk)";
+/// Holds for every item, whether it exists or not.
+const ALWAYS: &str = "attribute_exists(pk) OR attribute_not_exists(pk)";
 
 impl Table {
-    /// Playbooks, newest first.
+    /// Returns playbooks, newest first.
     pub async fn playbooks(&self, after: Option<PlaybookId>, limit: usize) -> Result<Page<Playbook>, Error> {
         self.page(&Partition::playbooks(), after.map(PlaybookId::get), limit).await
     }
 
-    /// The document of one version of a playbook, also of one that is gone.
+    /// Returns the document of one version of a playbook, also of one that was deleted.
     pub async fn playbook_version(&self, id: PlaybookId, version: u64) -> Result<Option<String>, Error> {
         let found = self.get(&Key::playbook_version(id, version), true).await?;
         Ok(found.map(item::read::<VersionItem>).transpose()?.map(|VersionItem { name: _, yaml }| yaml))
     }
 
-    /// Removes a playbook as it was read, and its triggers with it, together with what `writes` holds. A trigger that is made at this very moment may stay;
-    /// it starts nothing, for its playbook is gone.
-    pub async fn delete_playbook(&self, seen: &Playbook, mut writes: Writes) -> Result<Commit, Error> {
-        for trigger in self.triggers_of(seen.id, None, Trigger::MAX + 1).await?.items {
-            writes.table_delete(self, &Trigger::key(trigger.id()), WHATEVER)?;
+    /// Deletes a playbook as it was read, and its triggers with it, together with what `writes` holds. A trigger that is
+    /// created at this very moment may stay; it starts nothing, for its playbook is gone.
+    pub async fn delete_playbook(&self, old: &Playbook, mut writes: Writes) -> Result<Commit, Error> {
+        for trigger in self.triggers_of(old.id, None, Trigger::MAX + 1).await?.items {
+            writes.table_delete(self, &Trigger::key(trigger.id()), ALWAYS)?;
         }
-        self.delete(seen, writes).await
+        self.delete(old, writes).await
     }
 }

@@ -1,4 +1,4 @@
-//! What a client's idempotency key stands for: a request that is sent again finds the id under which it was first taken.
+//! Idempotency keys of clients: a request that is sent again finds the id under which it was first accepted.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use crate::item::{self, corrupt, number};
 use crate::keys::Key;
 use crate::{Error, Table};
 
-/// A repetition is known for so long.
+/// How long a repetition is recognised.
 const KNOWN_FOR: TimeDelta = TimeDelta::hours(24);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ struct RepeatItem {
 }
 
 impl Table {
-    /// The heartbeat for which a service first gave this idempotency key: `id`, unless there was one before.
+    /// Returns the heartbeat that a service first sent with this idempotency key: `id`, unless there was one before.
     pub async fn first_heartbeat(
         &self,
         service: ServiceId,
@@ -34,7 +34,8 @@ impl Table {
         self.first_try(&Key::repeated_heartbeat(service, idempotency_key), id, now).await
     }
 
-    /// The execution of a playbook that was first started with this idempotency key: `id`, unless there was one before.
+    /// Returns the execution of a playbook that was first started with this idempotency key: `id`, unless there was one
+    /// before.
     pub async fn first_execution(
         &self,
         playbook: PlaybookId,
@@ -64,8 +65,8 @@ impl Table {
             .await;
         let Err(error) = sent else { return Ok(id) };
         match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(refused)) => {
-                let found: RepeatItem = item::read(refused.item().cloned().unwrap_or_default())?;
+            Some(PutItemError::ConditionalCheckFailedException(repeated)) => {
+                let found: RepeatItem = item::read(repeated.item().cloned().unwrap_or_default())?;
                 found.id.parse().map_err(|source: Invalid| corrupt(Some(key), source))
             }
             _ => Err(error.into()),

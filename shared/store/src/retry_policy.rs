@@ -1,4 +1,4 @@
-//! How long and how often DynamoDB is asked again: with jitter, and well within a function's time.
+//! Timeouts and retries of calls to DynamoDB: with jitter, and well within a function's time.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const ATTEMPTS: u32 = 5;
 /// The longest first wait; it doubles, and each wait is a random part of that.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// DynamoDB answers within some 10 ms; what takes so long is lost.
+/// DynamoDB responds within some 10 ms; what takes this long is lost.
 const ATTEMPT: Duration = Duration::from_secs(2);
 const CONNECT: Duration = Duration::from_secs(1);
 /// An operation with all its tries. A request makes a few operations, and has 15 s.
@@ -34,7 +34,7 @@ pub(crate) fn apply(config: Builder) -> Builder {
     config.timeout_config(timeouts).retry_config(retries).retry_classifier(ThrottledTransactions)
 }
 
-/// For calls whose answer the request can do without: they are given up soon. Their retries draw on a quota of their own,
+/// Returns the settings of calls that a request can do without: they are given up soon. Their retries draw on a quota of their own,
 /// so that throttling here takes none from the calls that matter.
 pub(crate) fn brief(quota: &RetryPartition) -> Builder {
     let timeouts = TimeoutConfig::builder().operation_timeout(BRIEF_OPERATION).build();
@@ -42,12 +42,12 @@ pub(crate) fn brief(quota: &RetryPartition) -> Builder {
     Builder::new().timeout_config(timeouts).retry_config(retries).retry_partition(quota.clone())
 }
 
-/// A quota of retries for `brief` calls.
+/// Returns a quota of retries for `brief` calls.
 pub(crate) fn brief_quota() -> RetryPartition {
     RetryPartition::custom("medic-brief").build()
 }
 
-/// A transaction in which an item was throttled is cancelled, which the SDK takes for an answer.
+/// A transaction in which an item was throttled is cancelled, which the SDK takes for a final response.
 #[derive(Debug)]
 struct ThrottledTransactions;
 

@@ -1,5 +1,5 @@
 //! Runs of jobs: one row each, found by its id, and listed by the time of its newest signal. A completed run's place in
-//! its list tells how long it took, so that statistics are one query.
+//! its list ends in its duration, so that statistics are one query.
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,9 +14,9 @@ use crate::{Error, ServiceSnapshot, Table};
 
 /// How long a run is kept after its newest signal; one whose alert is open stays.
 const KEPT: TimeDelta = TimeDelta::days(90);
-/// Runs that are looked at for one that is open: the lists may still show some that have ended.
+/// Runs that are read to find an open one: the lists may still show some that have ended.
 const CANDIDATES: usize = 10;
-const AS_SEEN: &str = "version = :seen_version";
+const UNCHANGED: &str = "version = :old_version";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct UnnamedItem {
@@ -55,7 +55,7 @@ struct RunItem {
     expires_at: Option<i64>,
 }
 
-/// A run with what of its service decides on it.
+/// A run, and what decides on it of its service.
 #[derive(Debug)]
 pub struct RunRecord {
     /// As it is kept, or new.
@@ -151,20 +151,20 @@ fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
 }
 
 impl Writes {
-    /// Turns the run that was seen into `run`.
-    pub fn update_run(&mut self, table: &Table, seen: &Run, run: &Run) -> Result<(), Error> {
-        self.table_put_seen(table, run_item(run)?, AS_SEEN, [(":seen_version", number(seen.version))])
+    /// Updates a run from what was read to `run`.
+    pub fn update_run(&mut self, table: &Table, old: &Run, run: &Run) -> Result<(), Error> {
+        self.table_put_if(table, run_item(run)?, UNCHANGED, [(":old_version", number(old.version))])
     }
 
-    /// Makes the other writes only if a service is watched as it was when it was seen.
-    pub fn check_snapshot(&mut self, table: &Table, seen: &ServiceSnapshot) -> Result<(), Error> {
-        let version = [(":seen_version", number(seen.service.version))];
-        self.table_check_seen(table, &Key::service(seen.service.id), AS_SEEN, version)
+    /// Commits the other writes only if a service is as it was read, but for heartbeats.
+    pub fn check_snapshot(&mut self, table: &Table, old: &ServiceSnapshot) -> Result<(), Error> {
+        let version = [(":old_version", number(old.service.version))];
+        self.table_check_if(table, &Key::service(old.service.id), UNCHANGED, version)
     }
 }
 
 impl Table {
-    /// A run and its service's profile: one read unit. It may lag behind, as what is written on it would show.
+    /// Reads a run and its service's profile: one read unit. It may lag behind, which a write conditioned on it shows.
     pub async fn reported_run(
         &self,
         service: ServiceId,
@@ -175,8 +175,8 @@ impl Table {
         self.run_record(service, id, &[Key::profile(service)], consistent, now).await
     }
 
-    /// A run and both rows of its service. Consistent.
-    pub async fn run_judged(&self, service: ServiceId, id: &RunId, now: DateTime<Utc>) -> Result<RunRecord, Error> {
+    /// Reads a run and both rows of its service. Consistent.
+    pub async fn run_to_judge(&self, service: ServiceId, id: &RunId, now: DateTime<Utc>) -> Result<RunRecord, Error> {
         self.run_record(service, id, &[Key::service(service), Key::profile(service)], true, now).await
     }
 
@@ -205,13 +205,13 @@ impl Table {
         Ok(record)
     }
 
-    /// Saves a run, if it is as it was seen.
-    pub async fn save_run(&self, seen: &Run, run: &Run) -> Result<Commit, Error> {
+    /// Saves a run, if it is as it was read.
+    pub async fn save_run(&self, old: &Run, run: &Run) -> Result<Commit, Error> {
         let mut put = self.client.put_item().table_name(&self.name).set_item(Some(run_item(run)?));
-        put = if seen.version == 0 {
+        put = if old.version == 0 {
             put.condition_expression(IS_NEW)
         } else {
-            put.condition_expression(AS_SEEN).expression_attribute_values(":seen_version", number(seen.version))
+            put.condition_expression(UNCHANGED).expression_attribute_values(":old_version", number(old.version))
         };
         let Err(error) = put.send().await else { return Ok(Commit::Done) };
         match error.as_service_error() {
@@ -222,8 +222,8 @@ impl Table {
         }
     }
 
-    /// A service's runs by their newest signal, newest first: those of a status, or all. `after` is where the page before
-    /// ended. A page of one status may hold less than there is.
+    /// Returns a service's runs by their newest signal, newest first: those of a status, or all. `after` is where the page
+    /// before ended. A page of one status may hold fewer than there are.
     pub async fn runs(
         &self,
         service: ServiceId,
@@ -252,8 +252,7 @@ impl Table {
         let more = found.len() > limit;
         found.truncate(limit);
         let next = if more { found.last().map(|(place, _)| place.clone()) } else { None };
-        let keys: Vec<_> = found.into_iter().map(|(_, key)| key).collect();
-        let mut keys = keys;
+        let mut keys: Vec<_> = found.into_iter().map(|(_, key)| key).collect();
         // One that ends between two queries is in both.
         keys.sort_unstable_by(|one, other| one.sk.cmp(&other.sk));
         keys.dedup();
@@ -264,7 +263,7 @@ impl Table {
         Ok(Page { items, next })
     }
 
-    /// The newest open runs, by their ids alone.
+    /// Returns the newest open runs, by their ids alone.
     pub async fn open_runs(
         &self,
         service: ServiceId,
@@ -293,20 +292,20 @@ impl Table {
         Ok(Page { items: found.into_iter().filter_map(id).collect(), next })
     }
 
-    /// How long the last completed runs took, in milliseconds: one query, and no run is read.
+    /// Returns how long the last completed runs took, in milliseconds: one query, and no run is read.
     pub async fn durations(&self, service: ServiceId, limit: usize, now: DateTime<Utc>) -> Result<Vec<u64>, Error> {
         let found = self.query_runs(&Collection::CompletedRuns(service), service, None, limit, now).await?;
         let duration = |item: &Item| item.get(LIST_SK)?.as_s().ok()?.rsplit('#').next()?.parse().ok();
         Ok(found.iter().filter_map(duration).collect())
     }
 
-    /// Keeps which of the runs that nobody named began last: the lists lag behind the table, and its end may come at once.
+    /// Keeps which unnamed run began last: the lists lag behind the table, and its end may come at once.
     pub async fn keep_unnamed_run(&self, service: ServiceId, id: &RunId, now: DateTime<Utc>) -> Result<(), Error> {
         let item = UnnamedItem { run_id: id.to_string(), expires_at: (now + KEPT).timestamp() };
         self.put(item::write(&Key::unnamed_run(service), &item)?).await
     }
 
-    /// The open run of a service that began last.
+    /// Returns the open run of a service that began last.
     pub async fn newest_open_run(&self, service: ServiceId, now: DateTime<Utc>) -> Result<Option<RunId>, Error> {
         let listed = self.open_runs(service, CANDIDATES, None, now).await?.items;
         let keys = listed.iter().map(|id| Key::run(service, id)).chain([Key::unnamed_run(service)]).collect();
@@ -351,7 +350,7 @@ impl Table {
         Ok(found.iter().filter_map(entry).collect())
     }
 
-    /// Entries of a list that have not expired, newest first.
+    /// Returns entries of a list that have not expired, newest first.
     async fn query_runs(
         &self,
         collection: &Collection<'_>,

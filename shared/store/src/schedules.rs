@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Hours, Label, Revision, Schedule, ScheduleId, Zone};
+use domain::{Hours, Revision, Schedule, ScheduleId, Zone};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::RevisionItem;
+use crate::entity::{Identity, RevisionItem, read_id};
 use crate::item::{self, Item, corrupt};
-use crate::keys::{Key, Partition, id_in};
+use crate::keys::{Key, Partition};
 use crate::table::Page;
 use crate::{Entity, Error, Table};
 
@@ -25,30 +25,17 @@ impl Entity for Schedule {
     type Id = ScheduleId;
 
     const NOUN: &'static str = "schedule";
-    const KIND: &'static str = "schedule";
 
-    fn id(&self) -> ScheduleId {
-        self.id
-    }
-
-    fn number(id: ScheduleId) -> i64 {
-        id.get()
+    fn identity(&self) -> Identity<'_, ScheduleId> {
+        Identity::named(self.id, &self.name, self.revision)
     }
 
     fn key(id: ScheduleId) -> Key {
         Key::schedule(id)
     }
 
-    fn revision(&self) -> &Revision {
-        &self.revision
-    }
-
     fn revision_mut(&mut self) -> &mut Revision {
         &mut self.revision
-    }
-
-    fn name(&self) -> Option<&Label> {
-        Some(&self.name)
     }
 
     fn write(&self) -> Result<Item, Error> {
@@ -66,7 +53,7 @@ impl Entity for Schedule {
         let ScheduleItem { name, timezone, hours, revision } = item::read(item)?;
         let invalid = |source: domain::Invalid| corrupt(Some(key), source);
         Ok(Self {
-            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a schedule's key"))?,
+            id: read_id(key, &key.sk)?,
             name: Self::parse_name(name).map_err(invalid)?,
             zone: Zone::parse(&timezone).map_err(invalid)?,
             hours: Hours::parse(&hours).map_err(invalid)?,
@@ -80,7 +67,7 @@ impl Table {
         self.find(id).await
     }
 
-    /// Schedules, newest first.
+    /// Returns schedules, newest first.
     pub async fn schedules(&self, after: Option<ScheduleId>, limit: usize) -> Result<Page<Schedule>, Error> {
         self.page(&Partition::schedules(), after.map(ScheduleId::get), limit).await
     }

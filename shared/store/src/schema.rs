@@ -13,7 +13,7 @@ use crate::{Error, Table};
 /// A hash and a range key, by attribute name.
 type KeyPair = (&'static str, &'static str);
 
-/// What the table is made of.
+/// The keys and indexes of the table.
 #[derive(Debug)]
 pub struct TableDefinition {
     pub key: KeyPair,
@@ -31,7 +31,7 @@ pub const TABLE: TableDefinition = TableDefinition {
 };
 
 impl Table {
-    /// Creates the table unless it is there.
+    /// Creates the table unless it exists.
     pub async fn create_table(&self) -> Result<(), Error> {
         let built = |source: BuildError| Error::Refused(Box::new(source));
         let mut request = self.client.create_table().table_name(&self.name).billing_mode(BillingMode::PayPerRequest);

@@ -1,12 +1,11 @@
 //! Registered scripts: one partition, each under its id.
 
-use domain::{Invalid, Label, Revision, Script, ScriptId};
+use domain::{Invalid, Revision, Script, ScriptId};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::RevisionItem;
+use crate::entity::{Identity, RevisionItem, read_id};
 use crate::item::{self, Item, corrupt};
-use crate::keys::{Key, Partition, id_in};
-use crate::names::NameItem;
+use crate::keys::{Key, Partition};
 use crate::table::Page;
 use crate::{Entity, Error, Table};
 
@@ -24,30 +23,17 @@ impl Entity for Script {
     type Id = ScriptId;
 
     const NOUN: &'static str = "script";
-    const KIND: &'static str = "script";
 
-    fn id(&self) -> ScriptId {
-        self.id
-    }
-
-    fn number(id: ScriptId) -> i64 {
-        id.get()
+    fn identity(&self) -> Identity<'_, ScriptId> {
+        Identity::named(self.id, &self.name, self.revision)
     }
 
     fn key(id: ScriptId) -> Key {
         Key::script(id)
     }
 
-    fn revision(&self) -> &Revision {
-        &self.revision
-    }
-
     fn revision_mut(&mut self) -> &mut Revision {
         &mut self.revision
-    }
-
-    fn name(&self) -> Option<&Label> {
-        Some(&self.name)
     }
 
     fn write(&self) -> Result<Item, Error> {
@@ -65,7 +51,7 @@ impl Entity for Script {
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
         let ScriptItem { name, content, interpreter, timeout_seconds, revision } = item::read(item)?;
         Ok(Self {
-            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a script's key"))?,
+            id: read_id(key, &key.sk)?,
             name: Self::parse_name(name).map_err(|source| corrupt(Some(key), source))?,
             content,
             interpreter: interpreter.parse().map_err(|source: Invalid| corrupt(Some(key), source))?,
@@ -76,17 +62,13 @@ impl Entity for Script {
 }
 
 impl Table {
-    /// Scripts, newest first.
+    /// Returns scripts, newest first.
     pub async fn scripts(&self, after: Option<ScriptId>, limit: usize) -> Result<Page<Script>, Error> {
         self.page(&Partition::scripts(), after.map(ScriptId::get), limit).await
     }
 
     /// Finds a script by its name, in any case.
     pub async fn script_named(&self, name: &str) -> Result<Option<Script>, Error> {
-        let Some(found) = self.get(&Key::name(Script::KIND, name), true).await? else {
-            return Ok(None);
-        };
-        let NameItem { id } = item::read(found)?;
-        self.find(ScriptId::new(id)).await
+        self.find_named(name, ScriptId::new).await
     }
 }

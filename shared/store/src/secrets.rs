@@ -2,13 +2,12 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use domain::{Label, Revision, SealedSecret, Secret, SecretId};
+use domain::{Revision, SealedSecret, Secret, SecretId};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::RevisionItem;
+use crate::entity::{Identity, RevisionItem, read_id};
 use crate::item::{self, Item, corrupt};
-use crate::keys::{Key, Partition, id_in};
-use crate::names::NameItem;
+use crate::keys::{Key, Partition};
 use crate::table::Page;
 use crate::{Entity, Error, Table};
 
@@ -27,30 +26,17 @@ impl Entity for Secret {
     type Id = SecretId;
 
     const NOUN: &'static str = "secret";
-    const KIND: &'static str = "secret";
 
-    fn id(&self) -> SecretId {
-        self.id
-    }
-
-    fn number(id: SecretId) -> i64 {
-        id.get()
+    fn identity(&self) -> Identity<'_, SecretId> {
+        Identity::named(self.id, &self.name, self.revision)
     }
 
     fn key(id: SecretId) -> Key {
         Key::secret(id)
     }
 
-    fn revision(&self) -> &Revision {
-        &self.revision
-    }
-
     fn revision_mut(&mut self) -> &mut Revision {
         &mut self.revision
-    }
-
-    fn name(&self) -> Option<&Label> {
-        Some(&self.name)
     }
 
     fn write(&self) -> Result<Item, Error> {
@@ -67,7 +53,7 @@ impl Entity for Secret {
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
         let SecretItem { name, description, sealed, revision } = item::read(item)?;
         Ok(Self {
-            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a secret's key"))?,
+            id: read_id(key, &key.sk)?,
             name: Self::parse_name(name).map_err(|source| corrupt(Some(key), source))?,
             description,
             sealed: SealedSecret::new(BASE64_STANDARD.decode(sealed).map_err(|source| corrupt(Some(key), source))?),
@@ -77,17 +63,13 @@ impl Entity for Secret {
 }
 
 impl Table {
-    /// Secrets, newest first.
+    /// Returns secrets, newest first.
     pub async fn secrets(&self, after: Option<SecretId>, limit: usize) -> Result<Page<Secret>, Error> {
         self.page(&Partition::secrets(), after.map(SecretId::get), limit).await
     }
 
     /// Finds a secret by its name, in any case.
     pub async fn secret_named(&self, name: &str) -> Result<Option<Secret>, Error> {
-        let Some(found) = self.get(&Key::name(Secret::KIND, name), true).await? else {
-            return Ok(None);
-        };
-        let NameItem { id } = item::read(found)?;
-        self.find(SecretId::new(id)).await
+        self.find_named(name, SecretId::new).await
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use domain::{
-    AlertId, Expectation, HeartbeatName, Label, Mute, NotificationMode, Outage, Pending, Priority, Profile,
+    AlertId, Expectation, HeartbeatName, Label, Mute, NotificationMode, Outage, PendingEvent, Priority, Profile,
     RecentHeartbeats, Rule, RunsLook, ScheduleId, Service, ServiceId, Stamp, Status, TeamId, Timetable, from_millis,
     to_millis,
 };
@@ -12,7 +12,7 @@ use crate::Error;
 use crate::item::{self, Item, number};
 use crate::keys::{Collection, Key, LIST_PK, LIST_SK};
 
-/// The `state` row but for its beats (`h1` … `h20`), its key and the due index.
+/// The `state` row but for its stamps (`h1` … `h20`), its key and the due index.
 #[derive(Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an attribute")]
 pub(crate) struct StateItem {
@@ -65,7 +65,7 @@ struct OutageItem {
 }
 
 impl StateItem {
-    pub(crate) fn into_service(self, id: ServiceId, beats: Vec<Stamp>) -> Result<Service, domain::Invalid> {
+    pub(crate) fn into_service(self, id: ServiceId, stamps: Vec<Stamp>) -> Result<Service, domain::Invalid> {
         let Self {
             active,
             down: _,
@@ -100,7 +100,7 @@ impl StateItem {
             active,
             deleted,
             counts_from: from_millis(counts_from),
-            recent: RecentHeartbeats { beats, failed: Stamp::from_raw(failed), last_status },
+            recent: RecentHeartbeats { stamps, failed: Stamp::from_raw(failed), last_status },
             heartbeat_count,
             pending: pending.map(|text| read_pending(&text)).transpose()?,
             outage: outage.map(OutageItem::into_outage),
@@ -147,25 +147,25 @@ const SET_DOWN: &str = "SET_DOWN";
 const SET_UP: &str = "SET_UP";
 const SWITCHED_OFF: &str = "SWITCHED_OFF";
 
-fn read_pending(text: &str) -> Result<Pending, domain::Invalid> {
+fn read_pending(text: &str) -> Result<PendingEvent, domain::Invalid> {
     Ok(match text {
-        SET_DOWN => Pending::SetDown,
-        SET_UP => Pending::SetUp,
-        SWITCHED_OFF => Pending::SwitchedOff,
-        said => Pending::Reported(said.parse()?),
+        SET_DOWN => PendingEvent::SetDown,
+        SET_UP => PendingEvent::SetUp,
+        SWITCHED_OFF => PendingEvent::SwitchedOff,
+        status => PendingEvent::Reported(status.parse()?),
     })
 }
 
-fn write_pending(pending: Pending) -> &'static str {
+fn write_pending(pending: PendingEvent) -> &'static str {
     match pending {
-        Pending::Reported(status) => status.as_str(),
-        Pending::SetDown => SET_DOWN,
-        Pending::SetUp => SET_UP,
-        Pending::SwitchedOff => SWITCHED_OFF,
+        PendingEvent::Reported(status) => status.as_str(),
+        PendingEvent::SetDown => SET_DOWN,
+        PendingEvent::SetUp => SET_UP,
+        PendingEvent::SwitchedOff => SWITCHED_OFF,
     }
 }
 
-/// The whole `state` row, with its place among the services of one `service_name`.
+/// Writes the whole `state` row, with its place among the services of one `service_name`.
 pub(crate) fn state_item(service: &Service, service_name: &str) -> Result<Item, Error> {
     let mut item = state_attributes(service)?;
     item.insert(LIST_PK.to_owned(), item::text(Collection::ServicesNamed(service_name).pk()));
@@ -217,8 +217,8 @@ pub(crate) fn state_attributes(service: &Service) -> Result<Item, Error> {
         due_at: None,
     };
     let mut item = item::write(&key, &state)?;
-    for (n, beat) in (1..).zip(&recent.beats) {
-        item.insert(format!("h{n}"), number(beat.raw()));
+    for (n, stamp) in (1..).zip(&recent.stamps) {
+        item.insert(format!("h{n}"), number(stamp.raw()));
     }
     item::set_due(&mut item, &key, due_at.map(to_millis));
     Ok(item)
@@ -343,19 +343,19 @@ mod tests {
 
     fn check(rule: Rule) {
         let far = from_millis(9_999_999_999_999);
-        let most = i64::MAX;
-        let mut service = Service::register(ServiceId::new(most), rule, far);
-        service.recent.beats.fill(Stamp::from_raw(most));
-        service.recent.failed = Stamp::from_raw(most);
+        let max = i64::MAX;
+        let mut service = Service::register(ServiceId::new(max), rule, far);
+        service.recent.stamps.fill(Stamp::from_raw(max));
+        service.recent.failed = Stamp::from_raw(max);
         service.recent.last_status = Some(Status::Completed);
-        service.pending = Some(Pending::SwitchedOff);
+        service.pending = Some(PendingEvent::SwitchedOff);
         service.mute = Some(Mute { since: far, until: far });
         service.last_notification_at = Some(far);
         service.runs_look = Some(RunsLook { at: far, last: true });
         (service.heartbeat_count, service.version, service.deleted) = (u64::MAX, u64::MAX, true);
         service.outage = Some(Outage {
-            alert_id: AlertId::new(most),
-            known: Stamp::from_raw(most),
+            alert_id: AlertId::new(max),
+            known: Stamp::from_raw(max),
             next_reminder_at: far,
             cycled_at: far,
             cycle: u32::MAX,

@@ -17,7 +17,7 @@ use crate::targets::targets_of;
 use crate::webhooks::webhooks_counted;
 use crate::{Claim, Error, Table};
 
-/// A service's state as it was read: what a write that was decided on it must still find.
+/// A service's state as it was read: a write that was decided on it must still find it so.
 #[derive(Debug, Clone)]
 pub struct ServiceSnapshot {
     pub service: Service,
@@ -32,9 +32,9 @@ pub struct ServiceRecord {
     profile_item: Item,
 }
 
-/// What an alert must know of its service.
+/// What an alert needs to know of its service.
 #[derive(Debug, Clone)]
-pub struct Outline {
+pub struct AlertContext {
     pub profile: Profile,
     /// Whether it has notification targets.
     pub has_targets: bool,
@@ -42,11 +42,11 @@ pub struct Outline {
     pub has_webhooks: bool,
 }
 
-/// What became of a heartbeat written blindly, with nothing read first.
+/// The result of writing a heartbeat blindly, with nothing read first.
 #[derive(Debug)]
 pub enum HeartbeatWrite {
     Counted,
-    /// It was not written: the service is not as the write supposed. This is how it stands.
+    /// It was not written: the service is not as the write supposed. This is how it is.
     Differs(Box<ServiceSnapshot>),
     /// There is no such service.
     Unknown,
@@ -54,7 +54,7 @@ pub enum HeartbeatWrite {
 
 impl Table {
     /// Counts a heartbeat for a service that is supposed to be up and active with this threshold: one write unit, and
-    /// nothing is read. Any other case is answered with the service as it is.
+    /// nothing is read. In any other case it returns the service as it is.
     pub async fn write_heartbeat(
         &self,
         id: ServiceId,
@@ -88,40 +88,40 @@ impl Table {
             .await;
         let Err(error) = sent else { return Ok(HeartbeatWrite::Counted) };
         let found = match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                refused.item().cloned().map(ServiceSnapshot::read).transpose()?
+            Some(UpdateItemError::ConditionalCheckFailedException(differs)) => {
+                differs.item().cloned().map(ServiceSnapshot::read).transpose()?
             }
-            // A transition of this very service is being made.
+            // A transition of this very service is being committed.
             Some(UpdateItemError::TransactionConflictException(_)) => self.service_snapshot(id).await?,
             _ => return Err(error.into()),
         };
-        Ok(match found.filter(|watched| !watched.service.deleted) {
-            Some(watched) => HeartbeatWrite::Differs(Box::new(watched)),
+        Ok(match found.filter(|snapshot| !snapshot.service.deleted) {
+            Some(snapshot) => HeartbeatWrite::Differs(Box::new(snapshot)),
             None => HeartbeatWrite::Unknown,
         })
     }
 
-    /// Saves a heartbeat that was recorded on what was read.
-    pub async fn save_state(&self, seen: &ServiceSnapshot, heard: &Service) -> Result<Commit, Error> {
+    /// Saves a heartbeat or another change that was applied to what was read.
+    pub async fn save_state(&self, old: &ServiceSnapshot, service: &Service) -> Result<Commit, Error> {
         let mut writes = Writes::new();
-        writes.transition(self, seen, heard)?;
+        writes.transition(self, old, service)?;
         self.single_update(writes).await
     }
 
-    /// The state of a service, deleted ones included. Consistent.
+    /// Reads the state of a service, deleted ones included. Consistent.
     pub async fn service_snapshot(&self, id: ServiceId) -> Result<Option<ServiceSnapshot>, Error> {
         self.get(&Key::service(id), true).await?.map(ServiceSnapshot::read).transpose()
     }
 
-    /// The states of these services that are there and can be read. Consistent.
+    /// Reads the states of these services that exist and can be read. Consistent.
     pub async fn service_snapshots(&self, ids: &[ServiceId]) -> Result<HashMap<ServiceId, ServiceSnapshot>, Error> {
         let items = self.get_many(ids.iter().copied().map(Key::service).collect()).await?;
         let read = items.into_iter().filter_map(|item| ServiceSnapshot::read(item).ok());
-        Ok(read.map(|watched| (watched.service.id, watched)).collect())
+        Ok(read.map(|snapshot| (snapshot.service.id, snapshot)).collect())
     }
 
-    /// What an alert of each of these services must know of it, where that is there and can be read. Consistent.
-    pub async fn outlines_by_id(&self, ids: &[ServiceId]) -> Result<HashMap<ServiceId, Outline>, Error> {
+    /// Reads what an alert of each of these services needs to know, where that exists and can be read. Consistent.
+    pub async fn alert_contexts(&self, ids: &[ServiceId]) -> Result<HashMap<ServiceId, AlertContext>, Error> {
         let keys = |id: &ServiceId| [Key::profile(*id), targets_of(*id), webhooks_counted(Some(*id))];
         let mut items: HashMap<Key, Item> = self
             .get_many(ids.iter().flat_map(keys).collect())
@@ -131,23 +131,23 @@ impl Table {
             .collect();
         let mut take = |id: &ServiceId| {
             let [profile, targets, webhooks] = keys(id).map(|key| items.remove(&key));
-            let outline = Outline {
+            let context = AlertContext {
                 profile: read_profile(profile?).ok()?,
                 has_targets: targets.is_some_and(|counter| holds_any(counter).unwrap_or(true)),
                 has_webhooks: webhooks.is_some_and(|counter| holds_any(counter).unwrap_or(true)),
             };
-            Some((*id, outline))
+            Some((*id, context))
         };
         Ok(ids.iter().filter_map(&mut take).collect())
     }
 
-    /// Both rows of a service that is not deleted. Consistent.
+    /// Finds both rows of a service that is not deleted. Consistent.
     pub async fn service(&self, id: ServiceId) -> Result<Option<ServiceRecord>, Error> {
         Ok(self.services_by_id(&[id]).await?.pop())
     }
 
-    /// Both rows of a service that is not deleted, and its targets in the order in which they are told: one query of its
-    /// partition. Consistent.
+    /// Finds both rows of a service that is not deleted, and its targets in the order in which they are notified: one query
+    /// of its partition. Consistent.
     pub async fn service_and_targets(&self, id: ServiceId) -> Result<Option<(ServiceRecord, Vec<Target>)>, Error> {
         let mut items = self.partition(&Key::service(id).pk).await?;
         let mut take = |key: Key| {
@@ -161,7 +161,7 @@ impl Table {
         Ok(Some((record, targets)).filter(|(record, _)| !record.snapshot.service.deleted))
     }
 
-    /// The services of these ids that are there, in the order of the ids.
+    /// Returns the services of these ids that exist, in the order of the ids.
     pub async fn services_by_id(&self, ids: &[ServiceId]) -> Result<Vec<ServiceRecord>, Error> {
         let keys = ids.iter().flat_map(|id| [Key::service(*id), Key::profile(*id)]).collect();
         let mut items: HashMap<Key, Item> =
@@ -176,13 +176,13 @@ impl Table {
             .collect()
     }
 
-    /// Which of these services are there.
+    /// Returns which of these services exist.
     pub async fn existing_services(&self, ids: &[ServiceId]) -> Result<Vec<ServiceId>, Error> {
         let items = self.get_many(ids.iter().map(|id| Key::profile(*id)).collect()).await?;
         Ok(items.iter().filter_map(Key::of).filter_map(|key| service_id_of(&key.pk)).collect())
     }
 
-    /// Services, newest first.
+    /// Returns services, newest first.
     pub async fn services(
         &self,
         named: Option<&str>,
@@ -204,63 +204,57 @@ impl Table {
         match self.commit(writes).await? {
             Commit::Done => {
                 self.count_services(1, i64::from(service.active)).await;
-                Ok(Claim::Made)
+                Ok(Claim::Created)
             }
-            // An earlier try of this very write may have been made; whose the name is, tells.
+            // An earlier try of this very write may have been committed; who has the name shows it.
             Commit::Conflict => match self.service_named(&profile.heartbeat_name, true).await? {
-                Some(owner) if owner == service.id => Ok(Claim::Made),
+                Some(owner) if owner == service.id => Ok(Claim::Created),
                 Some(_) => Ok(Claim::Taken),
                 None => Err(Error::Contended { key: name.to_string() }),
             },
         }
     }
 
-    /// Saves an operator's change together with what `writes` holds, unless another change or transition of what is
-    /// watched came between.
+    /// Saves an operator's update together with what `writes` holds, unless another update or transition came between.
     pub async fn save_edit(
         &self,
-        seen: &ServiceRecord,
-        (service, profile): (&Service, &Profile),
+        old: &ServiceRecord,
+        service: &Service,
+        profile: &Profile,
         mut writes: Writes,
     ) -> Result<Commit, Error> {
         let id = service.id;
-        let old = &seen.snapshot;
+        let snapshot = &old.snapshot;
         let new = state_item(service, profile.service_name.as_str())?;
-        if let Some(diff) = Diff::between(&old.item, &new) {
-            let condition = "version = :version";
-            writes.table_update(
-                self,
-                &Key::service(id),
-                diff,
-                condition,
-                [(":version", number(old.service.version))],
-            )?;
+        if let Some(diff) = Diff::between(&snapshot.item, &new) {
+            let version = [(":version", number(snapshot.service.version))];
+            writes.table_update(self, &Key::service(id), diff, "version = :version", version)?;
         }
-        if let Some(diff) = Diff::between(&seen.profile_item, &profile_item(id, profile)?) {
-            let (condition, values) = as_read(&seen.profile);
+        if let Some(diff) = Diff::between(&old.profile_item, &profile_item(id, profile)?) {
+            let (condition, values) = as_read(&old.profile);
             writes.table_update(self, &Key::profile(id), diff, condition, values)?;
         }
         let commit = if writes.is_empty() { Commit::Done } else { self.commit(writes).await? };
-        let active = i64::from(service.active) - i64::from(old.service.active);
+        let active = i64::from(service.active) - i64::from(snapshot.service.active);
         if commit == Commit::Done && active != 0 {
             self.count_services(0, active).await;
         }
         Ok(commit)
     }
 
-    /// Hides a service and frees its name, together with what `writes` holds. `service` is it with `deleted` set; the
-    /// sweep removes it.
+    /// Hides a service and frees its name, together with what `writes` holds. `service` is the service with `deleted` set;
+    /// the sweep removes it.
     pub async fn mark_deleted(
         &self,
-        seen: &ServiceRecord,
+        old: &ServiceRecord,
         service: &Service,
         mut writes: Writes,
     ) -> Result<Commit, Error> {
-        let mut hidden = state_item(service, seen.profile.service_name.as_str())?;
+        let mut hidden = state_item(service, old.profile.service_name.as_str())?;
         hidden.remove(LIST_PK);
         hidden.remove(LIST_SK);
-        if let Some(diff) = Diff::between(&seen.snapshot.item, &hidden) {
-            let version = number(seen.snapshot.service.version);
+        if let Some(diff) = Diff::between(&old.snapshot.item, &hidden) {
+            let version = number(old.snapshot.service.version);
             writes.table_update(
                 self,
                 &Key::service(service.id),
@@ -269,41 +263,41 @@ impl Table {
                 [(":version", version)],
             )?;
         }
-        let (condition, values) = as_read(&seen.profile);
-        writes.table_delete_seen(self, &Key::profile(service.id), condition, values)?;
-        writes.table_delete(self, &Key::service_name(&seen.profile.heartbeat_name), EXISTS)?;
+        let (condition, values) = as_read(&old.profile);
+        writes.table_delete_if(self, &Key::profile(service.id), condition, values)?;
+        writes.table_delete(self, &Key::service_name(&old.profile.heartbeat_name), EXISTS)?;
         let commit = self.commit(writes).await?;
         if commit == Commit::Done {
-            self.count_services(-1, -i64::from(seen.snapshot.service.active)).await;
+            self.count_services(-1, -i64::from(old.snapshot.service.active)).await;
         }
         Ok(commit)
     }
 
-    /// Removes a deleted service's last row. Its targets go as well, once no notification can be on its way to them.
+    /// Removes a deleted service's last row. Its targets expire once no notification can be on its way to them.
     pub async fn delete_service(&self, id: ServiceId, now: DateTime<Utc>) -> Result<(), Error> {
         self.expire_targets(id, now + GIVE_UP_AFTER * 2).await?;
         self.delete_item(&Key::service(id)).await
     }
 
     /// Moves a service that is fine to its true deadline: three write units.
-    pub async fn rearm(&self, seen: &ServiceSnapshot, due_at: Option<DateTime<Utc>>) -> Result<Commit, Error> {
-        let mut rested = seen.item.clone();
-        rested.remove(DUE_SHARD);
-        rested.remove(DUE_AT);
-        item::set_due(&mut rested, &Key::service(seen.service.id), due_at.map(to_millis));
-        let Some(diff) = Diff::between(&seen.item, &rested) else {
+    pub async fn rearm(&self, old: &ServiceSnapshot, due_at: Option<DateTime<Utc>>) -> Result<Commit, Error> {
+        let mut rearmed = old.item.clone();
+        rearmed.remove(DUE_SHARD);
+        rearmed.remove(DUE_AT);
+        item::set_due(&mut rearmed, &Key::service(old.service.id), due_at.map(to_millis));
+        let Some(diff) = Diff::between(&old.item, &rearmed) else {
             return Ok(Commit::Done);
         };
         let mut writes = Writes::new();
-        let was_due = seen.item.get(DUE_AT).cloned().unwrap_or_else(|| number(0));
-        let decided_on = [(":was_due", was_due), (":version", number(seen.service.version))];
+        let was_due = old.item.get(DUE_AT).cloned().unwrap_or_else(|| number(0));
+        let decided_on = [(":was_due", was_due), (":version", number(old.service.version))];
         let condition = "due_at = :was_due AND version = :version AND attribute_not_exists(pending)";
-        writes.table_update(self, &Key::service(seen.service.id), diff, condition, decided_on)?;
+        writes.table_update(self, &Key::service(old.service.id), diff, condition, decided_on)?;
         self.single_update(writes).await
     }
 }
 
-/// The condition that a profile is as it was read, since the audit log tells what it was.
+/// Returns the condition that a profile is as it was read, since the audit log says what it was.
 fn as_read(profile: &Profile) -> (&'static str, Option<(&'static str, AttributeValue)>) {
     match profile.date_modified {
         Some(at) => ("date_modified = :modified", Some((":modified", number(to_millis(at))))),
@@ -312,19 +306,19 @@ fn as_read(profile: &Profile) -> (&'static str, Option<(&'static str, AttributeV
 }
 
 impl Writes {
-    /// Turns the service that was seen into `service`, if no heartbeat, operator or other transition came between.
-    pub fn transition(&mut self, table: &Table, seen: &ServiceSnapshot, service: &Service) -> Result<(), Error> {
+    /// Updates a service from what was read to `service`, if no heartbeat, operator or other transition came between.
+    pub fn transition(&mut self, table: &Table, old: &ServiceSnapshot, service: &Service) -> Result<(), Error> {
         let mut new = state_attributes(service)?;
         for kept in [LIST_PK, LIST_SK] {
-            if let Some(value) = seen.item.get(kept) {
+            if let Some(value) = old.item.get(kept) {
                 new.insert(kept.to_owned(), value.clone());
             }
         }
-        let Some(diff) = Diff::between(&seen.item, &new) else {
+        let Some(diff) = Diff::between(&old.item, &new) else {
             return Ok(());
         };
         let decided_on =
-            [(":version", number(seen.service.version)), (":heartbeat_count", number(seen.service.heartbeat_count))];
+            [(":version", number(old.service.version)), (":heartbeat_count", number(old.service.heartbeat_count))];
         let condition = "version = :version AND heartbeat_count = :heartbeat_count";
         self.table_update(table, &Key::service(service.id), diff, condition, decided_on)
     }
@@ -336,11 +330,11 @@ impl ServiceSnapshot {
         let id = key.as_ref().and_then(|key| service_id_of(&key.pk));
         let id = id.ok_or_else(|| corrupt(key.as_ref(), "not a service's key"))?;
         let state: StateItem = item::read(item.clone())?;
-        let beats = (1..=state.threshold)
+        let stamps = (1..=state.threshold)
             .map(|n| item.get(&format!("h{n}")).and_then(|value| value.as_n().ok()?.parse().ok()))
             .map(|raw| raw.map(Stamp::from_raw).unwrap_or_default())
             .collect();
-        let service = state.into_service(id, beats).map_err(|source| corrupt(key.as_ref(), source))?;
+        let service = state.into_service(id, stamps).map_err(|source| corrupt(key.as_ref(), source))?;
         Ok(Self { service, item })
     }
 }

@@ -1,5 +1,5 @@
-//! Playbooks that an alert starts: a row for each trigger, in the alert's partition, due until the playbook has started, and
-//! again when the alert closes.
+//! Starts, the executions that an alert asks for: a row for each trigger, in the alert's partition, due until the playbook
+//! has started, and again when the alert closes.
 
 use chrono::{DateTime, Utc};
 use domain::{AlertId, ExecutionId, PlaybookId, TriggerId, from_millis, to_millis};
@@ -20,7 +20,7 @@ pub struct Start {
     pub consecutive_failures: u32,
     /// When the trigger was met.
     pub at: DateTime<Utc>,
-    /// What was started; none while nothing was.
+    /// What was started, if anything was.
     pub execution_id: Option<ExecutionId>,
     /// Nothing is to be started: the circuit was open, or the playbook is gone or cannot be planned.
     pub is_refused: bool,
@@ -42,7 +42,7 @@ struct StartItem {
 }
 
 impl Writes {
-    /// Owes a start.
+    /// Adds a start.
     pub fn add_start(&mut self, table: &Table, start: &Start) -> Result<(), Error> {
         let key = Key::start(start.alert_id, start.trigger_id);
         let body = StartItem {
@@ -58,7 +58,7 @@ impl Writes {
         self.table_put(table, item, Some(IS_NEW))
     }
 
-    /// The alert closes: what it started is to be told.
+    /// Marks a start whose alert closes, so that what it started learns of it.
     pub fn close_start(
         &mut self,
         table: &Table,
@@ -80,7 +80,7 @@ impl Writes {
         self.table_update(table, &key, diff, EXISTS, [])
     }
 
-    /// Records what came of a start, once; it stays due until that is seen.
+    /// Records the result of a start, once; it stays due until its row shows that.
     pub fn settle_start(&mut self, table: &Table, start: &Start) -> Result<(), Error> {
         let mut sets = Vec::new();
         let mut values = item::Item::new();
@@ -99,6 +99,7 @@ impl Writes {
 }
 
 impl Table {
+    /// Finds a start. Consistent.
     pub async fn start(&self, alert_id: AlertId, trigger_id: TriggerId) -> Result<Option<Start>, Error> {
         let key = Key::start(alert_id, trigger_id);
         let Some(item) = self.get(&key, true).await? else { return Ok(None) };
@@ -131,17 +132,17 @@ impl Table {
             "attribute_exists(due_at)",
             [],
         )?;
-        // Refused, it was seen to meanwhile.
+        // On a conflict it was handled meanwhile.
         let _postponed: Commit = self.single_update(writes).await?;
         Ok(())
     }
 
-    /// Ends the timer of a start that was seen to, unless its alert has closed since it was read.
-    pub async fn end_start(&self, seen: &Start) -> Result<Commit, Error> {
+    /// Ends the timer of a start that was handled, unless its alert has closed since it was read.
+    pub async fn end_start(&self, old: &Start) -> Result<Commit, Error> {
         let diff = Diff { expression: "REMOVE due_shard, due_at, due_failures".to_owned(), ..Diff::default() };
-        let condition = if seen.is_closed { EXISTS } else { "attribute_exists(pk) AND attribute_not_exists(closed)" };
+        let condition = if old.is_closed { EXISTS } else { "attribute_exists(pk) AND attribute_not_exists(closed)" };
         let mut writes = Writes::new();
-        writes.table_update(self, &Key::start(seen.alert_id, seen.trigger_id), diff, condition, [])?;
+        writes.table_update(self, &Key::start(old.alert_id, old.trigger_id), diff, condition, [])?;
         self.single_update(writes).await
     }
 }

@@ -1,4 +1,4 @@
-//! The gauges that outlive a process: one item, kept by those who change what it counts.
+//! The gauges that outlive a process: one item, updated by whoever changes what it counts.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::item::{self, number};
 use crate::keys::{Collection, Key};
 use crate::{Error, Table};
 
-/// What exists, as far as metrics ask.
+/// The counts that metrics show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stats {
@@ -20,12 +20,13 @@ pub struct Stats {
 }
 
 impl Table {
+    /// Reads the gauges.
     pub async fn stats(&self) -> Result<Stats, Error> {
         self.get(&Key::stats(), false).await?.map_or_else(|| Ok(Stats::default()), item::read)
     }
 
-    /// Counts anew what is open: reads that, and not what exists.
-    pub async fn counted(&self, stats: Stats, now: DateTime<Utc>) -> Result<Stats, Error> {
+    /// Counts again what is open: it reads that, and not what exists.
+    pub async fn recount(&self, stats: Stats, now: DateTime<Utc>) -> Result<Stats, Error> {
         let (alerts_active, stale_jobs_current, executions_pending_approval, circuits) = futures::try_join!(
             self.count(&Collection::OpenAlerts),
             self.count_stale_runs(),
@@ -36,8 +37,8 @@ impl Table {
         Ok(Stats { alerts_active, stale_jobs_current, executions_pending_approval, circuits_open, ..stats })
     }
 
-    /// Saves what was counted.
-    pub async fn save_counted(&self, stats: &Stats) -> Result<(), Error> {
+    /// Saves what `recount` counted.
+    pub async fn save_recount(&self, stats: &Stats) -> Result<(), Error> {
         self.client
             .update_item()
             .table_name(&self.name)
@@ -54,8 +55,8 @@ impl Table {
         Ok(())
     }
 
-    /// Counts services that come, go, or change whether they are watched. Outside their transactions, which would meet
-    /// each other in this one item; a crash in between leaves a gauge off by one.
+    /// Counts services that are registered, deleted or switched on or off. Outside their transactions, which would all
+    /// conflict on this one item; a crash in between leaves a gauge off by one.
     pub(crate) async fn count_services(&self, registered: i64, active: i64) {
         let sent = self
             .client

@@ -24,7 +24,7 @@ pub struct Table {
     pub(crate) brief_quota: RetryPartition,
 }
 
-/// Whether a conditional write was made.
+/// Whether a conditional write was committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Commit {
@@ -41,19 +41,19 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// Writes that are made together or not at all.
+/// Writes that are committed together or not at all.
 #[derive(Debug, Default)]
 pub struct Writes(Vec<TransactWriteItem>);
 
-/// How often a transaction that met another one is sent again at once.
+/// How often a transaction that conflicts with another one is sent again at once.
 pub(crate) const CONFLICT_RETRIES: usize = 3;
-/// The most keys that one `BatchGetItem` takes.
-const BATCH: usize = 100;
-/// The most writes that one `BatchWriteItem` takes.
-const WRITE_BATCH: usize = 25;
+/// How many keys one `BatchGetItem` takes at most.
+const MAX_GET_BATCH: usize = 100;
+/// How many writes one `BatchWriteItem` takes at most.
+const MAX_WRITE_BATCH: usize = 25;
 
 impl Table {
-    /// The table `name`, reached as `config` says but for what `retries` sets.
+    /// Creates a client of the table `name`, configured by `config` but for timeouts and retries.
     pub fn new(config: aws_sdk_dynamodb::config::Builder, name: impl Into<String>) -> Self {
         let client = Client::from_conf(retry_policy::apply(config).build());
         Self { client, name: name.into(), brief_quota: retry_policy::brief_quota() }
@@ -73,7 +73,7 @@ impl Table {
 
     /// Reads many items, consistently, in no order.
     pub(crate) async fn get_many(&self, keys: Vec<Key>) -> Result<Vec<Item>, Error> {
-        let batches: Vec<Vec<Key>> = keys.chunks(BATCH).map(<[Key]>::to_vec).collect();
+        let batches: Vec<Vec<Key>> = keys.chunks(MAX_GET_BATCH).map(<[Key]>::to_vec).collect();
         let found: Vec<Vec<Item>> =
             stream::iter(batches).map(|batch| self.get_batch(batch, true)).buffer_unordered(8).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
@@ -106,7 +106,7 @@ impl Table {
         Ok(found)
     }
 
-    /// All rows of one partition, consistently.
+    /// Reads all rows of one partition, consistently.
     pub(crate) async fn partition(&self, pk: &str) -> Result<Vec<Item>, Error> {
         let mut items = self
             .client
@@ -125,9 +125,9 @@ impl Table {
         Ok(found)
     }
 
-    /// Removes many items, in no order. What DynamoDB leaves is answered by the error, and may be removed again.
+    /// Deletes many items, in no order. If DynamoDB leaves some undone, that is an error, and all may be deleted again.
     pub(crate) async fn delete_many(&self, keys: Vec<Key>) -> Result<(), Error> {
-        let batches: Vec<Vec<Key>> = keys.chunks(WRITE_BATCH).map(<[Key]>::to_vec).collect();
+        let batches: Vec<Vec<Key>> = keys.chunks(MAX_WRITE_BATCH).map(<[Key]>::to_vec).collect();
         stream::iter(batches).map(|batch| self.delete_batch(batch)).buffer_unordered(8).try_collect().await
     }
 
@@ -158,7 +158,7 @@ impl Table {
         Ok(())
     }
 
-    /// Adds to a number of an item, which is made if it is not there, and answers the sum.
+    /// Adds to a number of an item, which is created if it does not exist, and returns the sum.
     pub(crate) async fn add(&self, key: &Key, attribute: &str, amount: i64) -> Result<i64, Error> {
         let answer = self
             .client
@@ -177,7 +177,7 @@ impl Table {
             .ok_or_else(|| crate::item::corrupt(Some(key), "no number came back"))
     }
 
-    /// Makes all of `writes`, or none.
+    /// Commits all of `writes`, or none.
     pub async fn commit(&self, writes: Writes) -> Result<Commit, Error> {
         for _ in 0..CONFLICT_RETRIES {
             let sent = self.client.transact_write_items().set_transact_items(Some(writes.0.clone())).send().await;
@@ -194,7 +194,7 @@ impl Table {
         Ok(Commit::Conflict)
     }
 
-    /// Makes the one update of `writes` by itself, at half of what a transaction costs.
+    /// Commits the one update of `writes` by itself, at half of what a transaction costs.
     pub(crate) async fn single_update(&self, writes: Writes) -> Result<Commit, Error> {
         let Some(update) = writes.0.into_iter().next().and_then(|write| write.update) else {
             return Ok(Commit::Done);
@@ -210,10 +210,10 @@ impl Table {
             .set_expression_attribute_values(update.expression_attribute_values)
             .send()
             .await;
-        refused(sent)
+        commit_of(sent)
     }
 
-    /// One page of a collection, as keys and newest first. `after` is where the page before it ended.
+    /// Returns one page of a collection, as keys and newest first. `after` is where the page before it ended.
     pub(crate) async fn list(
         &self,
         collection: &Collection<'_>,
@@ -221,7 +221,7 @@ impl Table {
         limit: usize,
     ) -> Result<Page<Key>, Error> {
         let partition = collection.pk();
-        // The next page's first place is told by one more than was asked for.
+        // One more than was asked for shows whether there is a next page.
         let wanted = limit + 1;
         let mut query = self
             .client
@@ -246,7 +246,7 @@ impl Table {
         Ok(Page { items: items.iter().filter_map(Key::of).collect(), next })
     }
 
-    /// One page of a partition's rows, consistently and newest first. `before` is the id where the page before it ended.
+    /// Returns one page of a partition's rows, consistently and newest first. `before` is the id where the page before it ended.
     pub(crate) async fn rows(
         &self,
         partition: &Partition,
@@ -267,7 +267,7 @@ impl Table {
         first(query, limit).await
     }
 
-    /// One page of a partition whose sort keys are ids that sort by time: newest first, those before `before`. Consistent.
+    /// Returns one page of a partition whose sort keys are ids that sort by time: newest first, those before `before`. Consistent.
     pub(crate) async fn newest(
         &self,
         pk: String,
@@ -307,13 +307,13 @@ impl Table {
         Ok(count)
     }
 
-    /// Whether the table answers.
+    /// Checks that the table responds.
     pub async fn ping(&self) -> Result<(), Error> {
         self.get(&Key::stats(), false).await.map(|_| ())
     }
 }
 
-/// The first items of a query, and whether there are more. An answer may end early, at 1 MB.
+/// Returns the first items of a query, and whether there are more. A response may end early, at 1 MB.
 pub(crate) async fn first(query: QueryFluentBuilder, limit: usize) -> Result<(Vec<Item>, bool), Error> {
     let wanted = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
     let mut items = query.limit(wanted).into_paginator().items().send();
@@ -327,8 +327,8 @@ pub(crate) async fn first(query: QueryFluentBuilder, limit: usize) -> Result<(Ve
     Ok((found, false))
 }
 
-/// Whether a plain conditional update was made.
-pub(crate) fn refused<R>(sent: Result<UpdateItemOutput, SdkError<UpdateItemError, R>>) -> Result<Commit, Error>
+/// Returns whether a plain conditional update was committed.
+pub(crate) fn commit_of<R>(sent: Result<UpdateItemOutput, SdkError<UpdateItemError, R>>) -> Result<Commit, Error>
 where
     R: std::fmt::Debug + Send + Sync + 'static,
 {
@@ -343,7 +343,7 @@ where
     }
 }
 
-/// Whether a plain update was not made because a transaction on its item was under way.
+/// Whether a plain update failed because a transaction on its item was under way.
 pub(crate) fn is_conflict<R>(error: &SdkError<UpdateItemError, R>) -> bool {
     error.as_service_error().is_some_and(UpdateItemError::is_transaction_conflict_exception)
 }
@@ -391,7 +391,7 @@ impl Writes {
     }
 
     /// Puts an item if `condition` holds (its values are in `values`).
-    pub(crate) fn table_put_seen(
+    pub(crate) fn table_put_if(
         &mut self,
         table: &Table,
         item: Item,
@@ -411,11 +411,11 @@ impl Writes {
     }
 
     pub(crate) fn table_delete(&mut self, table: &Table, key: &Key, condition: &str) -> Result<(), Error> {
-        self.table_delete_seen(table, key, condition, [])
+        self.table_delete_if(table, key, condition, [])
     }
 
-    /// Removes an item if `condition` holds (its values are in `values`).
-    pub(crate) fn table_delete_seen(
+    /// Deletes an item if `condition` holds (its values are in `values`).
+    pub(crate) fn table_delete_if(
         &mut self,
         table: &Table,
         key: &Key,
@@ -434,13 +434,13 @@ impl Writes {
         Ok(())
     }
 
-    /// Makes the other writes only if `condition` holds for an item.
+    /// Commits the other writes only if `condition` holds for an item.
     pub(crate) fn table_check(&mut self, table: &Table, key: &Key, condition: &str) -> Result<(), Error> {
-        self.table_check_seen(table, key, condition, [])
+        self.table_check_if(table, key, condition, [])
     }
 
-    /// Makes the other writes only if `condition` holds for an item (its values are in `values`).
-    pub(crate) fn table_check_seen(
+    /// Commits the other writes only if `condition` holds for an item (its values are in `values`).
+    pub(crate) fn table_check_if(
         &mut self,
         table: &Table,
         key: &Key,
@@ -484,6 +484,6 @@ impl Writes {
     }
 }
 
-/// The condition that an item is there, or is not.
+/// The conditions that an item exists, or does not.
 pub(crate) const EXISTS: &str = "attribute_exists(pk)";
 pub(crate) const IS_NEW: &str = "attribute_not_exists(pk)";

@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use domain::{Destination, Endpoint, Revision, ServiceId, ServiceKey, Target, TargetId};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{Limit, RevisionItem};
+use crate::entity::{Identity, Limit, RevisionItem, read_id};
 use crate::item::{self, Item, corrupt, number};
-use crate::keys::{EXPIRES_AT, Key, Partition, id_in};
-use crate::table::{Commit, EXISTS, Page, refused};
+use crate::keys::{EXPIRES_AT, Key, Partition};
+use crate::table::{Commit, EXISTS, Page, commit_of};
 use crate::{Entity, Error, Table};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,20 +60,12 @@ impl Entity for Target {
     const NOUN: &'static str = "notification target";
     const KIND: &'static str = "target";
 
-    fn id(&self) -> Self::Id {
-        (self.service_id, self.id)
-    }
-
-    fn number((_, id): Self::Id) -> i64 {
-        id.get()
+    fn identity(&self) -> Identity<'_, Self::Id> {
+        Identity::unnamed((self.service_id, self.id), self.revision)
     }
 
     fn key((service, id): Self::Id) -> Key {
         Key::target(service, id)
-    }
-
-    fn revision(&self) -> &Revision {
-        &self.revision
     }
 
     fn revision_mut(&mut self) -> &mut Revision {
@@ -94,11 +86,10 @@ impl Entity for Target {
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
         let TargetItem { destination, priority, enabled, period, revision } = item::read(item)?;
-        let not_a_key = || corrupt(Some(key), "not a target's key");
         let invalid = |source: domain::Invalid| corrupt(Some(key), source);
         Ok(Self {
-            id: id_in(&key.sk).ok_or_else(not_a_key)?,
-            service_id: id_in(&key.pk).ok_or_else(not_a_key)?,
+            id: read_id(key, &key.sk)?,
+            service_id: read_id(key, &key.pk)?,
             destination: destination.into_destination().map_err(invalid)?,
             priority,
             enabled,
@@ -112,29 +103,29 @@ impl Entity for Target {
     }
 
     fn limit(&self) -> Option<Limit> {
-        Some(Limit { counter: targets_of(self.service_id), most: Self::MAX, of: "for one service" })
+        Some(Limit { counter: targets_of(self.service_id), max: Self::MAX, of: "for one service" })
     }
 }
 
-/// Counts the targets of a service.
+/// Returns the counter of a service's targets.
 pub(crate) fn targets_of(service: ServiceId) -> Key {
     Key::counter(&format!("target#{service}"))
 }
 
 impl Table {
-    /// A target, also one of a service that was deleted a while ago.
+    /// Finds a target, also one of a service that was deleted a while ago.
     pub async fn target(&self, service: ServiceId, id: TargetId) -> Result<Option<Target>, Error> {
         self.find((service, id)).await
     }
 
-    /// All targets of a service, in the order in which they are told. Consistent.
+    /// Returns all targets of a service, in the order in which they are notified. Consistent.
     pub async fn targets(&self, service: ServiceId) -> Result<Vec<Target>, Error> {
         let mut targets = self.page(&Partition::targets(service), None, usize::MAX).await?.items;
         targets.sort_unstable_by_key(Target::order);
         Ok(targets)
     }
 
-    /// Targets of a service, newest first.
+    /// Returns targets of a service, newest first.
     pub async fn target_page(
         &self,
         service: ServiceId,
@@ -144,7 +135,7 @@ impl Table {
         self.page(&Partition::targets(service), after.map(TargetId::get), limit).await
     }
 
-    /// Lets the targets of a deleted service go at `at`: until then they can be read by whoever still sends to them.
+    /// Lets the targets of a deleted service expire at `at`: until then whoever still sends to them can read them.
     pub(crate) async fn expire_targets(&self, service: ServiceId, at: DateTime<Utc>) -> Result<(), Error> {
         for target in self.targets(service).await? {
             let sent = self
@@ -158,8 +149,8 @@ impl Table {
                 .expression_attribute_values(":at", number(at.timestamp()))
                 .send()
                 .await;
-            // Refused, it was deleted meanwhile.
-            let _expiring: Commit = refused(sent)?;
+            // On a conflict it was deleted meanwhile.
+            let _expiring: Commit = commit_of(sent)?;
         }
         self.delete_item(&targets_of(service)).await
     }

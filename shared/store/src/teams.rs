@@ -1,12 +1,11 @@
 //! Teams: one partition, each under its id.
 
-use domain::{Label, Revision, Team, TeamId, TeamName};
+use domain::{Revision, Team, TeamId, TeamName};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::RevisionItem;
+use crate::entity::{Identity, RevisionItem, read_id};
 use crate::item::{self, Item, corrupt};
-use crate::keys::{Key, Partition, id_in};
-use crate::names::NameItem;
+use crate::keys::{Key, Partition};
 use crate::table::Page;
 use crate::{Entity, Error, Table};
 
@@ -23,30 +22,17 @@ impl Entity for Team {
     type Id = TeamId;
 
     const NOUN: &'static str = "team";
-    const KIND: &'static str = "team";
 
-    fn id(&self) -> TeamId {
-        self.id
-    }
-
-    fn number(id: TeamId) -> i64 {
-        id.get()
+    fn identity(&self) -> Identity<'_, TeamId> {
+        Identity::named(self.id, &self.name, self.revision)
     }
 
     fn key(id: TeamId) -> Key {
         Key::team(id)
     }
 
-    fn revision(&self) -> &Revision {
-        &self.revision
-    }
-
     fn revision_mut(&mut self) -> &mut Revision {
         &mut self.revision
-    }
-
-    fn name(&self) -> Option<&Label> {
-        Some(&self.name)
     }
 
     fn write(&self) -> Result<Item, Error> {
@@ -62,7 +48,7 @@ impl Entity for Team {
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
         let TeamItem { name, slack_channel_id, revision } = item::read(item)?;
         Ok(Self {
-            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a team's key"))?,
+            id: read_id(key, &key.sk)?,
             name: Self::parse_name(name).map_err(|source| corrupt(Some(key), source))?,
             slack_channel_id,
             revision: revision.into_revision(),
@@ -77,14 +63,10 @@ impl Table {
 
     /// Finds a team by its name, in any case.
     pub async fn team_named(&self, name: &TeamName) -> Result<Option<Team>, Error> {
-        let Some(found) = self.get(&Key::name(Team::KIND, name.as_str()), true).await? else {
-            return Ok(None);
-        };
-        let NameItem { id } = item::read(found)?;
-        self.team(TeamId::new(id)).await
+        self.find_named(name.as_str(), TeamId::new).await
     }
 
-    /// Teams, newest first.
+    /// Returns teams, newest first.
     pub async fn teams(&self, after: Option<TeamId>, limit: usize) -> Result<Page<Team>, Error> {
         self.page(&Partition::teams(), after.map(TeamId::get), limit).await
     }

@@ -3,9 +3,9 @@
 use domain::{PlaybookId, Revision, Trigger, TriggerId, TriggerTerms};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::RevisionItem;
-use crate::item::{self, Item, corrupt};
-use crate::keys::{Key, Partition, id_in};
+use crate::entity::{Identity, RevisionItem, read_id};
+use crate::item::{self, Item};
+use crate::keys::{Key, Partition};
 use crate::table::Page;
 use crate::{Entity, Error, Table};
 
@@ -22,22 +22,13 @@ impl Entity for Trigger {
     type Id = (PlaybookId, TriggerId);
 
     const NOUN: &'static str = "trigger";
-    const KIND: &'static str = "trigger";
 
-    fn id(&self) -> Self::Id {
-        (self.playbook_id, self.id)
-    }
-
-    fn number((_, id): Self::Id) -> i64 {
-        id.get()
+    fn identity(&self) -> Identity<'_, Self::Id> {
+        Identity::unnamed((self.playbook_id, self.id), self.revision)
     }
 
     fn key((playbook, id): Self::Id) -> Key {
         Key::trigger(playbook, id)
-    }
-
-    fn revision(&self) -> &Revision {
-        &self.revision
     }
 
     fn revision_mut(&mut self) -> &mut Revision {
@@ -58,10 +49,9 @@ impl Entity for Trigger {
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
         let TriggerItem { service_pattern, consecutive_failures, enabled, revision } = item::read(item)?;
-        let not_a_key = || corrupt(Some(key), "not a trigger's key");
         Ok(Self {
-            id: id_in(&key.sk).ok_or_else(not_a_key)?,
-            playbook_id: key.sk.split('#').next().and_then(id_in).ok_or_else(not_a_key)?,
+            id: read_id(key, &key.sk)?,
+            playbook_id: read_id(key, key.sk.split('#').next().unwrap_or_default())?,
             terms: TriggerTerms { service_pattern, consecutive_failures },
             enabled,
             revision: revision.into_revision(),
@@ -74,13 +64,13 @@ impl Entity for Trigger {
 }
 
 impl Table {
-    /// Every trigger. Consistent: one read unit for each 4 KB.
+    /// Returns every trigger. Consistent: one read unit for each 4 KB.
     pub async fn triggers(&self) -> Result<Vec<Trigger>, Error> {
         let (items, _) = self.rows(&Partition::triggers(), None, usize::MAX).await?;
         crate::entity::read_all(items)
     }
 
-    /// Triggers of a playbook, newest first.
+    /// Returns triggers of a playbook, newest first.
     pub async fn triggers_of(
         &self,
         playbook: PlaybookId,

@@ -1,5 +1,5 @@
-//! Webhooks. A row beside each puts it on the list of those that hear of one service, or of every service, so that an
-//! alert finds its webhooks by two short lists.
+//! Webhooks. A companion row of each puts it on the list of those for one service, or for every service, so that an alert
+//! finds its webhooks by two short lists.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{Limit, RevisionItem, read_all};
-use crate::item::{self, Item, corrupt};
+use crate::entity::{Identity, Limit, RevisionItem, read_all, read_id};
+use crate::item::{self, Item};
 use crate::keys::{Collection, Key, id_in};
 use crate::table::Page;
 use crate::{Entity, Error, Table};
@@ -44,22 +44,13 @@ impl Entity for Webhook {
     type Id = WebhookId;
 
     const NOUN: &'static str = "webhook";
-    const KIND: &'static str = "webhook";
 
-    fn id(&self) -> WebhookId {
-        self.id
-    }
-
-    fn number(id: WebhookId) -> i64 {
-        id.get()
+    fn identity(&self) -> Identity<'_, WebhookId> {
+        Identity::unnamed(self.id, self.revision)
     }
 
     fn key(id: WebhookId) -> Key {
         Key::webhook(id)
-    }
-
-    fn revision(&self) -> &Revision {
-        &self.revision
     }
 
     fn revision_mut(&mut self) -> &mut Revision {
@@ -75,7 +66,7 @@ impl Entity for Webhook {
             headers: headers.clone(),
             enabled: *enabled,
             service_id: service_id.map(ServiceId::get),
-            max_attempts: attempts.most,
+            max_attempts: attempts.max,
             retry_delays_seconds: attempts.delays_seconds().to_vec(),
             secret: current.reveal().to_owned(),
             previous_secret: previous.as_ref().map(|(secret, _)| secret.reveal().to_owned()),
@@ -104,7 +95,7 @@ impl Entity for Webhook {
         } = item::read(item)?;
         let previous = previous_secret.map(SecretText::new).zip(previous_secret_until.map(from_millis));
         Ok(Self {
-            id: id_in(&key.pk).ok_or_else(|| corrupt(Some(key), "not a webhook's key"))?,
+            id: read_id(key, &key.pk)?,
             endpoint: Endpoint { url, headers },
             enabled,
             service_id: service_id.map(ServiceId::new),
@@ -121,16 +112,16 @@ impl Entity for Webhook {
     }
 
     fn limit(&self) -> Option<Limit> {
-        let (most, of) = match self.service_id {
+        let (max, of) = match self.service_id {
             Some(_) => (Self::MAX_FOR_ONE, "for one service"),
             None => (Self::MAX_FOR_ALL, "for every service"),
         };
         // The counter of those on a list is named as the list is.
-        Some(Limit { counter: webhooks_counted(self.service_id), most, of })
+        Some(Limit { counter: webhooks_counted(self.service_id), max, of })
     }
 }
 
-/// Counts the webhooks of a service, or those of every service.
+/// Returns the counter of the webhooks of a service, or of those of every service.
 pub(crate) fn webhooks_counted(scope: Option<ServiceId>) -> Key {
     Key::counter(&Collection::WebhooksFor(scope).pk())
 }
@@ -140,7 +131,7 @@ impl Table {
         self.find(id).await
     }
 
-    /// Webhooks, newest first.
+    /// Returns webhooks, newest first.
     pub async fn webhooks(&self, after: Option<WebhookId>, limit: usize) -> Result<Page<Webhook>, Error> {
         let after = after.map(|id| Collection::sk(id.get()));
         let page = self.list(&Collection::Webhooks, after.as_deref(), limit).await?;
@@ -150,8 +141,8 @@ impl Table {
         Ok(Page { items, next: page.next.and(last).map(|id| id.to_string()) })
     }
 
-    /// The webhooks of one service, or those of every service, in no order. The list lags behind the table by moments;
-    /// what each webhook is now, is consistent.
+    /// Returns the webhooks of one service, or those of every service, in no order. The list lags behind the table by
+    /// moments; each webhook is read consistently.
     pub async fn webhooks_of(&self, scope: Option<ServiceId>) -> Result<Vec<Webhook>, Error> {
         const ALL: usize = (Webhook::MAX_FOR_ALL + Webhook::MAX_FOR_ONE) as usize;
         let page = self.list(&Collection::WebhooksFor(scope), None, ALL).await?;

@@ -1,13 +1,13 @@
-//! Maintenance windows: one partition, each under its id, so that a judgement reads them all at once.
+//! Maintenance windows: one partition, each under its id, so that judging a service reads them all at once.
 
 use domain::{
-    Label, MaintenanceTimes, MaintenanceWindow, Recurrence, Revision, ServiceId, WindowId, Zone, from_millis, to_millis,
+    MaintenanceTimes, MaintenanceWindow, Recurrence, Revision, ServiceId, WindowId, Zone, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{RevisionItem, as_read};
+use crate::entity::{Identity, RevisionItem, as_read, read_id};
 use crate::item::{self, Diff, Item, corrupt};
-use crate::keys::{Key, Partition, id_in};
+use crate::keys::{Key, Partition};
 use crate::table::{Page, Writes};
 use crate::{Entity, Error, Table};
 
@@ -34,28 +34,16 @@ impl Entity for MaintenanceWindow {
     const NOUN: &'static str = "maintenance window";
     const KIND: &'static str = "window";
 
-    fn id(&self) -> WindowId {
-        self.id
-    }
-
-    fn number(id: WindowId) -> i64 {
-        id.get()
+    fn identity(&self) -> Identity<'_, WindowId> {
+        Identity::named(self.id, &self.name, self.revision)
     }
 
     fn key(id: WindowId) -> Key {
         Key::window(id)
     }
 
-    fn revision(&self) -> &Revision {
-        &self.revision
-    }
-
     fn revision_mut(&mut self) -> &mut Revision {
         &mut self.revision
-    }
-
-    fn name(&self) -> Option<&Label> {
-        Some(&self.name)
     }
 
     fn write(&self) -> Result<Item, Error> {
@@ -85,7 +73,7 @@ impl Entity for MaintenanceWindow {
         let recurrence = recurrence.map(Recurrence::parse).transpose().map_err(invalid)?;
         let (start, end) = (from_millis(start_at), from_millis(end_at));
         Ok(Self {
-            id: id_in(&key.sk).ok_or_else(|| corrupt(Some(key), "not a window's key"))?,
+            id: read_id(key, &key.sk)?,
             name: Self::parse_name(name).map_err(invalid)?,
             times: MaintenanceTimes::parse(start, end, zone, recurrence).map_err(invalid)?,
             service_ids: service_ids.into_iter().map(ServiceId::new).collect(),
@@ -97,7 +85,7 @@ impl Entity for MaintenanceWindow {
 }
 
 impl Writes {
-    /// Turns a window as it was read into `new`, which has the next version.
+    /// Updates a window from what was read to `new`, which has the next version.
     pub fn update_window(
         &mut self,
         table: &Table,
@@ -111,12 +99,12 @@ impl Writes {
 }
 
 impl Table {
-    /// All windows, newest first. Consistent.
+    /// Returns all windows, newest first. Consistent.
     pub async fn windows(&self) -> Result<Vec<MaintenanceWindow>, Error> {
         Ok(self.window_page(None, usize::MAX).await?.items)
     }
 
-    /// Windows, newest first.
+    /// Returns windows, newest first.
     pub async fn window_page(&self, after: Option<WindowId>, limit: usize) -> Result<Page<MaintenanceWindow>, Error> {
         self.page(&Partition::windows(), after.map(WindowId::get), limit).await
     }

@@ -1,4 +1,4 @@
-//! One field of a cron expression: the values that it lets through.
+//! One field of a cron expression: the values that match it.
 
 use crate::Invalid;
 
@@ -46,13 +46,13 @@ impl Field {
         self.values >> value & 1 == 1
     }
 
-    /// The lowest value from `value` on, which is at most 63.
+    /// Returns the lowest value from `value` on, which is at most 63.
     pub(super) fn at_or_after(&self, value: u32) -> Option<u32> {
         let rest = self.values >> value;
         (rest != 0).then(|| value + rest.trailing_zeros())
     }
 
-    /// The highest value up to `value`, which is at most 63.
+    /// Returns the highest value up to `value`, which is at most 63.
     pub(super) fn at_or_before(&self, value: u32) -> Option<u32> {
         (self.values << (63 - value) != 0).then(|| value - (self.values << (63 - value)).leading_zeros())
     }

@@ -26,7 +26,7 @@ fn next<const N: usize>(text: &str, zone_name: &str, from: &str) -> [String; N] 
     [(); N].map(|()| occurrences.next().unwrap().format("%Y-%m-%dT%H:%M").to_string())
 }
 
-/// What croniter 6.2.4 answers: an expression, a zone, an instant, and the next three occurrences after it.
+/// What croniter 6.2.4 returns: an expression, a zone, an instant, and the next three occurrences after it.
 const CRONITER: &[(&str, &str, &str, [&str; 3])] = &[
     ("*/15 * * * *", "UTC", "2026-01-01T00:07", ["2026-01-01T00:15", "2026-01-01T00:30", "2026-01-01T00:45"]),
     ("0 9 * * 1-5", "UTC", "2026-01-02T09:00", ["2026-01-05T09:00", "2026-01-06T09:00", "2026-01-07T09:00"]),
@@ -209,12 +209,12 @@ fn watch_the_clock(
     let is_wildcard = minute_text.starts_with('*') || hour_text.starts_with('*');
     let every_hour = (0..24).all(|hour| hours.contains(&hour));
     let minute = TimeDelta::minutes(1);
-    let (mut occurrences, mut seen) = (Vec::new(), HashSet::new());
+    let (mut occurrences, mut shown) = (Vec::new(), HashSet::new());
     let mut now = begin - TimeDelta::days(2);
     let mut expected = tz.from_utc_datetime(&now.naive_utc()).naive_local();
     while now < end {
         let reading = tz.from_utc_datetime(&now.naive_utc()).naive_local();
-        let mut occurs = matches(&reading) && (seen.insert(reading) || is_wildcard);
+        let mut occurs = matches(&reading) && (shown.insert(reading) || is_wildcard);
         while expected < reading {
             occurs |= matches(&expected) && !every_hour;
             expected += minute;

@@ -1,4 +1,4 @@
-//! What an event makes of an execution.
+//! Advances an execution by an event.
 
 use chrono::{DateTime, Utc};
 
@@ -9,7 +9,7 @@ use super::{
 use crate::{Approval, Condition, OnFailure, OnTimeout, PlannedWork};
 
 impl Execution {
-    /// Begins an execution, which waits for a yes if its playbook says so.
+    /// Begins an execution, which awaits approval if its playbook says so.
     pub fn begin(new: NewExecution, now: DateTime<Utc>) -> Advance {
         let NewExecution { id, plan, playbook_name, origin, approval, verify_within } = new;
         let steps = vec![StepRecord::pending(); plan.steps.len()];
@@ -32,14 +32,14 @@ impl Execution {
         let mut next = Next { execution, effects: Vec::new(), now };
         match approval {
             Approval::None => next.start(),
-            Approval::Required => next.ask(Approval::MAX, false),
-            Approval::Timeout { after, then } => next.ask(after, then == OnTimeout::Proceed),
+            Approval::Required => next.request_approval(Approval::MAX, false),
+            Approval::Timeout { after, then } => next.request_approval(after, then == OnTimeout::Proceed),
         }
         next.done()
     }
 
-    /// What it is after an event at `now`, and what follows. An event that is late, repeated or not for its state changes
-    /// nothing.
+    /// Returns the execution after an event at `now`, and what follows. An event that is late, repeated or not for its state
+    /// changes nothing.
     pub fn advance(&self, event: Event, now: DateTime<Utc>) -> Advance {
         let mut next = Next { execution: self.clone(), effects: Vec::new(), now };
         match event {
@@ -49,8 +49,8 @@ impl Execution {
             Event::AlertClosed => next.alert_closed(),
             Event::Cancelled { by, reason } => next.cancel(Decided { by, reason, at: now }),
             Event::Done { step, attempt, outcome } => {
-                let is_answer = matches!(next.work(), Some(PlannedWork::Webhook(_) | PlannedWork::Script(_)));
-                if is_answer && next.is_claimed(step, attempt) {
+                let has_outcome = matches!(next.work(), Some(PlannedWork::Webhook(_) | PlannedWork::Script(_)));
+                if has_outcome && next.is_claimed(step, attempt) {
                     next.record(outcome);
                 }
             }
@@ -67,7 +67,7 @@ impl Execution {
     }
 }
 
-/// An execution on its way to what it is next.
+/// An execution that is being advanced.
 struct Next {
     execution: Execution,
     effects: Vec<Effect>,
@@ -97,7 +97,7 @@ impl Next {
             && self.execution.current_step == step
     }
 
-    fn ask(&mut self, within: chrono::TimeDelta, proceeds: bool) {
+    fn request_approval(&mut self, within: chrono::TimeDelta, proceeds: bool) {
         self.execution.status = ExecutionStatus::PendingApproval;
         self.execution.stage = Stage::Approval { until: self.now + within, proceeds };
         self.audit(Audited::ApprovalRequested);
@@ -110,7 +110,7 @@ impl Next {
         self.ready();
     }
 
-    /// The current step is to be begun, if there is one left.
+    /// Makes the current step ready to begin, or completes the execution when there is none left.
     fn ready(&mut self) {
         if self.execution.current_step < self.execution.steps.len() {
             self.execution.status = ExecutionStatus::Running;
@@ -138,7 +138,7 @@ impl Next {
         }
     }
 
-    /// Recovery stops no execution, but one that nobody said yes to yet is needless.
+    /// Recovery stops no execution, but one that nobody approved yet is needless.
     fn alert_closed(&mut self) {
         if self.execution.awaits_decision() && matches!(self.execution.origin, Origin::Alert { .. }) {
             self.effects.push(Effect::NotifyDecision);
@@ -197,7 +197,7 @@ impl Next {
         }
     }
 
-    /// Claims the current step, and has it done.
+    /// Claims the current step, so that it is done.
     fn claim(&mut self, attempt: u32) {
         let timeout = match self.work() {
             Some(PlannedWork::Webhook(call)) => call.timeout,
@@ -212,9 +212,9 @@ impl Next {
     }
 
     fn worker_lost(&mut self, attempt: u32) {
-        let lost = "The outcome is not known: whoever did the step was lost";
+        let lost = "The outcome is not known: the worker that did the step was lost";
         if let Some(PlannedWork::Condition(condition)) = self.work().cloned() {
-            // A look that is lost is made again, as long as the condition may be waited for.
+            // A check that is lost is repeated, as long as the condition may be waited for.
             match self.deadline(condition) {
                 Some(deadline) if self.now >= deadline => self.condition_failed(condition, lost),
                 Some(_) | None => self.claim(attempt + 1),
@@ -235,7 +235,7 @@ impl Next {
         self.end_step(status, output, error.as_deref());
     }
 
-    /// Until when a condition is waited for.
+    /// Returns until when a condition is waited for.
     fn deadline(&self, condition: Condition) -> Option<DateTime<Utc>> {
         let record = self.execution.steps.get(self.execution.current_step)?;
         record.started_at.map(|began| began + condition.timeout)
@@ -271,7 +271,7 @@ impl Next {
         }
     }
 
-    /// Records what came of the current step, once, and goes on from there.
+    /// Records the result of the current step, once, and goes on from there.
     fn end_step(&mut self, status: StepStatus, output: String, error: Option<&str>) {
         let step = self.execution.current_step;
         let Some(record) = self.execution.steps.get_mut(step) else { return };
@@ -307,7 +307,7 @@ impl Next {
         self.audit(Audited::Cancelled(decided));
     }
 
-    /// Ends it: what was not done is skipped.
+    /// Ends it: steps that were not done are skipped.
     fn end(&mut self, status: ExecutionStatus) {
         for record in &mut self.execution.steps {
             match record.status {
@@ -332,7 +332,7 @@ impl Next {
     }
 
     fn look_for_report(&mut self, until: DateTime<Utc>) {
-        // Lest the answer be lost, it is looked again.
+        // In case the result is lost, the timer looks again.
         self.execution.stage = Stage::Verifying { next_at: self.next_look(until), until };
         let since = self.execution.completed_at.unwrap_or(self.now);
         self.effects.push(Effect::LookForReport { since, until });
@@ -355,7 +355,7 @@ fn heartbeats(count: u32) -> String {
     if count == 1 { "1 heartbeat".to_owned() } else { format!("{count} heartbeats") }
 }
 
-/// Seconds with one digit after the point.
+/// Writes seconds with one digit after the point.
 fn seconds(time: chrono::TimeDelta) -> String {
     let tenths = time.num_milliseconds().max(0) / 100;
     format!("{}.{}", tenths / 10, tenths % 10)

@@ -148,7 +148,7 @@ fn a_failed_step_fails_the_execution_and_the_rest_are_skipped() {
 }
 
 #[test]
-fn a_step_whose_worker_is_lost_is_tried_again_under_the_same_key_and_late_answers_are_refused() {
+fn a_step_whose_worker_is_lost_is_tried_again_under_the_same_key_and_late_results_are_ignored() {
     let mut execution = due(&begin(vec![webhook()]), 0).execution;
     let key = execution.idempotency_key(0);
     let mut seconds = 0;
@@ -164,12 +164,12 @@ fn a_step_whose_worker_is_lost_is_tried_again_under_the_same_key_and_late_answer
     let given_up = due(&execution, seconds + 40).execution;
     assert_eq!(given_up.status, ExecutionStatus::Failed);
     assert!(given_up.steps[0].error_message.as_ref().unwrap().ends_with("was lost, 5 times"));
-    // An answer that comes after the claim ended, and before anybody took over, counts.
+    // A result that comes after the claim ended, and before anybody took over, counts.
     assert_eq!(done(&execution, 0, 5, true, seconds + 50).execution.status, ExecutionStatus::Completed);
 }
 
 #[test]
-fn a_condition_that_does_not_hold_does_as_it_says() {
+fn a_condition_that_does_not_hold_ends_as_on_failure_says() {
     for (on_failure, status, output, error) in [
         (OnFailure::Fail, "failed", "1 heartbeat of 2 within 12 s", Some("1 heartbeat of 2 within 12 s")),
         (OnFailure::Continue, "completed", "1 heartbeat of 2 within 12 s", None),
@@ -350,7 +350,7 @@ proptest! {
             count(&twice);
             execution = twice.execution;
         }
-        // From here on nobody answers anything but the last look: its timers alone bring it to its end.
+        // From here on nothing reports but the last look: its timers alone bring it to its end.
         let mut moves = 0;
         while let Some(at) = execution.due_at() {
             now = now.max(at);

@@ -35,7 +35,7 @@ pub enum PlannedWork {
     Condition(Condition),
 }
 
-/// A script as it was when the plan was made: one that changed since does not run.
+/// A script as it was when the plan was created: one that was updated since does not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedScript {
     pub script_id: ScriptId,
@@ -49,7 +49,8 @@ impl Plan {
     /// Plans a version of a playbook. `script` finds a script by its name, in any case.
     pub fn of<'a>(
         definition: &PlaybookDefinition,
-        (playbook_id, version): (PlaybookId, u64),
+        playbook_id: PlaybookId,
+        version: u64,
         service_id: Option<ServiceId>,
         variables: &Variables,
         script: impl Fn(&str) -> Option<&'a Script>,
@@ -91,7 +92,7 @@ impl Plan {
         Ok(Self { playbook_id, version, service_id, variables: variables.clone(), steps })
     }
 
-    /// SHA-256 over the whole plan, in lower-case hexadecimal. Secrets enter by their names.
+    /// Returns the SHA-256 of the whole plan, in lower-case hexadecimal. Secrets enter by their names.
     pub fn digest(&self) -> String {
         let mut text = String::new();
         for byte in Sha256::digest(self.canonical()) {
@@ -100,12 +101,12 @@ impl Plan {
         text
     }
 
-    /// Its length in bytes, written out.
+    /// Returns its length in bytes, written out.
     pub fn size(&self) -> usize {
         self.canonical().len()
     }
 
-    /// The names of the secrets in it.
+    /// Returns the names of the secrets in it.
     pub fn secrets(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.steps.iter().flat_map(|step| step.work.secrets()).collect();
         names.sort_unstable();
@@ -113,7 +114,7 @@ impl Plan {
         names
     }
 
-    /// The plan as JSON with its keys in order: two plans that differ in anything differ in this.
+    /// Writes the plan as JSON with its keys in order: two plans that differ in anything differ in this.
     fn canonical(&self) -> String {
         let Self { playbook_id, version, service_id, variables, steps } = self;
         let service = service_id.map_or_else(|| "null".to_owned(), |id| id.to_string());
@@ -137,7 +138,7 @@ impl PlannedWork {
         }
     }
 
-    /// The names of the secrets in it.
+    /// Returns the names of the secrets in it.
     pub fn secrets(&self) -> Vec<&str> {
         match self {
             Self::Webhook(WebhookCall { method: _, url, headers, body, success_codes: _, timeout: _ }) => {
@@ -246,7 +247,7 @@ mod tests {
         };
         let variables = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let find = |name: &str| name.eq_ignore_ascii_case("clear").then_some(&script);
-        Plan::of(definition, (PlaybookId::new(3), 2), Some(ServiceId::new(7)), &variables, find)
+        Plan::of(definition, PlaybookId::new(3), 2, Some(ServiceId::new(7)), &variables, find)
     }
 
     #[test]
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_tells_plans_apart_in_whatever_they_differ() {
+    fn the_digest_distinguishes_plans_in_whatever_they_differ() {
         let digest = |url, body, name| plan(&definition(url, body), &[("NAME", name)]).unwrap().digest();
         let one = digest("https://a.example", "${NAME}", "w");
         assert_eq!(one, digest("https://a.example", "${NAME}", "w"));

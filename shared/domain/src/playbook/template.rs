@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crate::is_variable_name;
 
-/// What stands for `${NAME}`, by name.
+/// The values of variables, by name.
 pub type Variables = BTreeMap<String, String>;
 
 /// A text in its pieces.
@@ -48,7 +48,7 @@ impl Template {
         &self.0
     }
 
-    /// The text, if there is nothing to fill in.
+    /// Returns the text, if there is nothing to fill in.
     pub fn as_plain(&self) -> Option<&str> {
         match self.0.as_slice() {
             [] => Some(""),
@@ -81,17 +81,17 @@ impl Template {
         filled
     }
 
-    /// The text for whoever may see it: secrets are masked.
+    /// Returns the text for people: secrets are masked.
     pub fn shown(&self) -> String {
         self.written(|name| format!("[secret {name}]"))
     }
 
-    /// The text as it was written.
+    /// Returns the text as it was written.
     pub fn source(&self) -> String {
         self.written(|name| format!("${{secrets.{name}}}"))
     }
 
-    /// The text as it is sent, with the values of its secrets; the name of the first that is not among them is the error.
+    /// Returns the text as it is sent, with the values of its secrets; the error is the name of the first that is missing.
     pub fn reveal<'a>(&'a self, secrets: &BTreeMap<String, String>) -> Result<String, &'a str> {
         match self.secrets().find(|name| !secrets.contains_key(*name)) {
             Some(missing) => Err(missing),
@@ -170,7 +170,7 @@ impl Value {
         }
     }
 
-    /// The names of the secrets in it.
+    /// Returns the names of the secrets in it.
     pub fn secrets(&self) -> Vec<&str> {
         match self {
             Self::Null | Self::Bool(_) | Self::Number(_) => Vec::new(),
@@ -180,7 +180,7 @@ impl Value {
         }
     }
 
-    /// It as JSON, with each text as `text` has it.
+    /// Returns it as JSON, with each text as `text` writes it.
     pub fn to_json(&self, text: &impl Fn(&Template) -> String) -> String {
         let mut out = String::new();
         self.write(&mut out, &|template, out| write_json_string(&text(template), out));
@@ -228,7 +228,7 @@ pub fn mask_cut(text: &str, secrets: &BTreeMap<String, String>) -> String {
     mask(&text[..end], secrets)
 }
 
-/// The values of secrets in every spelling, with their names, the longest first.
+/// Returns the values of secrets in every spelling, with their names, the longest first.
 fn spellings(secrets: &BTreeMap<String, String>) -> Vec<(String, &str)> {
     let mut values: Vec<(String, &str)> = Vec::new();
     for (name, value) in secrets.iter().filter(|(_, value)| !value.is_empty()) {

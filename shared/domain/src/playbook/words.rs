@@ -1,11 +1,11 @@
-//! The steps of a plan in words, for whoever is asked whether they may run.
+//! The steps of a plan in words, for whoever is asked to approve them.
 
 use chrono::TimeDelta;
 
 use super::{OnFailure, PlannedStep, PlannedWork, Template};
 
 impl PlannedStep {
-    /// What the step does, in one line: variables filled in, secrets masked.
+    /// Says what the step does, in one line: variables filled in, secrets masked.
     pub fn in_words(&self) -> String {
         let Self { name, work } = self;
         let what = match work {
@@ -25,8 +25,8 @@ impl PlannedStep {
                 let of = condition.service_id.map(|id| format!(" of service {id}")).unwrap_or_default();
                 let on_failure = match condition.on_failure {
                     OnFailure::Fail => "",
-                    OnFailure::Continue => ", or goes on",
-                    OnFailure::Escalate => ", or the on-call is told",
+                    OnFailure::Continue => ", otherwise continues",
+                    OnFailure::Escalate => ", otherwise notifies the on-call",
                 };
                 format!(
                     "{} {status}{many}{of} within {}{on_failure}",
@@ -41,7 +41,7 @@ impl PlannedStep {
     }
 }
 
-/// A time in the largest unit that gives a whole number.
+/// Writes a time in the largest unit that gives a whole number.
 pub fn whole_units(time: TimeDelta) -> String {
     let seconds = time.num_seconds().max(0);
     [(86_400, "d"), (3_600, "h"), (60, "min")]
@@ -95,7 +95,7 @@ mod tests {
         };
         assert_eq!(
             words(PlannedWork::Condition(condition)),
-            "one (condition): 2 UP heartbeats within 1 h, or the on-call is told"
+            "one (condition): 2 UP heartbeats within 1 h, otherwise notifies the on-call"
         );
     }
 }

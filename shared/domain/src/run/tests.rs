@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{RunDecision, RunTransition, RunWatch, from_millis};
+use crate::{RunContext, RunDecision, RunTransition, from_millis};
 
 const BEGIN: i64 = 1_790_000_000_000;
 const MAX: u64 = 500;
@@ -14,7 +14,7 @@ fn new(n: usize) -> Run {
     Run::new(ServiceId::new(1), RunId::parse(format!("run-{n}")).unwrap())
 }
 
-/// One signal of one of four runs, taken at its own time.
+/// One signal of one of four runs, received at its own time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Sent {
     at: i64,
@@ -27,15 +27,15 @@ fn sent() -> impl Strategy<Value = Sent> {
     (0_i64..2_000, kind, 0_usize..4).prop_map(|(at, kind, run)| Sent { at, kind, run })
 }
 
-type Seen = (Option<DateTime<Utc>>, Option<RunEnd>, Option<u64>, RunStatus, Option<(u64, u64)>);
+type Shown = (Option<DateTime<Utc>>, Option<RunEnd>, Option<u64>, RunStatus, Option<(u64, u64)>);
 
 /// What users see of a run.
-fn seen(run: &Run) -> Seen {
+fn shown(run: &Run) -> Shown {
     (run.started_at, run.end, run.duration_ms(), run.status(), run.exceeded())
 }
 
-fn watch() -> RunWatch {
-    RunWatch { is_watched: true, max_duration_ms: Some(MAX), mute: None }
+fn context() -> RunContext {
+    RunContext { is_monitored: true, max_duration_ms: Some(MAX), mute: None }
 }
 
 /// The contract's rule, read naively over signals in order: the first start that comes before the first end.
@@ -73,12 +73,12 @@ proptest! {
             let now = at(looks[n % looks.len()]);
             runs[*run].record_signal(*kind, at(*sent_at), Some(MAX), now);
             let run_now = &mut runs[*run];
-            while let RunDecision::Act(transition) = run_now.judge(&watch(), now) {
+            while let RunDecision::Act(transition) = run_now.judge(&context(), now) {
                 *run_now = if transition == RunTransition::GoStale {
                     stale[*run] += 1;
-                    run_now.clone().gone_stale(AlertId::new(1), &watch(), now)
+                    run_now.clone().gone_stale(AlertId::new(1), &context(), now)
                 } else {
-                    run_now.clone().apply(transition, &watch(), now)
+                    run_now.clone().apply(transition, &context(), now)
                 };
             }
         }
@@ -125,52 +125,52 @@ fn an_end_alone_is_a_record_of_no_duration_that_is_not_measured() {
 }
 
 #[test]
-fn a_run_that_ends_over_its_maximum_is_told_once() {
+fn a_run_that_ends_over_its_maximum_is_notified_once() {
     let mut run = new(1);
     run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
     run.record_signal(SignalKind::Fail, at(501), Some(MAX), at(501));
-    assert_eq!((seen(&run).4, run.due_at), (Some((1, MAX)), Some(at(501))));
-    assert_eq!(run.judge(&watch(), at(501)), RunDecision::Act(RunTransition::Exceed));
-    let run = run.apply(RunTransition::Exceed, &watch(), at(501));
-    assert_eq!(run.judge(&watch(), at(900)), RunDecision::Rest { due_at: None });
+    assert_eq!((shown(&run).4, run.due_at), (Some((1, MAX)), Some(at(501))));
+    assert_eq!(run.judge(&context(), at(501)), RunDecision::Act(RunTransition::Exceed));
+    let run = run.apply(RunTransition::Exceed, &context(), at(501));
+    assert_eq!(run.judge(&context(), at(900)), RunDecision::Rest { due_at: None });
 }
 
 #[test]
-fn a_stale_run_that_ends_has_recovered_and_is_not_told_to_have_taken_too_long() {
+fn a_stale_run_that_ends_has_recovered_and_is_not_reported_as_exceeded() {
     let mut run = new(1);
     run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
-    assert_eq!(run.judge(&watch(), at(499)), RunDecision::Rest { due_at: Some(at(500)) });
-    assert_eq!(run.judge(&watch(), at(500)), RunDecision::Act(RunTransition::GoStale));
-    let mut run = run.gone_stale(AlertId::new(3), &watch(), at(500));
+    assert_eq!(run.judge(&context(), at(499)), RunDecision::Rest { due_at: Some(at(500)) });
+    assert_eq!(run.judge(&context(), at(500)), RunDecision::Act(RunTransition::GoStale));
+    let mut run = run.gone_stale(AlertId::new(3), &context(), at(500));
     assert_eq!((run.status(), run.due_at), (RunStatus::StaleAlerted, None));
     run.record_signal(SignalKind::Complete, at(700), Some(MAX), at(700));
     assert!(run.has_recovered());
     assert_eq!((run.status(), run.exceeded(), run.due_at), (RunStatus::Completed, Some((200, MAX)), Some(at(700))));
-    assert_eq!(run.judge(&watch(), at(700)), RunDecision::Act(RunTransition::Recover));
-    let run = run.apply(RunTransition::Recover, &watch(), at(700));
-    assert_eq!(run.judge(&watch(), at(700)), RunDecision::Rest { due_at: None });
+    assert_eq!(run.judge(&context(), at(700)), RunDecision::Act(RunTransition::Recover));
+    let run = run.apply(RunTransition::Recover, &context(), at(700));
+    assert_eq!(run.judge(&context(), at(700)), RunDecision::Rest { due_at: None });
 }
 
 #[test]
-fn a_muted_service_hears_of_a_stale_run_when_the_mute_ends() {
+fn a_muted_service_is_notified_of_a_stale_run_when_the_mute_ends() {
     let mut run = new(1);
     run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
-    let muted = RunWatch { mute: Some(crate::Mute { since: at(0), until: at(900) }), ..watch() };
+    let muted = RunContext { mute: Some(crate::Mute { since: at(0), until: at(900) }), ..context() };
     let run = run.gone_stale(AlertId::new(3), &muted, at(500));
     assert_eq!((run.due_at, run.stale.map(|stale| stale.notified)), (Some(at(900)), Some(false)));
     assert_eq!(run.judge(&muted, at(900)), RunDecision::Act(RunTransition::Notify));
-    let told = run.apply(RunTransition::Notify, &muted, at(900));
-    assert_eq!((told.due_at, told.stale.map(|stale| stale.notified)), (None, Some(true)));
+    let notified = run.apply(RunTransition::Notify, &muted, at(900));
+    assert_eq!((notified.due_at, notified.stale.map(|stale| stale.notified)), (None, Some(true)));
 }
 
 #[test]
 fn a_service_that_is_switched_off_lets_its_runs_go() {
     let mut run = new(1);
     run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
-    let off = RunWatch { is_watched: false, ..watch() };
+    let off = RunContext { is_monitored: false, ..context() };
     assert_eq!(run.judge(&off, at(1)), RunDecision::Act(RunTransition::LetGo));
     let mut run = run.apply(RunTransition::LetGo, &off, at(1));
-    assert_eq!((run.due_at, run.judge(&watch(), at(900))), (None, RunDecision::Rest { due_at: None }));
+    assert_eq!((run.due_at, run.judge(&context(), at(900))), (None, RunDecision::Rest { due_at: None }));
     run.record_signal(SignalKind::Complete, at(900), Some(MAX), at(900));
     assert_eq!((run.duration_ms(), run.due_at), (Some(900), None));
 }
@@ -181,7 +181,7 @@ fn another_maximum_moves_the_timer_of_a_run_that_goes_on() {
     run.record_signal(SignalKind::Start, at(0), None, at(0));
     assert_eq!(run.due_at, None);
     for (max, due_at) in [(Some(700), Some(at(700))), (Some(300), Some(at(300))), (None, None)] {
-        let watch = RunWatch { max_duration_ms: max, ..watch() };
-        assert_eq!(run.judge(&watch, at(200)), RunDecision::Rest { due_at });
+        let context = RunContext { max_duration_ms: max, ..context() };
+        assert_eq!(run.judge(&context, at(200)), RunDecision::Rest { due_at });
     }
 }

@@ -64,9 +64,9 @@ fn a_night_shift_runs_past_midnight_and_past_the_end_of_the_week() {
 
 #[test]
 fn a_range_that_ends_when_it_starts_lasts_a_day() {
-    let watch = schedule("UTC", &days(&[("monday", &[("09:00", "09:00")])]));
+    let shift = schedule("UTC", &days(&[("monday", &[("09:00", "09:00")])]));
     let times = ["2026-06-01T08:59:00Z", "2026-06-01T09:00:00Z", "2026-06-02T08:59:00Z", "2026-06-02T09:00:00Z"];
-    assert_eq!(periods(&watch, times), [AfterHours, DuringHours, DuringHours, AfterHours]);
+    assert_eq!(periods(&shift, times), [AfterHours, DuringHours, DuringHours, AfterHours]);
     for whole_day in [("00:00", "24:00"), ("00:00", "00:00")] {
         let monday = schedule("UTC", &days(&[("monday", &[whole_day])]));
         let times = ["2026-05-31T23:59:59Z", "2026-06-01T00:00:00Z", "2026-06-01T23:59:59Z", "2026-06-02T00:00:00Z"];

@@ -39,7 +39,7 @@ impl Medic {
             hash: hash(credential.reveal()).await?,
         };
         match self.table.create_api_key(&key, self.audit_of_creation(actor, &key)?).await? {
-            Claim::Made => Ok((key, credential)),
+            Claim::Created => Ok((key, credential)),
             Claim::Taken => Err(Error::Conflict(format!("name is taken: there is an API key named {}", key.name))),
         }
     }

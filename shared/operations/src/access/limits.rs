@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use chrono::{DateTime, Utc};
 use domain::{KeyId, RateLimits, RateWindow, RequestClass, Ruling};
-use store::Place;
+use store::RequestCount;
 
 use super::request_counts::Minute;
 use crate::error::error_chain;
@@ -23,7 +23,7 @@ impl Medic {
             Err(error) => {
                 let error = error_chain(&error);
                 tracing::warn!(%key, class = class.as_str(), %error, "a request was not counted");
-                let (_, ruling) = minute.window().ask(limit, now);
+                let (_, ruling) = minute.window().rule(limit, now);
                 ruling
             }
         }
@@ -40,24 +40,24 @@ impl Medic {
         let older = minute.older.get_or_try_init(|| self.table.requests(key, class, minute.number - 1)).await?;
         let window = minute.window();
         let window = RateWindow { older: *older, ..window };
-        let (_, ruling) = window.ask(limit, now);
+        let (_, ruling) = window.rule(limit, now);
         // Counts only grow, so what is full by what this process saw last is full. It asks again when the older minute has
         // faded so far that there is room.
-        let Some(most) = NonZeroU32::new(window.most(limit, now)).filter(|_| ruling.is_let_in()) else {
+        let Some(max) = NonZeroU32::new(window.capacity(limit, now)).filter(|_| ruling.is_let_in()) else {
             return Ok(ruling);
         };
         // The table decides; what `ask` says of its count is the same, in the caller's words.
-        let before = match self.table.count_request(key, class, minute.number, most).await? {
-            Place::Taken { requests } => {
+        let before = match self.table.count_request(key, class, minute.number, max).await? {
+            RequestCount::Counted { requests } => {
                 minute.saw(requests);
                 requests.saturating_sub(1)
             }
-            Place::Full { requests } => {
+            RequestCount::Full { requests } => {
                 minute.saw(requests);
                 requests
             }
         };
-        let (_, ruling) = RateWindow { current: before, ..window }.ask(limit, now);
+        let (_, ruling) = RateWindow { current: before, ..window }.rule(limit, now);
         Ok(ruling)
     }
 }

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertKind, JobAlert, JobProblem, NotificationKind, Profile, Run, RunDecision, RunId, RunTransition,
-    RunWatch, ServiceId, elapsed,
+    Alert, AlertKind, JobAlert, JobProblem, NotificationKind, Profile, Run, RunContext, RunDecision, RunId,
+    RunTransition, ServiceId, elapsed,
 };
 use store::{Commit, RunRecord, ServiceSnapshot, Writes};
 
@@ -36,7 +36,7 @@ impl Medic {
     ) -> Result<Option<DateTime<Utc>>, Error> {
         let mut judgement = Judgement::new(batch, now);
         for _ in 0..ROUNDS {
-            let record = self.table.run_judged(service, id, now).await?;
+            let record = self.table.run_to_judge(service, id, now).await?;
             let (run, watch) = (&record.run, watch(&record));
             if run.newest_at().is_none() {
                 return Ok(None);
@@ -94,7 +94,7 @@ impl Medic {
         &self,
         record: &RunRecord,
         transition: RunTransition,
-        watch: &RunWatch,
+        watch: &RunContext,
         judgement: &mut Judgement<'_>,
     ) -> Result<(), Error> {
         let RunRecord { run: old, snapshot: Some(service), profile: Some(profile) } = record else { return Ok(()) };
@@ -141,7 +141,7 @@ impl Medic {
         &self,
         record: &RunRecord,
         transition: RunTransition,
-        watch: &RunWatch,
+        watch: &RunContext,
         judgement: &Judgement<'_>,
     ) -> Result<(), Error> {
         let (old, now) = (&record.run, judgement.now);
@@ -238,10 +238,10 @@ impl Medic {
     }
 }
 
-fn watch(record: &RunRecord) -> RunWatch {
+fn watch(record: &RunRecord) -> RunContext {
     let service = record.snapshot.as_ref().map(|snapshot| &snapshot.service);
-    RunWatch {
-        is_watched: record.profile.is_some() && service.is_some_and(|service| service.active && !service.deleted),
+    RunContext {
+        is_monitored: record.profile.is_some() && service.is_some_and(|service| service.active && !service.deleted),
         max_duration_ms: record.profile.as_ref().and_then(|profile: &Profile| profile.max_duration_ms),
         mute: service.and_then(|service| service.mute),
     }

@@ -5,7 +5,7 @@ use domain::{
     Alert, AlertKind, Change, Close, Decision, Expectation, NotificationKind, Opening, Pending, Profile, Rule, Service,
     ServiceId, Target, Timetable, Transition,
 };
-use store::{Commit, Outline, ServiceSnapshot, Writes};
+use store::{AlertContext, Commit, ServiceSnapshot, Writes};
 
 use super::alert_changes::{Audience, Judgement, count_opened, new_alert, record_lag};
 use crate::batch::Batch;
@@ -159,7 +159,7 @@ impl Medic {
     async fn read_for_alert(&self, snapshot: &ServiceSnapshot, batch: &Batch) -> Result<Option<Opened>, Error> {
         let id = snapshot.service.id;
         if let Some(outline) = batch.take_outline(id).filter(|outline| !outline.has_targets) {
-            let Outline { profile, has_webhooks, .. } = outline;
+            let AlertContext { profile, has_webhooks, .. } = outline;
             return Ok(Some(Opened { profile, targets: Vec::new(), has_webhooks }));
         }
         // Whoever is late would waste an id and a refused transaction.
@@ -239,7 +239,7 @@ impl Medic {
         alert: &Alert,
         now: DateTime<Utc>,
     ) -> Result<Audience, Error> {
-        let is_silent = transition == Transition::Close(Close::Unwatched);
+        let is_silent = transition == Transition::Close(Close::Unmonitored);
         let webhooks = if is_silent { Vec::new() } else { self.webhooks_for(alert.service_id, now).await? };
         if !kind.raises_alert() {
             let notified = self.notified_receivers(alert.id, kind).await?;
@@ -273,8 +273,8 @@ const fn kind(transition: Transition) -> NotificationKind {
 fn reason(service: &Service, opening: Opening) -> String {
     match opening {
         Opening::Overdue { since } => lateness(service, since),
-        Opening::Pending(Pending::Reported(status)) => format!("it reported {status}"),
-        Opening::Pending(Pending::SetDown | Pending::SetUp | Pending::SwitchedOff) => {
+        Opening::Pending(PendingEvent::Reported(status)) => format!("it reported {status}"),
+        Opening::Pending(PendingEvent::SetDown | PendingEvent::SetUp | PendingEvent::SwitchedOff) => {
             "it was set down by an operator".to_owned()
         }
     }

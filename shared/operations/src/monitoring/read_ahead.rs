@@ -21,7 +21,7 @@ impl Medic {
             |snapshot: &&ServiceSnapshot| matches!(snapshot.service.judge(now), Decision::Act(Transition::Open(_)));
         let opening = services.iter().filter_map(|id| snapshots.get(id)).filter(opens);
         let opening: Vec<_> = opening.map(|snapshot| snapshot.service.id).collect();
-        let outlines = self.table.outlines_by_id(&opening).await?;
+        let outlines = self.table.alert_contexts(&opening).await?;
         let handled = services.into_iter().zip(handled);
         let snapshots = handled.filter_map(|(id, handled)| Some((id, (snapshots.remove(&id)?, handled)))).collect();
         batch.keep(ReadAhead { snapshots, outlines });

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Pace, Receiver};
 use outbound::Wake;
-use store::{Lane, LaneEntry, LaneHead, LaneHold, LaneView};
+use store::{Lane, LaneEntry, LaneHead, LaneHold, LanePage};
 
 use super::drain::{ReceiverLane, TOO_LONG_FOR_THE_NEXT, max_at_once};
 use crate::medic::SlackDelivery;
@@ -46,7 +46,7 @@ impl Medic {
     /// Leases a lane by its first entry.
     pub(super) async fn lease(&self, at: ReceiverLane<'_>, now: DateTime<Utc>) -> Result<Lease, Error> {
         let ReceiverLane { lane, receiver } = at;
-        let LaneView { head: old_head, mut entries, is_whole } = self.table.look_at_lane(lane, FIRST_LOOK).await?;
+        let LanePage { head: old_head, mut entries, is_whole } = self.table.read_lane(lane, FIRST_LOOK).await?;
         if entries.is_empty() {
             return Ok(Lease::Nothing);
         }

@@ -33,7 +33,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let Some(pending) = notification.outcome(receiver) else { return Ok(()) };
-        let outcome = Outcome { at: Some(now), error, ..pending.anew() };
+        let outcome = Outcome { at: Some(now), error, ..pending.to_same_receiver() };
         let next = if outcome.error.is_some() { notification.next_after(receiver) } else { None };
         let is_passed_on = match next {
             Some(next) => self.pass_on(notification, &outcome, next, now).await?,

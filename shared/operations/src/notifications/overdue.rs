@@ -42,7 +42,7 @@ impl Medic {
         }
         let next = now + HAND_OVER_AGAIN;
         self.table.postpone_delivery(&delivery, next).await?;
-        self.table.queue_again(&delivery).await?;
+        self.table.requeue_delivery(&delivery).await?;
         self.wake_webhook(webhook_id, now).await;
         Ok(Some(next))
     }

@@ -75,10 +75,10 @@ impl Medic {
         let mut notified: Vec<Outcome> = Vec::new();
         let notifications = self.table.notifications(NotificationOwner::Alert(alert)).await?;
         for notification in notifications.iter().filter(|notification| raises_alert(notification)) {
-            for outcome in notification.outcomes.iter().filter(|outcome| outcome.is_success() || outcome.is_owed()) {
+            for outcome in notification.outcomes.iter().filter(|outcome| outcome.is_success() || outcome.is_pending()) {
                 let is_new = !notified.iter().any(|known| known.receiver == outcome.receiver);
                 if is_new && outcome.receiver.receives(kind) {
-                    notified.push(outcome.anew());
+                    notified.push(outcome.to_same_receiver());
                 }
             }
         }
@@ -88,7 +88,7 @@ impl Medic {
     /// Whether a receiver was notified of an alert, or is about to be: what is pending goes before the alert's end in its lane.
     pub(crate) async fn was_notified(&self, alert: AlertId, receiver: &Receiver) -> Result<bool, Error> {
         let notifications = self.table.notifications(NotificationOwner::Alert(alert)).await?;
-        let accepts = |outcome: &Outcome| outcome.is_success() || outcome.is_owed();
+        let accepts = |outcome: &Outcome| outcome.is_success() || outcome.is_pending();
         let is_notified = |notification: &Notification| notification.outcome(receiver).is_some_and(accepts);
         Ok(notifications.iter().filter(|notification| raises_alert(notification)).any(is_notified))
     }

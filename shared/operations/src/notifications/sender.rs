@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::{GIVE_UP_AFTER, Notification, NotificationId, NotificationOwner, Pace, retry_delay};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use outbound::{Delivery, Slack, Wake};
-use store::{LaneEntry, LaneHead, Owed};
+use store::{LaneEntry, LaneHead, Queued};
 
 use super::drain::{Drained, GROUP, Now, ReceiverLane, TOO_LONG_FOR_THE_NEXT, max_at_once};
 use super::leases::{Lease, Leased};
@@ -220,7 +220,7 @@ impl Medic {
     async fn read_notifications(&self, at: ReceiverLane<'_>, entries: &[LaneEntry]) -> Result<Vec<Read>, Error> {
         let mut ids = Vec::new();
         for entry in entries {
-            let Owed::Notification(owner, id) = entry.owed else {
+            let Queued::Notification(owner, id) = entry.queued else {
                 return Err(Error::NotFound(format!("There is no notification {} in {}", entry.place, at.lane)));
             };
             ids.push((owner, id));

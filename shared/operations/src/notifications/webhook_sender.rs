@@ -6,7 +6,7 @@ use outbound::{
     UserHeaders, WEBHOOK_HEADERS, Wake, WebhookAttempt, WebhookEvent, WebhookOutcome, WebhookReport, WebhookSecret,
 };
 use serde_json::Value;
-use store::{Commit, HAND_OVER_AGAIN, Lane, LaneEntry, Owed};
+use store::{Commit, HAND_OVER_AGAIN, Lane, LaneEntry, Queued};
 
 use super::drain::{Drained, Now};
 use super::leases::LEASE;
@@ -41,7 +41,7 @@ impl Medic {
         // One that waits for its next attempt holds up no other.
         let waits = |entry: &&LaneEntry| entry.held_until.is_some_and(|until| until > now());
         let Some(first) = entries.iter().find(|entry| !waits(entry)) else { return Ok(Drained::Done) };
-        let Owed::Delivery(id) = first.owed else {
+        let Queued::Delivery(id) = first.queued else {
             return Err(Error::NotFound(format!("There is no delivery {} in {lane}", first.place)));
         };
         let held = HeldEntry { lane, entry: first, until: now() + LEASE };

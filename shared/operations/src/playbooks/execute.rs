@@ -55,7 +55,7 @@ impl Medic {
     async fn count_start(&self, service: ServiceId, writes: &mut Writes, now: DateTime<Utc>) -> Result<(), Error> {
         let old = self.table.circuit(service).await?;
         let limit = self.settings.circuit;
-        let (circuit, _) = old.circuit.admit(true, now, limit.most, limit.window);
+        let (circuit, _) = old.circuit.admit(true, now, limit.max, limit.window);
         Ok(writes.update_circuit(&self.table, service, &old, &circuit, limit)?)
     }
 

@@ -131,8 +131,8 @@ impl Medic {
             return Ok(Outbox::default());
         }
         let heartbeat_name = scene.service.map(|service| service.heartbeat_name);
-        let CircuitLimit { most, window } = self.settings.circuit;
-        let subject = Subject::Circuit(OpenCircuit { service_id, heartbeat_name, most, window });
+        let CircuitLimit { max, window } = self.settings.circuit;
+        let subject = Subject::Circuit(OpenCircuit { service_id, heartbeat_name, max, window });
         let at = now + MOMENT;
         Ok(Outbox::of(Some(Notification { id: NotificationId::at(at, self.random()?), at, subject, outcomes })))
     }
@@ -246,7 +246,7 @@ fn asked_receivers(earlier: &[Notification]) -> Vec<Outcome> {
     for request in requests {
         for outcome in request.outcomes.iter().filter(|outcome| outcome.error.is_none()) {
             if !asked.iter().any(|known| known.receiver == outcome.receiver) {
-                asked.push(outcome.anew());
+                asked.push(outcome.to_same_receiver());
             }
         }
     }

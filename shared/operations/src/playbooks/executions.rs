@@ -25,7 +25,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Option<Applied>, Error> {
         let stamp = self.new_stamp()?;
-        writes.begin_execution(&self.table, &begun.execution, &stamp)?;
+        writes.create_execution(&self.table, &begun.execution, &stamp)?;
         let outbox = self.add_effects(&mut writes, &begun, now).await?;
         let Advance { execution, effects } = begun;
         let id = execution.id;
@@ -80,7 +80,7 @@ impl Medic {
         let performs = advance.effects.iter().any(|effect| matches!(effect, Effect::Perform { .. }));
         let nonce = if performs { Some(self.new_stamp()?) } else { old.nonce.clone() };
         let mut writes = Writes::new();
-        writes.update_execution(&self.table, &old, &advance.execution, (&stamp, nonce.as_deref()))?;
+        writes.update_execution(&self.table, &old, &advance.execution, &stamp, nonce.as_deref())?;
         let outbox = self.add_effects(&mut writes, &advance, now).await?;
         if self.table.commit(writes).await? == Commit::Conflict {
             // This very write may have been made, and its answer lost.

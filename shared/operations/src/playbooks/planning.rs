@@ -52,7 +52,7 @@ impl Medic {
         let scripts = self.scripts_of(&definition).await?;
         let find = |name: &str| -> Option<&Script> { scripts.get(name) };
         let version = playbook.revision.version;
-        let plan = Plan::of(&definition, (playbook.id, version), new.service_id, &variables, find)?;
+        let plan = Plan::of(&definition, playbook.id, version, new.service_id, &variables, find)?;
         if plan.size() > MAX_PLAN_BYTES {
             let problem = format!("must not make the plan longer than {MAX_PLAN_BYTES} bytes");
             return Err(Invalid::new("variables", problem).into());

@@ -76,7 +76,7 @@ impl Medic {
         let service_id = alert.service_id;
         let old = self.table.circuit(service_id).await?;
         let limit = self.settings.circuit;
-        let (circuit, admission) = old.circuit.admit(false, now, limit.most, limit.window);
+        let (circuit, admission) = old.circuit.admit(false, now, limit.max, limit.window);
         let mut writes = Writes::new();
         if let Admission::Refuse { is_first } = admission {
             tracing::warn!(service.id = %service_id, alert.id = %alert.id, "the circuit is open: no playbook starts");

@@ -22,7 +22,7 @@ impl Medic {
     pub(crate) async fn judge_window(&self, id: WindowId, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
         retry_on_conflict(described::<MaintenanceWindow>(id), || async move {
             let Some(snapshot): Option<MaintenanceWindow> = self.table.find(id).await? else { return Ok(Some(None)) };
-            let (mut window, stage) = snapshot.look(now);
+            let (mut window, stage) = snapshot.check(now);
             window.revision.version += 1;
             let mut writes = Writes::new();
             writes.update_window(&self.table, &snapshot, &window)?;

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
     AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, Configurable, Configured, LogId, ThingKind,
 };
-use store::{AuditQuery, Page, Writes};
+use store::{AuditPage, AuditQuery, Page, Writes};
 
 use crate::{Error, Medic};
 
@@ -118,7 +118,7 @@ impl Medic {
             from: from.unwrap_or_default().max(now - self.settings.audit_retention),
             until: until.unwrap_or(latest).min(latest),
         };
-        Ok(self.table.audit_log(&query, before, (limit, looked_at), now).await?)
+        Ok(self.table.audit_log(&query, AuditPage { before, limit, max_read: looked_at }, now).await?)
     }
 }
 

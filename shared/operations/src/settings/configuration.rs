@@ -71,7 +71,7 @@ fn is_saved<T: Entity>(saved: Saved, entity: &T) -> Result<bool, Error> {
             Err(Error::Conflict(format!("name is taken: there is a {} named {name}", T::NOUN)))
         }
         Saved::Full => {
-            let (max, of) = entity.limit().map(|limit| (limit.most, limit.of)).unwrap_or_default();
+            let (max, of) = entity.limit().map(|limit| (limit.max, limit.of)).unwrap_or_default();
             Err(Error::Conflict(format!("There may be at most {max} {}s {of}", T::NOUN)))
         }
         Saved::OwnerGone => Err(Error::NotFound(format!("What the {} belongs to is gone", T::NOUN))),

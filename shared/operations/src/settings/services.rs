@@ -74,7 +74,7 @@ impl Medic {
         let writes = self.audit_of(actor, None, Some(profile.configured(&service, now)))?;
         match self.table.register(&service, &profile, writes).await? {
             Claim::Taken => Ok(Registered::Existing),
-            Claim::Made => {
+            Claim::Created => {
                 if let Some(due_at) = service.due_at {
                     self.schedule_service_wakeup(service.id, due_at, now).await;
                 }
@@ -163,7 +163,7 @@ impl Medic {
             let (service, profile) = update.apply(&record, team, now)?;
             let before = record.profile.configured(&record.snapshot.service, now);
             let writes = self.audit_of(actor, Some(before), Some(profile.configured(&service, now)))?;
-            if self.table.save_edit(&record, (&service, &profile), writes).await? == Commit::Conflict {
+            if self.table.save_edit(&record, &service, &profile, writes).await? == Commit::Conflict {
                 return Ok(None);
             }
             if service.version != record.snapshot.service.version {

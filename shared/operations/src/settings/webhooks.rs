@@ -57,7 +57,7 @@ impl Medic {
                 enabled: enabled.unwrap_or(webhook.enabled),
                 service_id: service_id.unwrap_or(webhook.service_id),
                 attempts: Attempts::new(
-                    max_attempts.unwrap_or(webhook.attempts.most),
+                    max_attempts.unwrap_or(webhook.attempts.max),
                     retry_delays_seconds.clone().unwrap_or(delays),
                 ),
                 ..webhook

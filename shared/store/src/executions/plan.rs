@@ -1,4 +1,4 @@
-//! A plan as its row holds it: one text of JSON. Secrets stay names, told apart from any text that looks like one.
+//! A plan as its row holds it: one text of JSON. Secrets stay names, distinguished from any text that looks like one.
 
 use std::collections::BTreeMap;
 

@@ -62,7 +62,7 @@ impl Collection<'_> {
         }
     }
 
-    /// Where executions of this status are.
+    /// Returns the collection of executions of this status.
     pub(crate) const fn of_status(status: ExecutionStatus) -> Self {
         match status {
             ExecutionStatus::PendingApproval => Self::PendingExecutions,

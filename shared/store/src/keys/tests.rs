@@ -146,13 +146,13 @@ fn counters() -> Vec<(&'static str, Key)> {
     ]
 }
 
-/// One example of every item's key, with what it is called.
+/// Returns one example of every item's key, with its name in the document.
 fn items() -> Vec<(&'static str, Key)> {
     [services(), notifications(), configuration_entities(), executions(), counters()].concat()
 }
 
-/// Lists an example for each variant of a type: what it is called, the value, and where it is. A variant that the patterns
-/// leave out does not compile.
+/// Lists an example of each variant of a type: its name in the document, the value, and where it is. A variant that the
+/// patterns leave out does not compile.
 macro_rules! example_of_each {
     ($of:ty { $($pattern:pat => $called:expr, $value:expr, $place:expr;)+ }) => {{
         let _leaves_none_out = |value: &$of| match value { $($pattern => (),)+ };
@@ -164,7 +164,7 @@ macro_rules! example_of_each {
     }};
 }
 
-/// One example of every collection, with a place in it.
+/// Returns one example of every collection, with a place in it.
 fn collections() -> Vec<(&'static str, Collection<'static>, String)> {
     let (run, id) = (run(), execution().to_string());
     let run_place = || Collection::run_place(now(), &run);
@@ -197,7 +197,7 @@ fn collections() -> Vec<(&'static str, Collection<'static>, String)> {
     })
 }
 
-/// One example of every kind of row that comes due, with its key.
+/// Returns one example of every kind of row that comes due, with its key.
 fn due_rows() -> Vec<(&'static str, RowKind, Key)> {
     let notification = |owner| RowKind::Notification(owner, notification());
     let items = items();
@@ -221,7 +221,7 @@ fn due_rows() -> Vec<(&'static str, RowKind, Key)> {
     rows.into_iter().map(|(called, kind, ())| (called, kind, key(called))).collect()
 }
 
-/// Every key, as `docs/DATA.md` shows it.
+/// Writes every key as `docs/DATA.md` shows it.
 fn layout() -> String {
     let mut text = format!("{:<26} {PK:<52} {SK}\n", "item");
     for (item, Key { pk, sk }) in items() {

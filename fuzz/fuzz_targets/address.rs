@@ -1,4 +1,4 @@
-//! Addresses of webhooks: what the guard lets through leads outside, whatever the parser made of it.
+//! Addresses of webhooks: what the guard lets through leads outside, however the parser reads it.
 
 #![no_main]
 

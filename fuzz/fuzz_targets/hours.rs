@@ -1,4 +1,4 @@
-//! A schedule's hours: what is taken is shown as it was given.
+//! A schedule's hours: what is accepted is shown as it was given.
 
 #![no_main]
 

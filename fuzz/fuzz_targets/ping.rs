@@ -1,4 +1,4 @@
-//! What a ping's path says, and the names, labels and times that requests hold.
+//! The path of a ping, and the names, labels and times that requests hold.
 
 #![no_main]
 

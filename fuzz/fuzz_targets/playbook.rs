@@ -1,4 +1,4 @@
-//! The YAML of playbooks: what is wrong is named with a line of the document, and what is right can be read again.
+//! The YAML of playbooks: a problem names a line of the document, and a valid document reads the same again.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use operations::Document;
 use outbound::{AllowedHosts, Guard, SystemLookup};
 
 fuzz_target!(|yaml: &str| {
-    // It looks at addresses without resolving them.
+    // It checks addresses without resolving them.
     let guard = Guard::new(false, AllowedHosts::default(), Arc::new(SystemLookup));
     let document = Document::read(yaml, &guard);
     assert_eq!(document, Document::read(yaml, &guard));

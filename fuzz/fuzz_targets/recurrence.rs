@@ -1,4 +1,4 @@
-//! Cron expressions: whatever is taken occurs, later each time, and never where it is not asked for.
+//! Cron expressions: whatever is accepted occurs, later each time, and only from the instant that was asked for.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What Slack tells of presses of buttons: a decision names an execution, and who made it.
+//! Slack's interactions, which are presses of buttons: what is no decision is refused with a message.
 
 #![no_main]
 

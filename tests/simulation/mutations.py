@@ -57,7 +57,7 @@ def main():
     not_found = []
     for name in names:
         copy()
-        git("apply", str(PATCHES / f"{name}.patch"))
+        git("apply", "-C1", str(PATCHES / f"{name}.patch"))
         built, seed = simulate()
         found = "not built" if not built else seed or f"not found in {SEEDS}"
         print(f"| {name} | {found} |", flush=True)

@@ -59,7 +59,7 @@ pub(crate) fn receive(listener: BorrowedFd<'_>) -> io::Result<seccomp_notif> {
     if done == 0 { Ok(request) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Answers a request. It fails with ENOENT if the caller was ended or interrupted.
+/// Responds to a request. It fails with ENOENT if the caller was ended or interrupted.
 pub(crate) fn answer(listener: BorrowedFd<'_>, id: u64, verdict: Verdict) -> io::Result<()> {
     let (error, flags) = match verdict {
         Verdict::GoOn => (0, CONTINUE),

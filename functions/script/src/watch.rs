@@ -90,7 +90,7 @@ impl Watch {
         self.listener.as_ref().map(OwnedFd::as_fd)
     }
 
-    /// Answers a request, if these events of the listener say that there is one.
+    /// Responds to a request, if these events of the listener say that there is one.
     pub(crate) fn answer(&mut self, events: PollFlags) {
         let Some(listener) = self.listener.take() else { return };
         let answered = match events {

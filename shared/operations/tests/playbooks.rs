@@ -49,12 +49,12 @@ fn every_bad_document_is_refused_with_field_and_line() {
         let yaml = std::fs::read_to_string(&path).unwrap();
         files += 1;
         let found = errors(&yaml);
-        let mut told: Vec<_> = found.iter().map(|error| (error.field.clone(), error.line.to_string())).collect();
+        let mut problems: Vec<_> = found.iter().map(|error| (error.field.clone(), error.line.to_string())).collect();
         let mut marks = expected(&yaml);
-        told.sort();
+        problems.sort();
         marks.sort();
         assert!(!marks.is_empty(), "{}", path.display());
-        if told != marks {
+        if problems != marks {
             wrong.push(format!("{}: {marks:?}, and not {found:?}", path.file_name().unwrap().display()));
         }
     }
@@ -65,8 +65,8 @@ fn every_bad_document_is_refused_with_field_and_line() {
 #[test]
 fn errors_say_what_is_asked_for_and_come_in_the_order_of_the_lines() {
     let yaml = include_str!("bad_playbooks/everything_at_once.yaml");
-    let told: Vec<_> = errors(yaml).iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(told.join("\n"), @"
+    let problems: Vec<_> = errors(yaml).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(problems.join("\n"), @"
     name must be text, not a list (line 1)
     approval must be none, required, or timeout: and a duration, such as timeout:15m (line 2)
     trigger.service_pattern must not be empty (line 4)

@@ -47,7 +47,7 @@ pub struct Units {
 /// How a call fails without having done anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// More units were asked for than the table has at the moment.
+    /// More units were requested than the table has at the moment.
     Throttled,
     /// 500 from DynamoDB.
     Internal,

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertKind, Change, Close, Decision, Expectation, NotificationKind, Opening, Pending, Profile, Rule, Service,
-    ServiceId, Target, Timetable, Transition,
+    Alert, AlertKind, Change, Close, Decision, Expectation, NotificationKind, Opening, PendingEvent, Profile, Rule,
+    Service, ServiceId, Target, Timetable, Transition,
 };
 use store::{AlertContext, Commit, ServiceSnapshot, Writes};
 

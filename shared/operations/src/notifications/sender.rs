@@ -15,12 +15,12 @@ use crate::error::error_chain;
 use crate::{Error, Medic};
 
 /// An entry that is to be sent, with what it is to say.
-type Queued = (LaneEntry, Notification);
+type QueuedNotification = (LaneEntry, Notification);
 
 /// What there is to do in a lane.
 #[derive(Default)]
 struct Work {
-    to_send: Vec<Queued>,
+    to_send: Vec<QueuedNotification>,
     /// Entries that leave the lane unsent: what they stand for was settled.
     settled: Vec<LaneEntry>,
 }
@@ -87,7 +87,7 @@ impl Medic {
     async fn send_group(
         &self,
         at: ReceiverLane<'_>,
-        queued: &[Queued],
+        queued: &[QueuedNotification],
         mut leased: Leased,
         now: Now<'_>,
     ) -> Result<Drained, Error> {
@@ -127,7 +127,7 @@ impl Medic {
     async fn settle(
         &self,
         at: ReceiverLane<'_>,
-        sent: &[Queued],
+        sent: &[QueuedNotification],
         error: Option<String>,
         leased: &Leased,
         now: DateTime<Utc>,
@@ -248,7 +248,7 @@ impl Medic {
     async fn try_again(
         &self,
         at: ReceiverLane<'_>,
-        queued: &[Queued],
+        queued: &[QueuedNotification],
         leased: Leased,
         failure: Failure,
         now: DateTime<Utc>,
@@ -257,7 +257,7 @@ impl Medic {
         let attempts = leased.old_head.attempts.saturating_add(1);
         let next = now + retry_delay(attempts).max(after.unwrap_or_default());
         tracing::warn!(lane = %at.lane, attempts, error, "a notification was not accepted");
-        let is_over = |(_, notification): &Queued| {
+        let is_over = |(_, notification): &QueuedNotification| {
             let others_wait = notification.next_after(at.receiver).is_some();
             now - notification.at >= GIVE_UP_AFTER || (others_wait && next - now >= TOO_LONG_FOR_THE_NEXT)
         };
@@ -286,7 +286,7 @@ impl Medic {
 }
 
 /// Returns how many of the first notifications may share a message.
-fn together(queued: &[Queued]) -> usize {
+fn together(queued: &[QueuedNotification]) -> usize {
     let alone = queued.iter().position(|(_, notification)| notification.stands_alone());
     alone.map_or(queued.len(), |first| first.max(1))
 }

@@ -5,147 +5,88 @@ use std::collections::HashMap;
 use chrono::TimeDelta;
 use harness::System;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// Every route with the scopes of which any one lets a caller in; none for what is public.
-const ROUTES: &[(&str, &str, &[&str])] = &[
-    ("GET", "/service", &["read"]),
-    ("POST", "/service", &["write"]),
-    ("GET", "/service/{heartbeat_name}", &["read"]),
-    ("POST", "/service/{heartbeat_name}", &["write"]),
-    ("GET", "/heartbeat", &["read"]),
-    ("POST", "/heartbeat", &["heartbeat", "write"]),
-    ("GET", "/alerts", &["read"]),
-    ("GET", "/v1/service", &["read"]),
-    ("POST", "/v1/service", &["write"]),
-    ("GET", "/v1/service/{heartbeat_name}", &["read"]),
-    ("POST", "/v1/service/{heartbeat_name}", &["write"]),
-    ("GET", "/v1/heartbeat", &["read"]),
-    ("POST", "/v1/heartbeat", &["heartbeat", "write"]),
-    ("GET", "/v1/alerts", &["read"]),
-    ("GET", "/v2/services", &["read"]),
-    ("POST", "/v2/services", &["write"]),
-    ("GET", "/v2/services/{service_id}", &["read"]),
-    ("PATCH", "/v2/services/{service_id}", &["write"]),
-    ("DELETE", "/v2/services/{service_id}", &["write"]),
-    ("GET", "/v2/services/{service_id}/heartbeats", &["read"]),
-    ("GET", "/v2/services/{service_id}/heartbeats/{heartbeat_id}/body", &["read"]),
-    ("GET", "/v2/services/{service_id}/expectations", &["read"]),
-    ("GET", "/ping/{ping_key}/{slug}", &[]),
-    ("POST", "/ping/{ping_key}/{slug}", &[]),
-    ("GET", "/ping/{ping_key}/{slug}/{action}", &[]),
-    ("POST", "/ping/{ping_key}/{slug}/{action}", &[]),
-    ("GET", "/v2/ping-keys", &["admin"]),
-    ("POST", "/v2/ping-keys", &["admin"]),
-    ("GET", "/v2/ping-keys/{ping_key_id}", &["admin"]),
-    ("DELETE", "/v2/ping-keys/{ping_key_id}", &["admin"]),
-    ("GET", "/v2/services/{service_id}/runs", &["read"]),
-    ("GET", "/v2/services/{service_id}/stats", &["read"]),
-    ("POST", "/v2/heartbeats", &["heartbeat", "write"]),
-    ("POST", "/v2/heartbeat/{service_id}/start", &["heartbeat", "write"]),
-    ("POST", "/v2/heartbeat/{service_id}/complete", &["heartbeat", "write"]),
-    ("POST", "/v2/heartbeat/{service_id}/fail", &["heartbeat", "write"]),
-    ("GET", "/v2/alerts", &["read"]),
-    ("GET", "/v2/alerts/{alert_id}", &["read"]),
-    ("POST", "/v2/alerts/{alert_id}/acknowledge", &["write"]),
-    ("GET", "/v2/alerts/{alert_id}/notifications", &["read"]),
-    ("GET", "/v2/api-keys", &["admin"]),
-    ("POST", "/v2/api-keys", &["admin"]),
-    ("GET", "/v2/api-keys/{api_key_id}", &["admin"]),
-    ("DELETE", "/v2/api-keys/{api_key_id}", &["admin"]),
-    ("POST", "/v2/api-keys/{api_key_id}/rotate", &["admin"]),
-    ("GET", "/v2/teams", &["read"]),
-    ("POST", "/v2/teams", &["write"]),
-    ("GET", "/v2/teams/{team_id}", &["read"]),
-    ("PATCH", "/v2/teams/{team_id}", &["write"]),
-    ("DELETE", "/v2/teams/{team_id}", &["write"]),
-    ("GET", "/v2/schedules", &["read"]),
-    ("POST", "/v2/schedules", &["write"]),
-    ("GET", "/v2/schedules/{schedule_id}", &["read"]),
-    ("PATCH", "/v2/schedules/{schedule_id}", &["write"]),
-    ("DELETE", "/v2/schedules/{schedule_id}", &["write"]),
-    ("GET", "/v2/schedules/{schedule_id}/period", &["read"]),
-    ("GET", "/v2/maintenance-windows", &["read"]),
-    ("POST", "/v2/maintenance-windows", &["write"]),
-    ("GET", "/v2/maintenance-windows/{window_id}", &["read"]),
-    ("PATCH", "/v2/maintenance-windows/{window_id}", &["write"]),
-    ("DELETE", "/v2/maintenance-windows/{window_id}", &["write"]),
-    ("GET", "/v2/webhooks", &["read"]),
-    ("POST", "/v2/webhooks", &["write"]),
-    ("GET", "/v2/webhooks/{webhook_id}", &["read"]),
-    ("PATCH", "/v2/webhooks/{webhook_id}", &["write"]),
-    ("DELETE", "/v2/webhooks/{webhook_id}", &["write"]),
-    ("POST", "/v2/webhooks/{webhook_id}/rotate-secret", &["write"]),
-    ("GET", "/v2/services/{service_id}/notification-targets", &["read"]),
-    ("POST", "/v2/services/{service_id}/notification-targets", &["write"]),
-    ("GET", "/v2/services/{service_id}/notification-targets/{target_id}", &["read"]),
-    ("PATCH", "/v2/services/{service_id}/notification-targets/{target_id}", &["write"]),
-    ("DELETE", "/v2/services/{service_id}/notification-targets/{target_id}", &["write"]),
-    ("POST", "/v2/services/{service_id}/notification-targets/{target_id}/test", &["write"]),
-    ("GET", "/v2/playbooks", &["read"]),
-    ("POST", "/v2/playbooks", &["write"]),
-    ("GET", "/v2/playbooks/{playbook_id}", &["read"]),
-    ("PATCH", "/v2/playbooks/{playbook_id}", &["write"]),
-    ("DELETE", "/v2/playbooks/{playbook_id}", &["write"]),
-    ("GET", "/v2/playbooks/{playbook_id}/triggers", &["read"]),
-    ("POST", "/v2/playbooks/{playbook_id}/triggers", &["write"]),
-    ("GET", "/v2/playbooks/{playbook_id}/triggers/{trigger_id}", &["read"]),
-    ("PATCH", "/v2/playbooks/{playbook_id}/triggers/{trigger_id}", &["write"]),
-    ("DELETE", "/v2/playbooks/{playbook_id}/triggers/{trigger_id}", &["write"]),
-    ("GET", "/v2/scripts", &["read"]),
-    ("POST", "/v2/scripts", &["admin"]),
-    ("GET", "/v2/scripts/{script_id}", &["read"]),
-    ("PATCH", "/v2/scripts/{script_id}", &["admin"]),
-    ("DELETE", "/v2/scripts/{script_id}", &["admin"]),
-    ("GET", "/v2/secrets", &["admin"]),
-    ("POST", "/v2/secrets", &["admin"]),
-    ("GET", "/v2/secrets/{secret_id}", &["admin"]),
-    ("PATCH", "/v2/secrets/{secret_id}", &["admin"]),
-    ("DELETE", "/v2/secrets/{secret_id}", &["admin"]),
-    ("POST", "/v2/playbooks/validate", &["write"]),
-    ("GET", "/v2/playbooks/{playbook_id}/effectiveness", &["read"]),
-    ("POST", "/v2/playbooks/{playbook_id}/execute", &["write"]),
-    ("GET", "/v2/executions", &["read"]),
-    ("GET", "/v2/executions/{execution_id}", &["read"]),
-    ("POST", "/v2/executions/{execution_id}/approve", &["write"]),
-    ("POST", "/v2/executions/{execution_id}/reject", &["write"]),
-    ("POST", "/v2/executions/{execution_id}/cancel", &["write"]),
-    ("GET", "/v2/webhook-deliveries", &["read"]),
-    ("GET", "/v2/webhook-deliveries/{delivery_id}", &["read"]),
-    ("POST", "/v2/webhook-deliveries/{delivery_id}/redeliver", &["write"]),
-    ("GET", "/v2/services/{service_id}/period", &["read"]),
-    ("GET", "/v2/services/{service_id}/maintenance", &["read"]),
-    ("GET", "/v2/audit-logs", &["read"]),
-    ("GET", "/v2/notifications", &["read"]),
-    ("GET", "/v1/healthcheck/network", &[]),
-    ("GET", "/health", &[]),
-    ("GET", "/health/live", &[]),
-    ("GET", "/health/ready", &[]),
-    ("GET", "/metrics", &[]),
-];
+/// A route as the document has it, and the scopes of which it says that any one lets a key in: none where no key is needed.
+struct Route {
+    method: Method,
+    path: String,
+    scopes: Vec<String>,
+}
 
-/// What asks for a secret instead of a key.
-const BY_SECRET: [(&str, &str); 2] =
-    [("POST", "/v2/slack/interactions"), ("POST", "/v2/webhooks/playbooks/{playbook_id}/trigger")];
+impl Route {
+    async fn all(system: &System) -> Vec<Self> {
+        let document = system.get("/docs/openapi.json").await.body;
+        let mut routes = Vec::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                let method = method.to_uppercase().parse().unwrap();
+                routes.push(Self { method, path: path.clone(), scopes: scopes(&operation["security"]) });
+            }
+        }
+        routes
+    }
 
-const IDS: [&str; 16] = [
-    "execution_id",
-    "heartbeat_id",
-    "ping_key_id",
-    "service_id",
-    "alert_id",
-    "api_key_id",
-    "team_id",
-    "schedule_id",
-    "window_id",
-    "target_id",
-    "webhook_id",
-    "delivery_id",
-    "playbook_id",
-    "trigger_id",
-    "script_id",
-    "secret_id",
-];
+    /// Nothing has the ids of this path, so that a call that is let in changes nothing.
+    fn address(&self) -> String {
+        let fill = |part: &str| match part {
+            "{heartbeat_name}" => "nobody".to_owned(),
+            part if part.starts_with('{') => "9000".to_owned(),
+            part => part.to_owned(),
+        };
+        self.path.split('/').map(fill).collect::<Vec<_>>().join("/")
+    }
+
+    fn begins(&self, prefixes: &[&str]) -> bool {
+        prefixes.iter().any(|prefix| self.path.starts_with(prefix))
+    }
+
+    /// What the contract says of it in the table of its section 3.
+    fn scopes_by_contract(&self) -> &'static [&'static str] {
+        let is_get = self.method == Method::GET;
+        if self.begins(&["/health", "/v1/healthcheck/", "/metrics", "/docs", "/ping/"]) || self.needs_secret() {
+            &[]
+        } else if self.begins(&["/v2/api-keys", "/v2/ping-keys", "/v2/secrets"])
+            || (self.begins(&["/v2/scripts"]) && !is_get)
+        {
+            &["admin"]
+        } else if self.begins(&["/heartbeat", "/v1/heartbeat", "/v2/heartbeat"]) && !is_get {
+            &["heartbeat", "write"]
+        } else if is_get {
+            &["read"]
+        } else {
+            &["write"]
+        }
+    }
+
+    /// Whether it asks for a secret instead of a key.
+    fn needs_secret(&self) -> bool {
+        self.begins(&["/v2/slack/interactions", "/v2/webhooks/playbooks/"])
+    }
+
+    /// Which limit its requests count against, by the contract's section 4: none where there is none.
+    fn limit_by_contract(&self) -> Option<&'static str> {
+        match self.scopes_by_contract() {
+            ["heartbeat", "write"] => Some(HEARTBEATS),
+            [_, ..] if self.path.ends_with("/execute") => Some(EXECUTIONS),
+            [_, ..] => Some(MANAGEMENT),
+            [] if self.begins(&["/ping/"]) => Some(HEARTBEATS),
+            [] if self.begins(&["/v2/webhooks/playbooks/"]) => Some(TRIGGERS),
+            [] => None,
+        }
+    }
+}
+
+fn scopes(security: &Value) -> Vec<String> {
+    let of_key = security.as_array().unwrap().iter().filter_map(|requirement| requirement["api_key"].as_array());
+    of_key.flatten().map(|scope| scope.as_str().unwrap().to_owned()).collect()
+}
+
+/// Limits of each class, none like another. That of triggers is fixed.
+const HEARTBEATS: &str = "5000";
+const MANAGEMENT: &str = "4000";
+const EXECUTIONS: &str = "3000";
+const TRIGGERS: &str = "10";
 
 const SCOPES: [&str; 4] = ["read", "write", "admin", "heartbeat"];
 
@@ -155,59 +96,78 @@ async fn key(system: &System, name: &str, scopes: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn the_list_above_names_every_route() {
+async fn every_route_declares_what_the_contract_says() {
     let system = System::start().await;
-    let document = system.get("/docs/openapi.json").await.body;
-    let mut described = Vec::new();
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        described
-            .extend(operations.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())));
+    let routes = Route::all(&system).await;
+    assert!(routes.len() > 100, "{}", routes.len());
+    for route in routes {
+        assert_eq!(route.scopes, route.scopes_by_contract(), "{} {}", route.method, route.path);
     }
-    let by_key = ROUTES.iter().map(|(method, path, _)| (*method, *path));
-    let mut listed: Vec<_> = by_key.chain(BY_SECRET).map(|(method, path)| format!("{method} {path}")).collect();
-    described.sort();
-    listed.sort();
-    assert_eq!(described, listed);
+}
+
+#[tokio::test]
+async fn every_route_asks_for_what_the_document_says() {
+    let system = System::start().await;
+    let mut keys = Vec::new();
+    for scope in SCOPES {
+        keys.push((scope, key(&system, &format!("only {scope}"), &[scope]).await));
+    }
+    for route in Route::all(&system).await.into_iter().filter(|route| !route.needs_secret()) {
+        let (Route { method, path, scopes }, address) = (&route, route.address());
+        let status = async |key| system.raw(method.clone(), &address, key, &[], None).await.status.as_u16();
+        let without = status(None).await;
+        assert_eq!(without == 401, !scopes.is_empty(), "{method} {path} without a key: {without}");
+        for (scope, key) in &keys {
+            let got = status(Some(key)).await;
+            let may = scopes.is_empty() || *scope == "admin" || scopes.iter().any(|wanted| wanted == scope);
+            assert_eq!(got == 403, !may, "{method} {path} with {scope}: {got}");
+            assert!(got != 401 && got < 500, "{method} {path} with {scope}: {got}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_counts_against_the_limit_of_its_class() {
+    let limits = [
+        ("MEDIC_RATE_LIMIT_HEARTBEATS", HEARTBEATS),
+        ("MEDIC_RATE_LIMIT_MANAGEMENT", MANAGEMENT),
+        ("MEDIC_RATE_LIMIT_EXECUTIONS", EXECUTIONS),
+        ("MEDIC_WEBHOOK_SECRET", "secret"),
+    ];
+    let system = System::start_with(&limits, None).await;
+    let key = key(&system, "all", &["admin"]).await;
+    let ping_key = system.post("/v2/ping-keys", json!({"name": "pings"})).await.results()["key"].clone();
+    for route in Route::all(&system).await {
+        let address = route.address().replace("/ping/9000", &format!("/ping/{}", ping_key.as_str().unwrap()));
+        let headers = [("x-webhook-secret", "secret")];
+        let answer = system.raw(route.method.clone(), &address, Some(&key), &headers, None).await;
+        let limit = answer.headers.get("x-ratelimit-limit").map(|limit| limit.to_str().unwrap());
+        assert_eq!(limit, route.limit_by_contract(), "{} {}", route.method, route.path);
+    }
 }
 
 #[tokio::test]
 async fn a_key_is_of_no_use_where_a_secret_is_asked_for() {
     let environment = [("SLACK_SIGNING_SECRET", "signing"), ("MEDIC_WEBHOOK_SECRET", "secret")];
     let (set_up, not_set_up) = (System::start_with(&environment, None).await, System::start().await);
-    for (method, path) in BY_SECRET {
-        let path = path.replace("{playbook_id}", "1");
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
+    let routes = Route::all(&set_up).await;
+    let by_secret: Vec<_> = routes.iter().filter(|route| route.needs_secret()).collect();
+    assert_eq!(by_secret.len(), 2);
+    for route in by_secret {
         for (system, wanted) in [(&set_up, 401), (&not_set_up, 503)] {
-            let answer = system.raw(method.clone(), &path, Some(&system.key), &[], Some("{}".into())).await;
-            assert_eq!(answer.status, wanted, "{path}: {answer}");
+            let body = Some("{}".into());
+            let answer = system.raw(route.method.clone(), &route.address(), Some(&system.key), &[], body).await;
+            assert_eq!(answer.status, wanted, "{}: {answer}", route.path);
         }
     }
 }
 
 #[tokio::test]
-async fn every_route_asks_for_its_scope() {
+async fn a_method_that_a_path_does_not_have_is_refused_to_key_holders_alone() {
     let system = System::start().await;
-    let mut keys = Vec::new();
-    for scope in SCOPES {
-        keys.push((scope, key(&system, &format!("only {scope}"), &[scope]).await));
-    }
-    for (method, path, wanted) in ROUTES {
-        // No such thing has this id, so that a call that is let in changes nothing.
-        let mut path = path.replace("{heartbeat_name}", "nobody");
-        for id in IDS {
-            path = path.replace(&format!("{{{id}}}"), "9000");
-        }
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let status = async |key| system.raw(method.clone(), &path, key, &[], None).await.status.as_u16();
-        let without = status(None).await;
-        assert_eq!(without == 401, !wanted.is_empty(), "{method} {path} without a key: {without}");
-        for (scope, key) in &keys {
-            let got = status(Some(key)).await;
-            let may = wanted.is_empty() || *scope == "admin" || wanted.contains(scope);
-            assert_eq!(got == 403, !may, "{method} {path} with {scope}: {got}");
-            assert!(got != 401 && got < 500, "{method} {path} with {scope}: {got}");
-        }
-    }
+    let reader = key(&system, "reader", &["read"]).await;
+    let put = async |key| system.raw(Method::PUT, "/v2/teams", key, &[], None).await.status.as_u16();
+    assert_eq!((put(None).await, put(Some(&reader)).await), (401, 405));
 }
 
 #[tokio::test]
@@ -257,7 +217,7 @@ async fn a_refusal_says_why_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_key_lives_from_its_making_to_its_revocation() {
+async fn a_key_works_from_its_creation_to_its_revocation() {
     let system = System::start().await;
     let new = json!({"name": "ci", "scopes": ["write", "read", "read"], "rate_limit_heartbeats": 500});
     let made = system.post("/v2/api-keys", new.clone()).await;

@@ -12,7 +12,7 @@ use local::{DynamoDb, ManualTime};
 use operations::{Entropy, QueuePorts};
 use outbound::{AllowedHosts, Guard, Http, Outgoing, ScriptJobs, SystemLookup, Wakes};
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
-use runtime::{App, Clock as _, Config, ExternalPorts};
+use runtime::{App, Clock as _, Config, ExternalPorts, Routes};
 use serde_json::{Value, json};
 use store::{SHARDS, Table};
 use tower::ServiceExt as _;
@@ -68,7 +68,7 @@ pub(crate) struct Cloud {
     dynamodb: DynamoDb,
     pub(crate) queues: Arc<Queues>,
     config: Config,
-    routes: Router<App>,
+    routes: Routes,
     instances: Vec<Instance>,
     admin_key: String,
     executor: Executor<Option<Response>>,
@@ -120,7 +120,7 @@ impl Cloud {
             Some(value)
         };
         let config = Config::read(get).unwrap();
-        let (routes, _) = ingest::router().merge(api::router()).split_for_parts();
+        let routes = ingest::router().merge(api::router());
         let (ticked_at, tick_at) = (time.now(), time.now());
         let executor = Executor::new(&seed, &time);
         let mut cloud = Self {

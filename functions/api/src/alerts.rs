@@ -107,8 +107,7 @@ impl ActiveFilter {
     operation_id = "v2_list_alerts",
     tag = "alerts",
     params(ActiveFilter, Listing),
-    responses((status = 200, description = "Alerts", body = Envelope<PageView<AlertView<bool>>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Alerts", body = Envelope<PageView<AlertView<bool>>>))
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -130,8 +129,7 @@ pub(crate) async fn list(
     responses(
         (status = 200, description = "The alert", body = Envelope<AlertView<bool>>),
         (status = 404, description = "There is no such alert", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<AlertId>) -> Result<Response, ApiError> {
     let alert = app.medic.alert(id).await?;
@@ -149,8 +147,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<AlertId>) -> 
         (status = 200, description = "The alert", body = Envelope<AlertView<bool>>),
         (status = 404, description = "There is no such alert", body = Envelope<String>),
         (status = 409, description = "The alert is closed", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn acknowledge(
     State(app): State<App>,
@@ -200,8 +197,7 @@ impl NotificationView {
     responses(
         (status = 200, description = "Outcomes", body = Envelope<PageView<NotificationView>>),
         (status = 404, description = "There is no such alert", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn notifications(State(app): State<App>, IdPath(id): IdPath<AlertId>) -> Result<Response, ApiError> {
     let notifications = app.medic.notifications(id).await?;

@@ -112,8 +112,7 @@ impl NewKey {
         (status = 201, description = "The key, shown once", body = Envelope<ApiKeyWithSecret>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -145,8 +144,7 @@ pub async fn create_directly(app: App, event: Value) -> Result<Value, Box<dyn st
     operation_id = "v2_list_api_keys",
     tag = "api-keys",
     params(Listing),
-    responses((status = 200, description = "Keys", body = Envelope<PageView<ApiKeyView>>)),
-    security(("api_key" = ["admin"]))
+    responses((status = 200, description = "Keys", body = Envelope<PageView<ApiKeyView>>))
 )]
 pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
     let page = app.medic.api_keys(listing.cursor::<ApiKeyId>()?, listing.limit()?).await?;
@@ -163,8 +161,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     responses(
         (status = 200, description = "The record", body = Envelope<ApiKeyView>),
         (status = 404, description = "There is no such key", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) -> Result<Response, ApiError> {
     Ok(ok(ApiKeyView::of(&app.medic.api_key(id).await?)))
@@ -180,8 +177,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) ->
     responses(
         (status = 200, description = "The key, shown once", body = Envelope<ApiKeyWithSecret>),
         (status = 404, description = "There is no such key", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn rotate(
     State(app): State<App>,
@@ -202,8 +198,7 @@ pub(crate) async fn rotate(
     responses(
         (status = 200, description = "Revoked", body = Envelope<String>),
         (status = 404, description = "There is no such key", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn revoke(
     State(app): State<App>,

@@ -219,8 +219,7 @@ const LOOKED_AT: usize = 1_000;
             (String = "text/csv"),
         )),
         (status = 400, description = "A bad filter", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn list(
     State(app): State<App>,

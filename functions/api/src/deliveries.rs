@@ -77,8 +77,7 @@ pub(crate) struct Filter {
     operation_id = "v2_list_webhook_deliveries",
     tag = "webhooks",
     params(Filter, Listing),
-    responses((status = 200, description = "Deliveries", body = Envelope<PageView<DeliveryView>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Deliveries", body = Envelope<PageView<DeliveryView>>))
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -102,8 +101,7 @@ pub(crate) async fn list(
     responses(
         (status = 200, description = "The delivery", body = Envelope<DeliveryView>),
         (status = 404, description = "There is no such delivery", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<DeliveryId>) -> Result<Response, ApiError> {
     Ok(ok(DeliveryView::of(app.medic.delivery(id, app.now()).await?)))
@@ -120,8 +118,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<DeliveryId>) 
         (status = 200, description = "The delivery as it stands now", body = Envelope<DeliveryView>),
         (status = 404, description = "There is no such delivery", body = Envelope<String>),
         (status = 409, description = "It is still being tried", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn redeliver(State(app): State<App>, IdPath(id): IdPath<DeliveryId>) -> Result<Response, ApiError> {
     Ok(ok(DeliveryView::of(app.medic.redeliver(id, app.now()).await?)))

@@ -64,8 +64,7 @@ impl NewExecutionBody {
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
         (status = 409, description = "The playbook is not valid any more", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn execute(
     State(app): State<App>,
@@ -97,8 +96,7 @@ pub(crate) async fn execute(
         (status = 409, description = "The playbook is not valid any more", body = Envelope<String>),
         (status = 429, description = "Too many from this address", body = RateLimited),
         (status = 503, description = "No secret is set, or storage is out of reach", body = Envelope<String>),
-    ),
-    security(())
+    )
 )]
 pub(crate) async fn trigger(
     State(app): State<App>,
@@ -149,8 +147,7 @@ impl ExecutionsFilter {
     operation_id = "v2_list_executions",
     tag = "executions",
     params(ExecutionsFilter, Listing),
-    responses((status = 200, description = "Executions", body = Envelope<PageView<ExecutionView>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Executions", body = Envelope<PageView<ExecutionView>>))
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -172,8 +169,7 @@ pub(crate) async fn list(
     responses(
         (status = 200, description = "The execution", body = Envelope<ExecutionView>),
         (status = 404, description = "There is no such execution", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ExecutionId>) -> Result<Response, ApiError> {
     show(&app, id).await
@@ -215,8 +211,7 @@ impl DecisionBody {
         (status = 200, description = "The execution as it is now", body = Envelope<ExecutionView>),
         (status = 404, description = "There is no such execution", body = Envelope<String>),
         (status = 409, description = "It does not wait for a yes", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn approve(
     State(app): State<App>,
@@ -239,8 +234,7 @@ pub(crate) async fn approve(
         (status = 200, description = "The execution as it is now", body = Envelope<ExecutionView>),
         (status = 404, description = "There is no such execution", body = Envelope<String>),
         (status = 409, description = "It does not wait for a yes", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn reject(
     State(app): State<App>,
@@ -273,8 +267,7 @@ async fn decide(
         (status = 200, description = "The execution as it is now", body = Envelope<ExecutionView>),
         (status = 404, description = "There is no such execution", body = Envelope<String>),
         (status = 409, description = "It has ended, or was cancelled", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn cancel(
     State(app): State<App>,
@@ -308,8 +301,7 @@ pub(crate) struct EffectivenessView {
     responses(
         (status = 200, description = "Over the last 30 days", body = Envelope<EffectivenessView>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn effectiveness(
     State(app): State<App>,

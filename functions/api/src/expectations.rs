@@ -56,8 +56,7 @@ impl Span {
         (status = 400, description = "A bad time, or too long a span", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
         (status = 409, description = "The service has an alert_interval instead", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn list(
     State(app): State<App>,

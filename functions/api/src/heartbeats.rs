@@ -59,8 +59,7 @@ pub(crate) struct HeartbeatFilter {
     responses(
         (status = 200, description = "Heartbeats", body = Envelope<PageView<HeartbeatView>>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -94,8 +93,7 @@ pub(crate) struct BodyView {
     responses(
         (status = 200, description = "The body", body = Envelope<BodyView>),
         (status = 404, description = "There is no such service, or nothing came with this heartbeat", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn body(
     State(app): State<App>,

@@ -109,8 +109,7 @@ impl NewWindowBody {
         (status = 201, description = "The window", body = Envelope<WindowView>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -128,8 +127,7 @@ pub(crate) async fn create(
     operation_id = "v2_list_maintenance_windows",
     tag = "maintenance",
     params(Listing),
-    responses((status = 200, description = "Windows", body = Envelope<PageView<WindowView>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Windows", body = Envelope<PageView<WindowView>>))
 )]
 pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
     let page = app.medic.windows(listing.cursor::<WindowId>()?, listing.limit()?).await?;
@@ -146,8 +144,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     responses(
         (status = 200, description = "The window", body = Envelope<WindowView>),
         (status = 404, description = "There is no such window", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<WindowId>) -> Result<Response, ApiError> {
     Ok(ok(WindowView::of(app.medic.find(id).await?)))
@@ -203,8 +200,7 @@ impl WindowPatchBody {
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such window", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -225,8 +221,7 @@ pub(crate) async fn update(
     responses(
         (status = 200, description = "Removed", body = Envelope<String>),
         (status = 404, description = "There is no such window", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
@@ -274,8 +269,7 @@ impl MaintenanceView {
         (status = 200, description = "Whether it is, and in which window", body = Envelope<MaintenanceView>),
         (status = 400, description = "A bad time", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn of_service(
     State(app): State<App>,

@@ -13,8 +13,7 @@ use runtime::{ApiError, App, Envelope, gauges};
     responses(
         (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
         (status = 503, description = "Storage is out of reach", body = Envelope<String>),
-    ),
-    security(())
+    )
 )]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<([(HeaderName, &'static str); 1], String), ApiError> {
     let mut stats = app.medic.table.stats().await?;

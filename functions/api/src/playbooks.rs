@@ -100,8 +100,7 @@ pub(crate) struct ValidationView {
     operation_id = "v2_validate_playbook",
     tag = "playbooks",
     request_body = PlaybookBody,
-    responses((status = 200, description = "What is wrong with it", body = Envelope<ValidationView>)),
-    security(("api_key" = ["write"]))
+    responses((status = 200, description = "What is wrong with it", body = Envelope<ValidationView>))
 )]
 pub(crate) async fn validate(State(app): State<App>, TextBody(body): TextBody) -> Result<Response, ApiError> {
     let Document { definition, warnings } = app.medic.validate_playbook(&document(body)?);
@@ -121,8 +120,7 @@ pub(crate) async fn validate(State(app): State<App>, TextBody(body): TextBody) -
         (status = 201, description = "The playbook", body = Envelope<PlaybookView>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -140,8 +138,7 @@ pub(crate) async fn create(
     operation_id = "v2_list_playbooks",
     tag = "playbooks",
     params(Listing),
-    responses((status = 200, description = "Playbooks", body = Envelope<PageView<PlaybookView>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Playbooks", body = Envelope<PageView<PlaybookView>>))
 )]
 pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
     let page = app.medic.playbooks(listing.cursor::<PlaybookId>()?, listing.limit()?).await?;
@@ -158,8 +155,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     responses(
         (status = 200, description = "The playbook", body = Envelope<PlaybookView>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<PlaybookId>) -> Result<Response, ApiError> {
     Ok(ok(PlaybookView::of(app.medic.find(id).await?)))
@@ -178,8 +174,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<PlaybookId>) 
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -200,8 +195,7 @@ pub(crate) async fn update(
     responses(
         (status = 200, description = "Removed", body = Envelope<String>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn delete(
     State(app): State<App>,

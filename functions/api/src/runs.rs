@@ -54,8 +54,7 @@ pub(crate) struct RunFilter {
     responses(
         (status = 200, description = "Runs", body = Envelope<PageView<RunView>>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -114,8 +113,7 @@ pub(crate) struct StatisticsView {
     responses(
         (status = 200, description = "The statistics", body = Envelope<StatisticsView>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn statistics(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -> Result<Response, ApiError> {
     let RunStatistics { run_count, average, p50, p95, p99, min, max } = app.medic.run_statistics(id, app.now()).await?;

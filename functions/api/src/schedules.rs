@@ -102,8 +102,7 @@ impl NewScheduleBody {
         (status = 201, description = "The schedule", body = Envelope<ScheduleView>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -121,8 +120,7 @@ pub(crate) async fn create(
     operation_id = "v2_list_schedules",
     tag = "schedules",
     params(Listing),
-    responses((status = 200, description = "Schedules", body = Envelope<PageView<ScheduleView>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Schedules", body = Envelope<PageView<ScheduleView>>))
 )]
 pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
     let page = app.medic.schedules(listing.cursor::<ScheduleId>()?, listing.limit()?).await?;
@@ -139,8 +137,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     responses(
         (status = 200, description = "The schedule", body = Envelope<ScheduleView>),
         (status = 404, description = "There is no such schedule", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ScheduleId>) -> Result<Response, ApiError> {
     Ok(ok(ScheduleView::of(app.medic.find(id).await?)))
@@ -185,8 +182,7 @@ impl SchedulePatchBody {
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such schedule", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -207,8 +203,7 @@ pub(crate) async fn update(
     responses(
         (status = 200, description = "Removed", body = Envelope<String>),
         (status = 404, description = "There is no such schedule", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
@@ -256,8 +251,7 @@ impl PeriodView {
         (status = 200, description = "The period", body = Envelope<PeriodView>),
         (status = 400, description = "A bad time", body = Envelope<String>),
         (status = 404, description = "There is no such schedule", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn period(
     State(app): State<App>,
@@ -280,8 +274,7 @@ pub(crate) async fn period(
         (status = 200, description = "The period", body = Envelope<PeriodView>),
         (status = 400, description = "A bad time", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn service_period(
     State(app): State<App>,

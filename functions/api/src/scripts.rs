@@ -123,8 +123,7 @@ impl ScriptPatchBody {
         (status = 201, description = "The script", body = Envelope<ScriptView>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -142,8 +141,7 @@ pub(crate) async fn create(
     operation_id = "v2_list_scripts",
     tag = "scripts",
     params(Listing),
-    responses((status = 200, description = "Scripts", body = Envelope<PageView<ScriptView>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Scripts", body = Envelope<PageView<ScriptView>>))
 )]
 pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
     let page = app.medic.scripts(listing.cursor::<ScriptId>()?, listing.limit()?).await?;
@@ -160,8 +158,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     responses(
         (status = 200, description = "The script", body = Envelope<ScriptView>),
         (status = 404, description = "There is no such script", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ScriptId>) -> Result<Response, ApiError> {
     Ok(ok(ScriptView::of(app.medic.find(id).await?)))
@@ -180,8 +177,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ScriptId>) ->
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such script", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -202,8 +198,7 @@ pub(crate) async fn update(
     responses(
         (status = 200, description = "Removed", body = Envelope<String>),
         (status = 404, description = "There is no such script", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn delete(
     State(app): State<App>,

@@ -102,8 +102,7 @@ impl SecretPatchBody {
         (status = 201, description = "The secret", body = Envelope<SecretView>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -121,8 +120,7 @@ pub(crate) async fn create(
     operation_id = "v2_list_secrets",
     tag = "secrets",
     params(Listing),
-    responses((status = 200, description = "Secrets", body = Envelope<PageView<SecretView>>)),
-    security(("api_key" = ["admin"]))
+    responses((status = 200, description = "Secrets", body = Envelope<PageView<SecretView>>))
 )]
 pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
     let page = app.medic.secrets(listing.cursor::<SecretId>()?, listing.limit()?).await?;
@@ -139,8 +137,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     responses(
         (status = 200, description = "The secret", body = Envelope<SecretView>),
         (status = 404, description = "There is no such secret", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<SecretId>) -> Result<Response, ApiError> {
     Ok(ok(SecretView::of(app.medic.find(id).await?)))
@@ -159,8 +156,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<SecretId>) ->
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such secret", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -181,8 +177,7 @@ pub(crate) async fn update(
     responses(
         (status = 200, description = "Removed", body = Envelope<String>),
         (status = 404, description = "There is no such secret", body = Envelope<String>),
-    ),
-    security(("api_key" = ["admin"]))
+    )
 )]
 pub(crate) async fn delete(
     State(app): State<App>,

@@ -240,8 +240,7 @@ pub(crate) fn team_choice(team: Option<String>, team_id: Option<Option<i64>>) ->
         (status = 201, description = "The service", body = Envelope<ServiceView<bool>>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -309,8 +308,7 @@ pub(crate) struct ServiceFilter {
     operation_id = "v2_list_services",
     tag = "services",
     params(ServiceFilter, Listing),
-    responses((status = 200, description = "Services", body = Envelope<PageView<ServiceView<bool>>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Services", body = Envelope<PageView<ServiceView<bool>>>))
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -334,8 +332,7 @@ pub(crate) async fn list(
     responses(
         (status = 200, description = "The service", body = Envelope<ServiceView<bool>>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -> Result<Response, ApiError> {
     let record = app.medic.service(id).await?;
@@ -456,8 +453,7 @@ impl ServicePatchBody {
         (status = 200, description = "The service as it is now", body = Envelope<ServiceView<bool>>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -480,8 +476,7 @@ pub(crate) async fn update(
     responses(
         (status = 200, description = "Removed", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn delete(
     State(app): State<App>,

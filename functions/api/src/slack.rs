@@ -59,7 +59,6 @@ struct Container {
     post,
     path = "/v2/slack/interactions",
     tag = "executions",
-    security(()),
     params(
         ("X-Slack-Signature" = String, Header, description = "`v0=` and the HMAC-SHA256 of `v0:timestamp:body`, in hexadecimal"),
         ("X-Slack-Request-Timestamp" = String, Header, description = "Seconds since 1970, at most five minutes off"),

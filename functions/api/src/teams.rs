@@ -75,8 +75,7 @@ fn channel(text: Option<String>) -> Result<Option<String>, Invalid> {
         (status = 201, description = "The team", body = Envelope<TeamView>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -94,8 +93,7 @@ pub(crate) async fn create(
     operation_id = "v2_list_teams",
     tag = "teams",
     params(Listing),
-    responses((status = 200, description = "Teams", body = Envelope<PageView<TeamView>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Teams", body = Envelope<PageView<TeamView>>))
 )]
 pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
     let page = app.medic.teams(listing.cursor::<TeamId>()?, listing.limit()?).await?;
@@ -112,8 +110,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     responses(
         (status = 200, description = "The team", body = Envelope<TeamView>),
         (status = 404, description = "There is no such team", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<TeamId>) -> Result<Response, ApiError> {
     Ok(ok(TeamView::of(app.medic.find(id).await?)))
@@ -158,8 +155,7 @@ impl TeamPatchBody {
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such team", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -180,8 +176,7 @@ pub(crate) async fn update(
     responses(
         (status = 200, description = "Removed", body = Envelope<String>),
         (status = 404, description = "There is no such team", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn delete(
     State(app): State<App>,

@@ -102,8 +102,7 @@ impl TriggerPatchBody {
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
         (status = 409, description = "The playbook has 20 triggers", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -125,8 +124,7 @@ pub(crate) async fn create(
     responses(
         (status = 200, description = "Triggers", body = Envelope<PageView<TriggerView>>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -147,8 +145,7 @@ pub(crate) async fn list(
     responses(
         (status = 200, description = "The trigger", body = Envelope<TriggerView>),
         (status = 404, description = "There is no such playbook or trigger", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(
     State(app): State<App>,
@@ -169,8 +166,7 @@ pub(crate) async fn get(
         (status = 200, description = "The trigger as it is now", body = Envelope<TriggerView>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such playbook or trigger", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -191,8 +187,7 @@ pub(crate) async fn update(
     responses(
         (status = 200, description = "Removed", body = Envelope<String>),
         (status = 404, description = "There is no such playbook or trigger", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn delete(
     State(app): State<App>,

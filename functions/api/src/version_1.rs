@@ -6,11 +6,10 @@ use axum::response::Response;
 
 use domain::{Expectation, Invalid, Profile, Rule};
 use operations::{Actor, Error, Registered, Registration, ServiceUpdate};
-use runtime::{ApiError, App, Body, Envelope, NamePath, Params, ok, reply};
+use runtime::{ApiError, App, Body, Envelope, NamePath, Params, Routes, ok, reply};
 use serde::{Deserialize, Deserializer};
 use store::{AlertFilter, ServiceRecord};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::alerts::{ActiveFilter, AlertView};
@@ -18,12 +17,14 @@ use crate::heartbeats::HeartbeatView;
 use crate::services::{ProfileFields, ServiceView, new_team, one, team_choice};
 
 /// The routes of version 1, to answer at the bare path and under `/v1`.
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(register, list_services))
-        .routes(routes!(get_service, update_service))
-        .routes(routes!(list_heartbeats))
-        .routes(routes!(list_alerts))
+pub(crate) fn router() -> Routes {
+    Routes::new()
+        .read(routes!(list_services))
+        .write(routes!(register))
+        .read(routes!(get_service))
+        .write(routes!(update_service))
+        .read(routes!(list_heartbeats))
+        .read(routes!(list_alerts))
 }
 
 /// A flag, which old clients write as 0 or 1.
@@ -103,8 +104,7 @@ struct RegisterBody {
         (status = 201, description = "Registered", body = Envelope<String>),
         (status = 200, description = "It was registered before", body = Envelope<String>),
         (status = 400, description = "A bad field", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 async fn register(State(app): State<App>, actor: Actor, Body(body): Body<RegisterBody>) -> Result<Response, ApiError> {
     let now = actor.at;
@@ -158,8 +158,7 @@ struct NameFilter {
     path = "/service",
     tag = "version 1",
     params(NameFilter, ActiveFilter),
-    responses((status = 200, description = "Services", body = Envelope<Vec<ServiceView<u8>>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Services", body = Envelope<Vec<ServiceView<u8>>>))
 )]
 async fn list_services(
     State(app): State<App>,
@@ -194,8 +193,7 @@ async fn views(app: &App, services: &[ServiceRecord]) -> Result<Vec<ServiceView<
     path = "/service/{heartbeat_name}",
     tag = "version 1",
     params(("heartbeat_name" = String, Path)),
-    responses((status = 200, description = "None or one", body = Envelope<Vec<ServiceView<u8>>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "None or one", body = Envelope<Vec<ServiceView<u8>>>))
 )]
 async fn get_service(State(app): State<App>, NamePath(name): NamePath) -> Result<Response, ApiError> {
     let found = app.medic.service_by_name(&name).await?;
@@ -290,8 +288,7 @@ impl UpdateBody {
         (status = 200, description = "Changed", body = Envelope<String>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "No service has this name", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 async fn update_service(
     State(app): State<App>,
@@ -326,8 +323,7 @@ struct HeartbeatQuery {
     responses(
         (status = 200, description = "Heartbeats", body = Envelope<Vec<HeartbeatView>>),
         (status = 400, description = "Past 200 services a name must be given", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 async fn list_heartbeats(State(app): State<App>, Params(query): Params<HeartbeatQuery>) -> Result<Response, ApiError> {
     let HeartbeatQuery { heartbeat_name, service_name, max_count } = query;
@@ -355,8 +351,7 @@ const MAX_ALERTS: usize = 1_000;
     path = "/alerts",
     tag = "version 1",
     params(ActiveFilter),
-    responses((status = 200, description = "Alerts", body = Envelope<Vec<AlertView<u8>>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Alerts", body = Envelope<Vec<AlertView<u8>>>))
 )]
 async fn list_alerts(State(app): State<App>, Params(filter): Params<ActiveFilter>) -> Result<Response, ApiError> {
     let filter = filter.alerts()?;

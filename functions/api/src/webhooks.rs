@@ -126,8 +126,7 @@ impl NewWebhookBody {
         (status = 201, description = "The webhook with its secret, shown once", body = Envelope<WebhookWithSecret>),
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 409, description = "There are as many as there may be", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -146,8 +145,7 @@ pub(crate) async fn create(
     operation_id = "v2_list_webhooks",
     tag = "webhooks",
     params(Listing),
-    responses((status = 200, description = "Webhooks", body = Envelope<PageView<WebhookView>>)),
-    security(("api_key" = ["read"]))
+    responses((status = 200, description = "Webhooks", body = Envelope<PageView<WebhookView>>))
 )]
 pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
     let page = app.medic.webhooks(listing.cursor::<WebhookId>()?, listing.limit()?).await?;
@@ -165,8 +163,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     responses(
         (status = 200, description = "The webhook", body = Envelope<WebhookView>),
         (status = 404, description = "There is no such webhook", body = Envelope<String>),
-    ),
-    security(("api_key" = ["read"]))
+    )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<WebhookId>) -> Result<Response, ApiError> {
     Ok(ok(WebhookView::of(&app.medic.find(id).await?, app.now())))
@@ -221,8 +218,7 @@ impl WebhookPatchBody {
         (status = 400, description = "A bad field", body = Envelope<String>),
         (status = 404, description = "There is no such webhook", body = Envelope<String>),
         (status = 409, description = "There are as many as there may be for that service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -245,8 +241,7 @@ pub(crate) async fn update(
     responses(
         (status = 200, description = "The webhook with its new secret, shown once", body = Envelope<WebhookWithSecret>),
         (status = 404, description = "There is no such webhook", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn rotate_secret(
     State(app): State<App>,
@@ -268,8 +263,7 @@ pub(crate) async fn rotate_secret(
     responses(
         (status = 200, description = "Removed", body = Envelope<String>),
         (status = 404, description = "There is no such webhook", body = Envelope<String>),
-    ),
-    security(("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn delete(
     State(app): State<App>,

@@ -52,8 +52,7 @@ pub(crate) struct HeartbeatBody {
         (status = 201, description = "Taken", body = Envelope<String>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
         (status = 404, description = "No service has this name", body = Envelope<String>),
-    ),
-    security(("api_key" = ["heartbeat"]), ("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn post_heartbeat(
     State(app): State<App>,
@@ -142,8 +141,7 @@ const MAX_BATCH: usize = 100;
         (status = 201, description = "All were taken", body = Envelope<Vec<BatchOutcome>>),
         (status = 200, description = "Some were refused", body = Envelope<Vec<BatchOutcome>>),
         (status = 400, description = "The body is at fault, and nothing was taken", body = Envelope<String>),
-    ),
-    security(("api_key" = ["heartbeat"]), ("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn post_heartbeats(
     State(app): State<App>,

@@ -6,30 +6,28 @@ mod signals;
 
 use axum::Router;
 use axum::routing::options;
-use runtime::App;
-use utoipa_axum::router::OpenApiRouter;
+use runtime::{App, Routes};
 use utoipa_axum::routes;
 
 pub use heartbeats::read_heartbeat;
 
 /// The routes of this function.
-pub fn router() -> OpenApiRouter<App> {
-    let version_1 = || OpenApiRouter::new().routes(routes!(heartbeats::post_heartbeat));
-    OpenApiRouter::new()
+pub fn router() -> Routes {
+    let version_1 = || Routes::new().heartbeat(routes!(heartbeats::post_heartbeat));
+    Routes::new()
         .merge(version_1())
         .nest("/v1", version_1())
-        .routes(routes!(heartbeats::post_heartbeats))
-        .routes(routes!(pings::get_ping, pings::post_ping))
-        .routes(routes!(pings::get_ping_action, pings::post_ping_action))
-        .route("/ping/{ping_key}/{slug}", options(pings::preflight))
-        .route("/ping/{ping_key}/{slug}/{action}", options(pings::preflight))
-        .routes(routes!(signals::start))
-        .routes(routes!(signals::complete))
-        .routes(routes!(signals::fail))
+        .heartbeat(routes!(heartbeats::post_heartbeats))
+        .ping(routes!(pings::get_ping, pings::post_ping))
+        .ping(routes!(pings::get_ping_action, pings::post_ping_action))
+        .preflight("/ping/{ping_key}/{slug}", options(pings::preflight))
+        .preflight("/ping/{ping_key}/{slug}/{action}", options(pings::preflight))
+        .heartbeat(routes!(signals::start))
+        .heartbeat(routes!(signals::complete))
+        .heartbeat(routes!(signals::fail))
 }
 
 /// The function as Lambda runs it.
 pub fn on_lambda(app: &App) -> Router<App> {
-    let (routes, _) = router().split_for_parts();
-    runtime::serve(routes, app)
+    runtime::serve(router(), app)
 }

@@ -109,8 +109,7 @@ enum PingAnswers {
     operation_id = "get_ping",
     tag = "pings",
     params(PingPath, PingQuery),
-    responses(PingAnswers),
-    security(())
+    responses(PingAnswers)
 )]
 pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await
@@ -123,8 +122,7 @@ pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Bod
     operation_id = "post_ping",
     tag = "pings",
     params(PingPath, PingQuery),
-    responses(PingAnswers),
-    security(())
+    responses(PingAnswers)
 )]
 pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await
@@ -141,8 +139,7 @@ pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Bo
         ("action" = String, Path, description = "start, fail, log, or a number from 0 to 255"),
         PingQuery,
     ),
-    responses(PingAnswers),
-    security(())
+    responses(PingAnswers)
 )]
 pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await
@@ -159,8 +156,7 @@ pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, bo
         ("action" = String, Path, description = "start, fail, log, or a number from 0 to 255"),
         PingQuery,
     ),
-    responses(PingAnswers),
-    security(())
+    responses(PingAnswers)
 )]
 pub(crate) async fn post_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await

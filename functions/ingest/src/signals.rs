@@ -86,8 +86,7 @@ struct SignalPath {
         (status = 201, description = "Taken", body = Envelope<SignalView>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["heartbeat"]), ("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn start(
     State(app): State<App>,
@@ -112,8 +111,7 @@ pub(crate) async fn start(
         (status = 201, description = "Taken", body = Envelope<SignalView>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["heartbeat"]), ("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn complete(
     State(app): State<App>,
@@ -136,8 +134,7 @@ pub(crate) async fn complete(
         (status = 201, description = "Taken", body = Envelope<SignalView>),
         (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
-    ),
-    security(("api_key" = ["heartbeat"]), ("api_key" = ["write"]))
+    )
 )]
 pub(crate) async fn fail(
     State(app): State<App>,

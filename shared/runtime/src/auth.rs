@@ -5,54 +5,15 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{FromRequest as _, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use domain::{ApiKey, Credential, PingKeyId, PingKeyText, RequestClass, Scope};
+use domain::{ApiKey, Credential, PingKeyId, PingKeyText, Scope};
 use operations::{Actor, AuthFailure};
 
+use crate::access::Access;
+use crate::routes::AccessTable;
 use crate::{ApiError, App, ping_refusal};
-
-/// What a route asks of its caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// Nothing.
-    Public,
-    /// A key with any one of these scopes, whose requests count as `class`.
-    Key { any_of: &'static [Scope], class: RequestClass },
-    /// A ping key in its path.
-    PingKey,
-    /// The secret for it in `X-Webhook-Secret`.
-    WebhookSecret,
-    /// Slack's signature.
-    SlackSignature,
-}
-
-/// What the route `path` (as it is declared) asks for under `method`.
-pub(crate) fn access(method: &Method, path: &str) -> Access {
-    let is_read = matches!(*method, Method::GET | Method::HEAD);
-    let key = |any_of, class| Access::Key { any_of, class };
-    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
-    if path == "/metrics" || begins(&["/health", "/v1/healthcheck/", "/docs"]) {
-        Access::Public
-    } else if begins(&["/ping/"]) {
-        if *method == Method::OPTIONS { Access::Public } else { Access::PingKey }
-    } else if begins(&["/v2/api-keys", "/v2/ping-keys", "/v2/secrets"]) || (begins(&["/v2/scripts"]) && !is_read) {
-        key(&[Scope::Admin], RequestClass::Management)
-    } else if begins(&["/v2/webhooks/playbooks/"]) {
-        Access::WebhookSecret
-    } else if begins(&["/v2/slack/"]) {
-        Access::SlackSignature
-    } else if is_read {
-        key(&[Scope::Read], RequestClass::Management)
-    } else if matches!(path, "/heartbeat" | "/v1/heartbeat") || begins(&["/v2/heartbeat"]) {
-        key(&[Scope::Heartbeat, Scope::Write], RequestClass::Heartbeats)
-    } else if path.ends_with("/execute") {
-        key(&[Scope::Write], RequestClass::Executions)
-    } else {
-        key(&[Scope::Write], RequestClass::Management)
-    }
-}
 
 /// The key that a request came with.
 #[derive(Debug, Clone)]
@@ -72,14 +33,23 @@ impl FromRequestParts<App> for Actor {
     }
 }
 
-/// Lets a request through that may pass. For `Router::route_layer`.
+/// What authentication works with.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) app: App,
+    pub(crate) table: AccessTable,
+}
+
+/// Lets a request through that has what its route asks for, and notes what that was. For `Router::route_layer`.
 pub(crate) async fn authenticate(
-    State(app): State<App>,
+    State(Gate { app, table }): State<Gate>,
     path: MatchedPath,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    match access(request.method(), path.as_str()) {
+    let access = table.of(request.method(), path.as_str()).ok_or(ApiError::NoSuchRoute)?;
+    request.extensions_mut().insert(access);
+    match access {
         Access::Public => {}
         Access::Key { any_of, .. } => {
             let header = request.headers().get(header::AUTHORIZATION).cloned();
@@ -98,7 +68,7 @@ pub(crate) async fn authenticate(
     Ok(next.run(request).await)
 }
 
-/// Finds the key in `/ping/{ping_key}/…`.
+/// Returns the key in `/ping/{ping_key}/…`.
 async fn check_ping_key(app: &App, path: &str) -> Result<PingCaller, ApiError> {
     let text = path.split('/').nth(2).and_then(PingKeyText::parse);
     let found = match text {

@@ -1,5 +1,6 @@
 //! What surrounds a handler: configuration, the clock, telemetry, authentication, envelopes, the batch loop.
 
+mod access;
 mod app;
 mod auth;
 mod batch;
@@ -15,17 +16,16 @@ mod gauges;
 pub mod lambda;
 mod pings;
 mod rate_limit;
+mod routes;
 mod telemetry;
 mod wiring;
 
 pub use app::App;
-use auth::authenticate;
 pub use auth::{Caller, PingCaller};
 pub use batch::{Handling, each_record};
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError};
 pub use deployment::DEPLOYMENT_VARIABLES;
-use envelope::envelope_layers;
 pub use envelope::{ApiError, Envelope, RateLimited, created, ok, reply};
 pub use extract::{
     Body, IdPath, IdPaths, IdempotencyKey, Listing, NamePath, OptionalBody, Params, TextBody, WholeBody, present,
@@ -33,7 +33,7 @@ pub use extract::{
 };
 pub use gauges::{gauges, record_gauges};
 pub use pings::{ping_answer, ping_refusal};
-use rate_limit::limit;
+pub use routes::Routes;
 pub use telemetry::{init_logging, prometheus};
 pub use wiring::{ExternalPorts, medic, medic_with, serve};
 

@@ -2,30 +2,31 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::extract::{ConnectInfo, Extension, MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::{KeyId, RateLimits, RequestClass, Ruling};
 
-use crate::auth::{Access, Caller, PingCaller, access};
+use crate::access::Access;
+use crate::auth::{Caller, PingCaller};
 use crate::{ApiError, App, ping_refusal};
 
 const LIMIT: &str = "x-ratelimit-limit";
 const REMAINING: &str = "x-ratelimit-remaining";
 const RESET: &str = "x-ratelimit-reset";
 
-/// Lets a request through while its key has room, and says in every answer how much is left. For `Router::route_layer`,
+/// Lets a request through while its key has room, and says in every response how much is left. For `Router::route_layer`,
 /// within `authenticate`.
 pub(crate) async fn limit(
     State(app): State<App>,
-    path: MatchedPath,
+    Extension(access): Extension<Access>,
     caller: Option<Extension<Caller>>,
     pinger: Option<Extension<PingCaller>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let (key, limits, class) = match (access(request.method(), path.as_str()), caller, pinger) {
+    let (key, limits, class) = match (access, caller, pinger) {
         (Access::Key { class, .. }, Some(Extension(Caller(key))), _) => (KeyId::Api(key.id), key.limits, class),
         (Access::PingKey, _, Some(Extension(PingCaller(id)))) => {
             (KeyId::Ping(id), RateLimits::default(), RequestClass::Heartbeats)

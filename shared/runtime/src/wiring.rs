@@ -8,7 +8,10 @@ use operations::{DefaultLimits, Entropy, Medic, QueuePorts, Settings, SlackDeliv
 use outbound::{Guard, Http, Outgoing, PagerDuty, Slack, SlackAccess, SlackSecret, SystemLookup, http_client};
 use store::{CircuitLimit, Table};
 
-use crate::{App, Config, authenticate, envelope_layers, limit};
+use crate::auth::{Gate, authenticate};
+use crate::envelope::envelope_layers;
+use crate::rate_limit::limit;
+use crate::{App, Config, Routes};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -78,9 +81,11 @@ pub fn medic_with(
     Ok(Medic::new(table, queues, slack, pagerduty, outgoing, settings)?)
 }
 
-/// Returns a function's routes behind authentication and then the limits on requests, within the envelope.
-pub fn serve(routes: Router<App>, app: &App) -> Router<App> {
-    // The layer that is added last handles a request first.
-    let limited = routes.route_layer(from_fn_with_state(app.clone(), limit));
-    envelope_layers(limited.route_layer(from_fn_with_state(app.clone(), authenticate)))
+/// Puts a function's routes behind authentication and then the limits on requests, within the envelope.
+pub fn serve(routes: Routes, app: &App) -> Router<App> {
+    let (router, table) = routes.into_parts();
+    // The layer that is added last is the first to see a request.
+    let limited = router.route_layer(from_fn_with_state(app.clone(), limit));
+    let gate = Gate { app: app.clone(), table };
+    envelope_layers(limited.route_layer(from_fn_with_state(gate, authenticate)))
 }

@@ -23,6 +23,7 @@ mod pings;
 mod playbooks;
 mod processes;
 mod profiles;
+mod prometheus;
 mod rate_limits;
 mod routing;
 mod schedules;

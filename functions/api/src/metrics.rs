@@ -3,15 +3,21 @@
 use axum::extract::State;
 use axum::http::{HeaderName, header};
 use metrics_exporter_prometheus::PrometheusHandle;
-use runtime::{ApiError, App, Envelope, gauges};
+use runtime::{ApiError, App, Envelope, Gauge, gauges};
 
-/// Metrics in the Prometheus text format, version 0.0.4.
+/// Returns metrics in the Prometheus text format, version 0.0.4.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "health",
     responses(
-        (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
+        (
+            status = 200,
+            description = "Metrics",
+            body = String,
+            content_type = "text/plain",
+            example = "# HELP medic_alerts_active Alerts that are open.\n# TYPE medic_alerts_active gauge\nmedic_alerts_active 1\n"
+        ),
         (status = 503, description = "Storage is out of reach", body = Envelope<String>),
     )
 )]
@@ -22,8 +28,12 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<([(HeaderName, &'s
         stats = app.medic.table.recount(stats, app.now()).await?;
     }
     let mut text = app.prometheus.as_ref().map(PrometheusHandle::render).unwrap_or_default();
-    for (name, value) in gauges(&stats) {
-        text.extend(["# TYPE ", name, " gauge\n", name, " ", &value.to_string(), "\n"]);
+    for Gauge { name, help, value } in gauges(&stats) {
+        text.extend([
+            format!("# HELP {name} {help}\n"),
+            format!("# TYPE {name} gauge\n"),
+            format!("{name} {value}\n\n"),
+        ]);
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

@@ -116,6 +116,7 @@ impl<'a> Environment<'a> {
         Self(get)
     }
 
+    #[cfg(feature = "lambda")]
     pub(crate) fn required(&self, name: &'static str) -> Result<String, ConfigError> {
         self.text(name).ok_or_else(|| error(name, "is not set"))
     }

@@ -1,9 +1,19 @@
-//! The gauges: what exists, by the names that metrics have for it.
+//! The gauges: how many of each thing there are.
 
 use store::Stats;
 
-/// Each gauge's name and value.
-pub fn gauges(stats: &Stats) -> [(&'static str, i64); 6] {
+use crate::descriptions::GAUGES;
+
+/// A gauge, as `/metrics` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gauge {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub value: i64,
+}
+
+/// Returns each gauge with its value.
+pub fn gauges(stats: &Stats) -> [Gauge; 6] {
     let Stats {
         registered_services,
         active_services,
@@ -12,20 +22,21 @@ pub fn gauges(stats: &Stats) -> [(&'static str, i64); 6] {
         executions_pending_approval,
         circuits_open,
     } = *stats;
-    [
-        ("medic_registered_services", registered_services),
-        ("medic_active_services", active_services),
-        ("medic_alerts_active", alerts_active),
-        ("medic_stale_jobs_current", stale_jobs_current),
-        ("medic_playbook_executions_pending_approval", executions_pending_approval),
-        ("medic_circuit_breaker_open", circuits_open),
-    ]
+    let values = [
+        registered_services,
+        active_services,
+        alerts_active,
+        stale_jobs_current,
+        executions_pending_approval,
+        circuits_open,
+    ];
+    std::array::from_fn(|n| Gauge { name: GAUGES[n].0, help: GAUGES[n].1, value: values[n] })
 }
 
-/// Tells the gauges to whatever records this process's metrics.
+/// Sets the gauges in whatever records this process's metrics.
 pub fn record_gauges(stats: &Stats) {
-    for (name, value) in gauges(stats) {
-        #[expect(clippy::cast_precision_loss, reason = "counts of things that people made")]
+    for Gauge { name, value, .. } in gauges(stats) {
+        #[expect(clippy::cast_precision_loss, reason = "counts of things that people created")]
         metrics::gauge!(name).set(value as f64);
     }
 }

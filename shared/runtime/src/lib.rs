@@ -7,6 +7,7 @@ mod batch;
 mod clock;
 mod config;
 mod deployment;
+mod descriptions;
 #[cfg(feature = "lambda")]
 mod emf;
 mod envelope;
@@ -31,7 +32,7 @@ pub use extract::{
     Body, IdPath, IdPaths, IdempotencyKey, Listing, NamePath, OptionalBody, Params, TextBody, WholeBody, present,
     read_body,
 };
-pub use gauges::{gauges, record_gauges};
+pub use gauges::{Gauge, gauges, record_gauges};
 pub use pings::{ping_answer, ping_refusal};
 pub use routes::Routes;
 pub use telemetry::{init_logging, prometheus};

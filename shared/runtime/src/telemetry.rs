@@ -11,6 +11,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
 
+use crate::descriptions::describe_metrics;
+
 /// Logs to stderr what `filter` lets through.
 pub fn init_logging(filter: Targets) {
     let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
@@ -20,6 +22,7 @@ pub fn init_logging(filter: Targets) {
 }
 
 /// Logs to stderr what `filter` lets through, a JSON object a line.
+#[cfg(feature = "lambda")]
 pub(crate) fn init_json_logging(filter: Targets) {
     let lines = fmt::layer()
         .json()
@@ -32,7 +35,7 @@ pub(crate) fn init_json_logging(filter: Targets) {
     }
 }
 
-/// Makes the process's metrics ones that `/metrics` can show. Once a process.
+/// Records the process's metrics so that `/metrics` can show them. Once a process.
 pub fn prometheus() -> Result<PrometheusHandle, BuildError> {
     let execution = [1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
     let lag = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
@@ -43,6 +46,7 @@ pub fn prometheus() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(named("medic_detection_lag_seconds"), &lag)?
         .set_buckets_for_metric(named("medic_worker_cycle_duration_seconds"), &cycle)?
         .install_recorder()?;
+    describe_metrics();
     // Known from the start, so that a rate over their first event is one.
     metrics::counter!("medic_alerts_resolved_total").increment(0);
     metrics::counter!("medic_worker_services_checked_total").increment(0);

@@ -10,6 +10,9 @@ TASK_MON := $(TOOLS)/bin/task-mon
 # What tests/schema runs.
 SCHEMA := $(TOOLS)/schema
 SBOM := $(TOOLS)/bin/cargo-sbom
+# What lints the OpenAPI document, and what tests/openapi makes clients with.
+OPENAPI := $(TOOLS)/openapi
+REDOCLY := REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(OPENAPI)/node_modules/.bin/redocly
 
 # libFuzzer needs to see which branches are taken: the stable compiler can show it, without a sanitizer.
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
@@ -49,11 +52,12 @@ run: ## Builds and starts the whole system on http://127.0.0.1:8080, state in .m
 
 test: test-fast test-deployed ## Runs every test
 
-test-fast: $(CLIENTS)/ready $(TASK_MON) $(SCHEMA)/ready ## Runs the tests that need nothing deployed
+test-fast: $(CLIENTS)/ready $(TASK_MON) $(SCHEMA)/ready $(OPENAPI)/ready ## Runs the tests that need nothing deployed
 	$(CARGO) build --locked $(DEBUG_LOCAL)
 	$(CARGO) test --locked --workspace
 	$(CLIENTS)/bin/python -m pytest tests/clients
 	$(SCHEMA)/bin/python -m pytest tests/schema
+	$(OPENAPI)/venv/bin/python -m pytest tests/openapi
 
 test-schema: $(SCHEMA)/ready ## Sends all that the OpenAPI document allows, and more: EXAMPLES=200 SEED=7
 	$(CARGO) build --locked $(DEBUG_LOCAL)
@@ -79,7 +83,7 @@ test-deployed: build-lambda $(CDK)/node_modules ## Runs the tests of the templat
 	$(VENV)/bin/python -m pytest tests/deployed
 	cd $(CDK) && npm test
 
-check: $(VENV)/ready $(MACHETE) ## Formatting, lints, documentation, dependencies, the template, the cost tables
+check: $(VENV)/ready $(MACHETE) $(OPENAPI)/ready ## Formatting, lints, documentation, dependencies, the template, the OpenAPI document, the cost tables
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
@@ -88,6 +92,7 @@ check: $(VENV)/ready $(MACHETE) ## Formatting, lints, documentation, dependencie
 	$(MACHETE) --skip-target-dir
 	SAM_CLI_TELEMETRY=0 $(VENV)/bin/sam validate --lint --region eu-west-1
 	$(VENV)/bin/cfn-lint template.yaml
+	$(REDOCLY) lint --extends recommended-strict docs/openapi.json
 	python3 docs/cost.py --check
 
 format: ## Formats the code
@@ -123,8 +128,9 @@ demo: ## Plays an outage from registration to recovery, with a timeline
 	$(CARGO) build --release --locked --package local --package tests
 	target/release/demo
 
-openapi: ## Writes docs/openapi.json from the code
-	UPDATE_OPENAPI=1 $(CARGO) test --locked --package tests openapi
+openapi: ## Writes docs/openapi.json from the code, with the examples that a story through the API records
+	UPDATE_OPENAPI=1 $(CARGO) test --locked --package tests --test medic examples::
+	UPDATE_OPENAPI=1 $(CARGO) test --locked --package tests --test medic openapi::
 
 clean: ## Removes what was built, and the local state
 	$(CARGO) clean
@@ -143,6 +149,13 @@ $(CLIENTS)/ready: tests/clients/requirements.txt
 $(SCHEMA)/ready: tests/schema/requirements.txt
 	python3 -m venv $(SCHEMA)
 	$(SCHEMA)/bin/pip install --quiet --disable-pip-version-check --requirement tests/schema/requirements.txt
+	touch $@
+
+$(OPENAPI)/ready: tests/openapi/requirements.txt tests/openapi/package-lock.json
+	python3 -m venv $(OPENAPI)/venv
+	$(OPENAPI)/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/openapi/requirements.txt
+	cp tests/openapi/package.json tests/openapi/package-lock.json $(OPENAPI)
+	cd $(OPENAPI) && npm ci --no-audit --no-fund
 	touch $@
 
 $(CDK)/node_modules: $(CDK)/package-lock.json

@@ -7,6 +7,7 @@ mod bad_input;
 mod bad_receivers;
 mod costs;
 mod deliveries;
+mod examples;
 mod executions;
 mod expectations;
 mod faults;

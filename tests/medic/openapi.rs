@@ -1,5 +1,7 @@
 //! The OpenAPI document: what the code serves is what the repository holds, and the page over it needs no network.
 
+use std::collections::BTreeSet;
+
 use harness::System;
 use reqwest::Method;
 use serde_json::Value;
@@ -55,10 +57,45 @@ async fn the_document_is_one_that_tools_can_use() {
         assert!(operation["summary"].is_string(), "{route} does not say what it does");
     }
     assert_eq!(document["components"]["securitySchemes"]["api_key"]["scheme"], "bearer");
+    assert!(!document.to_string().contains("\"default\":null"));
+}
+
+/// The bodies and responses of an operation that have content, each with what it is of.
+fn contents(operation: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let responses = operation["responses"].as_object().unwrap().iter();
+    let bodies = responses.map(|(status, response)| (status.as_str(), response));
+    let bodies = bodies.chain([("request", &operation["requestBody"])]);
+    bodies
+        .flat_map(|(of, body)| body["content"].as_object().into_iter().flatten().map(move |(_, content)| (of, content)))
+}
+
+#[tokio::test]
+async fn every_body_is_a_component_that_exists_and_every_component_is_used() {
+    let document = served().await;
+    for (route, operation) in operations(&document) {
+        for (of, content) in contents(operation) {
+            assert!(content["schema"]["$ref"].is_string(), "{route} {of}: {content}");
+        }
+    }
     let text = document.to_string();
-    for reference in text.split("\"#/components/schemas/").skip(1) {
-        let name = reference.split('"').next().unwrap();
-        assert!(document["components"]["schemas"][name].is_object(), "there is no schema {name}");
+    let ends = |reference: &str| reference.split('"').next().unwrap().to_owned();
+    let used: BTreeSet<_> = text.split("\"#/components/schemas/").skip(1).map(ends).collect();
+    let defined: BTreeSet<_> = document["components"]["schemas"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(used, defined);
+}
+
+#[tokio::test]
+async fn every_operation_has_an_example_of_what_it_sends_and_returns() {
+    let document = served().await;
+    for (route, operation) in operations(&document) {
+        for (of, content) in contents(operation) {
+            if of == "request" || of.starts_with('2') {
+                assert!(
+                    !content["example"].is_null(),
+                    "{route} {of}: extend the story in tests/medic/examples.rs, then run `make openapi`"
+                );
+            }
+        }
     }
 }
 

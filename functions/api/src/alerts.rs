@@ -16,20 +16,20 @@ use crate::pages::PageView;
 pub(crate) struct AlertView<Flag> {
     alert_id: i64,
     alert_name: String,
-    /// Null when the service is gone.
+    /// Null when the service is deleted.
     service_id: Option<i64>,
     heartbeat_name: String,
     active: Flag,
-    /// 1 at the opening, and 1 more for each further interval.
+    /// 1 when it opens, and 1 more for each further interval.
     alert_cycle: u32,
     reason: String,
-    /// What PagerDuty knows it by.
+    /// The dedup key in PagerDuty.
     external_reference_id: String,
     created_date: String,
     closed_date: Option<String>,
     acknowledged_date: Option<String>,
     acknowledged_by: Option<String>,
-    /// The run that it is about, if it is about one.
+    /// The job run that it is about, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<String>,
 }
@@ -119,7 +119,7 @@ pub(crate) async fn list(
     Ok(ok(PageView { items, next_cursor: page.next }))
 }
 
-/// Shows an alert.
+/// Returns an alert.
 #[utoipa::path(
     get,
     path = "/v2/alerts/{alert_id}",
@@ -136,7 +136,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<AlertId>) -> 
     Ok(ok(AlertView::<bool>::of_one(&app, &alert).await?))
 }
 
-/// Takes an alert: no more reminders, and PagerDuty shows it as acknowledged.
+/// Acknowledges an alert: there are no more reminders, and PagerDuty shows it as acknowledged.
 #[utoipa::path(
     post,
     path = "/v2/alerts/{alert_id}/acknowledge",
@@ -158,15 +158,15 @@ pub(crate) async fn acknowledge(
     Ok(ok(AlertView::<bool>::of_one(&app, &alert).await?))
 }
 
-/// What became of one notification at one receiver.
+/// The outcome of one notification at one receiver.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NotificationView {
-    /// Null where the service has no targets, and its team's channel or PagerDuty was told.
+    /// Null where the service has no targets, and its team's channel or PagerDuty was notified.
     target_id: Option<i64>,
     target_type: &'static str,
     /// `opened`, `reminder`, `acknowledged` or `resolved`.
     kind: &'static str,
-    /// Null while it is on its way.
+    /// Null while it is being sent.
     success: Option<bool>,
     error_message: Option<String>,
     at: Option<String>,
@@ -175,7 +175,7 @@ pub(crate) struct NotificationView {
 impl NotificationView {
     fn of(notification: &Notification) -> impl Iterator<Item = Self> {
         let kind = notification.alert().map_or("", |(kind, _)| kind.as_str());
-        // Whose turn never came was not told, and nothing failed.
+        // A receiver whose turn never came was not notified, and nothing failed.
         notification.outcomes.iter().filter(|outcome| !outcome.waits).map(move |outcome| Self {
             target_id: outcome.target_id.map(TargetId::get),
             target_type: outcome.receiver.kind().as_str(),
@@ -187,11 +187,11 @@ impl NotificationView {
     }
 }
 
-/// Lists who was told of an alert, in the order of telling.
+/// Lists the notifications of an alert, oldest first.
 #[utoipa::path(
     get,
     path = "/v2/alerts/{alert_id}/notifications",
-    operation_id = "v2_list_notifications",
+    operation_id = "v2_list_alert_notifications",
     tag = "alerts",
     params(("alert_id" = i64, Path, minimum = 1)),
     responses(

@@ -17,13 +17,13 @@ use utoipa::{IntoParams, ToSchema};
 use crate::execution_views::ExecutionView;
 use crate::pages::PageView;
 
-/// What a playbook is to be run for.
+/// What to run a playbook for.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct NewExecutionBody {
     #[schema(minimum = 1)]
     service_id: Option<i64>,
-    /// Actor name: what stands for `${NAME}` in the playbook. Texts, numbers or booleans; at most 50.
+    /// By name: the value of `${NAME}` in the playbook. Strings, numbers or booleans; at most 50.
     #[schema(value_type = BTreeMap<String, String>)]
     variables: Option<serde_json::Map<String, Value>>,
 }
@@ -49,7 +49,7 @@ impl NewExecutionBody {
     }
 }
 
-/// Runs a playbook. One that needs a yes waits for it first.
+/// Runs a playbook. One that needs approval awaits it first.
 ///
 /// A request that is repeated with the same `Idempotency-Key` within a day starts one execution.
 #[utoipa::path(
@@ -61,9 +61,9 @@ impl NewExecutionBody {
     request_body = Option<NewExecutionBody>,
     responses(
         (status = 201, description = "The execution", body = Envelope<ExecutionView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
-        (status = 409, description = "The playbook is not valid any more", body = Envelope<String>),
+        (status = 409, description = "The playbook is no longer valid", body = Envelope<String>),
     )
 )]
 pub(crate) async fn execute(
@@ -77,8 +77,7 @@ pub(crate) async fn execute(
     start(&app, body.into_run(id, origin, mark)?).await
 }
 
-/// Runs a playbook, for systems that have no key. They give the secret that `MEDIC_WEBHOOK_SECRET` sets as
-/// `X-Webhook-Secret`.
+/// Runs a playbook, for systems that have no API key: `X-Webhook-Secret` must be what `MEDIC_WEBHOOK_SECRET` is set to.
 ///
 /// A request that is repeated with the same `Idempotency-Key` within a day starts one execution.
 #[utoipa::path(
@@ -90,11 +89,11 @@ pub(crate) async fn execute(
     request_body = Option<NewExecutionBody>,
     responses(
         (status = 201, description = "The execution", body = Envelope<ExecutionView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
-        (status = 401, description = "No secret, or not this one", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
+        (status = 401, description = "The secret is missing or wrong", body = Envelope<String>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
-        (status = 409, description = "The playbook is not valid any more", body = Envelope<String>),
-        (status = 429, description = "Too many from this address", body = RateLimited),
+        (status = 409, description = "The playbook is no longer valid", body = Envelope<String>),
+        (status = 429, description = "Too many requests from this address", body = RateLimited),
         (status = 503, description = "No secret is set, or storage is out of reach", body = Envelope<String>),
     )
 )]
@@ -140,7 +139,7 @@ impl ExecutionsFilter {
     }
 }
 
-/// Lists executions, newest first. A page of more than one filter may hold less than there is.
+/// Lists executions, newest first. With more than one filter a page may hold fewer than there are.
 #[utoipa::path(
     get,
     path = "/v2/executions",
@@ -159,7 +158,7 @@ pub(crate) async fn list(
     Ok(ok(PageView::of(page, |execution| ExecutionView::listed(&execution, &existing))))
 }
 
-/// Shows an execution with its steps and its plan.
+/// Returns an execution with its steps and its plan.
 #[utoipa::path(
     get,
     path = "/v2/executions/{execution_id}",
@@ -179,7 +178,7 @@ async fn show(app: &App, id: ExecutionId) -> Result<Response, ApiError> {
     Ok(ok(ExecutionView::of(app, &app.medic.execution(id).await?).await?))
 }
 
-/// Why something was decided.
+/// Why somebody decided so.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DecisionBody {
@@ -199,7 +198,7 @@ impl DecisionBody {
     }
 }
 
-/// Says yes to an execution that waits for it. The first decision stands.
+/// Approves an execution that awaits approval. The first decision stands.
 #[utoipa::path(
     post,
     path = "/v2/executions/{execution_id}/approve",
@@ -210,7 +209,7 @@ impl DecisionBody {
     responses(
         (status = 200, description = "The execution as it is now", body = Envelope<ExecutionView>),
         (status = 404, description = "There is no such execution", body = Envelope<String>),
-        (status = 409, description = "It does not wait for a yes", body = Envelope<String>),
+        (status = 409, description = "It does not await approval", body = Envelope<String>),
     )
 )]
 pub(crate) async fn approve(
@@ -219,10 +218,10 @@ pub(crate) async fn approve(
     IdPath(id): IdPath<ExecutionId>,
     OptionalBody(body): OptionalBody<DecisionBody>,
 ) -> Result<Response, ApiError> {
-    decide(&app, (id, true), &key, body).await
+    decide(&app, id, true, &key, body).await
 }
 
-/// Says no to an execution that waits for a yes: it is cancelled.
+/// Rejects an execution that awaits approval: it is cancelled.
 #[utoipa::path(
     post,
     path = "/v2/executions/{execution_id}/reject",
@@ -233,7 +232,7 @@ pub(crate) async fn approve(
     responses(
         (status = 200, description = "The execution as it is now", body = Envelope<ExecutionView>),
         (status = 404, description = "There is no such execution", body = Envelope<String>),
-        (status = 409, description = "It does not wait for a yes", body = Envelope<String>),
+        (status = 409, description = "It does not await approval", body = Envelope<String>),
     )
 )]
 pub(crate) async fn reject(
@@ -242,12 +241,13 @@ pub(crate) async fn reject(
     IdPath(id): IdPath<ExecutionId>,
     OptionalBody(body): OptionalBody<DecisionBody>,
 ) -> Result<Response, ApiError> {
-    decide(&app, (id, false), &key, body).await
+    decide(&app, id, false, &key, body).await
 }
 
 async fn decide(
     app: &App,
-    (id, approve): (ExecutionId, bool),
+    id: ExecutionId,
+    approve: bool,
     key: &ApiKey,
     body: DecisionBody,
 ) -> Result<Response, ApiError> {
@@ -255,7 +255,7 @@ async fn decide(
     show(app, id).await
 }
 
-/// Ends an execution. A step that is being done is recorded, and no other begins.
+/// Cancels an execution. A step that is running is recorded, and no other begins.
 #[utoipa::path(
     post,
     path = "/v2/executions/{execution_id}/cancel",
@@ -279,19 +279,19 @@ pub(crate) async fn cancel(
     show(&app, id).await
 }
 
-/// How a playbook's runs of the last 30 days went.
+/// The outcomes of a playbook's executions of the last 30 days.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EffectivenessView {
-    /// Those that completed, for a service, and whose verification is known.
+    /// Executions for a service that completed, and whose verification is known.
     runs: usize,
     verified: usize,
-    /// From 0 to 1; null without runs.
+    /// From 0 to 1; null without executions.
     verified_share: Option<f64>,
-    /// From the start of a run to its service's report; null when none was verified.
+    /// From the start of an execution to the service's next report; null when none was verified.
     median_seconds_to_recovery: Option<f64>,
 }
 
-/// Shows whether a playbook's runs helped.
+/// Returns how often a playbook's executions helped.
 #[utoipa::path(
     get,
     path = "/v2/playbooks/{playbook_id}/effectiveness",

@@ -6,6 +6,7 @@ mod audit_logs;
 mod csv;
 mod deliveries;
 mod docs;
+mod document;
 mod execution_views;
 mod executions;
 mod expectations;
@@ -38,15 +39,26 @@ use runtime::{App, Routes};
 use utoipa_axum::routes;
 
 pub use api_keys::create_directly;
-pub use docs::{docs, document};
+pub use docs::docs;
+pub use document::document;
 pub use notifications::router as notifications;
 pub use slack::read as read_interaction;
 
-/// The routes of this function, with their descriptions.
+/// Returns the routes of this function, with their descriptions.
 pub fn router() -> Routes {
     Routes::new()
         .merge(version_1::router())
         .nest("/v1", version_1::router())
+        .merge(monitoring())
+        .merge(settings())
+        .merge(repairs())
+        .merge(keys_and_audit())
+        .merge(operation())
+}
+
+/// Returns the routes of services, and of what becomes of them.
+fn monitoring() -> Routes {
+    Routes::new()
         .read(routes!(services::list))
         .write(routes!(services::create))
         .read(routes!(services::get))
@@ -60,11 +72,11 @@ pub fn router() -> Routes {
         .read(routes!(alerts::get))
         .write(routes!(alerts::acknowledge))
         .read(routes!(alerts::notifications))
-        .admin(routes!(api_keys::create, api_keys::list))
-        .admin(routes!(api_keys::get, api_keys::revoke))
-        .admin(routes!(api_keys::rotate))
-        .admin(routes!(ping_keys::create, ping_keys::list))
-        .admin(routes!(ping_keys::get, ping_keys::revoke))
+}
+
+/// Returns the routes of what people set up around services.
+fn settings() -> Routes {
+    Routes::new()
         .read(routes!(teams::list))
         .write(routes!(teams::create))
         .read(routes!(teams::get))
@@ -90,6 +102,14 @@ pub fn router() -> Routes {
         .read(routes!(webhooks::get))
         .write(routes!(webhooks::update, webhooks::delete))
         .write(routes!(webhooks::rotate_secret))
+        .read(routes!(deliveries::list))
+        .read(routes!(deliveries::get))
+        .write(routes!(deliveries::redeliver))
+}
+
+/// Returns the routes of playbooks and their executions.
+fn repairs() -> Routes {
+    Routes::new()
         .read(routes!(playbooks::list))
         .write(routes!(playbooks::create))
         .write(routes!(playbooks::validate))
@@ -113,11 +133,23 @@ pub fn router() -> Routes {
         .admin(routes!(scripts::update, scripts::delete))
         .admin(routes!(secrets::create, secrets::list))
         .admin(routes!(secrets::get, secrets::update, secrets::delete))
-        .read(routes!(deliveries::list))
-        .read(routes!(deliveries::get))
-        .write(routes!(deliveries::redeliver))
-        .read(routes!(audit_logs::list))
         .slack(routes!(slack::interactions))
+}
+
+/// Returns the routes of keys, and of the audit log.
+fn keys_and_audit() -> Routes {
+    Routes::new()
+        .admin(routes!(api_keys::create, api_keys::list))
+        .admin(routes!(api_keys::get, api_keys::revoke))
+        .admin(routes!(api_keys::rotate))
+        .admin(routes!(ping_keys::create, ping_keys::list))
+        .admin(routes!(ping_keys::get, ping_keys::revoke))
+        .read(routes!(audit_logs::list))
+}
+
+/// Returns the routes of health and metrics.
+fn operation() -> Routes {
+    Routes::new()
         .public(routes!(health::network))
         .public(routes!(health::live))
         .public(routes!(health::ready))
@@ -128,9 +160,9 @@ pub fn router() -> Routes {
 /// The document of the whole API, which `make openapi` writes from the code of all functions.
 const DOCUMENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz"));
 
-/// The function as Lambda runs it.
+/// Returns the function as Lambda runs it.
 pub fn on_lambda(app: &App) -> Router<App> {
-    // Unpacked for each that asks: that is seldom, and a start has no time for it.
+    // Unpacked for each request: those are rare, and a start has no time for it.
     let unpacked = || {
         let mut text = Vec::new();
         GzDecoder::new(DOCUMENT).read_to_end(&mut text).map(|_| text).unwrap_or_default()

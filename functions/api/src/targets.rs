@@ -10,7 +10,7 @@ use domain::{
     format_time, parse_slack_channel,
 };
 use operations::{Actor, NewTarget, TargetUpdate, read_headers};
-use runtime::{ApiError, App, Body, Envelope, IdPath, IdPaths, Listing, Params, created, ok, reply};
+use runtime::{ApiError, App, Body, Envelope, IdPath, IdPaths, Listing, Params, created, ok, reply, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -27,7 +27,7 @@ pub(crate) struct TargetView {
     #[serde(rename = "type")]
     kind: &'static str,
     config: ConfigView,
-    /// Lower ones are told first.
+    /// Targets with a lower number are notified first.
     priority: i32,
     enabled: bool,
     /// `always`, `during_hours` or `after_hours`.
@@ -40,26 +40,42 @@ pub(crate) struct TargetView {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum ConfigView {
-    Slack {
-        channel_id: String,
-    },
-    PagerDuty {
-        /// Masked.
-        service_key: String,
-    },
-    Webhook {
-        url: String,
-        /// Actor name in lower case; the values are masked.
-        headers: BTreeMap<String, String>,
-    },
+    Slack(SlackConfigView),
+    PagerDuty(PagerDutyConfigView),
+    Webhook(WebhookConfigView),
+}
+
+/// Of `slack`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SlackConfigView {
+    channel_id: String,
+}
+
+/// Of `pagerduty`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PagerDutyConfigView {
+    /// Masked.
+    service_key: String,
+}
+
+/// Of `webhook`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WebhookConfigView {
+    url: String,
+    /// By name in lower case; the values are masked.
+    headers: BTreeMap<String, String>,
 }
 
 impl ConfigView {
     fn of(destination: Destination) -> Self {
         match destination {
-            Destination::Slack { channel_id } => Self::Slack { channel_id },
-            Destination::PagerDuty { service_key } => Self::PagerDuty { service_key: masked(service_key.reveal()) },
-            Destination::Webhook(Endpoint { url, headers }) => Self::Webhook { url, headers: masked_headers(&headers) },
+            Destination::Slack { channel_id } => Self::Slack(SlackConfigView { channel_id }),
+            Destination::PagerDuty { service_key } => {
+                Self::PagerDuty(PagerDutyConfigView { service_key: masked(service_key.reveal()) })
+            }
+            Destination::Webhook(Endpoint { url, headers }) => {
+                Self::Webhook(WebhookConfigView { url, headers: masked_headers(&headers) })
+            }
         }
     }
 }
@@ -92,7 +108,7 @@ pub(crate) struct ConfigBody {
     /// Of `pagerduty`: the integration key.
     service_key: Option<String>,
     /// Of `webhook`: http or https, and to no internal address.
-    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://[^ ]+$")]
+    #[schema(value_type = Option<schema::HttpUrl>)]
     url: Option<String>,
     /// Of `webhook`: at most 20.
     headers: Option<BTreeMap<String, String>>,
@@ -131,7 +147,7 @@ impl ConfigBody {
     }
 }
 
-/// A target to be made.
+/// A target to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTargetBody {
@@ -140,7 +156,7 @@ pub(crate) struct NewTargetBody {
     #[schema(pattern = "^(slack|pagerduty|webhook)$")]
     kind: String,
     config: ConfigBody,
-    /// Lower ones are told first, and of two with the same the older one: -1000 to 1000.
+    /// Targets with a lower number are notified first, and of two with the same number the older one: -1000 to 1000.
     #[serde(default)]
     #[schema(minimum = -1000, maximum = 1000)]
     priority: i64,
@@ -164,7 +180,7 @@ impl NewTargetBody {
     }
 }
 
-/// Adds a target: at most 20 a service.
+/// Creates a target: at most 20 for one service.
 #[utoipa::path(
     post,
     path = "/v2/services/{service_id}/notification-targets",
@@ -174,7 +190,7 @@ impl NewTargetBody {
     request_body = NewTargetBody,
     responses(
         (status = 201, description = "The target", body = Envelope<TargetView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
         (status = 409, description = "The service has 20 targets", body = Envelope<String>),
     )
@@ -210,7 +226,7 @@ pub(crate) async fn list(
     Ok(ok(PageView::of(page, TargetView::of)))
 }
 
-/// Shows a target.
+/// Returns a target.
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}/notification-targets/{target_id}",
@@ -229,7 +245,7 @@ pub(crate) async fn get(
     Ok(ok(TargetView::of(app.medic.target(service, id).await?)))
 }
 
-/// What is to change of a target; what is left out stays. `config` is replaced whole, and goes with a new `type`.
+/// Changes to a target; fields that are left out stay as they are. `config` is replaced whole, and goes with a new `type`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TargetPatchBody {
@@ -262,7 +278,7 @@ impl TargetPatchBody {
     }
 }
 
-/// ServiceUpdate a target.
+/// Updates a target.
 #[utoipa::path(
     patch,
     path = "/v2/services/{service_id}/notification-targets/{target_id}",
@@ -272,7 +288,7 @@ impl TargetPatchBody {
     request_body = TargetPatchBody,
     responses(
         (status = 200, description = "The target as it is now", body = Envelope<TargetView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such service or target", body = Envelope<String>),
     )
 )]
@@ -287,7 +303,7 @@ pub(crate) async fn update(
     Ok(ok(TargetView::of(app.medic.update_target(service, id, &changes, &actor).await?)))
 }
 
-/// Removes a target.
+/// Deletes a target.
 #[utoipa::path(
     delete,
     path = "/v2/services/{service_id}/notification-targets/{target_id}",
@@ -295,7 +311,7 @@ pub(crate) async fn update(
     tag = "notification targets",
     params(("service_id" = i64, Path, minimum = 1), ("target_id" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 200, description = "Deleted", body = Envelope<String>),
         (status = 404, description = "There is no such service or target", body = Envelope<String>),
     )
 )]
@@ -308,17 +324,17 @@ pub(crate) async fn delete(
     Ok(reply(StatusCode::OK, "Notification target deleted.", ""))
 }
 
-/// What a receiver said to a test.
+/// What a receiver returned to a test.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TestView {
     target_id: i64,
     target_type: &'static str,
-    /// Whether the receiver took it.
+    /// Whether the receiver accepted it.
     success: bool,
     error_message: Option<String>,
 }
 
-/// Sends a test notification to a target, enabled or not and whatever its period, and answers what the receiver said.
+/// Sends a test notification to a target, enabled or not and whatever its period, and returns what the receiver said.
 #[utoipa::path(
     post,
     path = "/v2/services/{service_id}/notification-targets/{target_id}/test",

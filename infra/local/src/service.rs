@@ -207,7 +207,7 @@ impl Service {
 /// Returns the functions' routes as one router, with the document of them all.
 fn router(app: &App) -> Result<Router, StartError> {
     let routes = ingest::router().merge(api::router()).merge(api::notifications());
-    let document = serde_json::to_vec(&api::document(routes.document()))?;
+    let document = serde_json::to_vec(&api::document(routes.document())?)?;
     let docs = api::docs(move || document.clone());
     Ok(runtime::serve(routes, app).merge(docs).with_state(app.clone()))
 }

@@ -163,14 +163,6 @@ async fn a_key_is_of_no_use_where_a_secret_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_method_that_a_path_does_not_have_is_refused_to_key_holders_alone() {
-    let system = System::start().await;
-    let reader = key(&system, "reader", &["read"]).await;
-    let put = async |key| system.raw(Method::PUT, "/v2/teams", key, &[], None).await.status.as_u16();
-    assert_eq!((put(None).await, put(Some(&reader)).await), (401, 405));
-}
-
-#[tokio::test]
 async fn a_refusal_says_why_and_is_counted() {
     let system = System::start().await;
     let mut before = HashMap::new();
@@ -217,11 +209,10 @@ async fn a_refusal_says_why_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_key_works_from_its_creation_to_its_revocation() {
+async fn a_key_is_shown_when_it_is_created() {
     let system = System::start().await;
     let new = json!({"name": "ci", "scopes": ["write", "read", "read"], "rate_limit_heartbeats": 500});
-    let made = system.post("/v2/api-keys", new.clone()).await;
-    insta::assert_snapshot!(made, @r#"
+    insta::assert_snapshot!(system.post("/v2/api-keys", new.clone()).await, @r#"
     201
     {
       "message": "API key created. It is shown this once.",
@@ -250,7 +241,12 @@ async fn a_key_works_from_its_creation_to_its_revocation() {
       "success": false
     }
     "#);
-    let first = made.results()["key"].as_str().unwrap().to_owned();
+}
+
+#[tokio::test]
+async fn a_key_is_of_no_use_once_it_is_rotated_or_revoked() {
+    let system = System::start().await;
+    let first = key(&system, "ci", &["read", "write"]).await;
     let try_key = async |key: &str| system.raw(Method::GET, "/service", Some(key), &[], None).await.status.as_u16();
     assert_eq!(try_key(&first).await, 200);
 
@@ -266,7 +262,7 @@ async fn a_key_works_from_its_creation_to_its_revocation() {
         "created_at": "2026-01-05T12:00:00.000Z",
         "expires_at": null,
         "name": "ci",
-        "rate_limit_heartbeats": 500,
+        "rate_limit_heartbeats": null,
         "rate_limit_management": null,
         "rotated_at": "2026-01-05T12:00:00.000Z",
         "scopes": [

@@ -239,7 +239,7 @@ async fn an_invalid_schedule_is_refused_by_its_field() {
     400 to must be after from
     400 to must be at most 366 days after from
     400 limit must be a whole number from 1 to 250
-    400 cursor must be the next_cursor of an answer
+    400 cursor must be the next_cursor of a response
     ");
     assert_eq!(system.get("/v2/services").await.results()["items"].as_array().unwrap().len(), 2);
 }

@@ -1,4 +1,4 @@
-"""What schemathesis has to be told of Medic, beside the document."""
+"""What schemathesis must know of Medic beside the document."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ ADMIN_KEY_ID = os.environ["MEDIC_ADMIN_KEY"].split("_")[1]
 # What a document cannot say, because it depends on what there is, on the time, on other fields of the body, or on a
 # language of its own. Valid by the document, these requests may still be refused.
 RULES = [
-    # What there is.
+    # What exists.
     r"there is no (team|schedule|service|script) ",
     r"^team(_id)? must ",
     r"has 20 (triggers|targets)",
@@ -52,7 +52,7 @@ def is_about_more_than_the_schema(message: str) -> bool:
 
 @schemathesis.hook
 def filter_case(context, case):
-    """The key that asks stays."""
+    """Leaves the key alone that the requests are sent with."""
     return str((case.path_parameters or {}).get("api_key_id")) != ADMIN_KEY_ID
 
 
@@ -65,7 +65,7 @@ def filter_failure(context, failure, case, response):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Gives pings a key that exists, and signs as Slack what is told in its name, two times of three."""
+    """Gives pings a key that exists, and signs what is sent in Slack's name, two times of three."""
     if case.operation.path.startswith("/ping/") and case.meta.generation.mode.is_positive:
         case.path_parameters["ping_key"] = os.environ["MEDIC_PING_KEY"]
     if case.operation.path == "/v2/slack/interactions" and isinstance(case.body, str):

@@ -1,6 +1,6 @@
-"""No request makes Medic fail, and none is answered otherwise than the OpenAPI document of the running system says.
+"""No request makes Medic fail, and every response is one that the OpenAPI document of the running system describes.
 
-`make test-schema EXAMPLES=200 SEED=7` asks more, and other things.
+`make test-schema EXAMPLES=200 SEED=7` sends more requests, and others.
 """
 
 import json
@@ -32,7 +32,7 @@ steps:
 
 
 class Medic:
-    """A running medic-local, and what is known of it."""
+    """A running medic-local."""
 
     def __init__(self, url: str, key: str):
         self.url, self.key = url, key
@@ -46,30 +46,30 @@ class Medic:
         except urllib.error.HTTPError as error:
             return error.code, error.read()
 
-    def make(self, path: str, body: dict):
+    def create(self, path: str, body: dict):
         status, answer = self.ask("POST", path, json.dumps(body).encode())
         assert status == 201, answer
         return json.loads(answer)["results"]
 
     def fill(self):
-        """Makes some of everything, so that ids are found."""
+        """Creates some of everything, so that ids are found."""
         for n in range(3):
-            self.make("/v2/teams", {"name": f"team {n}"})
+            self.create("/v2/teams", {"name": f"team {n}"})
             hours = {"monday": [{"start": "09:00", "end": "17:00"}]}
-            self.make("/v2/schedules", {"name": f"schedule {n}", "timezone": "Europe/Berlin", "hours": hours})
+            self.create("/v2/schedules", {"name": f"schedule {n}", "timezone": "Europe/Berlin", "hours": hours})
             new = {"heartbeat_name": f"service-{n}", "service_name": "worker", "alert_interval": 60}
-            service = self.make("/v2/services", new)["service_id"]
+            service = self.create("/v2/services", new)["service_id"]
             target = {"type": "pagerduty", "config": {"service_key": "R0UT1NGK3Y"}}
-            self.make(f"/v2/services/{service}/notification-targets", target)
-            self.make(f"/v2/heartbeat/{service}/start", {"run_id": "a"})
-            self.make(f"/v2/heartbeat/{service}/fail", {"run_id": "a"})
+            self.create(f"/v2/services/{service}/notification-targets", target)
+            self.create(f"/v2/heartbeat/{service}/start", {"run_id": "a"})
+            self.create(f"/v2/heartbeat/{service}/fail", {"run_id": "a"})
             window = {"name": f"window {n}", "start_time": "2031-01-01T00:00:00Z", "end_time": "2031-01-01T01:00:00Z"}
-            self.make("/v2/maintenance-windows", window)
-            self.make("/v2/scripts", {"name": f"script-{n}", "content": "true", "interpreter": "bash"})
-            self.make("/v2/secrets", {"name": f"SECRET_{n}", "value": "hidden"})
-            playbook = self.make("/v2/playbooks", {"yaml": YAML.format(n=n)})["playbook_id"]
-            self.make(f"/v2/playbooks/{playbook}/triggers", {"service_pattern": "nobody-*"})
-            self.make(f"/v2/playbooks/{playbook}/execute", {"service_id": service})
+            self.create("/v2/maintenance-windows", window)
+            self.create("/v2/scripts", {"name": f"script-{n}", "content": "true", "interpreter": "bash"})
+            self.create("/v2/secrets", {"name": f"SECRET_{n}", "value": "hidden"})
+            playbook = self.create("/v2/playbooks", {"yaml": YAML.format(n=n)})["playbook_id"]
+            self.create(f"/v2/playbooks/{playbook}/triggers", {"service_pattern": "nobody-*"})
+            self.create(f"/v2/playbooks/{playbook}/execute", {"service_id": service})
 
 
 @pytest.fixture(scope="session")
@@ -98,8 +98,8 @@ def medic(tmp_path_factory):
     assert "a request failed" not in log, log
 
 
-def test_every_answer_is_in_the_document(medic, tmp_path):
-    ping_key = medic.make("/v2/ping-keys", {"name": "schema"})["key"]
+def test_every_response_is_in_the_document(medic, tmp_path):
+    ping_key = medic.create("/v2/ping-keys", {"name": "schema"})["key"]
     known = {"MEDIC_ADMIN_KEY": medic.key, "MEDIC_PING_KEY": ping_key}
     environment = os.environ | SECRETS | known | {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HERE)}
     command = [

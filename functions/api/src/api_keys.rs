@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{ApiKey, ApiKeyId, Credential, Invalid, Label, RateLimits, Scope, Scopes, format_time, parse_time};
 use operations::{Actor, NewApiKey};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply, schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -55,16 +55,12 @@ impl ApiKeyWithSecret {
     }
 }
 
-/// A key to be made.
+/// A key to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewKey {
     /// Unique: 1 to 128 characters.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = schema::Label)]
     name: String,
     /// Of `read`, `write`, `admin` and `heartbeat`.
     #[schema(min_items = 1)]
@@ -101,7 +97,7 @@ impl NewKey {
     }
 }
 
-/// Makes a key.
+/// Creates a key.
 #[utoipa::path(
     post,
     path = "/v2/api-keys",
@@ -110,7 +106,7 @@ impl NewKey {
     request_body = NewKey,
     responses(
         (status = 201, description = "The key, shown once", body = Envelope<ApiKeyWithSecret>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
 )]
@@ -119,22 +115,22 @@ pub(crate) async fn create(
     actor: Actor,
     Body(body): Body<NewKey>,
 ) -> Result<Response, ApiError> {
-    let made = app.medic.create_api_key(body.parse()?, &actor).await?;
-    Ok(created("API key created. It is shown this once.", ApiKeyWithSecret::of(&made)))
+    let new = app.medic.create_api_key(body.parse()?, &actor).await?;
+    Ok(created("API key created. It is shown this once.", ApiKeyWithSecret::of(&new)))
 }
 
-/// What may be asked of this function by whoever IAM lets invoke it: nobody can ask for the first key with a key.
+/// What whoever IAM lets invoke this function directly may ask for: the first key cannot be asked for with a key.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Order {
     create_api_key: NewKey,
 }
 
-/// Makes a key for whoever invokes the function directly.
+/// Creates a key for whoever invokes the function directly.
 pub async fn create_directly(app: App, event: Value) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
     let Order { create_api_key } = serde_json::from_value(event)?;
-    let made = app.medic.create_api_key(create_api_key.parse()?, &Actor::medic(app.now())).await?;
-    Ok(serde_json::to_value(ApiKeyWithSecret::of(&made))?)
+    let new = app.medic.create_api_key(create_api_key.parse()?, &Actor::medic(app.now())).await?;
+    Ok(serde_json::to_value(ApiKeyWithSecret::of(&new))?)
 }
 
 /// Lists keys, newest first.
@@ -151,7 +147,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     Ok(ok(PageView::of(page, |key| ApiKeyView::of(&key))))
 }
 
-/// Shows a key's record.
+/// Returns a key's record.
 #[utoipa::path(
     get,
     path = "/v2/api-keys/{api_key_id}",
@@ -184,8 +180,8 @@ pub(crate) async fn rotate(
     actor: Actor,
     IdPath(id): IdPath<ApiKeyId>,
 ) -> Result<Response, ApiError> {
-    let made = app.medic.rotate_api_key(id, &actor).await?;
-    Ok(reply(StatusCode::OK, "API key rotated. It is shown this once.", ApiKeyWithSecret::of(&made)))
+    let new = app.medic.rotate_api_key(id, &actor).await?;
+    Ok(reply(StatusCode::OK, "API key rotated. It is shown this once.", ApiKeyWithSecret::of(&new)))
 }
 
 /// Revokes a key. It is refused everywhere within 30 s.

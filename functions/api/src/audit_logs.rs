@@ -18,12 +18,12 @@ use utoipa::{IntoParams, ToSchema};
 use crate::csv::push_row;
 use crate::pages::{PageView, number};
 
-/// What was done, by whom, and what came of it.
+/// What was done, by whom, and with what outcome.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AuditLogView {
     log_id: String,
     execution_id: Option<String>,
-    /// The service that it is about; it stays when the service is gone.
+    /// The service that it is about; it stays when the service is deleted.
     service_id: Option<i64>,
     /// `execution_started`, `step_completed`, `step_failed`, `approval_requested`, `approved`, `rejected`,
     /// `execution_completed`, `execution_failed` or `execution_cancelled`; for configuration `created`, `updated` or
@@ -35,7 +35,7 @@ pub(crate) struct AuditLogView {
     details: DetailsView,
 }
 
-/// What there is of these.
+/// Details; those that do not apply are left out.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DetailsView {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ pub(crate) struct DetailsView {
     /// What was configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     thing: Option<ThingView>,
-    /// What changed of it. Secrets, keys and the values of headers are `…`; documents are told by their length and SHA-256,
+    /// What changed of it. Secrets, keys and the values of headers are `…`; documents are shown as their length and SHA-256,
     /// and other texts are cut after 1,024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Vec<ChangeView>>,
@@ -77,9 +77,9 @@ pub(crate) struct ThingView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ChangeView {
     field: String,
-    /// Null for a thing that was made.
+    /// Null for a thing that was created.
     old: Value,
-    /// Null for a thing that was removed.
+    /// Null for a thing that was deleted.
     new: Value,
 }
 
@@ -140,7 +140,7 @@ impl DetailsView {
     }
 }
 
-/// Filters; each narrows what the others leave.
+/// Filters; an entry must match all of them.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Filter {
@@ -185,7 +185,7 @@ impl Filter {
     }
 }
 
-/// The first instant of a day or a millisecond, and the first after it.
+/// Returns the first instant of a day or a millisecond, and the first after it.
 fn instants(field: &str, text: &str) -> Result<(DateTime<Utc>, DateTime<Utc>), Invalid> {
     let begins = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
@@ -198,15 +198,15 @@ fn instants(field: &str, text: &str) -> Result<(DateTime<Utc>, DateTime<Utc>), I
     Ok((at, at + TimeDelta::milliseconds(1)))
 }
 
-/// Entries that are looked at for a page, whatever the filters leave of them.
+/// Entries that are read for a page, however few the filters leave.
 const LOOKED_AT: usize = 1_000;
 
 /// Lists entries of the audit log, newest first.
 ///
-/// They are kept for 90 days, unless `MEDIC_AUDIT_RETENTION_DAYS` says otherwise. A page may hold less than there is, with
-/// filters or where entries are long, and its cursor leads on. With `Accept: text/csv` the answer is a file of CSV: as many rows as `limit` says, and
-/// without it up to 5,000 rows or 2 MB; where that was not all, the header `X-Next-Cursor` has the `cursor` of the next file.
-/// A cell that a spreadsheet would run begins with `'`.
+/// They are kept for 90 days, unless `MEDIC_AUDIT_RETENTION_DAYS` says otherwise. With filters, or where entries are long, a
+/// page may hold fewer than there are; its cursor leads on. With `Accept: text/csv` the response is a CSV file: as many rows
+/// as `limit` says, and without it up to 5,000 rows or 2 MB; if there are more, the header `X-Next-Cursor` holds the `cursor`
+/// of the next file. A cell that a spreadsheet would run as a formula begins with `'`.
 #[utoipa::path(
     get,
     path = "/v2/audit-logs",
@@ -218,7 +218,7 @@ const LOOKED_AT: usize = 1_000;
             (Envelope<PageView<AuditLogView>> = "application/json"),
             (String = "text/csv"),
         )),
-        (status = 400, description = "A bad filter", body = Envelope<String>),
+        (status = 400, description = "A filter is not valid", body = Envelope<String>),
     )
 )]
 pub(crate) async fn list(
@@ -228,18 +228,18 @@ pub(crate) async fn list(
     Params(listing): Params<Listing>,
 ) -> Result<Response, ApiError> {
     let (filter, before, limit) = (filter.parse()?, listing.cursor::<LogId>()?, listing.limit()?);
-    let mut answer = if wants_csv(&headers) {
+    let mut response = if wants_csv(&headers) {
         let rows = if listing.limit.is_some() { limit } else { MAX_ROWS };
         download(&app, &filter, before, rows).await?
     } else {
         let bounds = AuditBounds { limit, looked_at: LOOKED_AT };
         ok(fitting(app.medic.audit_log(&filter, before, bounds, app.now()).await?))
     };
-    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
-    Ok(answer)
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    Ok(response)
 }
 
-/// A page, with no more than one answer may hold.
+/// Returns a page with no more than one response may hold.
 fn fitting(page: Page<AuditEntry>) -> PageView<AuditLogView> {
     let PageView { mut items, mut next_cursor } = PageView::of(page, AuditLogView::of);
     let mut bytes = 0;
@@ -255,15 +255,15 @@ fn fitting(page: Page<AuditEntry>) -> PageView<AuditLogView> {
     PageView { items, next_cursor }
 }
 
-/// Lambda answers no more than 6 MB, in which an answer is a text in JSON.
+/// Lambda returns at most 6 MB, in which a response is a string in JSON.
 const MAX_BYTES: usize = 2 * 1024 * 1024;
 
-/// How many bytes a text takes there.
+/// Returns how many bytes a text takes there.
 fn on_the_wire(text: &str) -> usize {
     serde_json::to_string(text).map_or(text.len(), |text| text.len())
 }
 
-/// Whether a request would rather have CSV than JSON: it names that, and does not rule it out.
+/// Returns whether a request prefers CSV to JSON: it names that type, and does not rule it out.
 fn wants_csv(headers: &HeaderMap) -> bool {
     let ranges = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     ranges.flat_map(|value| value.split(',')).any(|range| {
@@ -279,7 +279,7 @@ fn wants_csv(headers: &HeaderMap) -> bool {
 
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
-/// Of a file, where the request does not say how many.
+/// Rows of a file, where the request does not say how many.
 const MAX_ROWS: usize = 5_000;
 /// Pages that are read for a file, however few entries the filters leave of each.
 const MAX_PAGES: usize = 20;
@@ -306,17 +306,17 @@ const COLUMNS: [&str; 18] = [
     "changes",
 ];
 
-/// A file of entries. Bounded, for an answer of Lambda's leaves in one piece.
+/// Returns a file of entries. It is bounded, because Lambda sends a response in one piece.
 async fn download(
     app: &App,
     filter: &AuditFilter,
     mut before: Option<LogId>,
-    most_rows: usize,
+    max_rows: usize,
 ) -> Result<Response, ApiError> {
     let (mut text, mut rows, mut bytes, mut next) = (String::new(), 0, 0, None);
     push_row(&mut text, COLUMNS);
     'file: for _ in 0..MAX_PAGES {
-        let limit = ROWS_OF_A_PAGE.min(most_rows - rows);
+        let limit = ROWS_OF_A_PAGE.min(max_rows - rows);
         let bounds = AuditBounds { limit, looked_at: LOOKED_AT };
         let page = app.medic.audit_log(filter, before, bounds, app.now()).await?;
         let mut entries = page.items.into_iter();
@@ -333,7 +333,7 @@ async fn download(
         }
         next = page.next;
         before = next.as_deref().and_then(|next| next.parse().ok());
-        if before.is_none() || rows >= most_rows {
+        if before.is_none() || rows >= max_rows {
             break;
         }
     }
@@ -342,11 +342,11 @@ async fn download(
         (header::CONTENT_DISPOSITION, "attachment; filename=\"audit-log.csv\""),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    let mut answer = (headers, text).into_response();
+    let mut response = (headers, text).into_response();
     if let Some(next) = next.and_then(|next| HeaderValue::try_from(next).ok()) {
-        answer.headers_mut().insert(NEXT_CURSOR, next);
+        response.headers_mut().insert(NEXT_CURSOR, next);
     }
-    Ok(answer)
+    Ok(response)
 }
 
 fn push_entry(text: &mut String, entry: AuditEntry) {

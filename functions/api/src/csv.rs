@@ -1,6 +1,6 @@
 //! CSV as RFC 4180 has it, and safe to open in a spreadsheet.
 
-/// Adds a row. Every cell is quoted, so that none is taken apart by another separator either.
+/// Adds a row. Every cell is quoted, so that no other separator splits one either.
 pub(crate) fn push_row<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a str>) {
     for (n, cell) in cells.into_iter().enumerate() {
         text.push_str(if n == 0 { "\"" } else { ",\"" });
@@ -13,7 +13,8 @@ pub(crate) fn push_row<'a>(text: &mut String, cells: impl IntoIterator<Item = &'
     text.push_str("\r\n");
 }
 
-/// Whether a spreadsheet would take a cell for a formula. Some pass over blanks before it, and take full-width signs as well.
+/// Returns whether a spreadsheet would take a cell for a formula. Some skip blanks before it, and accept full-width signs as
+/// well.
 /// <https://owasp.org/www-community/attacks/CSV_Injection>
 fn is_run(cell: &str) -> bool {
     cell.starts_with(['\t', '\r', '\n'])

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::pages::PageView;
 
-/// One event that one webhook is owed, and what came of it.
+/// The delivery of one event to one webhook.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeliveryView {
     /// The `webhook-id` of every attempt.
@@ -19,11 +19,11 @@ pub(crate) struct DeliveryView {
     event_type: String,
     /// `pending`, `retrying`, `success` (2xx) or `failed`.
     status: &'static str,
-    /// Made since it was last ordered.
+    /// Attempts since the delivery was created, or was last redelivered by hand.
     attempts: u32,
-    /// Of the last attempt; null when none was answered.
+    /// Of the last attempt; null when there was no response.
     response_status: Option<u16>,
-    /// What the last attempt brought back: at most 4,096 bytes, then `[truncated]`; or why there was no answer.
+    /// The response to the last attempt: at most 4,096 bytes, then `[truncated]`; or why there was none.
     response_body: Option<String>,
     created_at: String,
     next_attempt_at: Option<String>,
@@ -58,14 +58,14 @@ impl DeliveryView {
     }
 }
 
-/// Which deliveries are wanted.
+/// Which deliveries to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Filter {
     /// Only deliveries of this webhook.
     #[param(value_type = Option<i64>, minimum = 1)]
     webhook_id: Option<String>,
-    /// `pending`, `retrying`, `success` or `failed`. A page may then hold less than there is, and its cursor leads on.
+    /// `pending`, `retrying`, `success` or `failed`. A page may then hold fewer than there are; its cursor leads on.
     #[param(value_type = Option<String>, pattern = "^(pending|retrying|success|failed)$")]
     status: Option<String>,
 }
@@ -91,7 +91,7 @@ pub(crate) async fn list(
     Ok(ok(PageView::of(page, DeliveryView::of)))
 }
 
-/// Shows a delivery.
+/// Returns a delivery.
 #[utoipa::path(
     get,
     path = "/v2/webhook-deliveries/{delivery_id}",
@@ -107,7 +107,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<DeliveryId>) 
     Ok(ok(DeliveryView::of(app.medic.delivery(id, app.now()).await?)))
 }
 
-/// Sends a delivery once more, with all its attempts and under the same id.
+/// Sends a delivery again, with all its attempts and under the same id.
 #[utoipa::path(
     post,
     path = "/v2/webhook-deliveries/{delivery_id}/redeliver",
@@ -115,9 +115,9 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<DeliveryId>) 
     tag = "webhooks",
     params(("delivery_id" = String, Path, format = "uuid")),
     responses(
-        (status = 200, description = "The delivery as it stands now", body = Envelope<DeliveryView>),
+        (status = 200, description = "The delivery as it is now", body = Envelope<DeliveryView>),
         (status = 404, description = "There is no such delivery", body = Envelope<String>),
-        (status = 409, description = "It is still being tried", body = Envelope<String>),
+        (status = 409, description = "It is still being attempted", body = Envelope<String>),
     )
 )]
 pub(crate) async fn redeliver(State(app): State<App>, IdPath(id): IdPath<DeliveryId>) -> Result<Response, ApiError> {

@@ -19,22 +19,22 @@ pub(crate) struct ExecutionView {
     playbook_name: String,
     /// The playbook's version that runs.
     version: u64,
-    /// Null when it is for none, or the service is gone.
+    /// Null when it is for no service, or the service is deleted.
     service_id: Option<i64>,
     /// `pending_approval`, `running`, `waiting`, `completed`, `failed` or `cancelled`.
     status: &'static str,
-    /// The step that is being done, from 0; the number of steps when all are done.
+    /// The step that is running, from 0; the number of steps when all are done.
     current_step: usize,
     started_at: String,
     completed_at: Option<String>,
     /// The alert that started it.
     alert_id: Option<i64>,
     trigger_id: Option<i64>,
-    /// Until when it waits for a yes.
+    /// Until when it awaits approval.
     approval_until: Option<String>,
-    /// Who said yes or no; null while nobody did.
+    /// Who approved or rejected it; null while nobody has.
     decision: Option<DecisionView>,
-    /// Who ended it; null while nobody did.
+    /// Who cancelled it; null while nobody has.
     cancellation: Option<DecisionView>,
     /// `verified` when the service reported again in time, `unverified` when it did not.
     verification: Option<&'static str>,
@@ -57,7 +57,7 @@ pub(crate) struct DecisionView {
     at: String,
 }
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StepView {
     step_index: usize,
@@ -166,7 +166,7 @@ impl PlannedStepView {
 }
 
 impl ExecutionView {
-    /// As lists show it.
+    /// Returns what lists show.
     pub(crate) fn listed(execution: &Execution, existing: &[ServiceId]) -> Self {
         let (alert_id, trigger_id) = match &execution.origin {
             Origin::Alert { alert_id, trigger_id } => (Some(alert_id.get()), Some(trigger_id.get())),
@@ -199,7 +199,7 @@ impl ExecutionView {
         }
     }
 
-    /// With its steps and its plan.
+    /// Returns it with its steps and its plan.
     pub(crate) async fn of(app: &App, execution: &Execution) -> Result<Self, ApiError> {
         let existing = app.medic.services_of_executions(std::slice::from_ref(execution)).await?;
         let step = |(n, (planned, record)): (usize, (&PlannedStep, &domain::StepRecord))| StepView {

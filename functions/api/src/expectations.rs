@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 
 use crate::pages::PageView;
 
-/// From when until when.
+/// The span of time to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Span {
@@ -42,9 +42,9 @@ impl Span {
 
 /// Lists the times at which a service is expected to report, earliest first.
 ///
-/// It is overdue at each of them and its grace, unless it reported since the time before. A time that the zone's clock
-/// jumps over is expected at the jump; one that it shows twice is expected once for a fixed hour, and each time where the
-/// minutes or hours are wildcards.
+/// The service is overdue when its grace period after such a time has passed and it has not reported since the time before. A
+/// time that the zone's clock skips is expected at the jump; one that it shows twice is expected once for a fixed hour, and
+/// each time where the minutes or hours are wildcards.
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}/expectations",
@@ -53,7 +53,7 @@ impl Span {
     params(("service_id" = i64, Path, minimum = 1), Span, Listing),
     responses(
         (status = 200, description = "Times", body = Envelope<PageView<String>>),
-        (status = 400, description = "A bad time, or too long a span", body = Envelope<String>),
+        (status = 400, description = "A time is not valid, or the span is too long", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
         (status = 409, description = "The service has an alert_interval instead", body = Envelope<String>),
     )

@@ -1,4 +1,4 @@
-//! Health: whether the process lives, and whether it can work.
+//! Health: whether the process is alive, and whether it can serve requests.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,7 +7,7 @@ use runtime::App;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How Medic is.
+/// The state of Medic.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
     /// `healthy` or `unhealthy`.
@@ -22,7 +22,7 @@ struct Components {
     database: &'static str,
 }
 
-/// Whether the network reaches Medic.
+/// Shows that the network reaches Medic.
 #[utoipa::path(
     get,
     path = "/v1/healthcheck/network",
@@ -38,7 +38,7 @@ pub(crate) struct Liveness {
     status: &'static str,
 }
 
-/// Whether the process lives.
+/// Shows that the process is alive.
 #[utoipa::path(
     get,
     path = "/health/live",
@@ -49,7 +49,7 @@ pub(crate) async fn live() -> Json<Liveness> {
     Json(Liveness { status: "alive" })
 }
 
-/// Whether requests can be served.
+/// Returns whether requests can be served.
 #[utoipa::path(
     get,
     path = "/health/ready",
@@ -60,35 +60,35 @@ pub(crate) async fn live() -> Json<Liveness> {
     )
 )]
 pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Liveness>) {
-    if table_answers(&app).await {
+    if is_table_reachable(&app).await {
         (StatusCode::OK, Json(Liveness { status: "ready" }))
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json(Liveness { status: "not ready" }))
     }
 }
 
-/// How each part is.
+/// Returns the state of each component.
 #[utoipa::path(
     get,
     path = "/health",
     tag = "health",
     responses(
-        (status = 200, description = "All is well", body = Health),
-        (status = 503, description = "A part is down", body = Health),
+        (status = 200, description = "All components are up", body = Health),
+        (status = 503, description = "A component is down", body = Health),
     )
 )]
 pub(crate) async fn health(State(app): State<App>) -> (StatusCode, Json<Health>) {
-    let up = table_answers(&app).await;
+    let up = is_table_reachable(&app).await;
     let (code, status, database) =
         if up { (StatusCode::OK, "healthy", "up") } else { (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", "down") };
     (code, Json(Health { status, version: env!("CARGO_PKG_VERSION"), components: Components { database } }))
 }
 
-async fn table_answers(app: &App) -> bool {
+async fn is_table_reachable(app: &App) -> bool {
     match app.medic.table.ping().await {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!(%error, "the table does not answer a health check");
+            tracing::warn!(%error, "the table is out of reach of a health check");
             false
         }
     }

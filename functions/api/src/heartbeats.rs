@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::pages::PageView;
 
-/// A heartbeat as it was taken.
+/// A heartbeat that was recorded.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HeartbeatView {
     heartbeat_id: String,
@@ -72,18 +72,18 @@ pub(crate) async fn list(
     Ok(ok(PageView::of(page, |heartbeat| HeartbeatView::of(heartbeat, &service))))
 }
 
-/// What came with a ping.
+/// The body of a ping.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BodyView {
     heartbeat_id: String,
-    /// Bytes that were kept, of which there are at most 10,000.
+    /// Bytes that were kept: at most 10,000.
     size: usize,
     /// As text; null where it is not UTF-8.
     body: Option<String>,
     body_base64: String,
 }
 
-/// Shows what came with a ping.
+/// Returns the body of a ping.
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}/heartbeats/{heartbeat_id}/body",
@@ -92,7 +92,7 @@ pub(crate) struct BodyView {
     params(("service_id" = i64, Path, minimum = 1), ("heartbeat_id" = String, Path, format = "uuid")),
     responses(
         (status = 200, description = "The body", body = Envelope<BodyView>),
-        (status = 404, description = "There is no such service, or nothing came with this heartbeat", body = Envelope<String>),
+        (status = 404, description = "There is no such service, or the heartbeat has no body", body = Envelope<String>),
     )
 )]
 pub(crate) async fn body(

@@ -8,14 +8,14 @@ use domain::{
     format_time, parse_time,
 };
 use operations::{Actor, NewWindow, WindowUpdate};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::pages::PageView;
 use crate::schedules::Instant;
 
-/// A span, once or again and again, in which some services open no alerts.
+/// A period, once or recurring, in which some services open no alerts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WindowView {
     window_id: i64,
@@ -24,7 +24,7 @@ pub(crate) struct WindowView {
     end_time: String,
     timezone: &'static str,
     recurrence: Option<String>,
-    /// Empty: every service. Ids of services that are gone stay.
+    /// Empty: every service. Ids of deleted services stay.
     service_ids: Vec<i64>,
     date_added: String,
     date_modified: Option<String>,
@@ -56,16 +56,12 @@ fn read_service_ids(ids: Vec<i64>) -> Result<Vec<ServiceId>, Invalid> {
     MaintenanceWindow::parse_service_ids(ids.into_iter().map(read).collect::<Result<_, _>>()?)
 }
 
-/// A window to be made.
+/// A window to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewWindowBody {
     /// Unique whatever the case: 1 to 128 characters.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = schema::Label)]
     name: String,
     #[schema(format = DateTime)]
     start_time: String,
@@ -98,7 +94,7 @@ impl NewWindowBody {
     }
 }
 
-/// Makes a maintenance window.
+/// Creates a maintenance window.
 #[utoipa::path(
     post,
     path = "/v2/maintenance-windows",
@@ -107,7 +103,7 @@ impl NewWindowBody {
     request_body = NewWindowBody,
     responses(
         (status = 201, description = "The window", body = Envelope<WindowView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
 )]
@@ -134,7 +130,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     Ok(ok(PageView::of(page, WindowView::of)))
 }
 
-/// Shows a maintenance window.
+/// Returns a maintenance window.
 #[utoipa::path(
     get,
     path = "/v2/maintenance-windows/{window_id}",
@@ -150,16 +146,12 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<WindowId>) ->
     Ok(ok(WindowView::of(app.medic.find(id).await?)))
 }
 
-/// What is to change of a window; what is left out stays. `service_ids` are replaced whole.
+/// Changes to a window; fields that are left out stay as they are. `service_ids` are replaced whole.
 #[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WindowPatchBody {
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     name: Option<String>,
     #[schema(format = DateTime)]
     start_time: Option<String>,
@@ -187,7 +179,7 @@ impl WindowPatchBody {
     }
 }
 
-/// ServiceUpdate a maintenance window.
+/// Updates a maintenance window.
 #[utoipa::path(
     patch,
     path = "/v2/maintenance-windows/{window_id}",
@@ -197,7 +189,7 @@ impl WindowPatchBody {
     request_body = WindowPatchBody,
     responses(
         (status = 200, description = "The window as it is now", body = Envelope<WindowView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such window", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
@@ -211,7 +203,7 @@ pub(crate) async fn update(
     Ok(ok(WindowView::of(app.medic.update_window(id, &body.parse()?, &actor).await?)))
 }
 
-/// Removes a maintenance window.
+/// Deletes a maintenance window.
 #[utoipa::path(
     delete,
     path = "/v2/maintenance-windows/{window_id}",
@@ -219,7 +211,7 @@ pub(crate) async fn update(
     tag = "maintenance",
     params(("window_id" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 200, description = "Deleted", body = Envelope<String>),
         (status = 404, description = "There is no such window", body = Envelope<String>),
     )
 )]
@@ -239,7 +231,7 @@ pub(crate) struct MaintenanceView {
     /// Of several windows, the one whose maintenance ends last.
     window_id: Option<i64>,
     window_name: Option<String>,
-    /// When its maintenance ends, occurrences that follow each other without a pause taken as one; null when no end was
+    /// When its maintenance ends, counting occurrences that follow each other without a pause as one; null when no end was
     /// found.
     maintenance_end: Option<String>,
 }
@@ -258,7 +250,7 @@ impl MaintenanceView {
     }
 }
 
-/// Tells whether a service is in maintenance at an instant.
+/// Returns whether a service is in maintenance at an instant.
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}/maintenance",
@@ -267,7 +259,7 @@ impl MaintenanceView {
     params(("service_id" = i64, Path, minimum = 1), Instant),
     responses(
         (status = 200, description = "Whether it is, and in which window", body = Envelope<MaintenanceView>),
-        (status = 400, description = "A bad time", body = Envelope<String>),
+        (status = 400, description = "A time is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
     )
 )]

@@ -1,8 +1,8 @@
-//! Shows of a secret no more than tells it from another.
+//! Shows no more of a secret than distinguishes it from another.
 
 use std::collections::BTreeMap;
 
-/// `…` and the last four characters; nothing of a secret that is shorter than twelve. What is shown so cannot be written
+/// Returns `…` and the last four characters; `…` alone for a secret of fewer than twelve. The masked text cannot be written
 /// back by mistake, since no secret may hold `…`.
 pub(crate) fn masked(secret: &str) -> String {
     const SHOWN: usize = 4;
@@ -12,7 +12,7 @@ pub(crate) fn masked(secret: &str) -> String {
     std::iter::once('…').chain(secret.chars().skip(chars - shown)).collect()
 }
 
-/// Headers with their values masked.
+/// Returns headers with their values masked.
 pub(crate) fn masked_headers(headers: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     headers.iter().map(|(name, value)| (name.clone(), masked(value))).collect()
 }

@@ -1,4 +1,4 @@
-//! `GET /v2/notifications`: what was printed for want of Slack. Only the local system has it.
+//! `GET /v2/notifications`: what was printed because Slack is not configured. Only the local system has it.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -17,12 +17,12 @@ pub(crate) struct PrintedNotification {
     text: String,
 }
 
-/// The local system's own route.
+/// Returns the local system's own route.
 pub fn router() -> Routes {
     Routes::new().read(routes!(list))
 }
 
-/// Lists the notifications that were printed for want of Slack, newest first. Local only.
+/// Lists the notifications that were printed because Slack is not configured, newest first. Local only.
 #[utoipa::path(
     get,
     path = "/v2/notifications",

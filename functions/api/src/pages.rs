@@ -1,10 +1,10 @@
-//! A page of a list, as every list under `/v2` answers it.
+//! A page of a list, as every list under `/v2` returns it.
 
 use serde::Serialize;
 use store::Page;
 use utoipa::ToSchema;
 
-/// Things, newest first, and where the next page begins.
+/// A page of a list, and where the next page begins.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PageView<T> {
     pub(crate) items: Vec<T>,
@@ -18,7 +18,7 @@ impl<T> PageView<T> {
     }
 }
 
-/// A number that is written as a whole one where it is whole.
+/// Returns a number that is written as a whole one where it is whole.
 pub(crate) fn number(value: f64) -> serde_json::Number {
     if value.fract().abs() > 0.0 {
         return serde_json::Number::from_f64(value).unwrap_or_else(|| 0.into());

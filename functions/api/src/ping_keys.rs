@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{ApiKey, Label, PingKey, PingKeyId, format_time};
 use operations::Actor;
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -35,21 +35,17 @@ pub(crate) struct PingKeyWithSecret {
     record: PingKeyView,
 }
 
-/// A ping key to be made.
+/// A ping key to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPingKey {
     /// Unique: 1 to 128 characters. Without it, one that holds the key's id.
     #[serde(default)]
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     name: Option<String>,
 }
 
-/// Makes a ping key, which is good for pings of every service, and for nothing else.
+/// Creates a ping key, which is valid for pings of every service, and for nothing else.
 #[utoipa::path(
     post,
     path = "/v2/ping-keys",
@@ -58,7 +54,7 @@ pub(crate) struct NewPingKey {
     request_body = NewPingKey,
     responses(
         (status = 201, description = "The key, shown once", body = Envelope<PingKeyWithSecret>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
 )]
@@ -87,7 +83,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     Ok(ok(PageView::of(page, |key| PingKeyView::of(&key))))
 }
 
-/// Shows a ping key's record.
+/// Returns a ping key's record.
 #[utoipa::path(
     get,
     path = "/v2/ping-keys/{ping_key_id}",

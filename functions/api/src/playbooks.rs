@@ -59,7 +59,7 @@ pub(crate) struct PlaybookBody {
     yaml: String,
 }
 
-/// The document in a body: what `yaml` holds when the body is such a JSON object, else the body itself.
+/// Returns the document in a body: what `yaml` holds when the body is such a JSON object, else the body itself.
 fn document(body: String) -> Result<String, ApiError> {
     let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&body);
     if !object.is_ok_and(|object| object.contains_key("yaml")) {
@@ -93,7 +93,7 @@ pub(crate) struct ValidationView {
     warnings: Vec<ProblemView>,
 }
 
-/// Checks a document, and names all that is wrong with it. Names of hosts are not resolved.
+/// Validates a document, and lists everything that is wrong with it. Host names are not resolved.
 #[utoipa::path(
     post,
     path = "/v2/playbooks/validate",
@@ -109,7 +109,7 @@ pub(crate) async fn validate(State(app): State<App>, TextBody(body): TextBody) -
     Ok(ok(ValidationView { valid: errors.is_empty(), errors, warnings }))
 }
 
-/// Makes a playbook. The trigger that it declares is made with it.
+/// Creates a playbook. The trigger that it declares is created with it.
 #[utoipa::path(
     post,
     path = "/v2/playbooks",
@@ -118,7 +118,7 @@ pub(crate) async fn validate(State(app): State<App>, TextBody(body): TextBody) -
     request_body = PlaybookBody,
     responses(
         (status = 201, description = "The playbook", body = Envelope<PlaybookView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
 )]
@@ -145,7 +145,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     Ok(ok(PageView::of(page, PlaybookView::listed)))
 }
 
-/// Shows a playbook.
+/// Returns a playbook.
 #[utoipa::path(
     get,
     path = "/v2/playbooks/{playbook_id}",
@@ -171,7 +171,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<PlaybookId>) 
     request_body = PlaybookBody,
     responses(
         (status = 200, description = "The playbook as it is now", body = Envelope<PlaybookView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
@@ -185,7 +185,7 @@ pub(crate) async fn update(
     Ok(ok(PlaybookView::of(app.medic.update_playbook(id, &document(body)?, &actor).await?)))
 }
 
-/// Removes a playbook. Its triggers go with it; its versions stay.
+/// Deletes a playbook. Its triggers go with it; its versions stay.
 #[utoipa::path(
     delete,
     path = "/v2/playbooks/{playbook_id}",
@@ -193,7 +193,7 @@ pub(crate) async fn update(
     tag = "playbooks",
     params(("playbook_id" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 200, description = "Deleted", body = Envelope<String>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
     )
 )]

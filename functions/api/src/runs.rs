@@ -16,7 +16,7 @@ pub(crate) struct RunView {
     /// Null when only its end is known.
     started_at: Option<String>,
     completed_at: Option<String>,
-    /// In whole milliseconds; 0 when only its end is known, null while it goes on.
+    /// In whole milliseconds; 0 when only its end is known, null while it is running.
     duration_ms: Option<u64>,
     /// `STARTED`, `STALE_ALERTED`, `COMPLETED` or `FAILED`.
     status: &'static str,
@@ -37,14 +37,14 @@ impl RunView {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RunFilter {
-    /// `STARTED`, `STALE_ALERTED`, `COMPLETED` or `FAILED`. A page may then hold less than there is, and its cursor leads on.
+    /// `STARTED`, `STALE_ALERTED`, `COMPLETED` or `FAILED`. A page may then hold fewer than there are; its cursor leads on.
     #[param(value_type = Option<String>, pattern = "^(STARTED|STALE_ALERTED|COMPLETED|FAILED)$")]
     status: Option<String>,
 }
 
 /// Lists a service's runs, newest first.
 ///
-/// Pages go by the newest signal of each run, and a page by its start. Runs are kept for 90 days.
+/// Pages are ordered by the newest signal of each run, and the runs of a page by their start. Runs are kept for 90 days.
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}/runs",
@@ -101,9 +101,9 @@ pub(crate) struct StatisticsView {
     max_duration_ms: Option<f64>,
 }
 
-/// Tells how long a service's last 100 completed runs took.
+/// Returns how long a service's last 100 completed runs took.
 ///
-/// Failed runs, and those of which only the end is known, do not count.
+/// Failed runs, and runs of which only the end is known, do not count.
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}/stats",

@@ -8,7 +8,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{Hours, Invalid, Period, Revision, Schedule, ScheduleId, ServiceId, Zone, format_time, parse_time};
 use operations::{Actor, NewSchedule, ScheduleUpdate};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -21,12 +21,12 @@ pub(crate) struct HoursRange {
     /// `09:00`: from 00:00 to 23:59.
     #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$")]
     start: String,
-    /// Exclusive, up to 24:00. Not after `start`, it lies in the next day.
+    /// Exclusive, up to 24:00. If it is not after `start`, it is on the next day.
     #[schema(pattern = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
     end: String,
 }
 
-/// Actor day, `monday` to `sunday`; a day that is left out has no hours.
+/// By day, `monday` to `sunday`; a day that is left out has no hours.
 type Week = BTreeMap<String, Vec<HoursRange>>;
 
 /// A week of hours, by the wall clock of a zone.
@@ -66,20 +66,16 @@ fn read_hours(week: Week) -> Result<Hours, Invalid> {
     Hours::parse(&week)
 }
 
-/// A schedule to be made.
+/// A schedule to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewScheduleBody {
     /// Unique whatever the case: 1 to 128 characters.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = schema::Label)]
     name: String,
     /// `UTC`, or an IANA name with a `/`.
     timezone: String,
-    /// Actor day, `monday` to `sunday`, at most 24 ranges each; a day that is left out has no hours.
+    /// By day, `monday` to `sunday`, at most 24 ranges each; a day that is left out has no hours.
     #[schema(inline)]
     hours: Week,
 }
@@ -91,7 +87,7 @@ impl NewScheduleBody {
     }
 }
 
-/// Makes a schedule.
+/// Creates a schedule.
 #[utoipa::path(
     post,
     path = "/v2/schedules",
@@ -100,7 +96,7 @@ impl NewScheduleBody {
     request_body = NewScheduleBody,
     responses(
         (status = 201, description = "The schedule", body = Envelope<ScheduleView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
 )]
@@ -127,7 +123,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     Ok(ok(PageView::of(page, ScheduleView::of)))
 }
 
-/// Shows a schedule.
+/// Returns a schedule.
 #[utoipa::path(
     get,
     path = "/v2/schedules/{schedule_id}",
@@ -143,15 +139,11 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ScheduleId>) 
     Ok(ok(ScheduleView::of(app.medic.find(id).await?)))
 }
 
-/// What is to change of a schedule; what is left out stays. `hours` are replaced whole.
+/// Changes to a schedule; fields that are left out stay as they are. `hours` are replaced whole.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SchedulePatchBody {
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     name: Option<String>,
     timezone: Option<String>,
     #[schema(inline)]
@@ -169,7 +161,7 @@ impl SchedulePatchBody {
     }
 }
 
-/// ServiceUpdate a schedule.
+/// Updates a schedule.
 #[utoipa::path(
     patch,
     path = "/v2/schedules/{schedule_id}",
@@ -179,7 +171,7 @@ impl SchedulePatchBody {
     request_body = SchedulePatchBody,
     responses(
         (status = 200, description = "The schedule as it is now", body = Envelope<ScheduleView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such schedule", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
@@ -193,7 +185,7 @@ pub(crate) async fn update(
     Ok(ok(ScheduleView::of(app.medic.update_schedule(id, &body.parse()?, &actor).await?)))
 }
 
-/// Removes a schedule. Its services have no `schedule_id` from then on, and are always in hours.
+/// Deletes a schedule. Its services have no `schedule_id` from then on, and are always in hours.
 #[utoipa::path(
     delete,
     path = "/v2/schedules/{schedule_id}",
@@ -201,7 +193,7 @@ pub(crate) async fn update(
     tag = "schedules",
     params(("schedule_id" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 200, description = "Deleted", body = Envelope<String>),
         (status = 404, description = "There is no such schedule", body = Envelope<String>),
     )
 )]
@@ -217,7 +209,7 @@ pub(crate) async fn delete(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Instant {
-    /// The instant that is asked about, in RFC 3339; now unless given.
+    /// The instant to look at, in RFC 3339; now unless given.
     #[param(format = DateTime)]
     at: Option<String>,
 }
@@ -240,7 +232,7 @@ impl PeriodView {
     }
 }
 
-/// Tells whether an instant lies in a schedule's hours.
+/// Returns whether an instant lies in a schedule's hours.
 #[utoipa::path(
     get,
     path = "/v2/schedules/{schedule_id}/period",
@@ -249,7 +241,7 @@ impl PeriodView {
     params(("schedule_id" = i64, Path, minimum = 1), Instant),
     responses(
         (status = 200, description = "The period", body = Envelope<PeriodView>),
-        (status = 400, description = "A bad time", body = Envelope<String>),
+        (status = 400, description = "A time is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such schedule", body = Envelope<String>),
     )
 )]
@@ -263,7 +255,7 @@ pub(crate) async fn period(
     Ok(ok(PeriodView::of(schedule.period(at))))
 }
 
-/// Tells whether an instant lies in a service's hours. A service with no schedule is always in hours.
+/// Returns whether an instant lies in a service's hours. A service with no schedule is always in hours.
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}/period",
@@ -272,7 +264,7 @@ pub(crate) async fn period(
     params(("service_id" = i64, Path, minimum = 1), Instant),
     responses(
         (status = 200, description = "The period", body = Envelope<PeriodView>),
-        (status = 400, description = "A bad time", body = Envelope<String>),
+        (status = 400, description = "A time is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
     )
 )]

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{Invalid, Revision, Script, ScriptId, format_time};
 use operations::{Actor, NewScript, ScriptUpdate};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -47,16 +47,12 @@ impl ScriptView {
     }
 }
 
-/// A script to be registered.
+/// A script to register.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewScriptBody {
     /// Unique whatever the case: 1 to 128 characters.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = schema::Label)]
     name: String,
     /// At most 65536 bytes.
     #[schema(min_length = 1, max_length = 65_536, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
@@ -82,15 +78,11 @@ impl NewScriptBody {
     }
 }
 
-/// What is to change of a script; what is left out stays.
+/// Changes to a script; fields that are left out stay as they are.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ScriptPatchBody {
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     name: Option<String>,
     #[schema(min_length = 1, max_length = 65_536, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     content: Option<String>,
@@ -121,7 +113,7 @@ impl ScriptPatchBody {
     request_body = NewScriptBody,
     responses(
         (status = 201, description = "The script", body = Envelope<ScriptView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
 )]
@@ -148,7 +140,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     Ok(ok(PageView::of(page, ScriptView::listed)))
 }
 
-/// Shows a script.
+/// Returns a script.
 #[utoipa::path(
     get,
     path = "/v2/scripts/{script_id}",
@@ -164,7 +156,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ScriptId>) ->
     Ok(ok(ScriptView::of(app.medic.find(id).await?)))
 }
 
-/// ServiceUpdate a script.
+/// Updates a script.
 #[utoipa::path(
     patch,
     path = "/v2/scripts/{script_id}",
@@ -174,7 +166,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ScriptId>) ->
     request_body = ScriptPatchBody,
     responses(
         (status = 200, description = "The script as it is now", body = Envelope<ScriptView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such script", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
@@ -188,7 +180,7 @@ pub(crate) async fn update(
     Ok(ok(ScriptView::of(app.medic.update_script(id, &body.parse()?, &actor).await?)))
 }
 
-/// Removes a script. Steps that name it fail from then on.
+/// Deletes a script. Steps that refer to it fail from then on.
 #[utoipa::path(
     delete,
     path = "/v2/scripts/{script_id}",
@@ -196,7 +188,7 @@ pub(crate) async fn update(
     tag = "scripts",
     params(("script_id" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 200, description = "Deleted", body = Envelope<String>),
         (status = 404, description = "There is no such script", body = Envelope<String>),
     )
 )]

@@ -15,7 +15,7 @@ use crate::pages::PageView;
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SecretView {
     secret_id: i64,
-    /// What stands in `${secrets.NAME}`.
+    /// The `NAME` in `${secrets.NAME}`.
     name: String,
     description: Option<String>,
     date_added: String,
@@ -36,7 +36,7 @@ impl SecretView {
     }
 }
 
-/// A secret to be kept.
+/// A secret to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewSecretBody {
@@ -66,7 +66,7 @@ fn read_description(text: Option<String>) -> Result<Option<String>, Invalid> {
     text.map(Secret::parse_description).transpose().map(Option::flatten)
 }
 
-/// What is to change of a secret; what is left out stays.
+/// Changes to a secret; fields that are left out stay as they are.
 #[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -91,7 +91,7 @@ impl SecretPatchBody {
     }
 }
 
-/// Keeps a secret, sealed. Steps name it as `${secrets.NAME}`.
+/// Creates a secret. It is stored sealed, and steps refer to it as `${secrets.NAME}`.
 #[utoipa::path(
     post,
     path = "/v2/secrets",
@@ -100,7 +100,7 @@ impl SecretPatchBody {
     request_body = NewSecretBody,
     responses(
         (status = 201, description = "The secret", body = Envelope<SecretView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
 )]
@@ -127,7 +127,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     Ok(ok(PageView::of(page, SecretView::of)))
 }
 
-/// Shows a secret.
+/// Returns a secret.
 #[utoipa::path(
     get,
     path = "/v2/secrets/{secret_id}",
@@ -143,7 +143,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<SecretId>) ->
     Ok(ok(SecretView::of(app.medic.find(id).await?)))
 }
 
-/// ServiceUpdate a secret.
+/// Updates a secret.
 #[utoipa::path(
     patch,
     path = "/v2/secrets/{secret_id}",
@@ -153,7 +153,7 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<SecretId>) ->
     request_body = SecretPatchBody,
     responses(
         (status = 200, description = "The secret as it is now", body = Envelope<SecretView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such secret", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
@@ -167,7 +167,7 @@ pub(crate) async fn update(
     Ok(ok(SecretView::of(app.medic.update_secret(id, &body.parse()?, &actor).await?)))
 }
 
-/// Removes a secret. Steps that name it fail from then on.
+/// Deletes a secret. Steps that refer to it fail from then on.
 #[utoipa::path(
     delete,
     path = "/v2/secrets/{secret_id}",
@@ -175,7 +175,7 @@ pub(crate) async fn update(
     tag = "secrets",
     params(("secret_id" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 200, description = "Deleted", body = Envelope<String>),
         (status = 404, description = "There is no such secret", body = Envelope<String>),
     )
 )]

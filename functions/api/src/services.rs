@@ -8,7 +8,7 @@ use domain::{
     format_time, minutes_of, parse_time,
 };
 use operations::{Actor, Error, Registered, Registration, ServiceUpdate, TeamChoice};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, schema};
 use serde::{Deserialize, Serialize};
 use store::ServiceRecord;
 use utoipa::{IntoParams, ToSchema};
@@ -101,23 +101,15 @@ impl<Flag: From<bool>> ServiceView<Flag> {
     }
 }
 
-/// A service to be watched.
+/// A service to register.
 #[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewService {
     /// Unique whatever the case: 1 to 128 characters, no `/`, no control characters.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = schema::HeartbeatName)]
     heartbeat_name: String,
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = schema::Label)]
     service_name: String,
     /// Minutes, above 0, fractions allowed, at most a year. This or `schedule_cron` must be given.
     #[serde(default)]
@@ -141,21 +133,17 @@ pub(crate) struct NewService {
     max_duration_ms: Option<i64>,
     /// A team's name. Where there is such a team, this sets `team_id` as well.
     #[serde(default)]
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     team: Option<String>,
     /// A team's id. Sets `team` as well, and must not contradict it.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
     team_id: Option<Option<i64>>,
     #[serde(default)]
-    #[schema(pattern = "^[Pp][1-5]$")]
+    #[schema(value_type = Option<schema::Priority>)]
     priority: Option<String>,
     #[serde(default)]
-    #[schema(max_length = 2048, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    #[schema(value_type = Option<schema::Runbook>)]
     runbook: Option<String>,
     #[serde(default)]
     #[schema(minimum = 1)]
@@ -238,7 +226,7 @@ pub(crate) fn team_choice(team: Option<String>, team_id: Option<Option<i64>>) ->
     request_body = NewService,
     responses(
         (status = 201, description = "The service", body = Envelope<ServiceView<bool>>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
 )]
@@ -322,7 +310,7 @@ pub(crate) async fn list(
     Ok(ok(PageView::of(page, |record| ServiceView::<bool>::of(&record, &open_circuits, now))))
 }
 
-/// Shows a service.
+/// Returns a service.
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}",
@@ -340,21 +328,17 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ServiceId>) -
     Ok(ok(ServiceView::<bool>::of(&record, &app.medic.open_circuits(now).await?, now)))
 }
 
-/// What is to change of a service; what is left out stays.
+/// Changes to a service; fields that are left out stay as they are.
 #[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ServicePatchBody {
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     service_name: Option<String>,
-    /// Minutes. Goes instead of `schedule_cron`.
+    /// Minutes. Replaces `schedule_cron`.
     #[schema(minimum = 0.00001, maximum = 527_040)]
     alert_interval: Option<f64>,
-    /// A cron expression of five fields. Goes instead of `alert_interval`, and counts from now.
+    /// A cron expression of five fields. Replaces `alert_interval`, and counts from now.
     schedule_cron: Option<String>,
     timezone: Option<String>,
     #[schema(minimum = 1, maximum = 20)]
@@ -365,20 +349,16 @@ pub(crate) struct ServicePatchBody {
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 31_622_400_000_i64)]
     max_duration_ms: Option<Option<i64>>,
     /// A team's name. Sets `team_id` as well: null where there is no such team.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     team: Option<String>,
     /// A team's id. Sets `team` as well, and must not contradict it; null sets the default team's name.
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
     team_id: Option<Option<i64>>,
-    #[schema(pattern = "^[Pp][1-5]$")]
+    #[schema(value_type = Option<schema::Priority>)]
     priority: Option<String>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<String>, max_length = 2048, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    #[schema(value_type = Option<schema::Runbook>)]
     runbook: Option<Option<String>>,
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
@@ -441,7 +421,7 @@ impl ServicePatchBody {
     }
 }
 
-/// ServiceUpdate a service.
+/// Updates a service.
 #[utoipa::path(
     patch,
     path = "/v2/services/{service_id}",
@@ -451,7 +431,7 @@ impl ServicePatchBody {
     request_body = ServicePatchBody,
     responses(
         (status = 200, description = "The service as it is now", body = Envelope<ServiceView<bool>>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
     )
 )]
@@ -466,7 +446,7 @@ pub(crate) async fn update(
     Ok(ok(ServiceView::<bool>::of(&record, &app.medic.open_circuits(now).await?, now)))
 }
 
-/// Removes a service. Its alerts stay; an open one closes, and nobody is told.
+/// Deletes a service. Its alerts stay; an open one closes, and nobody is notified.
 #[utoipa::path(
     delete,
     path = "/v2/services/{service_id}",
@@ -474,7 +454,7 @@ pub(crate) async fn update(
     tag = "services",
     params(("service_id" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 200, description = "Deleted", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
     )
 )]

@@ -1,4 +1,4 @@
-//! Presses of buttons in Slack, as it tells of them.
+//! Presses of buttons in Slack, as Slack reports them.
 //! <https://docs.slack.dev/reference/interaction-payloads/block_actions-payload>
 
 use axum::extract::State;
@@ -51,10 +51,10 @@ struct Container {
     message_ts: Option<String>,
 }
 
-/// Takes what Slack tells of presses of buttons.
+/// Receives presses of buttons from Slack.
 ///
-/// A press of a question's button is queued, and answered at once; what comes of it shows in the message, or is said to
-/// who pressed. Everything else that Slack may tell is taken and ignored.
+/// A press of an approval request's button is queued, and acknowledged at once; the outcome shows in the message, or is sent to
+/// the person who pressed. Every other kind of interaction is accepted and ignored.
 #[utoipa::path(
     post,
     path = "/v2/slack/interactions",
@@ -69,7 +69,7 @@ struct Container {
         description = "A form whose field `payload` is JSON",
     ),
     responses(
-        (status = 200, description = "It was taken. The body is empty"),
+        (status = 200, description = "Accepted. The body is empty"),
         (status = 400, description = "The payload cannot be read", body = Envelope<String>),
         (status = 401, description = "The signature is missing, wrong or too old", body = Envelope<String>),
         (
@@ -86,7 +86,7 @@ pub(crate) async fn interactions(State(app): State<App>, WholeBody(body): WholeB
     Ok(StatusCode::OK)
 }
 
-/// The decision that a body of Slack's tells of, if it tells of one.
+/// Returns the decision in a body from Slack, if there is one.
 pub fn read(body: &[u8]) -> Result<Option<SlackDecision>, ApiError> {
     let payload = form_urlencoded::parse(body).find(|(name, _)| name == "payload").map(|(_, value)| value);
     let payload = payload.ok_or_else(|| Invalid::new("payload", "is missing"))?;
@@ -148,7 +148,7 @@ mod tests {
         })
     }
 
-    /// Whether a body is read, ignored or the sender's fault.
+    /// Returns whether a body is read, ignored or the sender's fault.
     fn is_well_handled(body: &[u8]) -> bool {
         match read(body) {
             Ok(_) => true,
@@ -158,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_taken_or_are_the_senders_fault(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_accepted_or_are_the_senders_fault(body in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(is_well_handled(&body));
             prop_assert!(is_well_handled(&form(&String::from_utf8_lossy(&body))));
         }

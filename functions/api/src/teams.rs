@@ -5,18 +5,18 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{Invalid, Revision, Team, TeamId, format_time};
 use operations::{Actor, NewTeam, TeamUpdate};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::pages::PageView;
 
-/// A team: who owns services, and where it is told of them.
+/// A team, which owns services, and where it is notified about them.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TeamView {
     team_id: i64,
     name: String,
-    /// Where the team's services are told of; null leaves it to `SLACK_CHANNEL_ID`.
+    /// Where notifications about the team's services go; null for `SLACK_CHANNEL_ID`.
     slack_channel_id: Option<String>,
     date_added: String,
     date_modified: Option<String>,
@@ -36,20 +36,16 @@ impl TeamView {
     }
 }
 
-/// A team to be made.
+/// A team to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTeamBody {
     /// Unique whatever the case: 1 to 128 characters.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = schema::Label)]
     name: String,
     /// Empty counts as none.
     #[serde(default)]
-    #[schema(pattern = r"^[^\s\x00-\x1f\x7f-\x9f]{0,80}$")]
+    #[schema(value_type = Option<schema::SlackChannel>)]
     slack_channel_id: Option<String>,
 }
 
@@ -64,7 +60,7 @@ fn channel(text: Option<String>) -> Result<Option<String>, Invalid> {
     text.map(Team::parse_channel).transpose().map(Option::flatten)
 }
 
-/// Makes a team. Services that already name it by `team` join it when that is set again.
+/// Creates a team. Services that already name it by `team` join it when that is set again.
 #[utoipa::path(
     post,
     path = "/v2/teams",
@@ -73,7 +69,7 @@ fn channel(text: Option<String>) -> Result<Option<String>, Invalid> {
     request_body = NewTeamBody,
     responses(
         (status = 201, description = "The team", body = Envelope<TeamView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
 )]
@@ -100,7 +96,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     Ok(ok(PageView::of(page, TeamView::of)))
 }
 
-/// Shows a team.
+/// Returns a team.
 #[utoipa::path(
     get,
     path = "/v2/teams/{team_id}",
@@ -116,19 +112,15 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<TeamId>) -> R
     Ok(ok(TeamView::of(app.medic.find(id).await?)))
 }
 
-/// What is to change of a team; what is left out stays.
+/// Changes to a team; fields that are left out stay as they are.
 #[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TeamPatchBody {
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     name: Option<String>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<String>, pattern = r"^[^\s\x00-\x1f\x7f-\x9f]{0,80}$")]
+    #[schema(value_type = Option<schema::SlackChannel>)]
     slack_channel_id: Option<Option<String>>,
 }
 
@@ -142,7 +134,7 @@ impl TeamPatchBody {
     }
 }
 
-/// ServiceUpdate a team. Its services show its new name at once.
+/// Updates a team. Its services show its new name at once.
 #[utoipa::path(
     patch,
     path = "/v2/teams/{team_id}",
@@ -152,7 +144,7 @@ impl TeamPatchBody {
     request_body = TeamPatchBody,
     responses(
         (status = 200, description = "The team as it is now", body = Envelope<TeamView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such team", body = Envelope<String>),
         (status = 409, description = "The name is taken", body = Envelope<String>),
     )
@@ -166,7 +158,7 @@ pub(crate) async fn update(
     Ok(ok(TeamView::of(app.medic.update_team(id, &body.parse()?, &actor).await?)))
 }
 
-/// Removes a team. Its services have no `team_id` from then on, and keep the name in `team`.
+/// Deletes a team. Its services have no `team_id` from then on, and keep the name in `team`.
 #[utoipa::path(
     delete,
     path = "/v2/teams/{team_id}",
@@ -174,7 +166,7 @@ pub(crate) async fn update(
     tag = "teams",
     params(("team_id" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 200, description = "Deleted", body = Envelope<String>),
         (status = 404, description = "There is no such team", body = Envelope<String>),
     )
 )]

@@ -41,7 +41,7 @@ impl TriggerView {
     }
 }
 
-/// A trigger to be made.
+/// A trigger to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTriggerBody {
@@ -67,7 +67,7 @@ impl NewTriggerBody {
     }
 }
 
-/// What is to change of a trigger; what is left out stays.
+/// Changes to a trigger; fields that are left out stay as they are.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TriggerPatchBody {
@@ -89,7 +89,7 @@ impl TriggerPatchBody {
     }
 }
 
-/// Adds a trigger: at most 20 a playbook.
+/// Creates a trigger: at most 20 for one playbook.
 #[utoipa::path(
     post,
     path = "/v2/playbooks/{playbook_id}/triggers",
@@ -99,7 +99,7 @@ impl TriggerPatchBody {
     request_body = NewTriggerBody,
     responses(
         (status = 201, description = "The trigger", body = Envelope<TriggerView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such playbook", body = Envelope<String>),
         (status = 409, description = "The playbook has 20 triggers", body = Envelope<String>),
     )
@@ -135,7 +135,7 @@ pub(crate) async fn list(
     Ok(ok(PageView::of(page, TriggerView::of)))
 }
 
-/// Shows a trigger.
+/// Returns a trigger.
 #[utoipa::path(
     get,
     path = "/v2/playbooks/{playbook_id}/triggers/{trigger_id}",
@@ -154,7 +154,7 @@ pub(crate) async fn get(
     Ok(ok(TriggerView::of(app.medic.trigger(playbook, id).await?)))
 }
 
-/// ServiceUpdate a trigger.
+/// Updates a trigger.
 #[utoipa::path(
     patch,
     path = "/v2/playbooks/{playbook_id}/triggers/{trigger_id}",
@@ -164,7 +164,7 @@ pub(crate) async fn get(
     request_body = TriggerPatchBody,
     responses(
         (status = 200, description = "The trigger as it is now", body = Envelope<TriggerView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such playbook or trigger", body = Envelope<String>),
     )
 )]
@@ -177,7 +177,7 @@ pub(crate) async fn update(
     Ok(ok(TriggerView::of(app.medic.update_trigger(playbook, id, &body.parse()?, &actor).await?)))
 }
 
-/// Removes a trigger.
+/// Deletes a trigger.
 #[utoipa::path(
     delete,
     path = "/v2/playbooks/{playbook_id}/triggers/{trigger_id}",
@@ -185,7 +185,7 @@ pub(crate) async fn update(
     tag = "triggers",
     params(("playbook_id" = i64, Path, minimum = 1), ("trigger_id" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 200, description = "Deleted", body = Envelope<String>),
         (status = 404, description = "There is no such playbook or trigger", body = Envelope<String>),
     )
 )]

@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use domain::{Expectation, Invalid, Profile, Rule};
 use operations::{Actor, Error, Registered, Registration, ServiceUpdate};
-use runtime::{ApiError, App, Body, Envelope, NamePath, Params, Routes, ok, reply};
+use runtime::{ApiError, App, Body, Envelope, NamePath, Params, Routes, ok, reply, schema};
 use serde::{Deserialize, Deserializer};
 use store::{AlertFilter, ServiceRecord};
 use utoipa::{IntoParams, ToSchema};
@@ -16,7 +16,7 @@ use crate::alerts::{ActiveFilter, AlertView};
 use crate::heartbeats::HeartbeatView;
 use crate::services::{ProfileFields, ServiceView, new_team, one, team_choice};
 
-/// The routes of version 1, to answer at the bare path and under `/v1`.
+/// The routes of version 1, which are served at the bare path and under `/v1`.
 pub(crate) fn router() -> Routes {
     Routes::new()
         .read(routes!(list_services))
@@ -47,21 +47,13 @@ impl<'de> Deserialize<'de> for Flag {
     }
 }
 
-/// A service to be watched.
+/// A service to register.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RegisterBody {
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = schema::HeartbeatName)]
     heartbeat_name: String,
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = schema::Label)]
     service_name: String,
     /// Minutes.
     #[schema(minimum = 0.00001, maximum = 527_040)]
@@ -74,17 +66,13 @@ struct RegisterBody {
     #[schema(minimum = 1, maximum = 20)]
     threshold: i64,
     #[serde(default)]
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     team: Option<String>,
     #[serde(default)]
-    #[schema(pattern = "^[Pp][1-5]$")]
+    #[schema(value_type = Option<schema::Priority>)]
     priority: Option<String>,
     #[serde(default)]
-    #[schema(max_length = 2048, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    #[schema(value_type = Option<schema::Runbook>)]
     runbook: Option<String>,
     #[serde(default)]
     #[schema(minimum = 0, maximum = 31_622_400)]
@@ -94,7 +82,7 @@ struct RegisterBody {
     max_duration_ms: Option<i64>,
 }
 
-/// Registers a service; again changes nothing.
+/// Registers a service; repeating it changes nothing.
 #[utoipa::path(
     post,
     path = "/service",
@@ -102,8 +90,8 @@ struct RegisterBody {
     request_body = RegisterBody,
     responses(
         (status = 201, description = "Registered", body = Envelope<String>),
-        (status = 200, description = "It was registered before", body = Envelope<String>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 200, description = "It is registered already", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
     )
 )]
 async fn register(State(app): State<App>, actor: Actor, Body(body): Body<RegisterBody>) -> Result<Response, ApiError> {
@@ -187,7 +175,7 @@ async fn views(app: &App, services: &[ServiceRecord]) -> Result<Vec<ServiceView<
     Ok(services.iter().map(|record| ServiceView::of(record, &open_circuits, now)).collect())
 }
 
-/// Shows a service: a list of none or one.
+/// Returns a service: a list of none or one.
 #[utoipa::path(
     get,
     path = "/service/{heartbeat_name}",
@@ -200,7 +188,7 @@ async fn get_service(State(app): State<App>, NamePath(name): NamePath) -> Result
     Ok(ok(views(&app, found.as_slice()).await?))
 }
 
-/// 0 or 1, as version 1 writes flags; true and false are taken as well.
+/// 0 or 1, as version 1 writes flags; true and false are accepted as well.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "read by `Flag`")]
@@ -209,15 +197,11 @@ enum FlagBody {
     Truth(bool),
 }
 
-/// What is to change of a service.
+/// Changes to a service; fields that are left out stay as they are.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateBody {
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     service_name: Option<String>,
     #[schema(value_type = Option<FlagBody>)]
     muted: Option<Flag>,
@@ -227,15 +211,11 @@ struct UpdateBody {
     alert_interval: Option<f64>,
     #[schema(minimum = 1, maximum = 20)]
     threshold: Option<i64>,
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     team: Option<String>,
-    #[schema(pattern = "^[Pp][1-5]$")]
+    #[schema(value_type = Option<schema::Priority>)]
     priority: Option<String>,
-    #[schema(max_length = 2048, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    #[schema(value_type = Option<schema::Runbook>)]
     runbook: Option<String>,
     #[schema(value_type = Option<FlagBody>)]
     down: Option<Flag>,
@@ -277,7 +257,7 @@ impl UpdateBody {
     }
 }
 
-/// ServiceUpdate a service.
+/// Updates a service.
 #[utoipa::path(
     post,
     path = "/service/{heartbeat_name}",
@@ -285,8 +265,8 @@ impl UpdateBody {
     params(("heartbeat_name" = String, Path)),
     request_body = UpdateBody,
     responses(
-        (status = 200, description = "Changed", body = Envelope<String>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 200, description = "Updated", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "No service has this name", body = Envelope<String>),
     )
 )]
@@ -308,7 +288,7 @@ async fn update_service(
 struct HeartbeatQuery {
     heartbeat_name: Option<String>,
     service_name: Option<String>,
-    /// At most this many, and never more than 250; 250 unless given.
+    /// The most to return: at most 250, which is the default.
     #[serde(rename = "maxCount")]
     #[param(value_type = Option<i64>, minimum = 1)]
     max_count: Option<String>,
@@ -322,7 +302,7 @@ struct HeartbeatQuery {
     params(HeartbeatQuery),
     responses(
         (status = 200, description = "Heartbeats", body = Envelope<Vec<HeartbeatView>>),
-        (status = 400, description = "Past 200 services a name must be given", body = Envelope<String>),
+        (status = 400, description = "With more than 200 services a name must be given", body = Envelope<String>),
     )
 )]
 async fn list_heartbeats(State(app): State<App>, Params(query): Params<HeartbeatQuery>) -> Result<Response, ApiError> {

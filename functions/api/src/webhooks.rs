@@ -8,7 +8,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{Attempts, Endpoint, Revision, ServiceId, Webhook, WebhookId, format_time};
 use operations::{Actor, NewWebhook, WebhookUpdate, read_headers};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -21,14 +21,14 @@ use crate::services::yes;
 pub(crate) struct WebhookView {
     webhook_id: i64,
     url: String,
-    /// Actor name in lower case; the values are masked: `…` and the last four characters, or `…` alone.
+    /// By name in lower case; the values are masked: `…` and the last four characters, or `…` alone.
     headers: BTreeMap<String, String>,
     enabled: bool,
-    /// The service whose events it hears of; null stands for every service. It stays when the service is gone.
+    /// The service whose events it receives; null for every service. It stays when the service is deleted.
     service_id: Option<i64>,
     max_attempts: u32,
     retry_delays_seconds: Vec<u32>,
-    /// Until when deliveries are signed with the secret before as well; null when only one is valid.
+    /// Until when deliveries are signed with the previous secret as well; null when only one is valid.
     previous_secret_valid_until: Option<String>,
     date_added: String,
     date_modified: Option<String>,
@@ -69,14 +69,14 @@ impl WebhookWithSecret {
     }
 }
 
-/// A webhook to be made.
+/// A webhook to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewWebhookBody {
     /// http or https, and to no internal address.
-    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://[^ ]+$")]
+    #[schema(value_type = schema::HttpUrl)]
     url: String,
-    /// At most 20; not `content-type`, `webhook-*` or what frames a request.
+    /// At most 20; not `content-type`, `webhook-*` or headers that frame a request.
     #[serde(default)]
     headers: BTreeMap<String, String>,
     #[serde(default = "yes")]
@@ -89,8 +89,8 @@ pub(crate) struct NewWebhookBody {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 4)]
     max_attempts: Option<i64>,
-    /// How long the second attempt waits, the third, and so on: 1 to 10 of them, each 1 to 3600, and the last one stands
-    /// for all that follow. `[1, 5, 30]` unless given.
+    /// How long to wait before the second attempt, the third, and so on: 1 to 10 of them, each 1 to 3600; the last one
+    /// applies to all further attempts. `[1, 5, 30]` unless given.
     #[serde(default)]
     #[schema(min_items = 1, max_items = 10)]
     retry_delays_seconds: Option<Vec<i64>>,
@@ -115,7 +115,7 @@ impl NewWebhookBody {
     }
 }
 
-/// Makes a webhook: at most 10 for one service, and 20 for every service.
+/// Creates a webhook: at most 10 for one service, and 20 for every service.
 #[utoipa::path(
     post,
     path = "/v2/webhooks",
@@ -124,8 +124,8 @@ impl NewWebhookBody {
     request_body = NewWebhookBody,
     responses(
         (status = 201, description = "The webhook with its secret, shown once", body = Envelope<WebhookWithSecret>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
-        (status = 409, description = "There are as many as there may be", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
+        (status = 409, description = "There are as many webhooks as there may be", body = Envelope<String>),
     )
 )]
 pub(crate) async fn create(
@@ -153,7 +153,7 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     Ok(ok(PageView::of(page, |webhook| WebhookView::of(&webhook, now))))
 }
 
-/// Shows a webhook.
+/// Returns a webhook.
 #[utoipa::path(
     get,
     path = "/v2/webhooks/{webhook_id}",
@@ -169,12 +169,12 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<WebhookId>) -
     Ok(ok(WebhookView::of(&app.medic.find(id).await?, app.now())))
 }
 
-/// What is to change of a webhook; what is left out stays. `headers` are replaced whole.
+/// Changes to a webhook; fields that are left out stay as they are. `headers` are replaced whole.
 #[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WebhookPatchBody {
-    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://[^ ]+$")]
+    #[schema(value_type = Option<schema::HttpUrl>)]
     url: Option<String>,
     headers: Option<BTreeMap<String, String>>,
     enabled: Option<bool>,
@@ -205,7 +205,7 @@ impl WebhookPatchBody {
     }
 }
 
-/// ServiceUpdate a webhook.
+/// Updates a webhook.
 #[utoipa::path(
     patch,
     path = "/v2/webhooks/{webhook_id}",
@@ -215,9 +215,9 @@ impl WebhookPatchBody {
     request_body = WebhookPatchBody,
     responses(
         (status = 200, description = "The webhook as it is now", body = Envelope<WebhookView>),
-        (status = 400, description = "A bad field", body = Envelope<String>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such webhook", body = Envelope<String>),
-        (status = 409, description = "There are as many as there may be for that service", body = Envelope<String>),
+        (status = 409, description = "There are as many webhooks as there may be for that service", body = Envelope<String>),
     )
 )]
 pub(crate) async fn update(
@@ -231,7 +231,7 @@ pub(crate) async fn update(
     Ok(ok(WebhookView::of(&webhook, now)))
 }
 
-/// Gives a webhook a new secret. The one before it stays valid for 24 h: until then deliveries carry both signatures.
+/// Gives a webhook a new secret. The previous one stays valid for 24 h: until then deliveries carry both signatures.
 #[utoipa::path(
     post,
     path = "/v2/webhooks/{webhook_id}/rotate-secret",
@@ -253,7 +253,7 @@ pub(crate) async fn rotate_secret(
     Ok(reply(StatusCode::OK, "Secret rotated. It is shown this once.", WebhookWithSecret::of(&webhook, now)))
 }
 
-/// Removes a webhook.
+/// Deletes a webhook.
 #[utoipa::path(
     delete,
     path = "/v2/webhooks/{webhook_id}",
@@ -261,7 +261,7 @@ pub(crate) async fn rotate_secret(
     tag = "webhooks",
     params(("webhook_id" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, description = "Removed", body = Envelope<String>),
+        (status = 200, description = "Deleted", body = Envelope<String>),
         (status = 404, description = "There is no such webhook", body = Envelope<String>),
     )
 )]

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{HeartbeatName, Invalid, Label, ServiceId, Status};
 use operations::{Error, HeartbeatReceipt, Named, Report};
-use runtime::{ApiError, App, Body, Envelope, IdempotencyKey, created, read_body, reply};
+use runtime::{ApiError, App, Body, Envelope, IdempotencyKey, created, read_body, reply, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,28 +14,18 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub(crate) struct HeartbeatBody {
     /// The service's name, in any case.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = schema::HeartbeatName)]
     heartbeat_name: String,
     /// `UP`, `DOWN`, `STARTED`, `COMPLETED` or `FAILED`, in any case.
-    #[schema(
-        pattern = "^([Uu][Pp]|[Dd][Oo][Ww][Nn]|[Ss][Tt][Aa][Rr][Tt][Ee][Dd]|[Cc][Oo][Mm][Pp][Ll][Ee][Tt][Ee][Dd]|[Ff][Aa][Ii][Ll][Ee][Dd])$"
-    )]
+    #[schema(value_type = schema::Status)]
     status: String,
-    /// Taken from older clients, and not looked at.
+    /// Accepted from older clients, and ignored.
     #[serde(default)]
     #[expect(dead_code, reason = "clients send it")]
     service_name: Option<String>,
     /// The run of a job that this belongs to: at most 128 characters.
     #[serde(default)]
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     run_id: Option<String>,
 }
 
@@ -49,8 +39,8 @@ pub(crate) struct HeartbeatBody {
     request_body = HeartbeatBody,
     params(IdempotencyKey),
     responses(
-        (status = 201, description = "Taken", body = Envelope<String>),
-        (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
+        (status = 201, description = "Recorded", body = Envelope<String>),
+        (status = 400, description = "A field is not valid, or the service is inactive", body = Envelope<String>),
         (status = 404, description = "No service has this name", body = Envelope<String>),
     )
 )]
@@ -64,7 +54,7 @@ pub(crate) async fn post_heartbeat(
     Ok(created("Heartbeat Posted Successfully.", ""))
 }
 
-/// The heartbeat that a body of `POST /heartbeat` tells of.
+/// Returns the heartbeat in a body of `POST /heartbeat`.
 pub fn read_heartbeat(body: &[u8]) -> Result<Report, ApiError> {
     Ok(read_body::<HeartbeatBody>(body)?.into_report(None)?)
 }
@@ -81,7 +71,7 @@ impl HeartbeatBody {
     }
 }
 
-/// Heartbeats to be taken together.
+/// Heartbeats to record together.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchBody {
@@ -89,34 +79,24 @@ pub(crate) struct BatchBody {
     heartbeats: Vec<BatchEntry>,
 }
 
-/// One heartbeat of many; its service by `heartbeat_name` or by `service_id`.
+/// One heartbeat of many; `heartbeat_name` or `service_id` names its service.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchEntry {
     #[serde(default)]
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::HeartbeatName>)]
     heartbeat_name: Option<String>,
     #[serde(default)]
     #[schema(minimum = 1)]
     service_id: Option<i64>,
-    #[schema(
-        pattern = "^([Uu][Pp]|[Dd][Oo][Ww][Nn]|[Ss][Tt][Aa][Rr][Tt][Ee][Dd]|[Cc][Oo][Mm][Pp][Ll][Ee][Tt][Ee][Dd]|[Ff][Aa][Ii][Ll][Ee][Dd])$"
-    )]
+    #[schema(value_type = schema::Status)]
     status: String,
     #[serde(default)]
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-    )]
+    #[schema(value_type = Option<schema::Label>)]
     run_id: Option<String>,
 }
 
-/// What became of each heartbeat, in the order in which they were sent.
+/// The outcome of each heartbeat, in the order in which they were sent.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BatchOutcome {
     success: bool,
@@ -129,7 +109,7 @@ const MAX_BATCH: usize = 100;
 
 /// Sends up to 100 heartbeats.
 ///
-/// Each is taken or refused by itself. 201 when all were taken, else 200 with the outcomes.
+/// Each is recorded or refused by itself. The response is 201 when all were recorded, and 200 with the outcomes otherwise.
 #[utoipa::path(
     post,
     path = "/v2/heartbeats",
@@ -138,9 +118,9 @@ const MAX_BATCH: usize = 100;
     request_body = BatchBody,
     params(IdempotencyKey),
     responses(
-        (status = 201, description = "All were taken", body = Envelope<Vec<BatchOutcome>>),
+        (status = 201, description = "All were recorded", body = Envelope<Vec<BatchOutcome>>),
         (status = 200, description = "Some were refused", body = Envelope<Vec<BatchOutcome>>),
-        (status = 400, description = "The body is at fault, and nothing was taken", body = Envelope<String>),
+        (status = 400, description = "The body is not valid, and nothing was recorded", body = Envelope<String>),
     )
 )]
 pub(crate) async fn post_heartbeats(
@@ -152,14 +132,14 @@ pub(crate) async fn post_heartbeats(
         return Err(Invalid::new("heartbeats", "must hold 1 to 100 heartbeats").into());
     }
     let mut outcomes = Vec::with_capacity(heartbeats.len());
-    let mut all_taken = true;
+    let mut all_recorded = true;
     // One after the other: two of one service keep their order.
     for (n, entry) in heartbeats.into_iter().enumerate() {
-        let taken = match entry.into_report(key.as_ref().map(|key| format!("{n}#{key}"))) {
+        let recorded = match entry.into_report(key.as_ref().map(|key| format!("{n}#{key}"))) {
             Ok(report) => app.medic.report(report, app.now()).await,
             Err(invalid) => Err(invalid.into()),
         };
-        outcomes.push(match taken {
+        outcomes.push(match recorded {
             Ok(HeartbeatReceipt { id, service_id }) => BatchOutcome {
                 success: true,
                 message: "Heartbeat Posted Successfully.".to_owned(),
@@ -167,8 +147,8 @@ pub(crate) async fn post_heartbeats(
                 service_id: Some(service_id.get()),
             },
             Err(error) => {
-                all_taken = false;
-                // The first failure of ours, with nothing taken before it, fails the request, which may be repeated.
+                all_recorded = false;
+                // A failure of our own with nothing recorded before it fails the request, which may be repeated.
                 let ours = !matches!(error, Error::Invalid(_) | Error::NotFound(_) | Error::Inactive(_));
                 if ours && n == 0 {
                     return Err(error.into());
@@ -178,7 +158,7 @@ pub(crate) async fn post_heartbeats(
             }
         });
     }
-    if all_taken {
+    if all_recorded {
         return Ok(created("Heartbeats Posted Successfully.", outcomes));
     }
     Ok(reply(StatusCode::OK, "Some heartbeats were refused.", outcomes))

@@ -1,4 +1,4 @@
-//! Takes heartbeats, the signals of jobs, and pings. It writes services, heartbeats and runs, and makes no transition.
+//! Records heartbeats, job signals and pings. It writes services, heartbeats and runs, and makes no transition.
 
 mod heartbeats;
 mod pings;
@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 pub use heartbeats::read_heartbeat;
 
-/// The routes of this function.
+/// Returns the routes of this function.
 pub fn router() -> Routes {
     let version_1 = || Routes::new().heartbeat(routes!(heartbeats::post_heartbeat));
     Routes::new()
@@ -27,7 +27,7 @@ pub fn router() -> Routes {
         .heartbeat(routes!(signals::fail))
 }
 
-/// The function as Lambda runs it.
+/// Returns the function as Lambda runs it.
 pub fn on_lambda(app: &App) -> Router<App> {
     runtime::serve(router(), app)
 }

@@ -11,7 +11,7 @@ use axum::response::Response;
 use domain::{HeartbeatName, Invalid, PingKeyId, PingKind, RunId};
 use futures::StreamExt as _;
 use operations::{Ping, Pinged};
-use runtime::{ApiError, App, PingCaller, ping_answer, ping_refusal};
+use runtime::{ApiError, App, PingCaller, ping_refusal, ping_response};
 use utoipa::{IntoParams, IntoResponses};
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Address {
         let key = Extension::from_request_parts(parts, state).await.map_err(drop);
         match (path, query, key) {
             (Ok(Path(path)), Ok(Query(query)), Ok(Extension(PingCaller(key)))) => Ok(Self { path, query, key }),
-            _ => Err(ping_answer(StatusCode::BAD_REQUEST, BAD_ADDRESS)),
+            _ => Err(ping_response(StatusCode::BAD_REQUEST, BAD_ADDRESS)),
         }
     }
 }
@@ -55,7 +55,7 @@ impl Address {
     }
 }
 
-/// What the document says of a ping's address, and of what is answered.
+/// What the document says of a ping's address, and of the responses.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "read by `Address`")]
@@ -77,8 +77,8 @@ struct PingQuery {
 }
 
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "made by `ping_answer`")]
-enum PingAnswers {
+#[expect(dead_code, reason = "built by `ping_response`")]
+enum PingResponses {
     #[response(status = 200, description = "OK", content_type = "text/plain")]
     Ok(String),
     #[response(status = 201, description = "Created", content_type = "text/plain")]
@@ -89,11 +89,7 @@ enum PingAnswers {
     NotFound(String),
     #[response(status = 413, description = "The body is over 8 MiB", content_type = "text/plain")]
     TooLarge(String),
-    #[response(
-        status = 429,
-        description = "The key has pinged as often as it may in a minute",
-        content_type = "text/plain"
-    )]
+    #[response(status = 429, description = "The key is over its limit of pings a minute", content_type = "text/plain")]
     Limited(String),
     #[response(status = 503, description = "Storage is out of reach", content_type = "text/plain")]
     Unavailable(String),
@@ -101,15 +97,14 @@ enum PingAnswers {
 
 /// Sends a ping: success.
 ///
-/// With `rid` it ends that run, and without it the newest one that is open. What is sent as the body is kept, up to its
-/// first 10,000 bytes.
+/// With `rid` it ends that run, and without it the newest open one. The first 10,000 bytes of the body are kept.
 #[utoipa::path(
     get,
     path = "/ping/{ping_key}/{slug}",
     operation_id = "get_ping",
     tag = "pings",
     params(PingPath, PingQuery),
-    responses(PingAnswers)
+    responses(PingResponses)
 )]
 pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await
@@ -122,13 +117,13 @@ pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Bod
     operation_id = "post_ping",
     tag = "pings",
     params(PingPath, PingQuery),
-    responses(PingAnswers)
+    responses(PingResponses)
 )]
 pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await
 }
 
-/// Sends a ping that says more: `start`, `fail`, `log`, or an exit status, of which 0 is success.
+/// Sends a ping with an action: `start`, `fail`, `log`, or an exit status, of which 0 is success.
 #[utoipa::path(
     get,
     path = "/ping/{ping_key}/{slug}/{action}",
@@ -139,13 +134,13 @@ pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Bo
         ("action" = String, Path, description = "start, fail, log, or a number from 0 to 255"),
         PingQuery,
     ),
-    responses(PingAnswers)
+    responses(PingResponses)
 )]
 pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await
 }
 
-/// Sends a ping that says more, as with GET.
+/// Sends a ping with an action, as with GET.
 #[utoipa::path(
     post,
     path = "/ping/{ping_key}/{slug}/{action}",
@@ -156,44 +151,44 @@ pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, bo
         ("action" = String, Path, description = "start, fail, log, or a number from 0 to 255"),
         PingQuery,
     ),
-    responses(PingAnswers)
+    responses(PingResponses)
 )]
 pub(crate) async fn post_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
     take(&app, address, body).await
 }
 
-/// What a browser asks before it pings. It counts as nothing.
+/// Responds to what a browser asks before it pings. It does not count as a ping.
 pub(crate) async fn preflight() -> Response {
-    let mut answer = ping_answer(StatusCode::NO_CONTENT, "");
+    let mut response = ping_response(StatusCode::NO_CONTENT, "");
     let methods = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
-    answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    answer
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    response
 }
 
 async fn take(app: &App, address: Address, body: Body) -> Response {
-    // The body is read first: a client that is answered while it sends takes that for a broken connection.
+    // The body is read first: a client that gets a response while it sends takes that for a broken connection.
     let ping = match first_bytes(body).await {
         Ok(body) => address.parse(body),
         Err(error) => return ping_refusal(error),
     };
     let pinged = match ping {
         Ok(ping) => app.medic.ping(ping, app.now()).await,
-        Err(problem) => return ping_answer(StatusCode::BAD_REQUEST, problem),
+        Err(problem) => return ping_response(StatusCode::BAD_REQUEST, problem),
     };
     match pinged {
-        Ok(Pinged::Recorded) => ping_answer(StatusCode::OK, "OK"),
-        Ok(Pinged::Registered) => ping_answer(StatusCode::CREATED, "Created"),
+        Ok(Pinged::Recorded) => ping_response(StatusCode::OK, "OK"),
+        Ok(Pinged::Registered) => ping_response(StatusCode::CREATED, "Created"),
         Err(error) => ping_refusal(error.into()),
     }
 }
 
-/// One way to write a run's UUID, however the client wrote it.
+/// Returns a run's UUID in one spelling, however the client wrote it.
 fn run_id(text: &str) -> Result<RunId, Invalid> {
     let id = Uuid::parse_str(text).map_err(|_| Invalid::new("rid", "must be a UUID"))?;
     RunId::parse(id.to_string())
 }
 
-/// The first bytes of a body, all of which is read.
+/// Returns the first bytes of a body, all of which is read.
 async fn first_bytes(body: Body) -> Result<Vec<u8>, ApiError> {
     let (mut kept, mut read) = (Vec::new(), 0);
     let mut chunks = body.into_data_stream();

@@ -20,7 +20,7 @@ pub(crate) struct SignalBody {
     run_id: Option<String>,
 }
 
-/// A signal that was taken.
+/// A signal that was recorded.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SignalView {
     service_id: i64,
@@ -31,7 +31,7 @@ pub(crate) struct SignalView {
     /// Of a run that has ended: 0 when its start is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<u64>,
-    /// There when the run ended over its service's `max_duration_ms`.
+    /// Present when the run ended over its service's `max_duration_ms`.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_alert: Option<DurationAlert>,
 }
@@ -46,8 +46,8 @@ pub(crate) struct DurationAlert {
 }
 
 impl SignalView {
-    fn of(taken: SignalReceipt) -> Self {
-        let SignalReceipt { heartbeat: _, service_id, heartbeat_name, kind, run } = taken;
+    fn of(receipt: SignalReceipt) -> Self {
+        let SignalReceipt { heartbeat: _, service_id, heartbeat_name, kind, run } = receipt;
         let ended = run.as_ref().filter(|_| kind.is_end());
         let duration_alert = ended.and_then(domain::Run::exceeded).map(|(exceeded_by_ms, max_duration_ms)| {
             DurationAlert { alert_type: "exceeded", max_duration_ms, exceeded_by_ms }
@@ -72,7 +72,7 @@ struct SignalPath {
     service_id: i64,
 }
 
-/// Says that a run of a job has started.
+/// Reports that a run of a job has started.
 ///
 /// It is a heartbeat as well. With a `run_id`, the same signal again changes nothing.
 #[utoipa::path(
@@ -83,8 +83,8 @@ struct SignalPath {
     request_body(content = Option<SignalBody>),
     params(SignalPath, IdempotencyKey),
     responses(
-        (status = 201, description = "Taken", body = Envelope<SignalView>),
-        (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
+        (status = 201, description = "Recorded", body = Envelope<SignalView>),
+        (status = 400, description = "A field is not valid, or the service is inactive", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
     )
 )]
@@ -97,7 +97,7 @@ pub(crate) async fn start(
     take(&app, id, SignalKind::Start, key, &body).await
 }
 
-/// Says that a run of a job has completed.
+/// Reports that a run of a job has completed.
 ///
 /// It is a heartbeat as well. An end without a start makes a record of duration 0.
 #[utoipa::path(
@@ -108,8 +108,8 @@ pub(crate) async fn start(
     request_body(content = Option<SignalBody>),
     params(SignalPath, IdempotencyKey),
     responses(
-        (status = 201, description = "Taken", body = Envelope<SignalView>),
-        (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
+        (status = 201, description = "Recorded", body = Envelope<SignalView>),
+        (status = 400, description = "A field is not valid, or the service is inactive", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
     )
 )]
@@ -122,7 +122,7 @@ pub(crate) async fn complete(
     take(&app, id, SignalKind::Complete, key, &body).await
 }
 
-/// Says that a run of a job has failed, which opens an alert.
+/// Reports that a run of a job has failed, which opens an alert.
 #[utoipa::path(
     post,
     path = "/v2/heartbeat/{service_id}/fail",
@@ -131,8 +131,8 @@ pub(crate) async fn complete(
     request_body(content = Option<SignalBody>),
     params(SignalPath, IdempotencyKey),
     responses(
-        (status = 201, description = "Taken", body = Envelope<SignalView>),
-        (status = 400, description = "A bad field, or the service is inactive", body = Envelope<String>),
+        (status = 201, description = "Recorded", body = Envelope<SignalView>),
+        (status = 400, description = "A field is not valid, or the service is inactive", body = Envelope<String>),
         (status = 404, description = "There is no such service", body = Envelope<String>),
     )
 )]
@@ -153,18 +153,18 @@ async fn take(
     body: &Bytes,
 ) -> Result<Response, ApiError> {
     let signal = Signal { service: Named::Id(id), kind, run: run_id(body)?, idempotency_key: key };
-    let taken = app.medic.signal(signal, app.now()).await?;
-    let has_recovered = kind.is_end() && taken.run.as_ref().is_some_and(domain::Run::has_recovered);
+    let receipt = app.medic.signal(signal, app.now()).await?;
+    let has_recovered = kind.is_end() && receipt.run.as_ref().is_some_and(domain::Run::has_recovered);
     let message = match (kind, has_recovered) {
         (SignalKind::Start, _) => "Run started.",
         (SignalKind::Complete, false) => "Run completed.",
         (SignalKind::Fail, false) => "Run failed.",
         (SignalKind::Complete | SignalKind::Fail, true) => "Run ended. It was reported as stale, and has recovered.",
     };
-    Ok(created(message, SignalView::of(taken)))
+    Ok(created(message, SignalView::of(receipt)))
 }
 
-/// The run that a body names. What is no JSON object names none; an object must be right.
+/// Returns the run that a body names. What is no JSON object names none; an object must be right.
 fn run_id(body: &Bytes) -> Result<Option<RunId>, Invalid> {
     let Some(body @ Value::Object(_)) = serde_json::from_slice(body).ok() else { return Ok(None) };
     let field = if body.get("run_id").is_some_and(|id| !id.is_string() && !id.is_null()) { "run_id" } else { "body" };

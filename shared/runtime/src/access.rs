@@ -47,21 +47,10 @@ impl PathAccess {
         self.0.extend(more);
     }
 
-    /// Returns what `method` asks for; nothing on a path without routes. HEAD is GET without the body. A method that the
-    /// path does not have is refused by the router, but only to a caller that has a key: any key will do.
+    /// Returns what `method` asks for; nothing where it is not declared. HEAD is GET without the body.
     pub(crate) fn of(&self, method: &Method) -> Option<Access> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        let declared = self.0.iter().find(|(known, _)| known == method).map(|(_, access)| *access);
-        declared.or_else(|| self.0.first().map(|(_, access)| access.of_wrong_method()))
-    }
-}
-
-impl Access {
-    fn of_wrong_method(self) -> Self {
-        match self {
-            Self::Key { .. } => Self::Key { any_of: &Scope::ALL, class: RequestClass::Management },
-            Self::Public | Self::PingKey | Self::WebhookSecret | Self::SlackSignature => self,
-        }
+        self.0.iter().find(|(known, _)| known == method).map(|(_, access)| *access)
     }
 }
 
@@ -69,28 +58,12 @@ impl Access {
 mod tests {
     use super::*;
 
-    const READ: Access = Access::Key { any_of: &[Scope::Read], class: RequestClass::Management };
-    const WRITE: Access = Access::Key { any_of: &[Scope::Write], class: RequestClass::Management };
-
     #[test]
-    fn a_method_asks_for_what_it_declared() {
+    fn only_a_method_that_is_declared_may_be_asked_for() {
         let mut path = PathAccess::default();
-        path.add(Method::GET, READ);
-        path.add(Method::POST, WRITE);
-        assert_eq!(
-            [Method::GET, Method::HEAD, Method::POST].map(|method| path.of(&method)),
-            [READ, READ, WRITE].map(Some)
-        );
-    }
-
-    #[test]
-    fn a_method_that_is_not_there_is_refused_to_key_holders_alone() {
-        let mut path = PathAccess::default();
-        assert_eq!(path.of(&Method::GET), None);
-        path.add(Method::GET, READ);
-        assert_eq!(path.of(&Method::PUT), Some(Access::Key { any_of: &Scope::ALL, class: RequestClass::Management }));
-        let mut public = PathAccess::default();
-        public.add(Method::GET, Access::Public);
-        assert_eq!(public.of(&Method::PUT), Some(Access::Public));
+        path.add(Method::GET, Access::Public);
+        assert_eq!(path.of(&Method::GET), Some(Access::Public));
+        assert_eq!(path.of(&Method::HEAD), Some(Access::Public));
+        assert_eq!(path.of(&Method::POST), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Who may ask for what: the one place where keys are checked.
+//! Checks callers: the one place where keys are verified.
 
 use std::sync::Arc;
 
@@ -47,6 +47,7 @@ pub(crate) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    // A route that declares nothing is served to nobody.
     let access = table.of(request.method(), path.as_str()).ok_or(ApiError::NoSuchRoute)?;
     request.extensions_mut().insert(access);
     match access {
@@ -90,7 +91,7 @@ fn check_secret(app: &App, given: Option<&HeaderValue>) -> Result<(), ApiError> 
     Err(ApiError::WrongSecret)
 }
 
-/// Reads a request whole, since all of its body is signed; nothing of it is looked into before.
+/// Reads a request whole, since all of its body is signed; nothing of it is parsed before.
 async fn check_signature(app: &App, request: Request) -> Result<Request, ApiError> {
     let (parts, body) = request.into_parts();
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-/// Tells the time to the millisecond, as the table keeps it.
+/// Reads the time, to the millisecond, as the table keeps it.
 pub trait Clock: Debug + Send + Sync {
     fn now(&self) -> DateTime<Utc>;
 }

@@ -12,7 +12,7 @@ use metrics_util::registry::{AtomicStorage, Registry};
 use serde_json::{Map, Value, json};
 
 const NAMESPACE: &str = "Medic";
-/// What was summed is written this often at most.
+/// What was summed is written at most this often.
 const WRITE_EVERY: TimeDelta = TimeDelta::seconds(10);
 /// The most values of one metric in one document.
 const MAX_VALUES: usize = 100;
@@ -86,7 +86,7 @@ impl EmbeddedMetrics {
             #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds")]
             add(key, "Count", if count == 0 { Vec::new() } else { vec![count as f64] });
         });
-        // A gauge is told once for each time it was set, not for as long as this process lives.
+        // A gauge is written once for each time it was set, not for as long as this process lives.
         self.registry.retain_gauges(|key, gauge| {
             add(key, "Count", vec![f64::from_bits(gauge.load(Ordering::Relaxed))]);
             false
@@ -121,7 +121,7 @@ impl Recorder for EmbeddedMetrics {
     }
 }
 
-/// A metric without the labels that are no dimensions: what they tell apart is summed.
+/// A metric without the labels that are no dimensions: what they distinguish is summed.
 fn with_few_labels(key: &Key) -> Key {
     let labels: Vec<Label> = key.labels().filter(|label| !NOT_DIMENSIONS.contains(&label.key())).cloned().collect();
     Key::from_parts(key.name().to_owned(), labels)

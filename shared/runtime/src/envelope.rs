@@ -1,4 +1,4 @@
-//! The envelope of every answer, and the one map from errors to HTTP.
+//! The envelope of every response, and the one map from errors to HTTP.
 
 use axum::Router;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use domain::RequestClass;
 use operations::{AuthFailure, Error, error_chain};
 
-/// `{"success", "message", "results"}`: the shape of every answer.
+/// `{"success", "message", "results"}`: the shape of every response.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Envelope<T> {
     /// Whether the request was carried out.
@@ -20,7 +20,7 @@ pub struct Envelope<T> {
     pub results: T,
 }
 
-/// The envelope of an answer that refuses for now: when to come back is told twice, beside the message and in `results`.
+/// The envelope of a response over the limit: `retry_after` is there twice, beside the message and in `results`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RateLimited {
     success: bool,
@@ -35,18 +35,18 @@ struct RetryAfter {
     retry_after: u32,
 }
 
-/// An answer with a message and results.
+/// Returns a response with a message and results.
 pub fn reply<T: Serialize>(status: StatusCode, message: impl Into<String>, results: T) -> Response {
     let body = Envelope { success: status.is_success(), message: message.into(), results };
     (status, axum::Json(body)).into_response()
 }
 
-/// 200 with results.
+/// Returns 200 with results.
 pub fn ok<T: Serialize>(results: T) -> Response {
     reply(StatusCode::OK, "", results)
 }
 
-/// 201 with the thing that was made.
+/// Returns 201 with the thing that was created.
 pub fn created<T: Serialize>(message: &str, results: T) -> Response {
     reply(StatusCode::CREATED, message, results)
 }
@@ -54,21 +54,21 @@ pub fn created<T: Serialize>(message: &str, results: T) -> Response {
 /// Why a request is refused, in the caller's words.
 #[derive(Debug)]
 pub enum ApiError {
-    /// 400, 413: the body or a parameter is at fault.
+    /// 400, 413: the body or a parameter is not valid.
     BadRequest(String),
     TooLarge,
     Unauthorized(AuthFailure),
-    /// The key has made as many requests of this class as it may in a minute. The wait is in seconds.
+    /// The key is over its limit of requests of this class. The wait is in seconds.
     RateLimited {
         class: RequestClass,
         limit: u32,
         retry_after: u32,
     },
-    /// The secret of the trigger route is missing, or another.
+    /// The secret of the trigger route is missing or wrong.
     WrongSecret,
-    /// Nothing shows that the request is Slack's, and of now.
+    /// Nothing shows that the request is from Slack, and recent.
     NotSlack,
-    /// The sentence says what has to be set up first.
+    /// The sentence says what must be configured first.
     NotSetUp(String),
     NoSuchRoute,
     WrongMethod,
@@ -92,17 +92,17 @@ impl ApiError {
         }
     }
 
-    /// The caller's words alone.
+    /// Returns the caller's words alone.
     pub fn message(self) -> String {
         self.answer().1
     }
 
-    /// Seconds after which a limit lets its key in again.
+    /// Returns the seconds after which a limit lets its key in again.
     pub(crate) fn retry_after(&self) -> Option<u32> {
         if let Self::RateLimited { retry_after, .. } = self { Some(*retry_after) } else { None }
     }
 
-    /// The status and the caller's words. What is ours alone goes to the log.
+    /// Returns the status and the caller's words. What is ours alone goes to the log.
     pub(crate) fn answer(self) -> (StatusCode, String) {
         match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
@@ -188,7 +188,7 @@ impl IntoResponse for ApiError {
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 256 * 1024;
 
-/// What every router has around it: the body's limit, and envelopes for routes and methods that are not there.
+/// Wraps a router in what every router has: the body's limit, and envelopes for routes and methods that do not exist.
 pub(crate) fn envelope_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
         .fallback(|| async { ApiError::NoSuchRoute })

@@ -1,4 +1,4 @@
-//! Reads requests: each refusal names the field at fault.
+//! Reads requests: each error names the field at fault.
 
 use std::str::FromStr;
 
@@ -82,7 +82,7 @@ pub fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     Ok(body)
 }
 
-/// What is wrong with a body, in words that name the field.
+/// Returns what is wrong with a body, in words that name the field.
 fn refusal(path: &str, error: &serde_json::Error) -> String {
     let field = if matches!(path, "." | "?") { String::new() } else { format!("{path}: ") };
     if !error.is_data() {
@@ -120,13 +120,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// A client's mark of its request, which then counts once, however often it is sent within a day. The draft standard's
+/// A client's key for its request, which then counts once, however often it is sent within a day. The draft standard's
 /// header, as Stripe and others read it.
 /// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct IdempotencyKey {
-    /// The client's mark of this request
+    /// The client's key for this request
     #[param(rename = "Idempotency-Key", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")]
     pub key: Option<String>,
 }
@@ -194,7 +194,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NamePath {
     }
 }
 
-/// Which part of a list is wanted.
+/// Which part of a list to return.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Listing {
@@ -219,12 +219,12 @@ impl Listing {
 
     pub fn cursor<T: FromStr<Err = Invalid>>(&self) -> Result<Option<T>, Invalid> {
         let cursor = self.cursor.as_deref().filter(|cursor| !cursor.is_empty());
-        let invalid = |_| Invalid::new("cursor", "must be the next_cursor of an answer");
+        let invalid = |_| Invalid::new("cursor", "must be the next_cursor of a response");
         cursor.map(|cursor| cursor.parse().map_err(invalid)).transpose()
     }
 }
 
-/// Tells a field that is null from one that is not there.
+/// Distinguishes a field that is null from one that is missing.
 pub fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     T: Deserialize<'de>,

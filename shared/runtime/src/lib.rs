@@ -18,6 +18,7 @@ pub mod lambda;
 mod pings;
 mod rate_limit;
 mod routes;
+pub mod schema;
 mod telemetry;
 mod wiring;
 
@@ -33,7 +34,7 @@ pub use extract::{
     read_body,
 };
 pub use gauges::{Gauge, gauges, record_gauges};
-pub use pings::{ping_answer, ping_refusal};
+pub use pings::{ping_refusal, ping_response};
 pub use routes::Routes;
 pub use telemetry::{init_logging, prometheus};
 pub use wiring::{ExternalPorts, medic, medic_with, serve};

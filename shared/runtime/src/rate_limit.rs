@@ -40,7 +40,7 @@ pub(crate) async fn limit(
         }
     };
     let ruling = app.medic.admit(key, limits, class, app.now()).await;
-    let mut answer = match ruling.retry_after {
+    let mut response = match ruling.retry_after {
         None => next.run(request).await,
         Some(retry_after) => {
             metrics::counter!("medic_rate_limited_total", "class" => class.as_str()).increment(1);
@@ -48,11 +48,12 @@ pub(crate) async fn limit(
             if pinger.is_some() { ping_refusal(error) } else { error.into_response() }
         }
     };
-    describe(ruling, answer.headers_mut());
-    answer
+    describe(ruling, response.headers_mut());
+    response
 }
 
-/// Who asks: as the connection has it, or API Gateway in its place; never from a header, which a caller can set.
+/// Returns the address of the caller: as the connection has it, or API Gateway in its place; never from a header, which a
+/// caller can set.
 fn source_address(request: &Request) -> Option<IpAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }

@@ -1,5 +1,6 @@
 //! Black-box tests: they come in by the front door, over HTTP, and see what receivers see.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
+#![expect(clippy::too_many_lines, reason = "whole responses as snapshots and tables of cases are long")]
 
 mod access;
 mod audit;

@@ -1,4 +1,8 @@
 //! Which file of a crate uses which: by imports, by paths, and by methods called through `self`, which no import shows.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "syn may add kinds of items, which define nothing that is looked for"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -243,7 +247,9 @@ fn paths_of(tree: &syn::UseTree) -> Vec<Vec<String>> {
     match tree {
         syn::UseTree::Path(path) => {
             let mut paths = paths_of(&path.tree);
-            paths.iter_mut().for_each(|rest| rest.insert(0, path.ident.to_string()));
+            for rest in &mut paths {
+                rest.insert(0, path.ident.to_string());
+            }
             paths
         }
         syn::UseTree::Name(name) if name.ident == "self" => vec![Vec::new()],

@@ -46,7 +46,7 @@ impl Medic {
         let Some(max) = NonZeroU32::new(window.capacity(limit, now)).filter(|_| ruling.is_let_in()) else {
             return Ok(ruling);
         };
-        // The table decides; what `ask` says of its count is the same, in the caller's words.
+        // The table decides; what `rule` makes of its count is the same, in the caller's words.
         let before = match self.table.count_request(key, class, minute.number, max).await? {
             RequestCount::Counted { requests } => {
                 minute.saw(requests);

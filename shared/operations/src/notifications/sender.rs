@@ -189,7 +189,7 @@ impl Medic {
             let notification = match notification {
                 // It would hold up the lane for good.
                 Err(error @ store::Error::Corrupt { .. }) => {
-                    report_dropped(at, &error_chain(&error));
+                    report_dropped(at, owner, &error_chain(&error));
                     work.settled.push(entry);
                     continue;
                 }
@@ -200,7 +200,7 @@ impl Medic {
                     self.wake(Wake::Lane { lane: at.lane.to_string() }, now + NOTIFICATION_VISIBLE_AFTER).await;
                     break;
                 }
-                report_dropped(at, &format!("the notification of {owner} is gone"));
+                report_dropped(at, owner, "it is gone");
                 work.settled.push(entry);
                 continue;
             };
@@ -292,7 +292,7 @@ fn together(queued: &[QueuedNotification]) -> usize {
 }
 
 /// Reports an entry that is dropped because it stands for nothing that can be sent.
-fn report_dropped(at: ReceiverLane<'_>, error: &str) {
-    tracing::error!(lane = %at.lane, error, "a notification cannot be read, and is dropped");
+fn report_dropped(at: ReceiverLane<'_>, owner: NotificationOwner, error: &str) {
+    tracing::error!(lane = %at.lane, %owner, error, "a notification cannot be read, and is dropped");
     metrics::counter!("medic_notifications_failed_total").increment(1);
 }

@@ -24,6 +24,13 @@ struct HeldEntry<'a> {
     until: DateTime<Utc>,
 }
 
+/// A delivery as it is after an attempt.
+struct Attempted {
+    delivery: Delivery,
+    /// Why the attempt failed.
+    error: Option<String>,
+}
+
 impl Medic {
     /// Attempts the first delivery of a webhook whose time has come.
     pub(super) async fn drain_webhook(
@@ -109,7 +116,7 @@ impl Medic {
         delivery: &Delivery,
         report: WebhookReport,
         now: DateTime<Utc>,
-    ) -> Result<Delivery, Error> {
+    ) -> Result<Attempted, Error> {
         let attempts = delivery.attempts + 1;
         let (status, error, next_attempt_at) = match report.outcome {
             WebhookOutcome::Success => (DeliveryStatus::Success, None, None),
@@ -127,12 +134,11 @@ impl Medic {
             }
             WebhookOutcome::Refused { error } => (DeliveryStatus::Failed, Some(error), None),
         };
-        if let (DeliveryStatus::Failed, Some(error)) = (status, &error) {
-            tracing::warn!(webhook.id = %delivery.webhook_id, delivery.id = %delivery.id, error, "a delivery failed");
-        }
         let (response_status, response_body) = report.response.unzip();
-        let response_body = response_body.or(error);
-        Ok(Delivery { status, attempts, response_status, response_body, next_attempt_at, ..delivery.clone() })
+        let response_body = response_body.or_else(|| error.clone());
+        let delivery =
+            Delivery { status, attempts, response_status, response_body, next_attempt_at, ..delivery.clone() };
+        Ok(Attempted { delivery, error })
     }
 
     /// Records an attempt, and then takes the entry out of its lane or postpones it: the next sender sees a crash between the
@@ -141,9 +147,10 @@ impl Medic {
         &self,
         held: HeldEntry<'_>,
         delivery: &Delivery,
-        attempted: Delivery,
+        attempted: Attempted,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
+        let Attempted { delivery: attempted, error } = attempted;
         metrics::counter!("medic_webhook_deliveries_total", "status" => attempted.status.as_str()).increment(1);
         let next = attempted.next_attempt_at;
         let due_at = next.map(|next| next + HAND_OVER_AGAIN);
@@ -153,6 +160,9 @@ impl Medic {
             if found.as_ref() != Some(&attempted) {
                 return Ok(());
             }
+        }
+        if let (DeliveryStatus::Failed, Some(error)) = (attempted.status, error) {
+            tracing::warn!(webhook.id = %delivery.webhook_id, delivery.id = %delivery.id, error, "a delivery failed");
         }
         match next {
             Some(next) => self.postpone_attempt(held, next, attempted.attempts, now).await,

@@ -191,7 +191,7 @@ fn collections() -> Vec<(&'static str, Collection<'static>, String)> {
         Collection::ExecutionsOfService(_) =>
             "executions of a service", Collection::ExecutionsOfService(SERVICE), id.clone();
         Collection::ExecutionsOfPlaybook(_) =>
-            "executions of a playbook", Collection::ExecutionsOfPlaybook(PLAYBOOK), id.clone();
+            "executions of a playbook", Collection::ExecutionsOfPlaybook(PLAYBOOK), id;
         Collection::OpenCircuits =>
             "open circuits", Collection::OpenCircuits, Collection::circuit_place(now(), SERVICE);
     })

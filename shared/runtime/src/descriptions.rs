@@ -38,7 +38,7 @@ const SECONDS: [(&str, &str); 3] = [
     ("medic_detection_lag_seconds", "From a service's deadline to the opening of its alert, in seconds."),
 ];
 
-/// The gauges, in the order in which [`crate::gauges`] returns them.
+/// The gauges, in the order in which [`crate::gauges()`] returns them.
 pub(crate) const GAUGES: [(&str, &str); 6] = [
     ("medic_registered_services", "Services that are registered."),
     ("medic_active_services", "Services that are active."),

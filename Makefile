@@ -45,7 +45,7 @@ help: ## Lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
 
 run: ## Builds and starts the whole system on http://127.0.0.1:8080, state in .medic/
-	@[ -x target/release/medic-local ] || echo "Compiling Medic: about 5 minutes the first time, on two cores."
+	@[ -x target/release/medic-local ] || echo "Compiling Medic: 6 to 8 minutes the first time, on two cores."
 	@echo "It then starts on http://127.0.0.1:8080 with its state in .medic/, and shows an admin API key. Ctrl-C stops it."
 	$(CARGO) build --release --locked --package local
 	@exec target/release/medic-local

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::due::HAND_OVER_AGAIN;
 use crate::item::{self, Diff, Item, corrupt, number};
 use crate::keys::{Collection, Key, Lane, RowKind};
+use crate::requests::Request as _;
 use crate::table::{Commit, IS_NEW, Page, Writes};
 use crate::{Error, Table};
 
@@ -134,7 +135,7 @@ impl Table {
             .expression_attribute_names("#s", crate::keys::LIST_SK)
             .expression_attribute_values(":p", item::text(Collection::Deliveries.pk()))
             .expression_attribute_values(":s", item::text(place))
-            .send()
+            .send_boxed()
             .await?;
         let Some(key) = answer.items.unwrap_or_default().first().and_then(Key::of) else { return Ok(None) };
         let found = self.get(&key, true).await?.filter(|item| !item::is_expired(item, now));

@@ -7,6 +7,7 @@ use domain::{from_millis, retry_delay, to_millis};
 
 use crate::item::{DUE_FAILURES, Item, number, text};
 use crate::keys::{DUE_AT, DUE_INDEX, DUE_SHARD, Key};
+use crate::requests::Request as _;
 use crate::{Error, Table};
 
 /// How long whoever is woken for a committed row has to do what it is due for, before the sweep wakes them again. Longer
@@ -65,7 +66,7 @@ impl Table {
             .expression_attribute_names("#at", DUE_AT)
             .expression_attribute_values(":shard", text(shard.to_string()))
             .expression_attribute_values(":at", number(to_millis(until)));
-        let answer = part(query).send().await?;
+        let answer = part(query).send_boxed().await?;
         let row = |item: &Item| {
             let due_at = item.get(DUE_AT)?.as_n().ok()?.parse().ok()?;
             Some(DueRow { key: Key::of(item)?, due_at: from_millis(due_at) })
@@ -90,7 +91,7 @@ impl Table {
             .expression_attribute_values(":later", number(to_millis(later)))
             .expression_attribute_values(":failures", number(failures))
             .expression_attribute_values(":now", number(to_millis(now)))
-            .send()
+            .send_boxed()
             .await;
         match sent {
             Err(error)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Item, corrupt, number, text};
 use crate::keys::{Collection, Key, LIST_PK, LIST_SK, RowKind, execution_id_of};
+use crate::requests::Request as _;
 use crate::table::{IS_NEW, Page, Writes};
 use crate::{Error, Table};
 use plan::PlanItem;
@@ -427,7 +428,7 @@ impl Table {
             .condition_expression("version = :version AND attribute_exists(due_at)")
             .expression_attribute_values(":at", number(to_millis(at)))
             .expression_attribute_values(":version", number(record.version))
-            .send()
+            .send_boxed()
             .await;
         // On a conflict it moved on.
         let _postponed: crate::Commit = crate::table::commit_of(sent)?;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::item::{self, corrupt, number, text};
 use crate::keys::{EXPIRES_AT, Key, heartbeats_pk};
+use crate::requests::Request as _;
 use crate::table::Page;
 use crate::{Error, Table};
 
@@ -172,7 +173,7 @@ impl Table {
             if let Some(run_id) = run_id {
                 query = query.expression_attribute_values(":run", text(run_id));
             }
-            let answer = query.send().await?;
+            let answer = query.send_boxed().await?;
             for item in answer.items.unwrap_or_default() {
                 found.push(read(service, item)?);
             }

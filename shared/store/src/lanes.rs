@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Key, LANE_HEAD, Lane, SK};
+use crate::requests::Request as _;
 use crate::table::{Commit, IS_NEW, Writes, commit_of};
 use crate::{Error, Table};
 
@@ -199,7 +200,7 @@ impl Table {
             .expression_attribute_values(":p", text(lane.to_string()))
             .consistent_read(true)
             .limit(limit)
-            .send()
+            .send_boxed()
             .await?;
         let mut items = answer.items.unwrap_or_default();
         let is_head = |item: &Item| item.get(SK).and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk == LANE_HEAD);
@@ -221,7 +222,7 @@ impl Table {
             .expression_attribute_values(":p", text(lane.to_string()))
             .expression_attribute_values(":s", text(place))
             .consistent_read(true)
-            .send()
+            .send_boxed()
             .await?;
         Ok(answer.count > 0)
     }
@@ -265,7 +266,7 @@ impl Table {
                 .expression_attribute_values(":old", number(to_millis(old))),
             None => request.condition_expression("attribute_exists(pk) AND attribute_not_exists(held_until)"),
         };
-        commit_of(request.send().await)
+        commit_of(request.send_boxed().await)
     }
 
     /// Postpones a delivery until `until` after `attempts` failures, on behalf of its holder, who is known by the `lease`.
@@ -291,7 +292,7 @@ impl Table {
             .expression_attribute_values(":attempts", number(attempts))
             .expression_attribute_values(":lease", number(to_millis(lease)))
             .expression_attribute_values(":now", number(to_millis(now)))
-            .send()
+            .send_boxed()
             .await;
         commit_of(sent)
     }
@@ -315,7 +316,7 @@ impl Table {
             .set_key(Some(entry.key(lane).attributes()))
             .condition_expression("held_until = :lease")
             .expression_attribute_values(":lease", number(to_millis(lease)))
-            .send()
+            .send_boxed()
             .await;
         match sent {
             Ok(_) => Ok(()),
@@ -330,7 +331,7 @@ impl Table {
     pub async fn queue_if_absent(&self, lane: &Lane, id: DeliveryId) -> Result<(), Error> {
         let item = item::write(&Key::delivery_entry(lane, id), &LaneItem::of(None))?;
         let sent = self.client.put_item().table_name(&self.name).set_item(Some(item)).condition_expression(IS_NEW);
-        match sent.send().await {
+        match sent.send_boxed().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(()),

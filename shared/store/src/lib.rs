@@ -22,6 +22,7 @@ mod ping_keys;
 mod playbook_notifications;
 mod playbooks;
 mod repeats;
+mod requests;
 mod retry_policy;
 mod runs;
 mod schedules;

@@ -16,6 +16,7 @@ use crate::due::HAND_OVER_AGAIN;
 use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Key, Lane, NOTIFICATION_PREFIX, RowKind, notifications_pk, printed_pk};
 use crate::playbook_notifications::{CIRCUIT, CircuitItem, PlaybookItem};
+use crate::requests::Request as _;
 use crate::table::{CONFLICT_RETRIES, Commit, IS_NEW, Page, Writes, commit_of, is_conflict};
 use crate::{Error, Table};
 
@@ -215,7 +216,7 @@ impl Table {
             request = request.expression_attribute_values(name, value);
         }
         for _ in 0..CONFLICT_RETRIES {
-            match request.clone().send().await {
+            match request.clone().send_boxed().await {
                 Ok(answer) if !others_settled => {
                     return Ok(answer
                         .attributes
@@ -284,7 +285,7 @@ impl Table {
             .expression_attribute_names("#lane", lane.to_string())
             .expression_attribute_names("#message", "message")
             .expression_attribute_values(":message", AttributeValue::M(place))
-            .send()
+            .send_boxed()
             .await?;
         Ok(())
     }
@@ -297,7 +298,7 @@ impl Table {
             .set_key(Some(Key::notification(notification.owner(), notification.id).attributes()))
             .update_expression("REMOVE due_shard, due_at, due_failures")
             .condition_expression("attribute_exists(pk)")
-            .send()
+            .send_boxed()
             .await?;
         Ok(())
     }
@@ -312,7 +313,7 @@ impl Table {
             .update_expression("SET due_at = :at REMOVE due_failures")
             .condition_expression("attribute_exists(due_at)")
             .expression_attribute_values(":at", number(to_millis(at)))
-            .send()
+            .send_boxed()
             .await;
         // On a conflict it was settled meanwhile.
         let _postponed: Commit = commit_of(sent)?;

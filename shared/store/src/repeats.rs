@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::item::{self, corrupt, number};
 use crate::keys::Key;
+use crate::requests::Request as _;
 use crate::{Error, Table};
 
 /// How long a repetition is recognised.
@@ -61,7 +62,7 @@ impl Table {
             .condition_expression("attribute_not_exists(pk) OR expires_at <= :now")
             .expression_attribute_values(":now", number(now.timestamp()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
+            .send_boxed()
             .await;
         let Err(error) = sent else { return Ok(id) };
         match error.as_service_error() {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Item, corrupt, number, text};
 use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, RowKind};
+use crate::requests::Request as _;
 use crate::service_items::ProfileItem;
 use crate::table::{Commit, IS_NEW, Page, Writes};
 use crate::{Error, ServiceSnapshot, Table};
@@ -213,7 +214,7 @@ impl Table {
         } else {
             put.condition_expression(UNCHANGED).expression_attribute_values(":old_version", number(old.version))
         };
-        let Err(error) = put.send().await else { return Ok(Commit::Done) };
+        let Err(error) = put.send_boxed().await else { return Ok(Commit::Done) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(_) | PutItemError::TransactionConflictException(_)) => {
                 Ok(Commit::Conflict)
@@ -380,7 +381,7 @@ impl Table {
             .expression_attribute_values(":high", text(&high))
             .scan_index_forward(false)
             .limit(i32::try_from(limit + 1).unwrap_or(i32::MAX))
-            .send()
+            .send_boxed()
             .await?;
         let mut items = answer.items.unwrap_or_default();
         items.retain(|item| item.get(LIST_SK).and_then(|sk| sk.as_s().ok()) != Some(&high));

@@ -11,6 +11,7 @@ use crate::entity::{holds_any, read_all};
 use crate::item::{self, Diff, Item, corrupt, number};
 use crate::keys::{Collection, DUE_AT, DUE_SHARD, Key, LIST_PK, LIST_SK, service_id_of};
 use crate::names::NameItem;
+use crate::requests::Request as _;
 use crate::service_items::{ProfileItem, StateItem, profile_item, state_attributes, state_item};
 use crate::table::{Commit, EXISTS, IS_NEW, Page, Writes};
 use crate::targets::targets_of;
@@ -84,7 +85,7 @@ impl Table {
             .expression_attribute_values(":no", AttributeValue::Bool(false))
             .expression_attribute_values(":threshold", number(threshold))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
+            .send_boxed()
             .await;
         let Err(error) = sent else { return Ok(HeartbeatWrite::Counted) };
         let found = match error.as_service_error() {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::item::{self, number};
 use crate::keys::{Collection, Key};
+use crate::requests::Request as _;
 use crate::{Error, Table};
 
 /// The counts that metrics show.
@@ -50,7 +51,7 @@ impl Table {
             .expression_attribute_values(":s", number(stats.stale_jobs_current))
             .expression_attribute_values(":e", number(stats.executions_pending_approval))
             .expression_attribute_values(":c", number(stats.circuits_open))
-            .send()
+            .send_boxed()
             .await?;
         Ok(())
     }
@@ -66,7 +67,7 @@ impl Table {
             .update_expression("ADD registered_services :r, active_services :a")
             .expression_attribute_values(":r", number(registered))
             .expression_attribute_values(":a", number(active))
-            .send()
+            .send_boxed()
             .await;
         if let Err(error) = sent {
             tracing::warn!(error = %Error::from(error), "a change in the number of services was not counted");

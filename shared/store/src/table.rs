@@ -14,6 +14,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::item::{Diff, Item};
 use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, Partition};
+use crate::requests::Request as _;
 use crate::{Error, retry_policy};
 
 /// Medic's table.
@@ -66,7 +67,7 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(key.attributes()))
             .consistent_read(consistent)
-            .send()
+            .send_boxed()
             .await?;
         Ok(answer.item)
     }
@@ -90,7 +91,7 @@ impl Table {
                 .consistent_read(consistent)
                 .build()
                 .map_err(|source| Error::Refused(Box::new(source)))?;
-            let answer = self.client.batch_get_item().request_items(&self.name, request).send().await?;
+            let answer = self.client.batch_get_item().request_items(&self.name, request).send_boxed().await?;
             let items = answer.responses.and_then(|mut tables| tables.remove(&self.name)).unwrap_or_default();
             empty_answers = if items.is_empty() { empty_answers + 1 } else { 0 };
             found.extend(items);
@@ -139,7 +140,7 @@ impl Table {
         let wanted: Result<Vec<_>, _> = keys.iter().map(delete).collect();
         let mut wanted = wanted.map_err(|source| Error::Refused(Box::new(source)))?;
         for _ in 0..CONFLICT_RETRIES {
-            let answer = self.client.batch_write_item().request_items(&self.name, wanted).send().await?;
+            let answer = self.client.batch_write_item().request_items(&self.name, wanted).send_boxed().await?;
             wanted = answer.unprocessed_items.and_then(|mut tables| tables.remove(&self.name)).unwrap_or_default();
             if wanted.is_empty() {
                 return Ok(());
@@ -149,12 +150,12 @@ impl Table {
     }
 
     pub(crate) async fn put(&self, item: Item) -> Result<(), Error> {
-        self.client.put_item().table_name(&self.name).set_item(Some(item)).send().await?;
+        self.client.put_item().table_name(&self.name).set_item(Some(item)).send_boxed().await?;
         Ok(())
     }
 
     pub(crate) async fn delete_item(&self, key: &Key) -> Result<(), Error> {
-        self.client.delete_item().table_name(&self.name).set_key(Some(key.attributes())).send().await?;
+        self.client.delete_item().table_name(&self.name).set_key(Some(key.attributes())).send_boxed().await?;
         Ok(())
     }
 
@@ -169,7 +170,7 @@ impl Table {
             .expression_attribute_names("#a", attribute)
             .expression_attribute_values(":n", crate::item::number(amount))
             .return_values(aws_sdk_dynamodb::types::ReturnValue::UpdatedNew)
-            .send()
+            .send_boxed()
             .await?;
         answer
             .attributes
@@ -180,7 +181,7 @@ impl Table {
     /// Commits all of `writes`, or none.
     pub async fn commit(&self, writes: Writes) -> Result<Commit, Error> {
         for _ in 0..CONFLICT_RETRIES {
-            let sent = self.client.transact_write_items().set_transact_items(Some(writes.0.clone())).send().await;
+            let sent = self.client.transact_write_items().set_transact_items(Some(writes.0.clone())).send_boxed().await;
             match sent {
                 Ok(_) => return Ok(Commit::Done),
                 Err(error) => match cancellation(&error) {
@@ -208,7 +209,7 @@ impl Table {
             .set_condition_expression(update.condition_expression)
             .set_expression_attribute_names(update.expression_attribute_names)
             .set_expression_attribute_values(update.expression_attribute_values)
-            .send()
+            .send_boxed()
             .await;
         commit_of(sent)
     }
@@ -238,7 +239,7 @@ impl Table {
                 .expression_attribute_names("#s", LIST_SK)
                 .expression_attribute_values(":s", AttributeValue::S(after.to_owned()));
         }
-        let mut items = query.send().await?.items.unwrap_or_default();
+        let mut items = query.send_boxed().await?.items.unwrap_or_default();
         let more = items.len() > limit;
         items.truncate(limit);
         let place = |item: &Item| item.get(LIST_SK).and_then(|v| v.as_s().ok()).cloned();

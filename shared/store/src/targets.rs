@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::entity::{Identity, Limit, RevisionItem, read_id};
 use crate::item::{self, Item, corrupt, number};
 use crate::keys::{EXPIRES_AT, Key, Partition};
+use crate::requests::Request as _;
 use crate::table::{Commit, EXISTS, Page, commit_of};
 use crate::{Entity, Error, Table};
 
@@ -147,7 +148,7 @@ impl Table {
                 .condition_expression(EXISTS)
                 .expression_attribute_names("#e", EXPIRES_AT)
                 .expression_attribute_values(":at", number(at.timestamp()))
-                .send()
+                .send_boxed()
                 .await;
             // On a conflict it was deleted meanwhile.
             let _expiring: Commit = commit_of(sent)?;

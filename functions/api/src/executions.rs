@@ -24,7 +24,7 @@ pub(crate) struct NewExecutionBody {
     #[schema(minimum = 1)]
     service_id: Option<i64>,
     /// By name: the value of `${NAME}` in the playbook. Strings, numbers or booleans; at most 50.
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     variables: Option<serde_json::Map<String, Value>>,
 }
 

@@ -10,7 +10,7 @@ TASK_MON := $(TOOLS)/bin/task-mon
 # What tests/schema runs.
 SCHEMA := $(TOOLS)/schema
 SBOM := $(TOOLS)/bin/cargo-sbom
-# What lints the OpenAPI document, and what tests/openapi makes clients with.
+# What lints the OpenAPI document, and what generates clients from it in tests/openapi.
 OPENAPI := $(TOOLS)/openapi
 REDOCLY := REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(OPENAPI)/node_modules/.bin/redocly
 
@@ -34,10 +34,12 @@ STACK ?= medic
 PARAMETERS ?=
 ARCHITECTURE ?= x86_64
 
-.DEFAULT_GOAL := help
-# Which seeds `make simulate` looks at.
+# Seeds of `make simulate`: how many, or which one alone. `SEED` and `EXAMPLES` are `make test-schema`'s, too.
 SEEDS ?= 100
 SEED ?=
+EXAMPLES ?=
+
+.DEFAULT_GOAL := help
 
 .PHONY: help run test test-fast test-schema fuzz fuzz-build $(FUZZ_RUNS) sbom test-deployed check format build-lambda deploy bench load simulate mutations demo openapi clean
 
@@ -137,18 +139,11 @@ clean: ## Removes what was built, and the local state
 	rm -rf .medic
 
 $(VENV)/ready: infra/requirements.txt
-	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement infra/requirements.txt
-	touch $@
-
 $(CLIENTS)/ready: tests/clients/requirements.txt
-	python3 -m venv $(CLIENTS)
-	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
-	touch $@
-
 $(SCHEMA)/ready: tests/schema/requirements.txt
-	python3 -m venv $(SCHEMA)
-	$(SCHEMA)/bin/pip install --quiet --disable-pip-version-check --requirement tests/schema/requirements.txt
+$(VENV)/ready $(CLIENTS)/ready $(SCHEMA)/ready:
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(OPENAPI)/ready: tests/openapi/requirements.txt tests/openapi/package-lock.json

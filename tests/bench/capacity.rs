@@ -1,5 +1,5 @@
-//! Capacity units of heartbeats, signals, re-arms and alerts, as the database's own responses count them. The clock is a test's:
-//! nothing here is timed.
+//! Capacity units of heartbeats, signals, re-arms and alerts, as the database's own responses count them. The clock is
+//! a test's: nothing here is timed.
 
 use chrono::TimeDelta;
 use domain::{HeartbeatName, RunId, ServiceId, SignalKind, Status};

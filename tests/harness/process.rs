@@ -22,7 +22,7 @@ pub struct Process {
 ///
 /// # Panics
 ///
-/// When it is not there, with the command that builds it.
+/// Returns when it is not there, with the command that builds it.
 pub(crate) fn medic_local() -> PathBuf {
     let here = std::env::current_exe().expect("a path");
     let found = here.ancestors().map(|folder| folder.join("medic-local")).find(|path| path.is_file());

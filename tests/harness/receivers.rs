@@ -1,4 +1,5 @@
-//! Loopback receivers that stand in for Slack, PagerDuty and a user's webhook: they record what arrives and respond as planned.
+//! Loopback receivers that stand in for Slack, PagerDuty and a user's webhook: they record what arrives and respond as
+//! planned.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -20,7 +20,7 @@ use store::Table;
 use crate::process::medic_local;
 use crate::{Receivers, UNLIMITED};
 
-/// When every test begins.
+/// Returns when every test begins.
 pub fn start_of_time() -> DateTime<Utc> {
     "2026-01-05T12:00:00Z".parse().expect("a time")
 }

@@ -59,7 +59,7 @@ impl Route {
         }
     }
 
-    /// Whether it asks for a secret instead of a key.
+    /// Returns whether it asks for a secret instead of a key.
     fn needs_secret(&self) -> bool {
         self.begins(&["/v2/slack/interactions", "/v2/webhooks/playbooks/"])
     }

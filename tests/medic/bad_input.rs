@@ -357,7 +357,7 @@ async fn each_status_has_its_envelope() {
     insta::assert_snapshot!(system.send(Method::PUT, "/heartbeat", None).await, @r#"
     405
     {
-      "message": "This route does not take that method",
+      "message": "This route does not accept that method",
       "results": "",
       "success": false
     }

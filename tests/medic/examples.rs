@@ -68,8 +68,8 @@ impl Story {
         operation.unwrap().1
     }
 
-    /// Keeps the first request of an operation, and its first response of each status and media type. A second passes, because
-    /// ids of the same millisecond sort by chance.
+    /// Keeps the first request of an operation, and its first response of each status and media type. A second passes,
+    /// because ids of the same millisecond sort by chance.
     async fn keep(&mut self, method: &Method, path: &str, request: Value, answer: &Answer) {
         assert!(answer.status.is_success(), "{method} {path}: {answer}");
         let operation = self.operation(method, path);
@@ -140,7 +140,7 @@ fn is_uuid(word: &str) -> bool {
         })
 }
 
-/// Whether it is a SHA-256, as that of a plan, which holds the execution's id.
+/// Returns whether it is a SHA-256, as that of a plan, which holds the execution's id.
 fn is_digest(word: &str) -> bool {
     word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -14,6 +14,6 @@ def team(name: str) -> TeamView:
     return created.results
 
 
-def beat(name: str) -> int:
+def heartbeat(name: str) -> int:
     sent = post_heartbeat.sync_detailed(client=medic, body=HeartbeatBody(heartbeat_name=name, status="UP"))
     return sent.status_code

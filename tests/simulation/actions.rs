@@ -26,13 +26,13 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// Whether it switches or deletes the service. Whether a heartbeat sent meanwhile had to be accepted nobody could say
-    /// afterwards, and so the service waits.
+    /// Returns whether it switches or deletes the service. Whether a heartbeat sent meanwhile had to be accepted nobody
+    /// could say afterwards, and so the service waits.
     pub(crate) fn switches_service(&self) -> bool {
         matches!(self, Self::Edit(Edit::Switch(_) | Edit::Delete))
     }
 
-    /// Whether this status, in response to a second attempt, means that the first one was accepted.
+    /// Returns whether this status, in response to a second attempt, means that the first one was accepted.
     pub(crate) fn is_done(&self, status: u16) -> bool {
         match self {
             Self::Register => status == 409,

@@ -25,8 +25,8 @@ pub(crate) struct Check<'a> {
     pub(crate) end: DateTime<Utc>,
 }
 
-/// How late Medic may be: without messages a row waits for the tick; and where ticks die and rows are put off, for some of
-/// them.
+/// Returns how late Medic may be: without messages a row waits for the tick; and where ticks die and rows are put off,
+/// for some of them.
 fn tolerance(fault_level: FaultLevel) -> Tolerance {
     match fault_level {
         FaultLevel::Calm => Tolerance { late: TimeDelta::seconds(2), early: TimeDelta::zero() },
@@ -35,7 +35,8 @@ fn tolerance(fault_level: FaultLevel) -> Tolerance {
     }
 }
 
-/// How late playbooks may be: they go on by messages alone, which the tick sends again each minute until one arrives.
+/// Returns how late playbooks may be: they go on by messages alone, which the tick sends again each minute until one
+/// arrives.
 fn playbook_tolerance(fault_level: FaultLevel) -> Tolerance {
     match fault_level {
         FaultLevel::Calm => tolerance(fault_level),

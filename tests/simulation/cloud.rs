@@ -146,7 +146,8 @@ impl Cloud {
         cloud
     }
 
-    /// Creates an instance whose caches hold nothing but the key: to check that takes a thread, which the seed does not control.
+    /// Creates an instance whose caches hold nothing but the key: to check that takes a thread, which the seed does not
+    /// control.
     async fn new_instance(&self) -> Instance {
         let fates: Arc<dyn local::Fates> = Arc::clone(&self.seed) as Arc<dyn local::Fates>;
         let table = Table::new(self.dynamodb.with_fates(fates).config(), "medic");

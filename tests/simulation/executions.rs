@@ -1,5 +1,5 @@
-//! The rules of playbooks, derived simply and apart from `domain`: which executions there must be of which alerts, and whether
-//! each went as its steps, those who decided, and what it called outside allow.
+//! The rules of playbooks, derived simply and apart from `domain`: which executions there must be of which alerts, and
+//! whether each went as its steps, those who decided, and what it called outside allow.
 
 use std::collections::BTreeMap;
 
@@ -229,7 +229,7 @@ impl ExecutionCheck<'_> {
         self.maintenance.iter().any(|span| span.from <= to && from < span.to)
     }
 
-    /// How long after an alert is counted its playbook may start.
+    /// Returns how long after an alert is counted its playbook may start.
     fn start_delay(&self) -> TimeDelta {
         self.tolerance.late * 2
     }
@@ -282,7 +282,7 @@ impl ExecutionCheck<'_> {
         wrong
     }
 
-    /// Whether the circuit may have been open when a playbook was offered: refused once, it is not offered again.
+    /// Returns whether the circuit may have been open when a playbook was offered: refused once, it is not offered again.
     fn may_be_open(&self, playbook: usize, cause: &Cause, executions: &[&Execution]) -> bool {
         let offers = (1..=cause.failures).filter(|failures| wanted(self.playbooks, *failures) == Some(playbook));
         offers.map(|failures| cause.counted_at(failures)).any(|at| {
@@ -602,7 +602,7 @@ impl ExecutionCheck<'_> {
 }
 
 impl Execution {
-    /// When it was decided on, or ended without.
+    /// Returns when it was decided on, or ended without.
     fn settled(&self) -> Option<DateTime<Utc>> {
         self.decision.as_ref().map(|decision| decision.at).or(self.completed)
     }

@@ -127,7 +127,7 @@ impl<T> Executor<T> {
         ended
     }
 
-    /// When the next handler goes on that is paused or waits for the clock.
+    /// Returns when the next handler goes on that is paused or waits for the clock.
     pub(crate) fn next_at(&self) -> Option<DateTime<Utc>> {
         let now = self.time.now();
         let instants = self.tasks.iter().flat_map(|task| {

@@ -1,5 +1,5 @@
-//! The rules of job runs, derived simply and apart from `domain`: from the signals that were acknowledged, how each run stands,
-//! and which alerts of it there must be, may be, or must not be.
+//! The rules of job runs, derived simply and apart from `domain`: from the signals that were acknowledged, how each run
+//! stands, and which alerts of it there must be, may be, or must not be.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -69,7 +69,7 @@ pub(crate) fn name_of(run: usize) -> String {
 }
 
 impl Jobs {
-    /// Whether a signal repeats one that its run knows already: it changes nothing, and is no heartbeat.
+    /// Returns whether a signal repeats one that its run knows already: it changes nothing, and is no heartbeat.
     pub(crate) fn is_repetition(&self, kind: SignalKind, number: usize) -> bool {
         let run = self.run(number);
         match kind {

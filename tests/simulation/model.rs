@@ -106,7 +106,7 @@ pub(crate) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Whether maintenance may hold back what falls due from `first` to `last`, however late Medic is.
+    /// Returns whether maintenance may hold back what falls due from `first` to `last`, however late Medic is.
     pub(crate) fn may_hold(&self, first: DateTime<Utc>, last: DateTime<Utc>) -> bool {
         let late = self.tolerance.late;
         self.maintenance.iter().any(|span| span.from <= last + late && first < span.to + late)
@@ -161,7 +161,7 @@ impl Service {
         (0..all.len()).filter(|place| may_hold(*place)).map(|place| all[place].rule).collect()
     }
 
-    /// When an alert that opened then is counted for the second time, at the earliest.
+    /// Returns when an alert that opened then is counted for the second time, at the earliest.
     pub(crate) fn counted_again(&self, opened: DateTime<Utc>, end: DateTime<Utc>) -> DateTime<Utc> {
         let again = self.rules(opened, end).into_iter().map(|rule| match rule.timing {
             Timing::Interval(interval) => opened + interval,
@@ -261,7 +261,7 @@ impl Service {
         self.maintenance.iter().any(|span| span.covers(at))
     }
 
-    /// Whether the service's own heartbeats up to this one are enough again, by the rules until `by`.
+    /// Returns whether the service's own heartbeats up to this one are enough again, by the rules until `by`.
     fn has_recovered_by(&self, place: usize, by: DateTime<Utc>, reading: Reading) -> bool {
         let heartbeat = self.heartbeats[place];
         let since = match reading {
@@ -345,7 +345,8 @@ impl Service {
         (!is_right).then(|| format!("{}: alert {} has cycle {} after {lasted}", self.name, alert.id, alert.cycle))
     }
 
-    /// Whether something caused the alert after the one that closed at `before`. Each report in `reported` causes one alert.
+    /// Returns whether something caused the alert after the one that closed at `before`. Each report in `reported`
+    /// causes one alert.
     fn had_a_cause(
         &self,
         alert: &Alert,
@@ -386,7 +387,7 @@ impl Service {
         })
     }
 
-    /// Whether an alert that closed then may have closed because the service was switched off.
+    /// Returns whether an alert that closed then may have closed because the service was switched off.
     pub(crate) fn may_be_switched_off(&self, closed: DateTime<Utc>, tolerance: Tolerance) -> bool {
         self.offs()
             .iter()

@@ -51,7 +51,7 @@ impl Service {
         mutes
     }
 
-    /// Whether the service may be muted at some instant of a span, its end included.
+    /// Returns whether the service may be muted at some instant of a span, its end included.
     pub(crate) fn may_be_muted(&self, alerts: &[Alert], span: Span, tolerance: Tolerance) -> bool {
         let mutes = self.mutes(alerts, tolerance);
         mutes.iter().any(|mute| mute.possible.from <= span.to && span.from < mute.possible.to)

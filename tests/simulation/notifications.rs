@@ -185,7 +185,7 @@ impl NotificationCheck<'_> {
         self.cloud.seed.fault_level == FaultLevel::Calm
     }
 
-    /// Whether nothing is sent twice: no handler dies, and no response is lost.
+    /// Returns whether nothing is sent twice: no handler dies, and no response is lost.
     fn is_exact(&self) -> bool {
         !self.cloud.is_stormy()
     }
@@ -220,7 +220,7 @@ fn ids(received: &[Received], event: &str, name: &str, of: &Value) -> BTreeSet<S
     received.iter().filter(is_this).map(|request| request.id.clone()).collect()
 }
 
-/// How often these words are in what Slack accepted.
+/// Returns how often these words are in what Slack accepted.
 fn count(lines: &[String], words: &str) -> usize {
     lines.iter().map(|text| text.matches(words).count()).sum()
 }
@@ -237,7 +237,7 @@ fn lines(cloud: &Cloud) -> Vec<String> {
     received.iter().filter_map(|request| request.body["text"].as_str().map(str::to_owned)).collect()
 }
 
-/// How many of these there must be, and how many there may be.
+/// Returns how many of these there must be, and how many there may be.
 fn range(expected: impl Iterator<Item = Expectation> + Clone) -> (usize, usize) {
     let min = expected.clone().filter(|expected| *expected == Expectation::Required).count();
     (min, expected.filter(|expected| *expected != Expectation::Forbidden).count())

@@ -31,7 +31,7 @@ pub(crate) struct Delivery {
 pub(crate) const MAX_DELIVERY_ATTEMPTS: u64 = 4;
 
 impl Observed {
-    /// Whether some event of this type was given up, because the webhook failed each time.
+    /// Returns whether some event of this type was given up, because the webhook failed each time.
     pub(crate) fn gave_up_on(&self, event: &str) -> bool {
         self.deliveries.iter().any(|delivery| delivery.event == event && delivery.status == "failed")
     }

@@ -71,7 +71,7 @@ impl Queues {
         state.messages.push(Message { id, queue, body: body.to_owned(), visible_at, receives: 0 });
     }
 
-    /// When the next message becomes visible.
+    /// Returns when the next message becomes visible.
     pub(crate) fn next_at(&self) -> Option<DateTime<Utc>> {
         self.state.lock().unwrap().messages.iter().map(|message| message.visible_at).min()
     }

@@ -1,5 +1,5 @@
-//! Slack, PagerDuty, a webhook's receiver and what steps of playbooks call: they accept, refuse, hang or respond late as the
-//! seed decides.
+//! Slack, PagerDuty, a webhook's receiver and what steps of playbooks call: they accept, refuse, hang or respond late
+//! as the seed decides.
 
 use std::sync::{Arc, Mutex};
 

@@ -47,7 +47,7 @@ impl Rule {
         }
     }
 
-    /// How often an alert is counted that lasts from `min` to `max`: at least, and at most.
+    /// Returns how often an alert is counted that lasts from `min` to `max`: at least, and at most.
     pub(crate) fn counts(&self, min: TimeDelta, max: TimeDelta) -> (i64, i64) {
         let whole = |lasted: TimeDelta| lasted.num_milliseconds().max(0) / self.period().num_milliseconds() + 1;
         (whole(min), whole(max) + i64::from(self.is_schedule()))

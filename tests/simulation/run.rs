@@ -188,7 +188,7 @@ impl Run {
         if client > self.person() { client - self.person() - 1 } else { client }
     }
 
-    /// Whether a client may send its next action.
+    /// Returns whether a client may send its next action.
     fn is_free(&self, client: usize, now: DateTime<Utc>) -> bool {
         let place = self.place_of(client);
         let is_idle = |client: usize| !self.clients[client].is_busy && self.clients[client].free_at <= now;
@@ -265,7 +265,7 @@ impl Run {
         }
     }
 
-    /// When a client next has something to send, or the seed turns quiet or ends.
+    /// Returns when a client next has something to send, or the seed turns quiet or ends.
     fn next_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let planned = self.agenda.first_key_value().map(|(key, _)| key.0);
         let retry = self.retries.first_key_value().map(|(key, _)| key.0);

@@ -51,7 +51,7 @@ fn bar_from_forking(pid: Pid) {
     prlimit(Some(pid), Resource::Nproc, Rlimit { current: Some(0), maximum: Some(0) }).map(|_| ()).unwrap_or_default();
 }
 
-/// Every process below this one.
+/// Returns every process below this one.
 fn descendants(of: Pid) -> HashSet<Pid> {
     let all: Vec<_> = processes().filter_map(|pid| Some((pid, parent(pid)?))).collect();
     let mut found = HashSet::new();

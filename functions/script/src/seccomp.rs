@@ -74,7 +74,7 @@ pub(crate) fn answer(listener: BorrowedFd<'_>, id: u64, verdict: Verdict) -> io:
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE`, as wide as the answer has it.
 const CONTINUE: u32 = 1;
 
-/// What the kernel does with each call. It must be quick, and sees no memory.
+/// Returns the filter that decides what the kernel does with each call. It must be quick, and sees no memory.
 fn filter() -> Option<Vec<sock_filter>> {
     let errno = |errno: c_int| libc::SECCOMP_RET_ERRNO | errno.unsigned_abs();
     let mut filter = vec![load(ARCHITECTURE_AT)];
@@ -130,7 +130,7 @@ fn from(value: u32, answer: u32) -> [sock_filter; 2] {
     [instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, value), answered(answer)]
 }
 
-/// An instruction, which skips this many of those that follow when its condition holds (`jt`) and does not (`jf`).
+/// Returns an instruction, which skips this many of those that follow when its condition holds (`jt`) and does not (`jf`).
 fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
     // Every code is below 256.
     sock_filter { code: u16::try_from(code).unwrap_or_default(), jt, jf, k }

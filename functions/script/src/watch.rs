@@ -37,7 +37,7 @@ pub(crate) struct Watch {
     gap: Option<String>,
 }
 
-/// The launcher's side: submits this process, and whatever it becomes, to the runner behind this socket. Where the
+/// Submits this process, the launcher, and whatever it becomes, to the runner behind this socket. Where the
 /// kernel refuses it, the runner is sent the reason, and the script goes on without.
 pub(crate) fn submit(runner: BorrowedFd<'_>) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel();
@@ -85,7 +85,7 @@ impl Watch {
         Ok(Self { listener, user: user.unwrap_or_else(|| getuid().as_raw()), gap })
     }
 
-    /// What is to be polled, until something comes that `answer` takes.
+    /// Returns what to poll until something comes that `answer` takes.
     pub(crate) fn listener(&self) -> Option<BorrowedFd<'_>> {
         self.listener.as_ref().map(OwnedFd::as_fd)
     }
@@ -192,7 +192,7 @@ fn address(memory: &File, at: u64, length: u64) -> io::Result<Option<SocketAddr>
     Ok(socket_address(bytes))
 }
 
-/// What the kernel takes of an argument of 32 bits.
+/// Returns what the kernel takes of an argument of 32 bits.
 fn low(argument: u64) -> u64 {
     argument & u64::from(u32::MAX)
 }

@@ -70,7 +70,7 @@ const CLEANING: TimeDelta = TimeDelta::hours(1);
 pub(crate) struct Agenda {
     state: Mutex<State>,
     /// Signals the runner that there is something new.
-    news: Notify,
+    changed: Notify,
     /// Signals that something ended, to whoever waits until all is quiet.
     progress: watch::Sender<()>,
 }
@@ -89,7 +89,7 @@ impl Agenda {
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
         let state =
             State { sweep_at: now, clean_at: now + CLEANING, sweeping: false, handling: [0; 5], stopped: false };
-        Self { state: Mutex::new(state), news: Notify::new(), progress: watch::Sender::new(()) }
+        Self { state: Mutex::new(state), changed: Notify::new(), progress: watch::Sender::new(()) }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -106,7 +106,7 @@ impl Agenda {
 
     /// Wakes the runner: a message was sent, or something ended.
     pub(crate) fn changed(&self) {
-        self.news.notify_one();
+        self.changed.notify_one();
         self.progress.send_replace(());
     }
 
@@ -160,7 +160,7 @@ impl Runner {
             // What is due and was not started waits for a free place, which is signalled, or for the queues to recover.
             let next = Some(self.next_at()).filter(|next| *next > now).unwrap_or(now + AFTER_FAILURE);
             tokio::select! {
-                () = self.agenda.news.notified() => {}
+                () = self.agenda.changed.notified() => {}
                 () = self.time.sleep_until(next) => {}
             }
         }

@@ -108,7 +108,7 @@ impl Alert {
         }
     }
 
-    /// Whether further receivers may still be notified of it: it is open, or was never meant to be.
+    /// Returns whether further receivers may still be notified of it: it is open, or it closed as it opened.
     pub fn may_still_notify(&self) -> bool {
         self.is_open() || self.job().is_some_and(|job| job.problem == JobProblem::Exceeded)
     }

@@ -1,7 +1,7 @@
 //! The audit log: what was done, by whom, and with what result.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -230,10 +230,7 @@ impl AuditedField {
 
     /// Creates a field of a text too long to be shown: it shows the length and the SHA-256.
     pub fn document(name: &'static str, text: &str) -> Self {
-        let mut shown = format!("{} bytes, SHA-256 ", text.len());
-        for byte in Sha256::digest(text) {
-            write!(shown, "{byte:02x}").unwrap_or_default();
-        }
+        let shown = format!("{} bytes, SHA-256 {}", text.len(), hex::encode(Sha256::digest(text)));
         Self::new(name, AuditedValue::Text(shown))
     }
 }

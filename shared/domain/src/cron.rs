@@ -74,8 +74,8 @@ impl Recurrence {
         &self.text
     }
 
-    /// Returns the occurrences from `from` on, one at `from` itself included, each later than the one before. Endless but for
-    /// the end of the calendar; every step takes microseconds.
+    /// Returns the occurrences from `from` on, one at `from` itself included, each later than the one before. Endless
+    /// but for the end of the calendar; every step takes microseconds.
     pub fn occurrences(&self, zone: Zone, from: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> + '_ {
         iter::successors(self.at_or_after(zone, from), move |last| self.next_after(zone, *last))
     }
@@ -153,7 +153,7 @@ impl Recurrence {
         }
     }
 
-    /// Whether it occurs each time when the clock shows a reading twice.
+    /// Returns whether it occurs each time when the clock shows a reading twice.
     fn repeats(&self) -> bool {
         self.minutes.begins_with_star || self.hours.begins_with_star
     }

@@ -237,7 +237,8 @@ pub struct Outcome {
     pub error: Option<String>,
 }
 
-/// What is to be done once the execution is saved. Nothing is lost if it is not done: the execution's timer causes it again.
+/// What is to be done once the execution is saved. Nothing is lost if it is not done: the execution's timer causes it
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Do a step, in this attempt: call, hand over to the script runner, or look for heartbeats since `began_at`.
@@ -265,6 +266,34 @@ pub enum Effect {
     },
     /// Write it into the audit log, in the transaction that saves the execution.
     Audit(Audited),
+}
+
+impl Effect {
+    /// Returns whether people or webhooks are notified.
+    pub const fn notifies(&self) -> bool {
+        match self {
+            Self::RequestApproval
+            | Self::NotifyDecision
+            | Self::NotifyStarted
+            | Self::NotifyFinished
+            | Self::Escalate { .. } => true,
+            Self::Perform { .. } | Self::LookForReport { .. } | Self::Audit(_) => false,
+        }
+    }
+
+    /// Returns what the audit log records.
+    pub const fn audited(&self) -> Option<&Audited> {
+        match self {
+            Self::Audit(audited) => Some(audited),
+            Self::Perform { .. }
+            | Self::LookForReport { .. }
+            | Self::RequestApproval
+            | Self::NotifyDecision
+            | Self::NotifyStarted
+            | Self::NotifyFinished
+            | Self::Escalate { .. } => None,
+        }
+    }
 }
 
 /// What the audit log records of an execution.
@@ -326,12 +355,12 @@ impl Execution {
         }
     }
 
-    /// Whether a person may still approve or reject it.
+    /// Returns whether a person may still approve or reject it.
     pub const fn awaits_decision(&self) -> bool {
         matches!(self.stage, Stage::Approval { .. })
     }
 
-    /// Whether it can be cancelled: it has not ended, and nobody cancelled it.
+    /// Returns whether it can be cancelled: it has not ended, and nobody cancelled it.
     pub const fn can_be_cancelled(&self) -> bool {
         !self.status.is_terminal() && self.cancelled_by.is_none()
     }

@@ -30,7 +30,7 @@ impl Status {
         }
     }
 
-    /// Whether it counts towards a service's threshold.
+    /// Returns whether it counts towards a service's threshold.
     pub const fn counts_as_alive(self) -> bool {
         match self {
             Self::Up | Self::Started | Self::Completed => true,
@@ -38,7 +38,7 @@ impl Status {
         }
     }
 
-    /// Whether it closes an alert, as the last of enough heartbeats.
+    /// Returns whether it closes an alert, as the last of enough heartbeats.
     pub const fn is_recovery(self) -> bool {
         match self {
             Self::Up | Self::Completed => true,

@@ -134,7 +134,8 @@ macro_rules! time_sorted_id {
                 Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
             }
 
-            /// Returns where the ids of the instant `at` begin: no id of it sorts before this, and each of an earlier one does.
+            /// Returns where the ids of the instant `at` begin: no id of it sorts before this, and each of an earlier
+            /// one does.
             pub fn first_of(at: DateTime<Utc>) -> Self {
                 let millis = u128::try_from(at.timestamp_millis()).unwrap_or_default();
                 Self(Uuid::from_u128(millis << 80))

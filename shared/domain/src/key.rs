@@ -64,7 +64,7 @@ impl Scopes {
         self.0.iter().copied()
     }
 
-    /// Whether the key may do what requires any one of `wanted`.
+    /// Returns whether the key may do what requires any one of `wanted`.
     pub fn allow(&self, wanted: &[Scope]) -> bool {
         self.0.contains(&Scope::Admin) || wanted.iter().any(|scope| self.0.contains(scope))
     }

@@ -73,7 +73,8 @@ pub use pace::Pace;
 pub use ping::{PingKey, PingKeyText, PingKind};
 pub use playbook::{
     Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,
-    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask, mask_cut, whole_units,
+    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask, mask_cut,
+    read_duration, whole_units,
 };
 pub use playbook_notification::{
     ApprovalRequest, OpenCircuit, PlaybookEvent, PlaybookNotification, Verdict, VerdictKind, shorten,
@@ -85,7 +86,7 @@ pub use routing::Routing;
 pub use run::{Overrun, Run, RunEnd, RunId, RunStatus, SignalKind, Stale};
 pub use run_judgement::{RunContext, RunDecision, RunTransition};
 pub use schedule::{Hours, Period, Schedule};
-pub use script::{Interpreter, Script, is_variable_name, parse_variable};
+pub use script::{Interpreter, Script, parse_variable};
 pub use secret::{SealedSecret, Secret};
 pub use service::{
     Mute, NotificationMode, Outage, PendingEvent, Priority, Profile, Rule, RunsLook, Service, ServicePatch, TeamName,
@@ -96,6 +97,6 @@ pub use target::{Destination, ServiceKey, Target, TargetKind, TargetPeriod};
 pub use team::{Team, parse_slack_channel};
 pub use times::{elapsed, format_time, from_millis, minutes_of, parse_interval, parse_time, to_millis};
 pub use transition::{Change, Close, Decision, Opening, Transition};
-pub use trigger::{Trigger, TriggerTerms, fnmatch, winner};
+pub use trigger::{Trigger, TriggerTerms, winner};
 pub use webhook::{Attempts, SecretText, Webhook, WebhookSecrets};
 pub use zone::Zone;

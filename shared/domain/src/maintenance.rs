@@ -60,12 +60,12 @@ impl MaintenanceWindow {
         Ok(ids)
     }
 
-    /// Whether the window is for this service.
+    /// Returns whether the window is for this service.
     pub fn covers(&self, service: ServiceId) -> bool {
         self.service_ids.is_empty() || self.service_ids.contains(&service)
     }
 
-    /// Whether the window is on at `at`.
+    /// Returns whether the window is on at `at`.
     pub fn is_on(&self, at: DateTime<Utc>) -> bool {
         self.times.are_on(at)
     }
@@ -87,8 +87,8 @@ impl MaintenanceWindow {
         (checked, stage)
     }
 
-    /// Returns when maintenance next begins or ends, later than `at`. None when nothing more comes, or not within 400 days of
-    /// maintenance without a pause.
+    /// Returns when maintenance next begins or ends, later than `at`. None when nothing more comes, or not within 400
+    /// days of maintenance without a pause.
     pub fn next_change_after(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.times.next_change_after(at)
     }
@@ -196,8 +196,8 @@ impl Recurring<'_> {
         Some(Occurrence { start: self.begin(last)?, end: self.end(last) })
     }
 
-    /// Whether it has no pause from the first occurrence of a day to the last: then a stretch is followed by days instead
-    /// of by occurrences, which may be minutes.
+    /// Returns whether it has no pause from the first occurrence of a day to the last: then a stretch is followed by
+    /// days instead of by occurrences, which may be minutes.
     fn fills_its_days(&self) -> bool {
         self.recurrence.longest_pause_in_a_day() <= self.length
     }
@@ -237,7 +237,7 @@ impl Recurring<'_> {
         occurrence_from(self.not_before)
     }
 
-    /// Whether the wall clock ran on evenly between two instants of one day.
+    /// Returns whether the wall clock ran on evenly between two instants of one day.
     fn same_clock(&self, one: DateTime<Utc>, other: DateTime<Utc>) -> bool {
         self.zone.offset(one) == self.zone.offset(other)
     }

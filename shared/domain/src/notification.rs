@@ -44,7 +44,7 @@ impl NotificationKind {
         }
     }
 
-    /// Whether it is of use only while its alert is open.
+    /// Returns whether it is of use only while its alert is open.
     pub const fn can_be_superseded(self) -> bool {
         match self {
             Self::Reminder | Self::Acknowledged => true,
@@ -52,7 +52,7 @@ impl NotificationKind {
         }
     }
 
-    /// Whether it raises an alert; the others go only to those who were notified of it.
+    /// Returns whether it raises an alert; the others go only to those who were notified of it.
     pub const fn raises_alert(self) -> bool {
         match self {
             Self::Opened | Self::Exceeded | Self::Reminder => true,
@@ -94,7 +94,7 @@ impl Receiver {
         }
     }
 
-    /// Whether this receiver wants notifications of this kind.
+    /// Returns whether this receiver wants notifications of this kind.
     pub const fn receives(&self, kind: NotificationKind) -> bool {
         match (self.kind(), kind) {
             (_, NotificationKind::Opened | NotificationKind::Resolved)
@@ -147,7 +147,7 @@ impl Outcome {
         self.at.is_some() && self.error.is_none()
     }
 
-    /// Whether it is still to be sent.
+    /// Returns whether it is still to be sent.
     pub const fn is_pending(&self) -> bool {
         self.at.is_none() && !self.waits
     }
@@ -242,7 +242,7 @@ impl Notification {
         }
     }
 
-    /// Whether it may share no message with others.
+    /// Returns whether it may share no message with others.
     pub fn stands_alone(&self) -> bool {
         self.playbook().is_some_and(PlaybookNotification::stands_alone)
     }
@@ -251,7 +251,7 @@ impl Notification {
         self.outcomes.iter().find(|outcome| outcome.receiver == *receiver)
     }
 
-    /// Whether nothing of it is still to be sent. Receivers that still wait are not needed.
+    /// Returns whether nothing of it is still to be sent. Receivers that still wait are not needed.
     pub fn is_settled(&self) -> bool {
         !self.outcomes.iter().any(Outcome::is_pending)
     }

@@ -42,7 +42,7 @@ mod tests {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()
     }
 
-    /// When messages are sent, in milliseconds, if there always is one to be sent.
+    /// Returns when messages are sent, in milliseconds, if there always is one to be sent.
     fn sent(many: usize) -> Vec<i64> {
         let (mut pace, mut now, mut sent) = (None::<Pace>, start(), Vec::new());
         for _ in 0..many {

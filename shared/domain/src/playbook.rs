@@ -220,7 +220,7 @@ impl FromStr for OnFailure {
 }
 
 /// Reads a duration: `30s`, `5m`, `1h`, or a number that stands for seconds; from a second to `max`.
-pub(crate) fn read_duration(text: &str, max: TimeDelta) -> Result<TimeDelta, String> {
+pub fn read_duration(text: &str, max: TimeDelta) -> Result<TimeDelta, String> {
     let unit = |text: &str| match text {
         "" | "s" => Some(1),
         "m" => Some(60),
@@ -239,26 +239,13 @@ pub(crate) fn read_duration(text: &str, max: TimeDelta) -> Result<TimeDelta, Str
     }
 }
 
-/// Writes a duration in the largest unit that gives a whole number.
-pub(crate) fn write_duration(duration: TimeDelta) -> String {
+/// Writes a duration as a playbook's document does: `30s`, `5m` or `1h`.
+fn write_duration(duration: TimeDelta) -> String {
     let seconds = duration.num_seconds();
     match (seconds % 3_600, seconds % 60) {
         (0, _) => format!("{}h", seconds / 3_600),
         (_, 0) => format!("{}m", seconds / 60),
         _ => format!("{seconds}s"),
-    }
-}
-
-impl Playbook {
-    /// Reads a duration as playbooks write them: `30s`, `5m`, `1h`, or a number of seconds. The error is the end of a
-    /// sentence that begins with the field.
-    pub fn read_duration(text: &str, max: TimeDelta) -> Result<TimeDelta, String> {
-        read_duration(text, max)
-    }
-
-    /// Writes a duration as playbooks do.
-    pub fn write_duration(duration: TimeDelta) -> String {
-        write_duration(duration)
     }
 }
 

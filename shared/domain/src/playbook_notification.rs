@@ -86,7 +86,7 @@ impl PlaybookNotification {
     /// How many characters of a reason or an error are shown at most.
     pub const MAX_REASON_CHARS: usize = 300;
 
-    /// Whether a receiver of this kind gets it: Slack gets all of them, and PagerDuty those that need the on-call.
+    /// Returns whether a receiver of this kind gets it: Slack gets all of them, and PagerDuty those that need the on-call.
     pub const fn is_for(&self, kind: TargetKind) -> bool {
         match kind {
             TargetKind::Slack => true,
@@ -95,12 +95,12 @@ impl PlaybookNotification {
         }
     }
 
-    /// Whether it must reach somebody, so that it goes to the channel where no target gets it.
+    /// Returns whether it must reach somebody, so that it goes to the channel where no target gets it.
     pub const fn must_reach_somebody(&self) -> bool {
         matches!(self.event, PlaybookEvent::ApprovalRequested(_) | PlaybookEvent::Escalated { .. })
     }
 
-    /// Whether it stands in a message of its own: one that has buttons, or that takes the place of one.
+    /// Returns whether it stands in a message of its own: one that has buttons, or that takes the place of one.
     pub const fn stands_alone(&self) -> bool {
         matches!(self.event, PlaybookEvent::ApprovalRequested(_) | PlaybookEvent::Decided(_))
     }

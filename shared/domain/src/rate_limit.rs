@@ -76,8 +76,8 @@ impl RateWindow {
         now.timestamp().div_euclid(60)
     }
 
-    /// Returns the buckets as they are at `now`: a minute that is over becomes the older one, then is gone. A clock that lags
-    /// behind the buckets' minute is taken to be at its beginning.
+    /// Returns the buckets as they are at `now`: a minute that is over becomes the older one, then is gone. A clock
+    /// that lags behind the buckets' minute is taken to be at its beginning.
     #[must_use]
     pub fn at(self, now: DateTime<Utc>) -> Self {
         let minute = Self::minute_of(now);
@@ -123,8 +123,8 @@ impl RateWindow {
         self.capacity(limit, now).saturating_sub(self.current)
     }
 
-    /// Returns after how many milliseconds one request is let in, if none comes meanwhile: in this minute as the older bucket
-    /// fades, or else in the next, as this minute's does.
+    /// Returns after how many milliseconds one request is let in, if none comes meanwhile: in this minute as the older
+    /// bucket fades, or else in the next, as this minute's does.
     fn millis_to_room(self, limit: u32, now: DateTime<Utc>) -> u64 {
         let elapsed = self.elapsed_ms(now);
         let (fading, begins_in, room_without) = match limit.checked_sub(self.current) {

@@ -169,7 +169,7 @@ impl Run {
         Some(self.started_at.map_or(0, |start| millis(end.at - start)))
     }
 
-    /// Whether it counts in statistics: it was completed, and its start is known.
+    /// Returns whether it counts in statistics: it was completed, and its start is known.
     pub fn is_measured(&self) -> bool {
         self.status() == RunStatus::Completed && self.started_at.is_some()
     }
@@ -191,7 +191,7 @@ impl Run {
         Some((self.duration_ms()?.saturating_sub(max), max))
     }
 
-    /// Whether its end is that of a run that was reported as stale.
+    /// Returns whether its end is that of a run that was reported as stale.
     pub const fn has_recovered(&self) -> bool {
         self.end.is_some() && self.stale.is_some()
     }
@@ -244,12 +244,12 @@ impl Run {
         self.version += 1;
     }
 
-    /// Whether people are still to be notified of its end.
+    /// Returns whether people are still to be notified of its end.
     pub(crate) fn is_pending(&self) -> bool {
         self.is_stale_open() || self.overrun.is_some_and(|overrun| !overrun.settled)
     }
 
-    /// Whether its alert is open.
+    /// Returns whether its alert is open.
     pub const fn is_stale_open(&self) -> bool {
         match self.stale {
             Some(stale) => !stale.closed,

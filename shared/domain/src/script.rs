@@ -71,8 +71,8 @@ impl Script {
     }
 }
 
-/// Whether a text can be a variable's name: letters, digits and `_`, not a digit first, at most 128.
-pub fn is_variable_name(text: &str) -> bool {
+/// Returns whether a text can be a variable's name: letters, digits and `_`, not a digit first, at most 128.
+pub(crate) fn is_variable_name(text: &str) -> bool {
     const MAX_BYTES: usize = 128;
     text.len() <= MAX_BYTES
         && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

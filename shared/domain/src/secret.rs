@@ -42,7 +42,7 @@ impl Secret {
 
     pub fn parse_name(text: impl Into<String>) -> Result<Label, Invalid> {
         let text = text.into();
-        if crate::is_variable_name(&text) {
+        if crate::script::is_variable_name(&text) {
             return Label::parse("name", text, Self::MAX_NAME_CHARS);
         }
         Err(Invalid::new("name", "must be 1 to 128 letters, digits and _, with no digit first"))

@@ -269,7 +269,7 @@ impl Service {
         service
     }
 
-    /// Whether users see it as down: an operator's update counts from when it was made.
+    /// Returns whether users see it as down: an operator's update counts from when it was made.
     pub fn is_down(&self) -> bool {
         match self.pending {
             Some(PendingEvent::SetDown) => true,
@@ -290,7 +290,7 @@ impl Service {
         at
     }
 
-    /// Whether notifications are held back at `now`.
+    /// Returns whether notifications are held back at `now`.
     pub fn is_muted(&self, now: DateTime<Utc>) -> bool {
         self.mute.is_some_and(|mute| now < mute.until)
     }

@@ -25,7 +25,8 @@ impl SlackUser {
         Ok(Self { id: id.to_owned(), name })
     }
 
-    /// Writes the user as an actor: `slack:alice (U024BE7LH)`. The id is always in it, since names change and can be chosen.
+    /// Writes the user as an actor: `slack:alice (U024BE7LH)`. The id is always in it, since names change and can be
+    /// chosen.
     pub fn actor(&self) -> String {
         match &self.name {
             Some(name) => format!("{}{name} ({})", Self::PREFIX, self.id),
@@ -41,6 +42,11 @@ impl SlackUser {
             None => (None, rest),
         };
         Self::is_id(id).then(|| Self { id: id.to_owned(), name })
+    }
+
+    /// Returns what people call an actor: a user of Slack by name, anybody else as written.
+    pub fn plain_name(actor: &str) -> String {
+        Self::of_actor(actor).map_or_else(|| actor.to_owned(), |user| user.name.unwrap_or(user.id))
     }
 
     fn is_id(id: &str) -> bool {
@@ -62,10 +68,11 @@ mod tests {
         ] {
             let user = SlackUser::parse("U1", name).unwrap();
             assert_eq!(user.actor(), actor);
+            assert_eq!(SlackUser::plain_name(actor), user.name.clone().unwrap_or_else(|| "U1".to_owned()));
             assert_eq!(SlackUser::of_actor(actor), Some(user));
         }
         for actor in ["deploy", "slack:", "slack:a b", "slack:alice (U1) "] {
-            assert_eq!(SlackUser::of_actor(actor), None, "{actor}");
+            assert_eq!((SlackUser::of_actor(actor), SlackUser::plain_name(actor).as_str()), (None, actor));
         }
         for id in ["", "U 1", "<!channel>", &"U".repeat(65)] {
             assert!(SlackUser::parse(id, None).is_err(), "{id}");

@@ -131,8 +131,9 @@ impl Service {
         self.rule.expectation.reminders(self.rule.grace, outage.next_reminder_at, now)
     }
 
-    /// Whether enough heartbeats came again to be in time, the last of them one that recovers, and new since the opening.
-    /// Judged at the time of the last heartbeat, so that a late look sees what a timely one would have seen.
+    /// Returns whether enough heartbeats came again to be in time, the last of them one that recovers, and new since
+    /// the opening. Judged at the time of the last heartbeat, so that a late look sees what a timely one would have
+    /// seen.
     fn has_recovered(&self, outage: &Outage) -> bool {
         let (Some(newest), Some(oldest)) = (self.recent.stamps.first(), self.recent.nth_newest()) else {
             return false;

@@ -42,7 +42,7 @@ impl TriggerTerms {
             .ok_or_else(|| Invalid::new("consecutive_failures", "must be a whole number from 1 to 1000"))
     }
 
-    /// Whether these terms are met by a service of these names that failed so often.
+    /// Returns whether these terms are met by a service of these names that failed so often.
     pub fn are_met(&self, service_name: &str, heartbeat_name: &str, failures: u32) -> bool {
         failures >= self.consecutive_failures
             && [service_name, heartbeat_name].iter().any(|name| fnmatch(&self.service_pattern, name))
@@ -54,8 +54,8 @@ impl Trigger {
     pub const MAX: usize = 20;
 }
 
-/// Returns the trigger that starts its playbook: of those that are enabled and met the one of the highest threshold, and among
-/// equals the oldest.
+/// Returns the trigger that starts its playbook: of those that are enabled and met the one of the highest threshold,
+/// and among equals the oldest.
 pub fn winner<'a>(
     triggers: impl IntoIterator<Item = &'a Trigger>,
     service_name: &str,
@@ -68,9 +68,10 @@ pub fn winner<'a>(
         .max_by_key(|trigger| (trigger.terms.consecutive_failures, std::cmp::Reverse(trigger.id)))
 }
 
-/// Whether a name matches a pattern whatever the case: `*` any characters, `?` any one, `[seq]` one of these, `[!seq]`
-/// one of none of these, as Python's `fnmatch` has it. In time linear in both for each `*`, whatever the pattern.
-pub fn fnmatch(pattern: &str, name: &str) -> bool {
+/// Returns whether a name matches a pattern whatever the case: `*` any characters, `?` any one, `[seq]` one of these,
+/// `[!seq]` one of none of these, as Python's `fnmatch` has it. In time linear in both for each `*`, whatever the
+/// pattern.
+pub(crate) fn fnmatch(pattern: &str, name: &str) -> bool {
     let tokens = tokens(&pattern.to_lowercase());
     let name: Vec<char> = name.to_lowercase().chars().collect();
     let (mut t, mut n) = (0, 0);

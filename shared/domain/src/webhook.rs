@@ -24,7 +24,7 @@ impl Webhook {
     pub const MAX_FOR_ONE: u32 = 10;
     pub const MAX_FOR_ALL: u32 = 20;
 
-    /// Whether it gets the events of this service.
+    /// Returns whether it gets the events of this service.
     pub fn covers(&self, service: ServiceId) -> bool {
         self.enabled && self.service_id.is_none_or(|id| id == service)
     }
@@ -71,8 +71,8 @@ impl Attempts {
         &self.delays_seconds
     }
 
-    /// Returns how long the next attempt waits when `made` have failed; none when that was the last. The last delay stands for
-    /// all that are not given.
+    /// Returns how long the next attempt waits when `made` have failed; none when that was the last. The last delay
+    /// stands for all that are not given.
     pub fn delay_after(&self, made: u32) -> Option<TimeDelta> {
         let nth = usize::try_from(made.checked_sub(1)?).ok()?;
         let seconds = self.delays_seconds.get(nth).or_else(|| self.delays_seconds.last()).copied().unwrap_or(1);

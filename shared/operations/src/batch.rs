@@ -22,9 +22,9 @@ pub(crate) struct Batch {
 /// What was read for many rows at once. Each is used once: whoever must look again reads the table.
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
-    /// With how often their rows had been handled by themselves.
+    /// Each with the number of times that its row had been handled alone before it was read, as `RowTurns` counts.
     pub(crate) snapshots: HashMap<ServiceId, (ServiceSnapshot, u64)>,
-    pub(crate) outlines: HashMap<ServiceId, AlertContext>,
+    pub(crate) alert_contexts: HashMap<ServiceId, AlertContext>,
 }
 
 /// Ids that were taken and not used yet. Each time twice as many are taken as the time before: what is left over at the
@@ -60,8 +60,8 @@ impl AlertIds {
 
 impl Batch {
     /// Remembers whom to wake for what was committed.
-    pub(crate) fn hand_over(&self, outbox: &Outbox) {
-        outbox.notifications.iter().for_each(|notification| self.hand_over_notification(notification));
+    pub(crate) fn remember(&self, outbox: &Outbox) {
+        outbox.notifications.iter().for_each(|notification| self.remember_notification(notification));
         let webhooks = outbox.deliveries.iter().map(|delivery| Receiver::Webhook { webhook_id: delivery.webhook_id });
         self.add_lanes(webhooks.map(|webhook| Lane::of(&webhook)));
         let start = outbox.start.as_ref().map(|start| (start.alert_id, start.trigger_id));
@@ -70,7 +70,7 @@ impl Batch {
     }
 
     /// Remembers to wake the senders of a notification that is committed.
-    pub(crate) fn hand_over_notification(&self, notification: &Notification) {
+    pub(crate) fn remember_notification(&self, notification: &Notification) {
         let pending = notification.outcomes.iter().filter(|outcome| outcome.is_pending());
         self.add_lanes(pending.map(|outcome| Lane::of(&outcome.receiver)));
     }
@@ -105,12 +105,12 @@ impl Batch {
         (turns.handled_alone(&Key::service(id)) == handled).then_some(snapshot)
     }
 
-    /// Returns what was read of a service for its alert.
-    pub(crate) fn take_outline(&self, id: ServiceId) -> Option<AlertContext> {
-        self.read_ahead().as_mut()?.outlines.remove(&id)
+    /// Returns what was read for a service's alert, if it was, and forgets it.
+    pub(crate) fn take_alert_context(&self, id: ServiceId) -> Option<AlertContext> {
+        self.read_ahead().as_mut()?.alert_contexts.remove(&id)
     }
 
-    /// Whether this is one row that a wake-up named.
+    /// Returns whether this is one row that a wake-up named.
     pub(crate) fn is_of_one(&self) -> bool {
         self.read_ahead().is_none()
     }

@@ -28,8 +28,9 @@ pub(crate) fn random<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], E
     Ok(bytes)
 }
 
-/// Generates the random bits of ids that sort by time: within one millisecond each is above the one before it, by a counter of 20
-/// bits that begins anywhere in its lower half (RFC 9562, 6.2, method 1). A `Stamp` keeps exactly those bits.
+/// Generates the random bits of ids that sort by time: within one millisecond each is above the one before it, by a
+/// counter of 20 bits that begins anywhere in its lower half (RFC 9562, 6.2, method 1). A `Stamp` keeps exactly those
+/// bits.
 #[derive(Debug, Default)]
 struct Counted(Mutex<(i64, u32)>);
 

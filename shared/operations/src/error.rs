@@ -43,7 +43,7 @@ impl Error {
     }
 }
 
-/// An error with its causes, for a log.
+/// Returns an error with its causes, for a log.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let chain: Vec<_> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
     chain.join(": ")

@@ -1,5 +1,5 @@
-//! What Medic does: load, decide (`domain`), commit (`store`), send (`outbound`). Each folder is a room; calls between them go
-//! one way: sweep, monitoring, playbooks, notifications, access, settings.
+//! What Medic does: load, decide (`domain`), commit (`store`), send (`outbound`). Folders call each other in one direction
+//! only: sweep, monitoring, playbooks, notifications, access, settings.
 
 mod access;
 mod batch;

@@ -7,7 +7,8 @@ use crate::Error;
 /// How often a write that lost a race is decided anew. The heartbeats of one service meet each other most.
 const ATTEMPTS: usize = 24;
 
-/// Runs `attempt`, which reads, decides and writes, until its write is made. It returns `None` when somebody else was first.
+/// Runs `attempt`, which reads, decides and writes, until its write is made. It returns `None` when somebody else was
+/// first.
 ///
 /// # Errors
 ///

@@ -21,14 +21,15 @@ impl<K> Default for SentWakeups<K> {
 }
 
 impl<K: Hash + Eq + Clone> SentWakeups<K> {
-    /// Records a wake-up for `at`, and returns whether it needs one of its own: none is on its way for its second, or only one for later in it.
+    /// Records a wake-up for `at`. Returns whether it must be sent: none is on its way for that second, or only one that
+    /// arrives later in it.
     pub(crate) fn add(&self, target: &K, at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if sent.len() > MAX_REMEMBERED {
             sent.retain(|_, at| *at > now);
         }
         let earliest = sent.entry((target.clone(), at.timestamp())).or_insert(DateTime::<Utc>::MAX_UTC);
-        // One that has arrived by now has seen no row that is due later.
+        // One that has arrived by now did not see rows that come due later.
         let is_new = at < *earliest || *earliest <= now;
         if is_new {
             *earliest = at;

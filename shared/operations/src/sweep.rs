@@ -63,7 +63,8 @@ impl Medic {
     }
 
     /// Handles what is due in one shard, for a wake-up that is for what comes due by `until`. The tick that sent it has
-    /// scheduled wake-ups for what comes later: were wake-ups to look ahead too, each instance would send each of them again.
+    /// scheduled wake-ups for what comes later: were wake-ups to look ahead too, each instance would send each of them
+    /// again.
     pub async fn sweep_shard(&self, shard: u8, until: DateTime<Utc>, now: DateTime<Utc>) -> Result<Swept, Error> {
         self.sweep_until(shard, until.max(now), now).await
     }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use store::Key;
 
 /// The turns of rows: a tick and a wake-up may come to a row at once, and whoever is second sees what the first left. Rows
-/// share turns by the hash of their keys. Nothing depends on it: it saves ids and refused transactions.
+/// share turns by the hash of their keys. Correctness does not depend on turns: they save ids and
+/// conflicting transactions.
 #[derive(Debug)]
 pub(crate) struct RowTurns(Vec<(tokio::sync::Mutex<()>, AtomicU64)>);
 

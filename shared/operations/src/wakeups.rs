@@ -100,7 +100,7 @@ impl Medic {
     /// Wakes whoever sends or starts what was committed.
     pub(crate) async fn hand_over(&self, outbox: &Outbox, now: DateTime<Utc>) {
         let batch = Batch::default();
-        batch.hand_over(outbox);
+        batch.remember(outbox);
         self.wake_lanes(&batch, now).await;
     }
 }

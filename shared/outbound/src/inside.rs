@@ -64,8 +64,8 @@ fn is_inside_v4(address: Ipv4Addr) -> bool {
     INSIDE_V4.iter().any(|&(block, bits)| (address.to_bits() ^ block.to_bits()) >> (32 - bits) == 0)
 }
 
-/// What is not known to be public is inside: so are loopback, unique local, link-local, site-local, multicast, discard,
-/// IPv4-compatible and IPv4-mapped addresses, and the local NAT64 block.
+/// Returns whether an address is inside: whatever is not known to be public, and so are loopback, unique local,
+/// link-local, site-local, multicast, discard, IPv4-compatible and IPv4-mapped addresses, and the local NAT64 block.
 fn is_inside_v6(address: Ipv6Addr) -> bool {
     let is_in = |(block, bits): (Ipv6Addr, u32)| (address.to_bits() ^ block.to_bits()) >> (128 - bits) == 0;
     if is_in(NAT64) {

@@ -41,7 +41,7 @@ impl PagerDuty {
         base_url: Option<&str>,
     ) -> Delivery {
         let Some(key) = key.or(self.routing_key.as_deref()) else {
-            return Delivery::Refused { error: "PagerDuty is not set up".to_owned() };
+            return Delivery::Refused { error: "PagerDuty is not configured".to_owned() };
         };
         self.post(&event(key, kind, alert, base_url)).await
     }
@@ -55,7 +55,7 @@ impl PagerDuty {
         base_url: Option<&str>,
     ) -> Delivery {
         let Some(key) = key.or(self.routing_key.as_deref()) else {
-            return Delivery::Refused { error: "PagerDuty is not set up".to_owned() };
+            return Delivery::Refused { error: "PagerDuty is not configured".to_owned() };
         };
         match escalation(key, notification, base_url) {
             Some(event) => self.post(&event).await,

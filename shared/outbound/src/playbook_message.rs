@@ -24,7 +24,7 @@ struct Style {
 }
 
 /// For a log.
-const PLAIN: Style = Style { text: str::to_owned, person: name_of, time: format_time };
+const PLAIN: Style = Style { text: str::to_owned, person: SlackUser::plain_name, time: format_time };
 /// For a message: nothing that a user wrote is markup.
 const MARKUP: Style = Style { text: escape, person: mention, time: slack_time };
 
@@ -95,11 +95,6 @@ fn write_line(notification: &PlaybookNotification, style: &Style) -> String {
             format!(":sos: {playbook} needs attention{of}: step {}: {}", text(step), text(problem))
         }
     }
-}
-
-/// Returns an actor's name.
-fn name_of(actor: &str) -> String {
-    SlackUser::of_actor(actor).map_or_else(|| actor.to_owned(), |user| user.name.unwrap_or(user.id))
 }
 
 /// Returns an actor, as a mention where Slack knows them.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::HeaderMap;
+
+use crate::RetryAfter;
 
 /// The result of one attempt to deliver something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl Delivery {
         Self::Retry { error: what.to_owned(), after: None }
     }
 
-    /// A request that cannot be made as Medic is configured: it waits until the configuration is fixed.
+    /// Returns the outcome of a request that cannot be made as Medic is configured: it waits until that is fixed.
     pub(crate) fn misconfigured(what: &str) -> Self {
         Self::Retry { error: what.to_owned(), after: None }
     }
@@ -63,10 +65,12 @@ impl Delivery {
     }
 }
 
-/// Reads `Retry-After` in seconds (RFC 9110, 10.2.3; its other form, a date, is sent by no receiver of ours).
+/// Reads the wait that `Retry-After` asks for in seconds. Slack and PagerDuty send no date.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<TimeDelta> {
-    let seconds: u32 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(TimeDelta::seconds(i64::from(seconds)).min(TimeDelta::hours(1)))
+    match RetryAfter::read(headers)? {
+        after @ RetryAfter::Seconds(_) => Some(after.wait(DateTime::UNIX_EPOCH)),
+        RetryAfter::Date(_) => None,
+    }
 }
 
 /// Creates a client that waits 10 s at most and follows no redirect.

@@ -39,7 +39,7 @@ impl std::fmt::Debug for EmbeddedMetrics {
 type Values = BTreeMap<String, (&'static str, Vec<f64>)>;
 
 impl EmbeddedMetrics {
-    /// Metrics that go to `output`.
+    /// Returns metrics that go to `output`.
     pub(crate) fn new(output: impl Write + Send + 'static) -> Self {
         Self {
             registry: Arc::new(Registry::new(AtomicStorage)),
@@ -72,7 +72,7 @@ impl EmbeddedMetrics {
         }
     }
 
-    /// What was summed, by dimensions; it is counted anew from here.
+    /// Takes what was summed, by dimensions; counting begins anew.
     fn take(&self) -> BTreeMap<BTreeMap<String, String>, Values> {
         let mut all: BTreeMap<BTreeMap<String, String>, Values> = BTreeMap::new();
         let mut add = |key: &Key, unit: &'static str, values: Vec<f64>| {
@@ -121,20 +121,20 @@ impl Recorder for EmbeddedMetrics {
     }
 }
 
-/// A metric without the labels that are no dimensions: what they distinguish is summed.
+/// Returns a metric without the labels that are no dimensions: what they distinguish is summed.
 fn with_few_labels(key: &Key) -> Key {
     let labels: Vec<Label> = key.labels().filter(|label| !NOT_DIMENSIONS.contains(&label.key())).cloned().collect();
     Key::from_parts(key.name().to_owned(), labels)
 }
 
-/// A label's value as a dimension may be: of some printable ASCII. Teams are named by users.
+/// Returns a label's value as a dimension may hold it: of some printable ASCII. Teams are named by users.
 fn dimension(value: &str) -> String {
     let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
     let value: String = value.trim().trim_start_matches(':').chars().take(MAX_DIMENSION_CHARS).map(plain).collect();
     if value.is_empty() { "none".to_owned() } else { value }
 }
 
-/// The same metrics in as many parts as their values need.
+/// Splits metrics into as many parts as their values need.
 fn parts(mut values: Values) -> Vec<Values> {
     let mut parts = Vec::new();
     while !values.is_empty() {
@@ -149,7 +149,7 @@ fn parts(mut values: Values) -> Vec<Values> {
     parts
 }
 
-/// One line for CloudWatch.
+/// Returns one line for CloudWatch.
 fn document(dimensions: &BTreeMap<String, String>, values: &Values, now: DateTime<Utc>) -> Value {
     let names: Vec<&String> = dimensions.keys().collect();
     let metrics: Vec<Value> = values.iter().map(|(name, (unit, _))| json!({"Name": name, "Unit": unit})).collect();

@@ -135,7 +135,7 @@ impl ApiError {
             Self::NotSlack => (StatusCode::UNAUTHORIZED, "Slack's signature is missing, wrong or too old".to_owned()),
             Self::NotSetUp(message) => (StatusCode::SERVICE_UNAVAILABLE, message),
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "There is no such route".to_owned()),
-            Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "This route does not take that method".to_owned()),
+            Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "This route does not accept that method".to_owned()),
             Self::OutOfTime => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE.to_owned()),
             Self::Failed(error) => failed(&error),
         }

@@ -198,7 +198,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NamePath {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Listing {
-    /// Things on a page: 1 to 250, 50 unless given.
+    /// Items per page: 1 to 250, 50 unless given.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 250, default = 50)]
     pub limit: Option<String>,
     /// Where the page begins: `next_cursor` of the page before it.

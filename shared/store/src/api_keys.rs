@@ -45,7 +45,7 @@ impl Table {
         Ok(Page { items, next: page.next.and(last).map(|id| id.to_string()) })
     }
 
-    /// Whether any key was ever created here: a table where all were revoked is not a new one.
+    /// Returns whether any key was ever created here: a table where all were revoked is not a new one.
     pub async fn has_had_api_keys(&self) -> Result<bool, Error> {
         Ok(self.get(&Key::counter(API_KEYS), true).await?.is_some())
     }

@@ -294,7 +294,7 @@ struct HeldItem {
     held: i64,
 }
 
-/// Whether this counter counts anything.
+/// Returns whether this counter counts anything.
 pub(crate) fn holds_any(counter: Item) -> Result<bool, Error> {
     Ok(item::read::<HeldItem>(counter)?.held > 0)
 }

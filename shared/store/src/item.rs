@@ -59,7 +59,7 @@ pub(crate) fn write<T: Serialize>(key: &Key, body: &T) -> Result<Item, Error> {
     Ok(item)
 }
 
-/// Whether an item has expired: time to live removes it late.
+/// Returns whether an item has expired: time to live removes it late.
 pub(crate) fn is_expired(item: &Item, now: DateTime<Utc>) -> bool {
     let at = item.get(EXPIRES_AT).and_then(|value| value.as_n().ok()?.parse::<i64>().ok());
     at.is_some_and(|at| at <= now.timestamp())

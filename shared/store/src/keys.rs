@@ -61,12 +61,12 @@ impl Key {
         Self { pk, sk: sk.into() }
     }
 
-    /// The row of a service that heartbeats and the sweep write.
+    /// Returns the key of the row of a service that heartbeats and the sweep write.
     pub fn service(id: ServiceId) -> Self {
         Self::new(format!("service#{id}"), "state")
     }
 
-    /// The row of a service that people edit.
+    /// Returns the key of the row of a service that people edit.
     pub(crate) fn profile(id: ServiceId) -> Self {
         Self::new(format!("service#{id}"), "profile")
     }
@@ -75,27 +75,27 @@ impl Key {
         Self::new(heartbeats_pk(service), id.to_string())
     }
 
-    /// Finds the heartbeat that was sent first with a client's idempotency key.
+    /// Returns the key of the row that finds the heartbeat first sent with a client's idempotency key.
     pub(crate) fn repeated_heartbeat(service: ServiceId, idempotency_key: &str) -> Self {
         Self::new(heartbeats_pk(service), format!("key#{}", digest(idempotency_key)))
     }
 
-    /// Finds the execution that was started first with a client's idempotency key.
+    /// Returns the key of the row that finds the execution first started with a client's idempotency key.
     pub(crate) fn repeated_execution(playbook: PlaybookId, idempotency_key: &str) -> Self {
         Self::new(format!("execution#of#{playbook}"), format!("key#{}", digest(idempotency_key)))
     }
 
-    /// The body of a ping, beside its heartbeat.
+    /// Returns the key of a ping's body, beside its heartbeat.
     pub(crate) fn ping_body(service: ServiceId, id: HeartbeatId) -> Self {
         Self::new(heartbeats_pk(service), format!("ping-body#{id}"))
     }
 
-    /// The row of a run, which its signals and the sweep write.
+    /// Returns the key of the row of a run, which its signals and the sweep write.
     pub fn run(service: ServiceId, id: &RunId) -> Self {
         Self::new(format!("run#{service}"), id.as_str())
     }
 
-    /// Points to the unnamed run of a service that began last.
+    /// Returns the key of the row that points to the unnamed run of a service that began last.
     pub(crate) fn unnamed_run(service: ServiceId) -> Self {
         Self::new(format!("run#{service}#unnamed"), "unnamed")
     }
@@ -108,7 +108,7 @@ impl Key {
         Self::new(notifications_pk(owner), format!("{NOTIFICATION_PREFIX}{id}"))
     }
 
-    /// Sorts before every entry of its lane, so that one query reads both.
+    /// Returns the key of a lane's head, which sorts before its entries, so that one query reads both.
     pub(crate) fn lane_head(lane: &Lane) -> Self {
         Self::new(lane.to_string(), LANE_HEAD)
     }
@@ -117,7 +117,7 @@ impl Key {
         Self::new(lane.to_string(), id.to_string())
     }
 
-    /// A delivery's place in its webhook's lane.
+    /// Returns the key of a delivery's place in its webhook's lane.
     pub(crate) fn delivery_entry(lane: &Lane, id: DeliveryId) -> Self {
         Self::new(lane.to_string(), id.to_string())
     }
@@ -134,17 +134,17 @@ impl Key {
         Partition::ping_keys().key(id.get())
     }
 
-    /// Finds a ping key's record by the key's digest.
+    /// Returns the key of the row that finds a ping key's record by the key's digest.
     pub(crate) fn ping_key_digest(digest: &str) -> Self {
         Self::new(format!("ping-key#{digest}"), "ping-key")
     }
 
-    /// Holds a service's name: one item a name makes it unique.
+    /// Returns the key of the row that holds a service's name: one item a name makes it unique.
     pub(crate) fn service_name(name: &HeartbeatName) -> Self {
         Self::new(format!("name#service#{}", name.folded()), "name")
     }
 
-    /// Holds the name of an entity of this kind, likewise.
+    /// Returns the key of the row that holds the name of an entity of this kind, likewise.
     pub(crate) fn name(of: &str, name: &str) -> Self {
         Self::new(format!("name#{of}#{}", name.to_lowercase()), "name")
     }
@@ -169,7 +169,7 @@ impl Key {
         Self::new(format!("webhook#{id}"), "webhook")
     }
 
-    /// Puts a webhook on the list of those for one service, or for every service.
+    /// Returns the key of the row that puts a webhook on the list of those for one service, or for every service.
     pub(crate) fn webhook_scope(id: WebhookId) -> Self {
         Self::new(format!("webhook#{id}"), "scope")
     }
@@ -178,7 +178,7 @@ impl Key {
         Partition::playbooks().key(id.get())
     }
 
-    /// One version of a playbook, as it was written.
+    /// Returns the key of one version of a playbook, as it was written.
     pub(crate) fn playbook_version(id: PlaybookId, version: u64) -> Self {
         Self::new(format!("playbook#{id}"), format!("version#{version:019}"))
     }
@@ -195,7 +195,7 @@ impl Key {
         Partition::secrets().key(id.get())
     }
 
-    /// The state of an execution.
+    /// Returns the key of an execution's state.
     pub fn execution(id: ExecutionId) -> Self {
         Self::new(execution_pk(id), "state")
     }
@@ -204,17 +204,17 @@ impl Key {
         Self::new(execution_pk(id), "plan")
     }
 
-    /// The result of one step.
+    /// Returns the key of one step's result.
     pub(crate) fn execution_step(id: ExecutionId, step: usize) -> Self {
         Self::new(execution_pk(id), format!("step#{step:02}"))
     }
 
-    /// Puts an execution on the list of its playbook's.
+    /// Returns the key of the row that puts an execution on the list of its playbook's.
     pub(crate) fn execution_of_playbook(id: ExecutionId) -> Self {
         Self::new(execution_pk(id), "playbook")
     }
 
-    /// A start: an execution that an alert asks for.
+    /// Returns the key of a start: an execution that an alert asks for.
     pub fn start(alert: AlertId, trigger: TriggerId) -> Self {
         Self::new(alert_pk(alert), format!("{START_PREFIX}{trigger}"))
     }
@@ -223,12 +223,12 @@ impl Key {
         Self::new(circuit_pk(service), "circuit")
     }
 
-    /// An entry of the audit log, under the day (UTC) of its id.
+    /// Returns the key of an audit entry, under the day (UTC) of its id.
     pub(crate) fn audit(id: LogId) -> Self {
         Self::new(audit_day_pk(id.time().date_naive()), id.to_string())
     }
 
-    /// Points to an entry, from what it is about.
+    /// Returns the key of the row that points to an audit entry, from what it is about.
     pub(crate) fn audit_pointer(of: AuditedBy, id: LogId) -> Self {
         Self::new(of.pk(), id.to_string())
     }
@@ -237,8 +237,8 @@ impl Key {
         Self::new(format!("counter#{of}"), "counter")
     }
 
-    /// Requests of a key in a minute since 1970. The minute is part of `pk`: each has a partition of its own, so that
-    /// load on one is gone with it.
+    /// Returns the key of the requests of an API key in a minute since 1970. The minute is part of `pk`: each has a
+    /// partition of its own, so that load on one is gone with it.
     pub(crate) fn limit(key: KeyId, class: RequestClass, minute: i64) -> Self {
         Self::new(format!("limit#{}#{key}#{minute}", class.as_str()), "limit")
     }
@@ -247,7 +247,7 @@ impl Key {
         Self::new("stats".to_owned(), "stats")
     }
 
-    /// The text of a notification where no receiver is configured (local only).
+    /// Returns the key of the text of a notification where no receiver is configured (local only).
     pub(crate) fn printed(id: NotificationId) -> Self {
         Self::new(printed_pk(), id.to_string())
     }
@@ -319,7 +319,7 @@ impl Partition {
         Self { pk: "playbook".to_owned(), prefix: String::new() }
     }
 
-    /// All triggers, by their playbooks.
+    /// Returns the partition of all triggers, by their playbooks.
     pub(crate) fn triggers() -> Self {
         Self { pk: "trigger".to_owned(), prefix: String::new() }
     }
@@ -428,10 +428,5 @@ pub(crate) fn api_key_id_of(pk: &str) -> Option<ApiKeyId> {
 
 /// Returns the first 128 bits of a text's SHA-256, in hex.
 pub fn digest(text: &str) -> String {
-    use fmt::Write as _;
-    Sha256::digest(text.as_bytes()).iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        write!(hex, "{byte:02x}").unwrap_or_default();
-        hex
-    })
+    hex::encode(Sha256::digest(text).first_chunk::<16>().copied().unwrap_or_default())
 }

@@ -72,12 +72,12 @@ pub enum Queued {
 }
 
 impl LaneEntry {
-    /// Whether somebody is sending it, and so nothing else in its lane. Nobody holds an entry that only waits.
+    /// Returns whether somebody is sending it, and so nothing else in its lane. Nobody holds an entry that only waits.
     pub fn is_leased(&self, now: DateTime<Utc>, dead: impl Fn(&str) -> bool) -> bool {
         self.holder.is_some() && self.is_held(now, dead)
     }
 
-    /// Whether nobody else may send now. `dead` says whether a holder is known to be gone.
+    /// Returns whether nobody else may send now. `dead` says whether a holder is known to be gone.
     fn is_held(&self, now: DateTime<Utc>, dead: impl Fn(&str) -> bool) -> bool {
         self.held_until.is_some_and(|until| until > now) && !self.holder.as_deref().is_some_and(dead)
     }
@@ -212,7 +212,7 @@ impl Table {
         })
     }
 
-    /// Whether an entry is in a lane. Consistent.
+    /// Returns whether an entry is in a lane. Consistent.
     pub async fn is_in_lane(&self, lane: &Lane, place: &str) -> Result<bool, Error> {
         let answer = self
             .client

@@ -1,14 +1,14 @@
 //! Sends requests to DynamoDB as boxed futures.
 //!
-//! The body of an async function is compiled by each crate that polls it. The SDK's are long, and every crate above this one
-//! would compile them once more: a box is compiled here alone, and costs an allocation for each request.
+//! The body of an async function is compiled by each crate that polls it. The SDK's are long, and every crate above
+//! this one would compile them once more: a box is compiled here alone, and costs an allocation for each request.
 
 use std::pin::Pin;
 
 use aws_sdk_dynamodb::error::SdkError;
 
 /// A request that is on its way.
-type Sent<O, E> = Pin<Box<dyn Future<Output = Result<O, SdkError<E>>> + Send>>;
+pub(crate) type Sent<O, E> = Pin<Box<dyn Future<Output = Result<O, SdkError<E>>> + Send>>;
 
 /// A request that can be sent.
 pub(crate) trait Request {

@@ -34,8 +34,8 @@ pub(crate) fn apply(config: Builder) -> Builder {
     config.timeout_config(timeouts).retry_config(retries).retry_classifier(ThrottledTransactions)
 }
 
-/// Returns the settings of calls that a request can do without: they are given up soon. Their retries draw on a quota of their own,
-/// so that throttling here takes none from the calls that matter.
+/// Returns the settings of calls that a request can do without: they are given up soon. Their retries draw on a quota
+/// of their own, so that throttling here takes none from the calls that matter.
 pub(crate) fn brief(quota: &RetryPartition) -> Builder {
     let timeouts = TimeoutConfig::builder().operation_timeout(BRIEF_OPERATION).build();
     let retries = RetryConfig::standard().with_max_attempts(BRIEF_ATTEMPTS).with_initial_backoff(FIRST_WAIT);
@@ -67,7 +67,7 @@ impl ClassifyRetry for ThrottledTransactions {
     }
 }
 
-/// Whether it was throttling alone that cancelled a transaction.
+/// Returns whether it was throttling alone that cancelled a transaction.
 pub(crate) fn is_throttled(error: &TransactWriteItemsError) -> bool {
     const THROTTLED: [&str; 2] = ["ThrottlingError", "ProvisionedThroughputExceeded"];
     let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else { return false };

@@ -1,6 +1,6 @@
 //! Services: a row that heartbeats and the sweep write (`state`, under 1 KB) and one that people edit (`profile`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
@@ -75,14 +75,14 @@ impl Table {
             .set_key(Some(Key::service(id).attributes()))
             .update_expression(format!("SET {}, last_status = :status ADD heartbeat_count :one", sets.join(", ")))
             .condition_expression(
-                "active = :yes AND down = :no AND threshold = :threshold AND h1 < :stamp AND failed < :stamp \
+                "active = :true AND down = :false AND threshold = :threshold AND h1 < :stamp AND failed < :stamp \
                  AND attribute_not_exists(pending)",
             )
             .expression_attribute_values(":stamp", number(stamp.raw()))
             .expression_attribute_values(":status", item::text(status.as_str()))
             .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":yes", AttributeValue::Bool(true))
-            .expression_attribute_values(":no", AttributeValue::Bool(false))
+            .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .expression_attribute_values(":false", AttributeValue::Bool(false))
             .expression_attribute_values(":threshold", number(threshold))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send_boxed()
@@ -177,9 +177,10 @@ impl Table {
             .collect()
     }
 
-    /// Returns which of these services exist.
-    pub async fn existing_services(&self, ids: &[ServiceId]) -> Result<Vec<ServiceId>, Error> {
-        let items = self.get_many(ids.iter().map(|id| Key::profile(*id)).collect()).await?;
+    /// Returns which of these services exist. An id may come more than once.
+    pub async fn existing_services(&self, ids: impl IntoIterator<Item = ServiceId>) -> Result<Vec<ServiceId>, Error> {
+        let ids: BTreeSet<_> = ids.into_iter().collect();
+        let items = self.get_many(ids.into_iter().map(Key::profile).collect()).await?;
         Ok(items.iter().filter_map(Key::of).filter_map(|key| service_id_of(&key.pk)).collect())
     }
 

@@ -247,7 +247,8 @@ impl Table {
         Ok(Page { items: items.iter().filter_map(Key::of).collect(), next })
     }
 
-    /// Returns one page of a partition's rows, consistently and newest first. `before` is the id where the page before it ended.
+    /// Returns one page of a partition's rows, consistently and newest first. `before` is the id where the page before
+    /// it ended.
     pub(crate) async fn rows(
         &self,
         partition: &Partition,
@@ -268,7 +269,8 @@ impl Table {
         first(query, limit).await
     }
 
-    /// Returns one page of a partition whose sort keys are ids that sort by time: newest first, those before `before`. Consistent.
+    /// Returns one page of a partition whose sort keys are ids that sort by time: newest first, those before `before`.
+    /// Consistent.
     pub(crate) async fn newest(
         &self,
         pk: String,
@@ -344,7 +346,7 @@ where
     }
 }
 
-/// Whether a plain update failed because a transaction on its item was under way.
+/// Returns whether a plain update failed because a transaction on its item was under way.
 pub(crate) fn is_conflict<R>(error: &SdkError<UpdateItemError, R>) -> bool {
     error.as_service_error().is_some_and(UpdateItemError::is_transaction_conflict_exception)
 }

@@ -71,12 +71,12 @@ impl Graph {
         self.uses.keys()
     }
 
-    /// Every use, from file to file.
+    /// Returns every use, from file to file.
     pub(crate) fn uses(&self) -> impl Iterator<Item = (&String, &String)> {
         self.uses.iter().flat_map(|(from, to)| to.iter().map(move |to| (from, to)))
     }
 
-    /// The circles: files each of which is reached from all the others.
+    /// Returns the circles: files each of which is reached from all the others.
     pub(crate) fn circles(&self) -> Vec<Vec<String>> {
         let reached: BTreeMap<&String, BTreeSet<&String>> =
             self.uses.keys().map(|file| (file, self.reached_from(file))).collect();
@@ -149,7 +149,7 @@ impl Names {
         }
     }
 
-    /// The file that defines what a path from the crate's root names.
+    /// Returns the file that defines what a path from the crate's root names.
     fn resolve(&self, path: &[String], depth: usize) -> Option<&String> {
         let known = (0..=path.len()).rev().find(|end| self.modules.contains_key(&path[..*end]))?;
         let (module, rest) = path.split_at(known);
@@ -242,7 +242,7 @@ fn is_for_tests(attribute: &syn::Attribute) -> bool {
     attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Path>().is_ok_and(|path| is_test(&path))
 }
 
-/// All paths that an import names; the last part of each is the name that it brings.
+/// Returns all paths that an import names; the last part of each is the name that it brings.
 fn paths_of(tree: &syn::UseTree) -> Vec<Vec<String>> {
     match tree {
         syn::UseTree::Path(path) => {
@@ -260,7 +260,7 @@ fn paths_of(tree: &syn::UseTree) -> Vec<Vec<String>> {
     }
 }
 
-/// A path from the crate's root. One that begins with a name may begin with a module beside this one's children.
+/// Returns a path from the crate's root. One that begins with a name may begin with a module beside this one's children.
 fn absolute(module: &[String], path: &[String]) -> Module {
     let mut from = module.to_vec();
     let mut rest = path;

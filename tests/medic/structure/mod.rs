@@ -1,5 +1,5 @@
-//! The structure of the code: which crates and which rooms may use which, that no files use each other in a circle, and that
-//! the map of docs/ARCHITECTURE.md names every module.
+//! The structure of the code: which crates and which rooms may use which, that no files use each other in a circle, and
+//! that the map of docs/ARCHITECTURE.md names every module.
 
 mod graph;
 
@@ -23,14 +23,14 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
 ];
 
 /// All that the rules may use: no async, no AWS, no serde.
-const DOMAIN_USES: [&str; 5] = ["chrono", "chrono-tz", "sha2", "thiserror", "uuid"];
+const DOMAIN_USES: [&str; 6] = ["chrono", "chrono-tz", "hex", "sha2", "thiserror", "uuid"];
 
 fn metadata() -> Metadata {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap()
 }
 
-/// Our crates by name, each with its folder.
+/// Returns our crates by name, each with its folder.
 fn folders(metadata: &Metadata) -> BTreeMap<String, String> {
     let folder = |package: &Package| {
         let folder = package.manifest_path.parent().unwrap().strip_prefix(&metadata.workspace_root).unwrap();
@@ -39,7 +39,7 @@ fn folders(metadata: &Metadata) -> BTreeMap<String, String> {
     metadata.workspace_packages().into_iter().map(|package| (package.name.to_string(), folder(package))).collect()
 }
 
-/// What a crate needs to be built and run, by name.
+/// Returns what a crate needs to be built and run, by name.
 fn uses(package: &Package) -> BTreeSet<String> {
     let shipped = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
     shipped.map(|dependency| dependency.name.clone()).collect()
@@ -115,7 +115,7 @@ const ROOMS: [&str; 6] = ["sweep", "monitoring", "playbooks", "notifications", "
 /// The rooms that a file may use that lies in none: the fields of `Medic` are theirs, and `lib` hands on what they offer.
 const ROOMLESS: [&str; 2] = ["medic.rs", "lib.rs"];
 
-/// Our crates but the tests' own, each with its folder.
+/// Returns our crates but the tests' own, each with its folder.
 fn crates(metadata: &Metadata) -> impl Iterator<Item = (String, std::path::PathBuf)> {
     let root = metadata.workspace_root.as_std_path().to_owned();
     folders(metadata).into_values().filter(|folder| folder != "tests").map(move |folder| {
@@ -134,7 +134,7 @@ fn no_files_use_each_other_in_a_circle() {
     assert_eq!(circles, [""; 0]);
 }
 
-/// What the calls of `operations` do that they must not.
+/// Returns the uses within `operations` that go against the direction.
 fn against_the_direction(graph: &Graph) -> Vec<String> {
     let room = |file: &str| ROOMS.iter().position(|room| file.split(['/', '.']).next() == Some(room));
     let is_wrong = |from: &str, to: &str| match (room(from), room(to)) {
@@ -152,7 +152,7 @@ fn calls_between_rooms_go_one_way() {
     assert_eq!(against_the_direction(&Graph::of_crate(operations.as_std_path())), [""; 0]);
 }
 
-/// A crate of three files, one of which ends with `more`.
+/// Returns a crate of three files, one of which ends with `more`.
 fn small_crate(more: &str) -> Graph {
     let files = [
         ("lib.rs", "mod medic; mod monitoring { } mod settings;\npub use medic::Medic;".to_owned()),
@@ -181,7 +181,7 @@ fn a_circle_is_found_that_only_method_calls_make() {
     }
 }
 
-/// The modules of crates that the map of docs/ARCHITECTURE.md does not name in their crate's row.
+/// Returns the modules of crates that the map of docs/ARCHITECTURE.md does not name in their crate's row.
 fn missing_from_map<'a>(map: &str, crates: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>) -> Vec<String> {
     let mut missing = Vec::new();
     for (folder, files) in crates {

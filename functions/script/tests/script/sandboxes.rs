@@ -43,12 +43,12 @@ pub(crate) fn python(content: &str) -> Order {
     order(ScriptInterpreter::Python, content, 20)
 }
 
-/// How the script ended, which must be alike in every sandbox.
+/// Returns how the script ended, which must be alike in every sandbox.
 pub(crate) async fn run(order: &Order) -> Ended {
     run_in(sandboxes(), order).await
 }
 
-/// How the script ended, which must be alike in all of these.
+/// Returns how the script ended, which must be alike in all of these.
 pub(crate) async fn run_in(sandboxes: Vec<(&'static str, Sandbox)>, order: &Order) -> Ended {
     let mut all = Vec::new();
     for (name, sandbox) in sandboxes {

@@ -38,8 +38,8 @@ impl Execution {
         next.done()
     }
 
-    /// Returns the execution after an event at `now`, and what follows. An event that is late, repeated or not for its state
-    /// changes nothing.
+    /// Returns the execution after an event at `now`, and what follows. An event that is late, repeated or not for its
+    /// state changes nothing.
     pub fn advance(&self, event: Event, now: DateTime<Utc>) -> Advance {
         let mut next = Next { execution: self.clone(), effects: Vec::new(), now };
         match event {
@@ -91,7 +91,7 @@ impl Next {
         Decided { by: None, reason: Some(reason.to_owned()), at: self.now }
     }
 
-    /// Whether this is the attempt that is under way.
+    /// Returns whether this is the attempt that is under way.
     fn is_claimed(&self, step: usize, attempt: u32) -> bool {
         matches!(self.execution.stage, Stage::Claimed { attempt: current, .. } if current == attempt)
             && self.execution.current_step == step

@@ -92,10 +92,7 @@ fn statuses(execution: &Execution) -> Vec<&'static str> {
 }
 
 fn audited(advance: &Advance) -> Vec<&'static str> {
-    let audited = |effect: &Effect| {
-        if let Effect::Audit(audited) = effect { Some(audited.action().as_str()) } else { None }
-    };
-    advance.effects.iter().filter_map(audited).collect()
+    advance.effects.iter().filter_map(Effect::audited).map(|audited| audited.action().as_str()).collect()
 }
 
 #[test]

@@ -94,11 +94,7 @@ impl Plan {
 
     /// Returns the SHA-256 of the whole plan, in lower-case hexadecimal. Secrets enter by their names.
     pub fn digest(&self) -> String {
-        let mut text = String::new();
-        for byte in Sha256::digest(self.canonical()) {
-            write!(text, "{byte:02x}").unwrap_or_default();
-        }
-        text
+        hex::encode(Sha256::digest(self.canonical()))
     }
 
     /// Returns its length in bytes, written out.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::is_variable_name;
+use crate::script::is_variable_name;
 
 /// The values of variables, by name.
 pub type Variables = BTreeMap<String, String>;

@@ -41,13 +41,18 @@ impl PlannedStep {
     }
 }
 
-/// Writes a time in the largest unit that gives a whole number.
-pub fn whole_units(time: TimeDelta) -> String {
-    let seconds = time.num_seconds().max(0);
-    [(86_400, "d"), (3_600, "h"), (60, "min")]
-        .into_iter()
-        .find(|(unit, _)| seconds > 0 && seconds % unit == 0)
-        .map_or_else(|| format!("{seconds} s"), |(unit, name)| format!("{} {name}", seconds / unit))
+/// Writes a span for people in the largest unit that gives a whole number: `90 s`, `5 min`, `1 d`.
+pub fn whole_units(span: TimeDelta) -> String {
+    let millis = span.num_milliseconds().max(0);
+    let units: &[(i64, &str)] = if millis == 0 {
+        &[(1_000, "s")]
+    } else {
+        &[(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")]
+    };
+    units
+        .iter()
+        .find(|(unit, _)| millis % unit == 0)
+        .map_or_else(|| format!("{millis} ms"), |(unit, name)| format!("{} {name}", millis / unit))
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ impl Known {
     }
 }
 
-/// Whether a key's argon2id hash, as a PHC string, is this one.
+/// Returns whether a key's argon2id hash, as a PHC string, is this one.
 pub(super) async fn is_hash_of(hash: String, key: String) -> Result<bool, Error> {
     tokio::task::spawn_blocking(move || {
         let parsed = PasswordHash::new(&hash).map_err(|source| Error::Hash(source.to_string()))?;

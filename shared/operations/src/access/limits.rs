@@ -13,8 +13,8 @@ use crate::{Error, Medic};
 impl Medic {
     /// Decides whether a request of `key` is let in, and counts it if it is.
     ///
-    /// When it cannot be counted it is let in: a limit protects the service, and must not take heartbeats from it. If all
-    /// of the table is out of reach, the request fails by itself.
+    /// Returns when it cannot be counted it is let in: a limit protects the service, and must not take heartbeats from
+    /// it. If all of the table is out of reach, the request fails by itself.
     pub async fn admit(&self, key: KeyId, limits: RateLimits, class: RequestClass, now: DateTime<Utc>) -> Ruling {
         let limit = limits.of(class).unwrap_or_else(|| self.settings.limits.of(class));
         let minute = self.request_counts.minute(key, class, now);
@@ -41,8 +41,8 @@ impl Medic {
         let window = minute.window();
         let window = RateWindow { older: *older, ..window };
         let (_, ruling) = window.rule(limit, now);
-        // Counts only grow, so what is full by what this process saw last is full. It asks again when the older minute has
-        // faded so far that there is room.
+        // Counts only grow: a minute that was full when this process last read it is still full. The table is asked
+        // again once the older minute has faded far enough to leave room.
         let Some(max) = NonZeroU32::new(window.capacity(limit, now)).filter(|_| ruling.is_let_in()) else {
             return Ok(ruling);
         };

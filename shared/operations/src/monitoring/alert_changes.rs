@@ -17,6 +17,9 @@ pub(super) struct Judgement<'a> {
 }
 
 impl<'a> Judgement<'a> {
+    /// More transitions than one judgement can find, and then some lost races.
+    pub(super) const ROUNDS: usize = 16;
+
     pub(super) const fn new(batch: &'a Batch, now: DateTime<Utc>) -> Self {
         Self { batch, now, spare_alert_id: None }
     }
@@ -48,8 +51,8 @@ impl Medic {
         Ok(*judgement.spare_alert_id.insert(ids.next()))
     }
 
-    /// Returns who is notified that a service's alert is open. `has_webhooks` is false where it is known that the service has
-    /// none of its own.
+    /// Returns who is notified that a service's alert is open. `has_webhooks` is false where it is known that the
+    /// service has none of its own.
     pub(super) async fn audience(
         &self,
         service: RoutedService,
@@ -61,8 +64,8 @@ impl Medic {
         Ok(Audience { outcomes: self.route(service, kind, now).await?, webhooks })
     }
 
-    /// Returns what a change of an alert sends. `at` is the notification's instant in the alert's own order; none where people
-    /// are not notified.
+    /// Returns what a change of an alert sends. `at` is the notification's instant in the alert's own order; none where
+    /// people are not notified.
     pub(super) fn outbox(
         &self,
         kind: NotificationKind,

@@ -1,7 +1,7 @@
 //! Shows alerts, and lets somebody acknowledge one.
 
 use chrono::{DateTime, Utc};
-use domain::{Alert, AlertId, Notification, NotificationKind, NotificationOwner, Outage, RunId, ServiceId};
+use domain::{Alert, AlertId, Notification, NotificationKind, NotificationOwner, Outage, RunId};
 use store::{AlertFilter, Commit, Page, Writes};
 
 use crate::outbox::Outbox;
@@ -29,14 +29,6 @@ impl Medic {
         Ok(self.table.notifications(NotificationOwner::Alert(id)).await?)
     }
 
-    /// Returns which of the services of these alerts still exist.
-    pub async fn services_of(&self, alerts: &[Alert]) -> Result<Vec<ServiceId>, Error> {
-        let mut ids: Vec<_> = alerts.iter().map(|alert| alert.service_id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(self.table.existing_services(&ids).await?)
-    }
-
     /// Acknowledges an open alert: no more reminders, and PagerDuty shows it as acknowledged. Repeating it changes nothing.
     pub async fn acknowledge(&self, id: AlertId, actor: &Actor) -> Result<Alert, Error> {
         retry_on_conflict(id, || async move {
@@ -55,8 +47,8 @@ impl Medic {
     /// Acknowledges the open alert of a service. None if the service has changed meanwhile.
     async fn acknowledge_service(&self, alert: &Alert, actor: &Actor) -> Result<Option<Alert>, Error> {
         let snapshot = self.table.service_snapshot(alert.service_id).await?;
-        let is_alerts = |outage: &Outage| outage.alert_id == alert.id;
-        let snapshot = snapshot.filter(|snapshot| snapshot.service.outage.as_ref().is_some_and(is_alerts));
+        let is_of_alert = |outage: &Outage| outage.alert_id == alert.id;
+        let snapshot = snapshot.filter(|snapshot| snapshot.service.outage.as_ref().is_some_and(is_of_alert));
         let Some(snapshot) = snapshot.filter(|_| alert.is_open()) else { return Err(closed(alert)) };
         let mut service = snapshot.service.clone();
         service.version += 1;

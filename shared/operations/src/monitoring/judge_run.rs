@@ -13,8 +13,6 @@ use crate::notifications::incidents_only;
 use crate::outbox::Outbox;
 use crate::{Error, Medic};
 
-/// More transitions than one judgement can find, and then some lost races.
-const ROUNDS: usize = 16;
 /// Runs listed at a time.
 const PAGE: usize = 100;
 
@@ -35,13 +33,13 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
         let mut judgement = Judgement::new(batch, now);
-        for _ in 0..ROUNDS {
+        for _ in 0..Judgement::ROUNDS {
             let record = self.table.run_to_judge(service, id, now).await?;
-            let (run, watch) = (&record.run, watch(&record));
+            let (run, context) = (&record.run, context_of(&record));
             if run.newest_at().is_none() {
                 return Ok(None);
             }
-            match run.judge(&watch, now) {
+            match run.judge(&context, now) {
                 RunDecision::Rest { due_at } if due_at == run.due_at => return Ok(due_at),
                 RunDecision::Rest { due_at } => {
                     if self.table.save_run(run, &run.clone().rested(due_at)).await? == Commit::Done {
@@ -50,12 +48,12 @@ impl Medic {
                 }
                 RunDecision::Act(transition @ (RunTransition::GoStale | RunTransition::Exceed)) => {
                     let Some(end) = self.held_until(service, now).await? else {
-                        self.open_run_alert(&record, transition, &watch, &mut judgement).await?;
+                        self.open_run_alert(&record, transition, &context, &mut judgement).await?;
                         continue;
                     };
                     // A run that has ended by then needs no alert.
                     let held = if transition == RunTransition::Exceed {
-                        run.clone().apply(transition, &watch, now)
+                        run.clone().apply(transition, &context, now)
                     } else {
                         run.clone().held(end, now)
                     };
@@ -64,14 +62,14 @@ impl Medic {
                     }
                 }
                 RunDecision::Act(transition) => {
-                    self.change_run_alert(&record, transition, &watch, &judgement).await?;
+                    self.change_run_alert(&record, transition, &context, &judgement).await?;
                 }
             }
         }
         Err(Error::contended(format!("run {id}")))
     }
 
-    /// Judges every open run of a service: its maximum, its mute or whether it is watched has changed.
+    /// Judges every open run of a service: its maximum, its mute, or whether it is monitored has changed.
     pub(super) async fn judge_runs(&self, service: ServiceId, batch: &Batch, now: DateTime<Utc>) -> Result<(), Error> {
         let mut after = None;
         loop {
@@ -94,7 +92,7 @@ impl Medic {
         &self,
         record: &RunRecord,
         transition: RunTransition,
-        watch: &RunContext,
+        context: &RunContext,
         judgement: &mut Judgement<'_>,
     ) -> Result<(), Error> {
         let RunRecord { run: old, snapshot: Some(service), profile: Some(profile) } = record else { return Ok(()) };
@@ -105,16 +103,16 @@ impl Medic {
         } else {
             (JobProblem::Stale, NotificationKind::Opened)
         };
-        let is_notified = watch.mute.is_none_or(|mute| now >= mute.until);
+        let is_notified = context.mute.is_none_or(|mute| now >= mute.until);
         let targets = if is_notified { self.table.targets(old.service_id).await? } else { Vec::new() };
         let routed = self.routed(old.service_id, profile.clone(), targets).await?;
         let mut alert = new_alert(id, old.service_id, &routed.profile, kind_of(old, problem, now), now);
         alert.closed_at = (problem == JobProblem::Exceeded).then_some(now);
-        alert.reason = reason(old, problem, watch.max_duration_ms, now);
+        alert.reason = reason(old, problem, context.max_duration_ms, now);
         let audience = if is_notified { self.audience(routed, kind, true, now).await? } else { Audience::default() };
         let mut new = match problem {
-            JobProblem::Exceeded => old.clone().apply(transition, watch, now),
-            JobProblem::Stale => old.clone().gone_stale(id, watch, now),
+            JobProblem::Exceeded => old.clone().apply(transition, context, now),
+            JobProblem::Stale => old.clone().gone_stale(id, context, now),
         };
         let start = self.start_for(&mut alert, 1, now).await?;
         let outbox = Outbox { start, ..self.run_outbox(kind, &alert, audience, &mut new, now)? };
@@ -141,11 +139,11 @@ impl Medic {
         &self,
         record: &RunRecord,
         transition: RunTransition,
-        watch: &RunContext,
+        context: &RunContext,
         judgement: &Judgement<'_>,
     ) -> Result<(), Error> {
         let (old, now) = (&record.run, judgement.now);
-        let mut new = old.clone().apply(transition, watch, now);
+        let mut new = old.clone().apply(transition, context, now);
         let stale = old.stale.filter(|_| old.is_stale_open());
         let alert = match stale {
             Some(stale) => self.table.alert(stale.alert_id).await?,
@@ -232,13 +230,13 @@ impl Medic {
         outbox.add_to(&mut writes, &self.table, judgement.now)?;
         let commit = self.table.commit(writes).await?;
         if commit == Commit::Done {
-            judgement.batch.hand_over(outbox);
+            judgement.batch.remember(outbox);
         }
         Ok(commit)
     }
 }
 
-fn watch(record: &RunRecord) -> RunContext {
+fn context_of(record: &RunRecord) -> RunContext {
     let service = record.snapshot.as_ref().map(|snapshot| &snapshot.service);
     RunContext {
         is_monitored: record.profile.is_some() && service.is_some_and(|service| service.active && !service.deleted),

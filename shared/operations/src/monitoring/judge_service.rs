@@ -1,9 +1,9 @@
 //! Judges one service and makes the transitions that are due. With `judge_run` the only maker of transitions.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use domain::{
     Alert, AlertKind, Change, Close, Decision, Expectation, NotificationKind, Opening, PendingEvent, Profile, Rule,
-    Service, ServiceId, Target, Timetable, Transition,
+    Service, ServiceId, Target, Timetable, Transition, whole_units,
 };
 use store::{AlertContext, Commit, ServiceSnapshot, Writes};
 
@@ -12,9 +12,6 @@ use crate::batch::Batch;
 use crate::notifications::incidents_only;
 use crate::outbox::Outbox;
 use crate::{Error, Medic};
-
-/// More transitions than one judgement can find, and then some lost races.
-const ROUNDS: usize = 16;
 
 /// What one round of a judgement came to.
 enum Step {
@@ -43,7 +40,7 @@ impl Medic {
     ) -> Result<Option<DateTime<Utc>>, Error> {
         metrics::counter!("medic_worker_services_checked_total").increment(1);
         let mut judgement = Judgement::new(batch, now);
-        for _ in 0..ROUNDS {
+        for _ in 0..Judgement::ROUNDS {
             let read = match batch.take_snapshot(id, &self.row_turns) {
                 Some(snapshot) => Some(snapshot),
                 None => self.table.service_snapshot(id).await?,
@@ -145,7 +142,7 @@ impl Medic {
             return Ok(Step::Again);
         }
         judgement.use_alert_id();
-        judgement.batch.hand_over(&outbox);
+        judgement.batch.remember(&outbox);
         count_opened(&alert);
         if let Opening::Overdue { since } = opening {
             // An edit that makes a service late in hindsight also makes its row due, and counts from then.
@@ -158,11 +155,11 @@ impl Medic {
     /// Reads what an alert shows of its service, and who may be notified. None if the service has changed meanwhile.
     async fn read_for_alert(&self, snapshot: &ServiceSnapshot, batch: &Batch) -> Result<Option<Opened>, Error> {
         let id = snapshot.service.id;
-        if let Some(outline) = batch.take_outline(id).filter(|outline| !outline.has_targets) {
-            let AlertContext { profile, has_webhooks, .. } = outline;
+        if let Some(context) = batch.take_alert_context(id).filter(|context| !context.has_targets) {
+            let AlertContext { profile, has_webhooks, .. } = context;
             return Ok(Some(Opened { profile, targets: Vec::new(), has_webhooks }));
         }
-        // Whoever is late would waste an id and a refused transaction.
+        // Whoever is late would waste an id and a conflicting transaction.
         let found = self.table.service_and_targets(id).await?;
         let found = found.filter(|(record, _)| record.snapshot.service == snapshot.service);
         Ok(found.map(|(record, targets)| Opened { profile: record.profile, targets, has_webhooks: true }))
@@ -193,7 +190,7 @@ impl Medic {
         if self.table.commit(writes).await? == Commit::Conflict {
             return Ok(Step::Again);
         }
-        judgement.batch.hand_over(&outbox);
+        judgement.batch.remember(&outbox);
         if let (Transition::Close(close), Some(alert)) = (transition, &alert) {
             metrics::counter!("medic_alerts_resolved_total").increment(1);
             tracing::info!(service.id = %alert.service_id, alert.id = %alert.id, ?close, "an alert closed");
@@ -230,8 +227,8 @@ impl Medic {
         Ok(outbox)
     }
 
-    /// Returns who is notified of a transition of an open alert: whoever it is for now, or of its end whoever was notified of
-    /// it.
+    /// Returns who is notified of a transition of an open alert: whoever it is for now, or of its end whoever was
+    /// notified of it.
     async fn audience_of_change(
         &self,
         transition: Transition,
@@ -280,14 +277,14 @@ fn reason(service: &Service, opening: Opening) -> String {
     }
 }
 
-/// Returns why a service is late that has been since `since`.
+/// Returns why a service that was due at `since` is late.
 fn lateness(service: &Service, since: DateTime<Utc>) -> String {
     let Rule { expectation, grace, threshold } = &service.rule;
     let expected = match expectation {
         Expectation::Interval(interval) if *threshold > 1 => {
-            return format!("fewer than {threshold} heartbeats in {}", span(*interval));
+            return format!("fewer than {threshold} heartbeats in {}", whole_units(*interval));
         }
-        Expectation::Interval(interval) => format!("expected every {}", span(*interval)),
+        Expectation::Interval(interval) => format!("expected every {}", whole_units(*interval)),
         Expectation::Timetable(Timetable { cron, zone }) => {
             format!("expected at {} by its schedule {cron} ({zone})", domain::format_time(since - *grace))
         }
@@ -296,13 +293,4 @@ fn lateness(service: &Service, since: DateTime<Utc>) -> String {
         Some(last) => format!("no heartbeat since {}, {expected}", domain::format_time(last)),
         None => format!("no heartbeat yet, {expected}"),
     }
-}
-
-/// Returns a rule's span in the largest unit that gives a whole number.
-fn span(span: TimeDelta) -> String {
-    let millis = span.num_milliseconds();
-    [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")]
-        .into_iter()
-        .find(|(unit, _)| millis % unit == 0)
-        .map_or_else(|| format!("{millis} ms"), |(unit, name)| format!("{} {name}", millis / unit))
 }

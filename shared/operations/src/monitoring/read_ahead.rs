@@ -21,10 +21,10 @@ impl Medic {
             |snapshot: &&ServiceSnapshot| matches!(snapshot.service.judge(now), Decision::Act(Transition::Open(_)));
         let opening = services.iter().filter_map(|id| snapshots.get(id)).filter(opens);
         let opening: Vec<_> = opening.map(|snapshot| snapshot.service.id).collect();
-        let outlines = self.table.alert_contexts(&opening).await?;
+        let alert_contexts = self.table.alert_contexts(&opening).await?;
         let handled = services.into_iter().zip(handled);
         let snapshots = handled.filter_map(|(id, handled)| Some((id, (snapshots.remove(&id)?, handled)))).collect();
-        batch.keep(ReadAhead { snapshots, outlines });
+        batch.keep(ReadAhead { snapshots, alert_contexts });
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Leased {
 }
 
 impl Leased {
-    /// Whether the lease ends when this entry leaves the lane.
+    /// Returns whether the lease ends when this entry leaves the lane.
     pub(super) fn is_by(&self, entry: &LaneEntry) -> bool {
         self.head.hold.as_ref().is_some_and(|hold| hold.place == entry.place)
     }
@@ -79,15 +79,15 @@ impl Medic {
             ..old_head.clone()
         };
         let Some(head) = self.table.set_lane_head(lane, &old_head, head).await? else {
-            // Somebody was first; or this very write was made, and its answer lost.
+            // Somebody was first; or this very write was made, and its response lost.
             self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
             return Ok(Lease::Nothing);
         };
         Ok(Lease::Held(Leased { head, old_head, entries }))
     }
 
-    /// Returns until when a lane is held, or waits for another attempt. Where this is the only process, the hold of another
-    /// one is that of a dead one.
+    /// Returns until when a lane is held, or waits for another attempt. A hold of a sender that is
+    /// gone is none.
     async fn busy_until(
         &self,
         lane: &Lane,
@@ -98,12 +98,12 @@ impl Medic {
     ) -> Result<Option<DateTime<Utc>>, Error> {
         let Some(until) = head.held_until.filter(|until| *until > now) else { return Ok(None) };
         let Some(LaneHold { holder, place }) = &head.hold else { return Ok(Some(until)) };
-        if self.settings.only_process && *holder != self.instance {
+        if self.is_gone(holder) {
             return Ok(None);
         }
-        let is_seen = entries.iter().any(|entry| entry.place == *place);
+        let is_listed = entries.iter().any(|entry| entry.place == *place);
         let may_come = !is_whole && entries.last().is_some_and(|last| last.place < *place);
-        let is_held = is_seen || (may_come && self.table.is_in_lane(lane, place).await?);
+        let is_held = is_listed || (may_come && self.table.is_in_lane(lane, place).await?);
         Ok(is_held.then_some(until))
     }
 
@@ -138,9 +138,13 @@ impl Medic {
         }
     }
 
-    /// Whether somebody is sending this delivery. Where this is the only process, the hold of another one is that of a dead
-    /// one.
+    /// Returns whether somebody is sending this delivery.
     pub(super) fn is_leased(&self, entry: &LaneEntry, now: DateTime<Utc>) -> bool {
-        entry.is_leased(now, |holder| self.settings.only_process && holder != self.instance)
+        entry.is_leased(now, |holder| self.is_gone(holder))
+    }
+
+    /// Returns whether a sender is known to be gone: it is another process, where this is the only one.
+    fn is_gone(&self, holder: &str) -> bool {
+        self.settings.only_process && holder != self.instance
     }
 }

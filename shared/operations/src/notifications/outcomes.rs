@@ -76,7 +76,7 @@ impl Medic {
     }
 }
 
-/// Whether nothing came of a notification at a receiver yet. A read may still show a turn as waiting that has come.
+/// Returns whether nothing came of a notification at a receiver yet. A read may still show a turn as waiting that has come.
 pub(super) fn is_pending(notification: &Notification, receiver: &Receiver) -> bool {
     notification.outcome(receiver).is_some_and(|outcome| outcome.at.is_none())
 }

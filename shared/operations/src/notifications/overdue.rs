@@ -25,7 +25,7 @@ impl Medic {
         let age = (now - notification.at).clamp(HAND_OVER_AGAIN, TimeDelta::minutes(10));
         let next = now + age;
         self.table.postpone_notification(&notification, next).await?;
-        batch.hand_over_notification(&notification);
+        batch.remember_notification(&notification);
         Ok(Some(next))
     }
 

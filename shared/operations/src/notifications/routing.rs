@@ -85,7 +85,8 @@ impl Medic {
         Ok(notified)
     }
 
-    /// Whether a receiver was notified of an alert, or is about to be: what is pending goes before the alert's end in its lane.
+    /// Returns whether a receiver was notified of an alert, or is about to be: what is pending goes before the alert's
+    /// end in its lane.
     pub(crate) async fn was_notified(&self, alert: AlertId, receiver: &Receiver) -> Result<bool, Error> {
         let notifications = self.table.notifications(NotificationOwner::Alert(alert)).await?;
         let accepts = |outcome: &Outcome| outcome.is_success() || outcome.is_pending();
@@ -108,8 +109,8 @@ impl Medic {
         Ok(Some(Notification { id: NotificationId::at(at, self.random()?), at, subject, outcomes }))
     }
 
-    /// Returns the webhooks that are notified of a service's events: its own and those for every service, oldest first. Their
-    /// lists lag behind the table by moments.
+    /// Returns the webhooks that are notified of a service's events: its own and those for every service, oldest first.
+    /// Their lists lag behind the table by moments.
     pub async fn webhooks_for(&self, service: ServiceId, now: DateTime<Utc>) -> Result<Vec<Webhook>, Error> {
         self.webhooks_of(service, true, now).await
     }

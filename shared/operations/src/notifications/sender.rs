@@ -43,7 +43,8 @@ struct Failure {
 
 /// How long a send takes at most: a post of 10 s, and what is recorded of it.
 const MAX_SEND: TimeDelta = TimeDelta::seconds(20);
-/// Reads and writes of a group that are under way at once: two thousand notifications take some seconds, and a lease is longer.
+/// Reads and writes of a group that are under way at once: two thousand notifications take some seconds, and a lease is
+/// longer.
 const AT_ONCE: usize = 16;
 /// Notifications that are read by one request.
 const READ_AHEAD: usize = 100;
@@ -67,7 +68,8 @@ impl Medic {
         let entries = std::mem::take(&mut leased.entries);
         let Work { mut to_send, settled } = self.work_in(at, entries, max, now()).await?;
         to_send.truncate(together(&to_send));
-        // The entry that holds the lane leaves it last: with it gone, another sender would take what is sent and not recorded.
+        // The entry that holds the lane leaves it last: with it gone, another sender would take what is sent and not
+        // recorded.
         let (holding, settled): (Vec<_>, Vec<_>) = settled.iter().partition(|entry| leased.is_by(entry));
         self.table.leave_lane_all(at.lane, &settled).await?;
         let drained = match (to_send.first(), holding.first()) {
@@ -122,8 +124,8 @@ impl Medic {
         Ok(Drained::More)
     }
 
-    /// Ends notifications at their receiver, accepted or with an error for good, and then takes their entries out of the lane:
-    /// the next sender sees a crash between the two. The entry that holds the lane is the last.
+    /// Ends notifications at their receiver, accepted or with an error for good, and then takes their entries out of
+    /// the lane: the next sender sees a crash between the two. The entry that holds the lane is the last.
     async fn settle(
         &self,
         at: ReceiverLane<'_>,
@@ -143,8 +145,8 @@ impl Medic {
         Ok(())
     }
 
-    /// Lets the next targets have what waits in a lane whose receiver is not tried again soon. The lane waits, and so nobody
-    /// sends.
+    /// Lets the next targets have what waits in a lane whose receiver is not tried again soon. The lane waits, and so
+    /// nobody sends.
     async fn pass_on_what_waits(
         &self,
         at: ReceiverLane<'_>,

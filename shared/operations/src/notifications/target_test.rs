@@ -20,7 +20,7 @@ impl Medic {
         let delivery = match (&target.destination, &self.slack) {
             (Destination::Slack { channel_id }, SlackDelivery::Post(slack)) => slack.test(channel_id, &about).await,
             (Destination::Slack { .. }, SlackDelivery::Print { .. }) => {
-                Delivery::Refused { error: "Slack is not set up".to_owned() }
+                Delivery::Refused { error: "Slack is not configured".to_owned() }
             }
             (Destination::PagerDuty { service_key }, _) => self.pagerduty.test(service_key.reveal(), &about).await,
             (Destination::Webhook(endpoint), _) => {

@@ -141,8 +141,8 @@ impl Medic {
         Ok(Attempted { delivery, error })
     }
 
-    /// Records an attempt, and then takes the entry out of its lane or postpones it: the next sender sees a crash between the
-    /// two.
+    /// Records an attempt, and then takes the entry out of its lane or postpones it: the next sender sees a crash
+    /// between the two.
     async fn conclude(
         &self,
         held: HeldEntry<'_>,
@@ -155,7 +155,7 @@ impl Medic {
         let next = attempted.next_attempt_at;
         let due_at = next.map(|next| next + HAND_OVER_AGAIN);
         if self.table.record_attempt(delivery, &attempted, due_at).await? == Commit::Conflict {
-            // Another sender was here after this one's lease ran out; or this very write was made, and its answer lost.
+            // Another sender was here after this one's lease ran out; or this very write was made, and its response lost.
             let found = self.table.delivery(delivery.webhook_id, delivery.id).await?;
             if found.as_ref() != Some(&attempted) {
                 return Ok(());

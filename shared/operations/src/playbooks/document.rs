@@ -6,7 +6,7 @@ mod node;
 mod problem;
 mod steps;
 
-use domain::{Approval, Label, OnTimeout, Playbook, PlaybookDefinition, TriggerTerms};
+use domain::{Approval, Label, OnTimeout, PlaybookDefinition, TriggerTerms, read_duration};
 use outbound::Guard;
 
 use crate::Medic;
@@ -120,7 +120,7 @@ fn read_approval(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<Approva
         match text.split_once(':') {
             None if text == "none" => Some(Approval::None),
             None if text == "required" => Some(Approval::Required),
-            Some(("timeout", time)) => match Playbook::read_duration(time.trim(), Approval::MAX) {
+            Some(("timeout", time)) => match read_duration(time.trim(), Approval::MAX) {
                 Ok(after) => Some(Approval::Timeout { after, then: OnTimeout::Proceed }),
                 Err(problem) => reader.problem(field, &format!("{problem}, after timeout:"), node.line),
             },

@@ -59,7 +59,7 @@ impl Medic {
         Ok(writes.update_circuit(&self.table, service, &old, &circuit, limit)?)
     }
 
-    /// Whether this is the secret that starts playbooks without a key; none when none is set. In constant time.
+    /// Returns whether this is the secret that starts playbooks without a key; none when none is set. In constant time.
     pub fn is_webhook_secret(&self, given: &[u8]) -> Option<bool> {
         let secret = self.settings.webhook_secret.as_ref()?;
         // Their digests are of one length, so that the comparison reveals nothing of the secret's.

@@ -18,19 +18,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let Advance { execution, effects } = advance;
-        let audited: Vec<&Audited> = effects
-            .iter()
-            .filter_map(|effect| match effect {
-                Effect::Audit(audited) => Some(audited),
-                Effect::Perform { .. }
-                | Effect::LookForReport { .. }
-                | Effect::RequestApproval
-                | Effect::NotifyDecision
-                | Effect::NotifyStarted
-                | Effect::NotifyFinished
-                | Effect::Escalate { .. } => None,
-            })
-            .collect();
+        let audited: Vec<_> = effects.iter().filter_map(Effect::audited).collect();
         if audited.is_empty() {
             return Ok(());
         }

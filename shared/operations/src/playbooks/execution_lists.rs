@@ -32,14 +32,6 @@ impl Medic {
         Ok(self.table.open_circuits(now).await?)
     }
 
-    /// Returns which of the services of these executions still exist.
-    pub async fn services_of_executions(&self, executions: &[Execution]) -> Result<Vec<ServiceId>, Error> {
-        let mut ids: Vec<_> = executions.iter().filter_map(|execution| execution.plan.service_id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(self.table.existing_services(&ids).await?)
-    }
-
     /// Returns how a playbook's runs of the last 30 days went.
     pub async fn effectiveness(&self, id: PlaybookId, now: DateTime<Utc>) -> Result<Effectiveness, Error> {
         let _playbook: Playbook = self.find(id).await?;

@@ -32,7 +32,7 @@ impl Medic {
     pub(super) async fn execution_outbox(&self, advance: &Advance, now: DateTime<Utc>) -> Result<Outbox, Error> {
         let Advance { execution, effects } = advance;
         let mut outbox = Outbox::default();
-        if !effects.iter().any(is_notified) {
+        if !effects.iter().any(Effect::notifies) {
             return Ok(outbox);
         }
         let scene = self.scene(execution.plan.service_id, now).await?;
@@ -200,27 +200,12 @@ impl Medic {
             },
         };
         let why = match &execution.decision {
-            Some(Decided { by: Some(by), .. }) => format!("{began}, approved by {}", plain_name(by)),
+            Some(Decided { by: Some(by), .. }) => format!("{began}, approved by {}", SlackUser::plain_name(by)),
             Some(Decided { by: None, .. }) => format!("{began}, approved by timeout"),
             None => began,
         };
         Ok(shorten(&why, MAX_REASON))
     }
-}
-
-const fn is_notified(effect: &Effect) -> bool {
-    match effect {
-        Effect::RequestApproval
-        | Effect::NotifyDecision
-        | Effect::NotifyStarted
-        | Effect::NotifyFinished
-        | Effect::Escalate { .. } => true,
-        Effect::Perform { .. } | Effect::LookForReport { .. } | Effect::Audit(_) => false,
-    }
-}
-
-fn plain_name(actor: &str) -> String {
-    SlackUser::of_actor(actor).map_or_else(|| actor.to_owned(), |user| user.name.unwrap_or(user.id))
 }
 
 fn notification_of(execution: &Execution, scene: &Scene, event: PlaybookEvent) -> PlaybookNotification {
@@ -255,25 +240,16 @@ fn asked_receivers(earlier: &[Notification]) -> Vec<Outcome> {
 
 /// Returns what was decided, as the effects beside it say.
 fn verdict(execution: &Execution, effects: &[Effect], now: DateTime<Utc>) -> Verdict {
-    let found = effects.iter().find_map(|effect| match effect {
-        Effect::Audit(Audited::Approved(decided)) => Some((VerdictKind::Approved, decided)),
-        Effect::Audit(Audited::Rejected(decided)) => Some((VerdictKind::Rejected, decided)),
-        Effect::Audit(Audited::Cancelled(decided)) => Some((VerdictKind::Cancelled, decided)),
-        Effect::Audit(
-            Audited::Started
-            | Audited::ApprovalRequested
-            | Audited::StepCompleted { .. }
-            | Audited::StepFailed { .. }
-            | Audited::Completed
-            | Audited::Failed,
-        )
-        | Effect::Perform { .. }
-        | Effect::LookForReport { .. }
-        | Effect::RequestApproval
-        | Effect::NotifyDecision
-        | Effect::NotifyStarted
-        | Effect::NotifyFinished
-        | Effect::Escalate { .. } => None,
+    let found = effects.iter().filter_map(Effect::audited).find_map(|audited| match audited {
+        Audited::Approved(decided) => Some((VerdictKind::Approved, decided)),
+        Audited::Rejected(decided) => Some((VerdictKind::Rejected, decided)),
+        Audited::Cancelled(decided) => Some((VerdictKind::Cancelled, decided)),
+        Audited::Started
+        | Audited::ApprovalRequested
+        | Audited::StepCompleted { .. }
+        | Audited::StepFailed { .. }
+        | Audited::Completed
+        | Audited::Failed => None,
     });
     let (kind, decided) = found.map_or((VerdictKind::Cancelled, None), |(kind, decided)| (kind, Some(decided)));
     let decided = decided.or(execution.decision.as_ref());

@@ -83,7 +83,7 @@ impl Medic {
         writes.update_execution(&self.table, &old, &advance.execution, &stamp, nonce.as_deref())?;
         let outbox = self.add_effects(&mut writes, &advance, now).await?;
         if self.table.commit(writes).await? == Commit::Conflict {
-            // This very write may have been made, and its answer lost.
+            // This very write may have been made, and its response lost.
             let found = self.table.execution(id).await?;
             if found.is_none_or(|found| found.stamp != stamp) {
                 return Ok(None);
@@ -123,8 +123,8 @@ impl Medic {
         Ok(())
     }
 
-    /// Sends a wake-up for when an execution has something to do next. The ends of claims and of approvals need none: an
-    /// answer comes before them, or the row falls due.
+    /// Sends a wake-up for when an execution has something to do next. The ends of claims and of approvals need none: a
+    /// report or a decision comes before them, or the row falls due.
     pub(super) async fn wake_execution(&self, execution: &Execution, now: DateTime<Utc>) {
         let waits = matches!(execution.stage, ExecutionStage::Claimed { .. } | ExecutionStage::Approval { .. });
         if let Some(at) = execution.due_at().filter(|_| !waits) {

@@ -38,7 +38,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Advance, Error> {
         let Document { definition, warnings: _ } = self.validate_playbook(&playbook.yaml);
-        let unreadable = |_| Error::Conflict(format!("The playbook {} is not valid any more", playbook.name));
+        let unreadable = |_| Error::Conflict(format!("The playbook {} is no longer valid", playbook.name));
         let definition = definition.map_err(unreadable)?;
         let service_name = service.map(|record| record.profile.service_name.as_str()).unwrap_or_default();
         let mut variables = new.variables.clone();

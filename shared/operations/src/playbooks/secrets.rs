@@ -62,7 +62,7 @@ impl Medic {
     }
 
     fn seal(&self) -> Result<&Seal, Error> {
-        let missing = || Error::Conflict("Secrets cannot be kept: MEDIC_SECRETS_KEY is not set".to_owned());
+        let missing = || Error::Conflict("Secrets cannot be stored: MEDIC_SECRETS_KEY is not set".to_owned());
         self.settings.seal.as_deref().ok_or_else(missing)
     }
 }

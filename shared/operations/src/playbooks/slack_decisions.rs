@@ -57,7 +57,7 @@ impl SlackDecision {
 }
 
 impl Medic {
-    /// Whether a request is Slack's; none when there is no secret to check it with. In constant time.
+    /// Returns whether a request is Slack's; none when there is no secret to check it with. In constant time.
     pub fn is_slack_request(&self, timestamp: &str, signature: &str, body: &[u8], now: DateTime<Utc>) -> Option<bool> {
         let secret = self.settings.slack_signing_secret.as_ref()?;
         Some(secret.is_signed(timestamp, signature, body, now))
@@ -113,8 +113,9 @@ impl Medic {
         self.update_message(decision).await
     }
 
-    /// Updates the message whose button was pressed, where that is not the one that is known: a request that was posted twice,
-    /// because its sender died, is known by one of its messages. The other one's buttons go when somebody presses them.
+    /// Updates the message whose button was pressed, where that is not the one that is known: a request that was posted
+    /// twice, because its sender died, is known by one of its messages. The other one's buttons go when somebody
+    /// presses them.
     async fn update_message(&self, decision: &SlackDecision) -> Result<(), Error> {
         let (SlackDelivery::Post(slack), Some(pressed)) = (&self.slack, &decision.message) else { return Ok(()) };
         let notifications = self.table.notifications(NotificationOwner::Execution(decision.execution_id)).await?;
@@ -162,8 +163,7 @@ fn ruling(execution: &Execution) -> (VerdictKind, Option<String>) {
 }
 
 fn standing(execution: &Execution, kind: VerdictKind, by: Option<&str>) -> String {
-    let name = by.map(|by| SlackUser::of_actor(by).map_or_else(|| by.to_owned(), |user| user.name.unwrap_or(user.id)));
-    let by = name.map(|name| format!(" by {name}")).unwrap_or_default();
+    let by = by.map(|by| format!(" by {}", SlackUser::plain_name(by))).unwrap_or_default();
     match kind {
         VerdictKind::Approved if by.is_empty() => "It already went ahead by itself: nobody decided in time.".to_owned(),
         VerdictKind::Approved => format!("It was already approved{by}."),

@@ -12,8 +12,8 @@ use crate::retry::retry_on_conflict;
 use crate::{Error, Medic};
 
 impl Medic {
-    /// Finds what an alert starts when its service has failed so often: the playbook of the trigger that wins, unless that has
-    /// been started for this alert. The trigger is recorded on the alert.
+    /// Finds what an alert starts when its service has failed so often: the playbook of the trigger that wins, unless
+    /// that has been started for this alert. The trigger is recorded on the alert.
     pub(crate) async fn start_for(
         &self,
         alert: &mut Alert,
@@ -40,7 +40,8 @@ impl Medic {
         Ok(start)
     }
 
-    /// Starts what an alert triggered, if that was not done; and when the alert has closed, ends what still awaits approval.
+    /// Starts what an alert triggered, if that was not done; and when the alert has closed, ends what still awaits
+    /// approval.
     pub async fn start_triggered(
         &self,
         alert_id: AlertId,
@@ -133,7 +134,7 @@ impl Medic {
         Ok(())
     }
 
-    /// Notifies people that the circuit of a service is open.
+    /// Refuses a start because its service's circuit has just opened, and notifies people of that.
     async fn refuse_and_notify(
         &self,
         start: Start,
@@ -151,7 +152,7 @@ impl Medic {
         Ok(())
     }
 
-    /// Records why a playbook cannot be started.
+    /// Refuses a start whose execution cannot be planned, and records why in the audit log.
     async fn refuse_as_unplanned(
         &self,
         start: Start,

@@ -8,7 +8,7 @@ use store::{AuditPage, AuditQuery, Page, Writes};
 
 use crate::{Error, Medic};
 
-/// Who does something, and when.
+/// Who makes a request, and when. The audit log records both.
 #[derive(Debug, Clone)]
 pub struct Actor {
     /// The name of an API key; none for what Medic does by itself.
@@ -43,8 +43,8 @@ pub struct AuditBounds {
 }
 
 impl Medic {
-    /// Returns writes that hold the entry for what `actor` does: an entity that is created has no before, one that is deleted
-    /// no after. An update that changes nothing leaves no entry.
+    /// Returns writes that hold the entry for what `actor` does: an entity that is created has no before, one that is
+    /// deleted no after. An update that changes nothing leaves no entry.
     pub(super) fn audit_of(
         &self,
         actor: &Actor,

@@ -61,7 +61,7 @@ impl Medic {
     }
 }
 
-/// Whether an entity was saved; if not, somebody else was first.
+/// Returns whether an entity was saved; if not, somebody else was first.
 fn is_saved<T: Entity>(saved: Saved, entity: &T) -> Result<bool, Error> {
     match saved {
         Saved::Done => Ok(true),
@@ -78,7 +78,7 @@ fn is_saved<T: Entity>(saved: Saved, entity: &T) -> Result<bool, Error> {
     }
 }
 
-/// An entity as a sentence names it.
+/// Returns how a sentence names an entity.
 pub(crate) fn described<T: Entity>(id: T::Id) -> String {
     format!("{} {}", T::NOUN, T::number(id))
 }

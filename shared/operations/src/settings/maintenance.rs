@@ -101,7 +101,7 @@ impl Medic {
     }
 
     async fn check_service_ids(&self, ids: &[ServiceId]) -> Result<(), Error> {
-        let existing = self.table.existing_services(ids).await?;
+        let existing = self.table.existing_services(ids.iter().copied()).await?;
         match ids.iter().find(|id| !existing.contains(id)) {
             Some(id) => Err(Invalid::new("service_ids", format!("must be services': there is no service {id}")).into()),
             None => Ok(()),

@@ -1,5 +1,5 @@
-//! Configuration: services, teams, schedules, maintenance, notification targets and webhooks, and the audit log of who changed
-//! them.
+//! Configuration: services, teams, schedules, maintenance, notification targets and webhooks, and the audit log of who
+//! changed them.
 
 mod announcements;
 mod audit;

@@ -89,9 +89,14 @@ impl Medic {
         Ok(record)
     }
 
+    /// Returns which of these services exist.
+    pub async fn existing_services(&self, ids: impl IntoIterator<Item = ServiceId>) -> Result<Vec<ServiceId>, Error> {
+        Ok(self.table.existing_services(ids).await?)
+    }
+
     /// Makes sure that a service exists.
     pub(crate) async fn require_service(&self, id: ServiceId) -> Result<(), Error> {
-        if self.table.existing_services(&[id]).await?.is_empty() { Err(not_found(id)) } else { Ok(()) }
+        if self.table.existing_services([id]).await?.is_empty() { Err(not_found(id)) } else { Ok(()) }
     }
 
     /// Gives services their teams' present names, and clears teams and schedules that are gone.

@@ -32,7 +32,7 @@ impl Medic {
         self.create(Target { id, service_id, destination, priority, enabled, period, revision }, actor).await
     }
 
-    /// A service's targets, newest first.
+    /// Returns a service's targets, newest first.
     pub async fn targets(
         &self,
         service: ServiceId,

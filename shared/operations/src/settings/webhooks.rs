@@ -76,7 +76,7 @@ impl Medic {
 
     async fn check_service_id(&self, id: Option<ServiceId>) -> Result<(), Error> {
         match id {
-            Some(id) if self.table.existing_services(&[id]).await?.is_empty() => {
+            Some(id) if self.table.existing_services([id]).await?.is_empty() => {
                 Err(Invalid::new("service_id", format!("must be a service's: there is no service {id}")).into())
             }
             Some(_) | None => Ok(()),

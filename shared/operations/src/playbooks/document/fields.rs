@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use domain::{Invalid, Playbook, Template, Value};
+use domain::{Invalid, Template, Value};
 use outbound::Guard;
 
 use super::node::{Kind, Node};
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
                 return self.mismatch(field, "a duration such as 30s, 5m or 1h, or a number of seconds", node);
             }
         };
-        match Playbook::read_duration(&text, max) {
+        match domain::read_duration(&text, max) {
             Ok(duration) => Some(duration),
             Err(problem) => self.problem(field, &problem, node.line),
         }

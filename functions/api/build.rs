@@ -1,5 +1,5 @@
-//! Packs what the bootstrap carries of documents: of Swagger UI the two files that the page of `/docs` needs, and the document
-//! of the whole API. Unpacked they would be a third of the bootstrap.
+//! Packs what the bootstrap carries of documents: of Swagger UI the two files that the page of `/docs` needs, and the
+//! document of the whole API. Unpacked they would be a third of the bootstrap.
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use domain::{Alert, AlertId, Notification, ServiceId, TargetId, format_time};
+use domain::{Alert, AlertId, Invalid, Notification, ServiceId, TargetId, format_time};
 use operations::Actor;
 use runtime::{ApiError, App, Envelope, IdPath, Listing, Params, ok};
 use serde::{Deserialize, Serialize};
@@ -68,12 +68,12 @@ impl<Flag: From<bool>> AlertView<Flag> {
     }
 
     pub(crate) async fn of_all(app: &App, alerts: &[Alert]) -> Result<Vec<Self>, ApiError> {
-        let existing = app.medic.services_of(alerts).await?;
+        let existing = app.medic.existing_services(alerts.iter().map(|alert| alert.service_id)).await?;
         Ok(alerts.iter().map(|alert| Self::of(alert, &existing)).collect())
     }
 
     async fn of_one(app: &App, alert: &Alert) -> Result<Self, ApiError> {
-        Ok(Self::of(alert, &app.medic.services_of(std::slice::from_ref(alert)).await?))
+        Ok(Self::of(alert, &app.medic.existing_services([alert.service_id]).await?))
     }
 }
 
@@ -82,21 +82,23 @@ impl<Flag: From<bool>> AlertView<Flag> {
 pub(crate) struct ActiveFilter {
     /// `1` or `true`: only open ones; `0` or `false`: only closed ones.
     #[param(pattern = "^(0|1|true|false|)$")]
-    pub(crate) active: Option<String>,
+    active: Option<String>,
 }
 
 impl ActiveFilter {
-    pub(crate) fn flag(&self) -> Result<Option<bool>, domain::Invalid> {
-        match self.active.as_deref() {
-            None | Some("") => Ok(None),
-            Some("1" | "true") => Ok(Some(true)),
-            Some("0" | "false") => Ok(Some(false)),
-            Some(_) => Err(domain::Invalid::new("active", "must be 0, 1, true or false")),
-        }
+    pub(crate) fn alerts(&self) -> Result<AlertFilter, Invalid> {
+        Ok(read_active(self.active.as_deref())?
+            .map_or(AlertFilter::All, |open| if open { AlertFilter::Open } else { AlertFilter::Closed }))
     }
+}
 
-    pub(crate) fn alerts(&self) -> Result<AlertFilter, domain::Invalid> {
-        Ok(self.flag()?.map_or(AlertFilter::All, |open| if open { AlertFilter::Open } else { AlertFilter::Closed }))
+/// Reads the parameter `active`.
+pub(crate) fn read_active(active: Option<&str>) -> Result<Option<bool>, Invalid> {
+    match active {
+        None | Some("") => Ok(None),
+        Some("1" | "true") => Ok(Some(true)),
+        Some("0" | "false") => Ok(Some(false)),
+        Some(_) => Err(Invalid::new("active", "must be 0, 1, true or false")),
     }
 }
 

@@ -119,16 +119,17 @@ pub(crate) async fn create(
     Ok(created("API key created. It is shown this once.", ApiKeyWithSecret::of(&new)))
 }
 
-/// What whoever IAM lets invoke this function directly may ask for: the first key cannot be asked for with a key.
+/// The event that creates the first API key: nobody has a key to ask for it over HTTP, so IAM decides who may invoke the
+/// function.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Order {
+struct DirectRequest {
     create_api_key: NewKey,
 }
 
 /// Creates a key for whoever invokes the function directly.
 pub async fn create_directly(app: App, event: Value) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
-    let Order { create_api_key } = serde_json::from_value(event)?;
+    let DirectRequest { create_api_key } = serde_json::from_value(event)?;
     let new = app.medic.create_api_key(create_api_key.parse()?, &Actor::medic(app.now())).await?;
     Ok(serde_json::to_value(ApiKeyWithSecret::of(&new))?)
 }

@@ -59,8 +59,8 @@ pub(crate) struct DetailsView {
     /// What was configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     thing: Option<ThingView>,
-    /// What changed of it. Secrets, keys and the values of headers are `…`; documents are shown as their length and SHA-256,
-    /// and other texts are cut after 1,024 bytes.
+    /// What changed of it. Secrets, keys and the values of headers are `…`; documents are shown as their length and
+    /// SHA-256, and other texts are cut after 1,024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Vec<ChangeView>>,
 }
@@ -203,10 +203,10 @@ const LOOKED_AT: usize = 1_000;
 
 /// Lists entries of the audit log, newest first.
 ///
-/// They are kept for 90 days, unless `MEDIC_AUDIT_RETENTION_DAYS` says otherwise. With filters, or where entries are long, a
-/// page may hold fewer than there are; its cursor leads on. With `Accept: text/csv` the response is a CSV file: as many rows
-/// as `limit` says, and without it up to 5,000 rows or 2 MB; if there are more, the header `X-Next-Cursor` holds the `cursor`
-/// of the next file. A cell that a spreadsheet would run as a formula begins with `'`.
+/// They are kept for 90 days, unless `MEDIC_AUDIT_RETENTION_DAYS` says otherwise. With filters, or where entries are
+/// long, a page may hold fewer than there are; its cursor leads on. With `Accept: text/csv` the response is a CSV file:
+/// as many rows as `limit` says, and without it up to 5,000 rows or 2 MB; if there are more, the header `X-Next-Cursor`
+/// holds the `cursor` of the next file. A cell that a spreadsheet would run as a formula begins with `'`.
 #[utoipa::path(
     get,
     path = "/v2/audit-logs",

@@ -13,9 +13,8 @@ pub(crate) fn push_row<'a>(text: &mut String, cells: impl IntoIterator<Item = &'
     text.push_str("\r\n");
 }
 
-/// Returns whether a spreadsheet would take a cell for a formula. Some skip blanks before it, and accept full-width signs as
-/// well.
-/// <https://owasp.org/www-community/attacks/CSV_Injection>
+/// Returns whether a spreadsheet would take a cell for a formula. Some skip blanks before it, and accept full-width
+/// signs as well. <https://owasp.org/www-community/attacks/CSV_Injection>
 fn is_run(cell: &str) -> bool {
     cell.starts_with(['\t', '\r', '\n'])
         || cell.trim_start().starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])

@@ -77,7 +77,7 @@ fn add_components(components: &mut Components) {
     }
 }
 
-/// Describes how every route that asks for a key may refuse, and what it says of the key's limit.
+/// Describes how a route may refuse and, for routes with a key, what it says of the key's limit.
 fn add_refusals(operation: &mut Operation) {
     let responses = &mut operation.responses.responses;
     if operation.request_body.is_some() {
@@ -85,6 +85,7 @@ fn add_refusals(operation: &mut Operation) {
     }
     let public = [SecurityRequirement::default()];
     if operation.security.as_deref() == Some(&public) {
+        // Redocly's rules want a 4xx for each operation: any route may return this one.
         if !responses.keys().any(|status| status.starts_with('4')) {
             let too_large = ResponseBuilder::new().description("The request's headers are too large");
             responses.insert("431".to_owned(), too_large.build().into());

@@ -48,7 +48,7 @@ pub(crate) struct ExecutionView {
     plan: Option<PlanView>,
 }
 
-/// Somebody's decision.
+/// An approval or rejection.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DecisionView {
     /// Null when it was automatic.
@@ -201,7 +201,7 @@ impl ExecutionView {
 
     /// Returns it with its steps and its plan.
     pub(crate) async fn of(app: &App, execution: &Execution) -> Result<Self, ApiError> {
-        let existing = app.medic.services_of_executions(std::slice::from_ref(execution)).await?;
+        let existing = app.medic.existing_services(execution.plan.service_id).await?;
         let step = |(n, (planned, record)): (usize, (&PlannedStep, &domain::StepRecord))| StepView {
             step_index: n,
             step_name: planned.name.to_string(),

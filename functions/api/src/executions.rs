@@ -49,7 +49,7 @@ impl NewExecutionBody {
     }
 }
 
-/// Runs a playbook. One that needs approval awaits it first.
+/// Runs a playbook, once it is approved if it needs approval.
 ///
 /// A request that is repeated with the same `Idempotency-Key` within a day starts one execution.
 #[utoipa::path(
@@ -154,7 +154,8 @@ pub(crate) async fn list(
     Params(listing): Params<Listing>,
 ) -> Result<Response, ApiError> {
     let page = app.medic.executions(filter.read()?, listing.cursor::<ExecutionId>()?, listing.limit()?).await?;
-    let existing = app.medic.services_of_executions(&page.items).await?;
+    let services = page.items.iter().filter_map(|execution| execution.plan.service_id);
+    let existing = app.medic.existing_services(services).await?;
     Ok(ok(PageView::of(page, |execution| ExecutionView::listed(&execution, &existing))))
 }
 

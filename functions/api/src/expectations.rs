@@ -42,9 +42,9 @@ impl Span {
 
 /// Lists the times at which a service is expected to report, earliest first.
 ///
-/// The service is overdue when its grace period after such a time has passed and it has not reported since the time before. A
-/// time that the zone's clock skips is expected at the jump; one that it shows twice is expected once for a fixed hour, and
-/// each time where the minutes or hours are wildcards.
+/// The service is overdue when its grace period after such a time has passed and it has not reported since the time
+/// before. A time that the zone's clock skips is expected at the jump; one that it shows twice is expected once for a
+/// fixed hour, and each time where the minutes or hours are wildcards.
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}/expectations",

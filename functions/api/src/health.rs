@@ -27,7 +27,7 @@ struct Components {
     get,
     path = "/v1/healthcheck/network",
     tag = "health",
-    responses((status = 204, description = "It does"))
+    responses((status = 204, description = "The network reaches Medic"))
 )]
 pub(crate) async fn network() -> StatusCode {
     StatusCode::NO_CONTENT
@@ -43,7 +43,7 @@ pub(crate) struct Liveness {
     get,
     path = "/health/live",
     tag = "health",
-    responses((status = 200, description = "It does", body = Liveness))
+    responses((status = 200, description = "The process is alive", body = Liveness))
 )]
 pub(crate) async fn live() -> Json<Liveness> {
     Json(Liveness { status: "alive" })
@@ -55,7 +55,7 @@ pub(crate) async fn live() -> Json<Liveness> {
     path = "/health/ready",
     tag = "health",
     responses(
-        (status = 200, description = "They can", body = Liveness),
+        (status = 200, description = "Requests can be served", body = Liveness),
         (status = 503, description = "Storage is out of reach", body = Liveness),
     )
 )]

@@ -51,9 +51,9 @@ pub fn router() -> Routes {
         .nest("/v1", version_1::router())
         .merge(monitoring())
         .merge(settings())
-        .merge(repairs())
+        .merge(playbooks_and_executions())
         .merge(keys_and_audit())
-        .merge(operation())
+        .merge(health_and_metrics())
 }
 
 /// Returns the routes of services, and of what becomes of them.
@@ -108,7 +108,7 @@ fn settings() -> Routes {
 }
 
 /// Returns the routes of playbooks and their executions.
-fn repairs() -> Routes {
+fn playbooks_and_executions() -> Routes {
     Routes::new()
         .read(routes!(playbooks::list))
         .write(routes!(playbooks::create))
@@ -148,7 +148,7 @@ fn keys_and_audit() -> Routes {
 }
 
 /// Returns the routes of health and metrics.
-fn operation() -> Routes {
+fn health_and_metrics() -> Routes {
     Routes::new()
         .public(routes!(health::network))
         .public(routes!(health::live))

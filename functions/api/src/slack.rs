@@ -53,8 +53,8 @@ struct Container {
 
 /// Receives presses of buttons from Slack.
 ///
-/// A press of an approval request's button is queued, and acknowledged at once; the outcome shows in the message, or is sent to
-/// the person who pressed. Every other kind of interaction is accepted and ignored.
+/// A press of an approval request's button is queued, and acknowledged at once; the outcome shows in the message, or is
+/// sent to the person who pressed. Every other kind of interaction is accepted and ignored.
 #[utoipa::path(
     post,
     path = "/v2/slack/interactions",

@@ -45,20 +45,20 @@ pub(crate) enum ConfigView {
     Webhook(WebhookConfigView),
 }
 
-/// Of `slack`.
+/// Configuration of a `slack` target.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SlackConfigView {
     channel_id: String,
 }
 
-/// Of `pagerduty`.
+/// Configuration of a `pagerduty` target.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PagerDutyConfigView {
     /// Masked.
     service_key: String,
 }
 
-/// Of `webhook`.
+/// Configuration of a `webhook` target.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WebhookConfigView {
     url: String,
@@ -102,15 +102,15 @@ impl TargetView {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConfigBody {
-    /// Of `slack`.
+    /// For `slack`: the channel id.
     #[schema(min_length = 1, pattern = r"^[^\s\x00-\x1f\x7f-\x9f]{0,80}$")]
     channel_id: Option<String>,
-    /// Of `pagerduty`: the integration key.
+    /// For `pagerduty`: the integration key.
     service_key: Option<String>,
-    /// Of `webhook`: http or https, and to no internal address.
+    /// For `webhook`: an http or https URL that leads to no internal address.
     #[schema(value_type = Option<schema::HttpUrl>)]
     url: Option<String>,
-    /// Of `webhook`: at most 20.
+    /// For `webhook`: at most 20 headers.
     headers: Option<BTreeMap<String, String>>,
 }
 

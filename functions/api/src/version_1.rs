@@ -12,7 +12,7 @@ use store::{AlertFilter, ServiceRecord};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use crate::alerts::{ActiveFilter, AlertView};
+use crate::alerts::{ActiveFilter, AlertView, read_active};
 use crate::heartbeats::HeartbeatView;
 use crate::services::{ProfileFields, ServiceView, new_team, one, team_choice};
 
@@ -58,7 +58,7 @@ struct RegisterBody {
     /// Minutes.
     #[schema(minimum = 0.00001, maximum = 527_040)]
     alert_interval: f64,
-    /// Goes before the name: `prod` makes `prod-` and the name.
+    /// Prefix for the name: `prod` gives `prod-` and the name.
     #[serde(default)]
     #[schema(max_length = 126, pattern = r"^[^/\x00-\x1f\x7f-\x9f]*$")]
     environment: Option<String>,
@@ -140,20 +140,28 @@ struct NameFilter {
     service_name: Option<String>,
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ServiceActiveFilter {
+    /// `1` or `true`: only active services; `0` or `false`: only inactive ones.
+    #[param(pattern = "^(0|1|true|false|)$")]
+    active: Option<String>,
+}
+
 /// Lists services, newest first.
 #[utoipa::path(
     get,
     path = "/service",
     tag = "version 1",
-    params(NameFilter, ActiveFilter),
+    params(NameFilter, ServiceActiveFilter),
     responses((status = 200, description = "Services", body = Envelope<Vec<ServiceView<u8>>>))
 )]
 async fn list_services(
     State(app): State<App>,
     Params(names): Params<NameFilter>,
-    Params(filter): Params<ActiveFilter>,
+    Params(filter): Params<ServiceActiveFilter>,
 ) -> Result<Response, ApiError> {
-    let active = filter.flag()?;
+    let active = read_active(filter.active.as_deref())?;
     let name = names.service_name.as_deref().filter(|name| !name.is_empty());
     let mut services = Vec::new();
     let mut after = None;
@@ -288,7 +296,7 @@ async fn update_service(
 struct HeartbeatQuery {
     heartbeat_name: Option<String>,
     service_name: Option<String>,
-    /// The most to return: at most 250, which is the default.
+    /// Maximum number of heartbeats to return: 1 to 250, which is the default.
     #[serde(rename = "maxCount")]
     #[param(value_type = Option<i64>, minimum = 1)]
     max_count: Option<String>,

@@ -115,7 +115,7 @@ impl NewWebhookBody {
     }
 }
 
-/// Creates a webhook: at most 10 for one service, and 20 for every service.
+/// Creates a webhook: at most 10 for one service, and at most 20 that receive the events of all services.
 #[utoipa::path(
     post,
     path = "/v2/webhooks",
@@ -125,7 +125,7 @@ impl NewWebhookBody {
     responses(
         (status = 201, description = "The webhook with its secret, shown once", body = Envelope<WebhookWithSecret>),
         (status = 400, description = "A field is not valid", body = Envelope<String>),
-        (status = 409, description = "There are as many webhooks as there may be", body = Envelope<String>),
+        (status = 409, description = "The limit of webhooks is reached", body = Envelope<String>),
     )
 )]
 pub(crate) async fn create(
@@ -217,7 +217,7 @@ impl WebhookPatchBody {
         (status = 200, description = "The webhook as it is now", body = Envelope<WebhookView>),
         (status = 400, description = "A field is not valid", body = Envelope<String>),
         (status = 404, description = "There is no such webhook", body = Envelope<String>),
-        (status = 409, description = "There are as many webhooks as there may be for that service", body = Envelope<String>),
+        (status = 409, description = "The limit of webhooks for that service is reached", body = Envelope<String>),
     )
 )]
 pub(crate) async fn update(

@@ -72,7 +72,7 @@ struct PingPath {
 struct PingQuery {
     /// The run: a UUID
     rid: Option<String>,
-    /// 1 registers a service that is not there
+    /// 1: registers the service if it does not exist
     create: Option<u8>,
 }
 
@@ -107,7 +107,7 @@ enum PingResponses {
     responses(PingResponses)
 )]
 pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Body) -> Response {
-    take(&app, address, body).await
+    record_ping(&app, address, body).await
 }
 
 /// Sends a ping: success, as with GET.
@@ -120,7 +120,7 @@ pub(crate) async fn get_ping(State(app): State<App>, address: Address, body: Bod
     responses(PingResponses)
 )]
 pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Body) -> Response {
-    take(&app, address, body).await
+    record_ping(&app, address, body).await
 }
 
 /// Sends a ping with an action: `start`, `fail`, `log`, or an exit status, of which 0 is success.
@@ -137,7 +137,7 @@ pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Bo
     responses(PingResponses)
 )]
 pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
-    take(&app, address, body).await
+    record_ping(&app, address, body).await
 }
 
 /// Sends a ping with an action, as with GET.
@@ -154,7 +154,7 @@ pub(crate) async fn get_ping_action(State(app): State<App>, address: Address, bo
     responses(PingResponses)
 )]
 pub(crate) async fn post_ping_action(State(app): State<App>, address: Address, body: Body) -> Response {
-    take(&app, address, body).await
+    record_ping(&app, address, body).await
 }
 
 /// Responds to what a browser asks before it pings. It does not count as a ping.
@@ -165,7 +165,7 @@ pub(crate) async fn preflight() -> Response {
     response
 }
 
-async fn take(app: &App, address: Address, body: Body) -> Response {
+async fn record_ping(app: &App, address: Address, body: Body) -> Response {
     // The body is read first: a client that gets a response while it sends takes that for a broken connection.
     let ping = match first_bytes(body).await {
         Ok(body) => address.parse(body),

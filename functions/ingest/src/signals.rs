@@ -36,7 +36,7 @@ pub(crate) struct SignalView {
     duration_alert: Option<DurationAlert>,
 }
 
-/// That a run took too long.
+/// Reports that a run exceeded `max_duration_ms`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DurationAlert {
     /// `exceeded`.
@@ -94,12 +94,12 @@ pub(crate) async fn start(
     key: IdempotencyKey,
     WholeBody(body): WholeBody,
 ) -> Result<Response, ApiError> {
-    take(&app, id, SignalKind::Start, key, &body).await
+    record_signal(&app, id, SignalKind::Start, key, &body).await
 }
 
 /// Reports that a run of a job has completed.
 ///
-/// It is a heartbeat as well. An end without a start makes a record of duration 0.
+/// It is a heartbeat as well. A completion without a start is recorded as a run of duration 0.
 #[utoipa::path(
     post,
     path = "/v2/heartbeat/{service_id}/complete",
@@ -119,7 +119,7 @@ pub(crate) async fn complete(
     key: IdempotencyKey,
     WholeBody(body): WholeBody,
 ) -> Result<Response, ApiError> {
-    take(&app, id, SignalKind::Complete, key, &body).await
+    record_signal(&app, id, SignalKind::Complete, key, &body).await
 }
 
 /// Reports that a run of a job has failed, which opens an alert.
@@ -142,10 +142,10 @@ pub(crate) async fn fail(
     key: IdempotencyKey,
     WholeBody(body): WholeBody,
 ) -> Result<Response, ApiError> {
-    take(&app, id, SignalKind::Fail, key, &body).await
+    record_signal(&app, id, SignalKind::Fail, key, &body).await
 }
 
-async fn take(
+async fn record_signal(
     app: &App,
     id: ServiceId,
     kind: SignalKind,

@@ -14,8 +14,7 @@ use utoipa::{PartialSchema as _, ToSchema as _};
 /// A request and a response of each operation by its id, as the story in `tests/medic/examples.rs` recorded them.
 const EXAMPLES: &str = include_str!("../examples.json");
 
-const DESCRIPTION: &str =
-    "Alerts within seconds when a service, cron job or worker stops reporting, and notifies the right people.";
+const DESCRIPTION: &str = "Medic monitors services, cron jobs and workers by their heartbeats, and notifies the right people within a second when one stops reporting.";
 
 /// Completes the document that the functions' routes make.
 pub fn document(mut routes: OpenApi) -> serde_json::Result<Value> {

@@ -87,7 +87,15 @@ struct Meter {
     list_lags: AtomicBool,
     faults: Mutex<Vec<Option<Fault>>>,
     faults_of_limits: Mutex<Vec<Option<Fault>>>,
+    faults_of_some: Mutex<FaultsOfSome>,
     units: Mutex<Units>,
+}
+
+/// How the next writes fail that hold a text.
+#[derive(Debug, Default)]
+struct FaultsOfSome {
+    text: String,
+    faults: Vec<Fault>,
 }
 
 /// A clock that the engine can read.
@@ -205,6 +213,12 @@ impl DynamoDb {
         *self.meter.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
+    /// Makes the next `count` of the writes fail whose request holds `text`, such as a part of a key.
+    pub fn fail_writes_holding(&self, text: &str, fault: Fault, count: usize) {
+        let some = FaultsOfSome { text: text.to_owned(), faults: vec![fault; count] };
+        *self.meter.faults_of_some.lock().unwrap_or_else(PoisonError::into_inner) = some;
+    }
+
     /// Makes the next `count` of the writes fail that count a request for its limit.
     pub fn fail_limits(&self, fault: Fault, count: usize) {
         *self.meter.faults_of_limits.lock().unwrap_or_else(PoisonError::into_inner) = vec![Some(fault); count];
@@ -215,6 +229,11 @@ impl DynamoDb {
         if !is_write(operation) {
             return None;
         }
+        let mut some = self.meter.faults_of_some.lock().unwrap_or_else(PoisonError::into_inner);
+        if !some.faults.is_empty() && String::from_utf8_lossy(body).contains(&some.text) {
+            return some.faults.pop().map(|fault| failed(fault, operation, body));
+        }
+        drop(some);
         let faults = if counts_a_request(body) { &self.meter.faults_of_limits } else { &self.meter.faults };
         let fault = faults.lock().unwrap_or_else(PoisonError::into_inner).pop().flatten()?;
         Some(failed(fault, operation, body))

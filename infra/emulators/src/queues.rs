@@ -10,20 +10,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// The longest delay that SQS accepts.
 const MAX_DELAY: TimeDelta = TimeDelta::seconds(900);
-/// The most messages in one batch.
-const MAX_BATCH: i64 = 10;
-
 /// How long a FIFO queue recognises a repetition.
 const DEDUPLICATION: TimeDelta = TimeDelta::minutes(5);
-
-/// How a queue treats messages that are not deleted.
-#[derive(Debug, Clone, Copy)]
-pub struct QueueSettings {
-    /// How long a message that was received is invisible to others.
-    pub visibility_timeout: TimeDelta,
-    /// How often a message is received before it goes to the dead-letter queue.
-    pub max_receives: i64,
-}
 
 /// A message in the hands of a receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,24 +35,25 @@ pub enum Error {
 #[derive(Debug, Clone)]
 pub struct Queues {
     connection: Arc<Mutex<Connection>>,
-    settings: QueueSettings,
+    max_receives: i64,
 }
 
 impl Queues {
-    /// Opens queues that are kept in a file.
-    pub fn open(file: &Path, settings: QueueSettings) -> Result<Self, Error> {
+    /// Opens queues that are kept in a file. A message is received `max_receives` times, and then goes to the dead-letter
+    /// queue.
+    pub fn open(file: &Path, max_receives: i64) -> Result<Self, Error> {
         let connection = Connection::open(file)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        Self::of(connection, settings)
+        Self::of(connection, max_receives)
     }
 
-    /// Creates queues that end with the process.
-    pub fn in_memory(settings: QueueSettings) -> Result<Self, Error> {
-        Self::of(Connection::open_in_memory()?, settings)
+    /// Creates queues that end with the process, likewise.
+    pub fn in_memory(max_receives: i64) -> Result<Self, Error> {
+        Self::of(Connection::open_in_memory()?, max_receives)
     }
 
-    fn of(connection: Connection, settings: QueueSettings) -> Result<Self, Error> {
+    fn of(connection: Connection, max_receives: i64) -> Result<Self, Error> {
         connection.execute_batch(
             "CREATE TABLE IF NOT EXISTS message (
                  id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -97,7 +86,7 @@ impl Queues {
         }
         // Whoever had received these is gone.
         connection.execute("UPDATE message SET visible_at = 0 WHERE receives > 0 AND dead = 0", [])?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), settings })
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), max_receives })
     }
 
     fn connection(&self) -> std::sync::MutexGuard<'_, Connection> {
@@ -152,13 +141,8 @@ impl Queues {
         Ok(())
     }
 
-    /// Receives up to ten visible messages, which then are invisible for the visibility timeout.
-    pub fn receive(&self, queue: &str, now: DateTime<Utc>) -> Result<Vec<Received>, Error> {
-        self.receive_for(queue, MAX_BATCH, self.settings.visibility_timeout, now)
-    }
-
     /// Receives up to `max` visible messages, which then are invisible for `visibility_timeout`.
-    pub fn receive_for(
+    pub fn receive(
         &self,
         queue: &str,
         max: i64,
@@ -173,7 +157,7 @@ impl Queues {
             .prepare_cached(
                 "UPDATE message SET dead = 1 WHERE dead = 0 AND queue = ?1 AND visible_at <= ?2 AND receives >= ?3",
             )?
-            .execute(params![queue, now_ms, self.settings.max_receives])?;
+            .execute(params![queue, now_ms, self.max_receives])?;
         let invisible_until = now_ms + visibility_timeout.num_milliseconds();
         let received = transaction
             .prepare_cached(
@@ -210,12 +194,18 @@ impl Queues {
         Ok(())
     }
 
-    /// Returns when the next message becomes visible or the next schedule fires: a past time, if one has.
+    /// Returns when the next message becomes visible or the next schedule fires: a past time, if one has. A message that
+    /// waits for an earlier one of its group does not count.
     pub fn next_at(&self) -> Result<Option<DateTime<Utc>>, Error> {
         let next: Option<Option<i64>> = self
             .connection()
             .prepare_cached(
                 "SELECT min(at) FROM (SELECT min(visible_at) AS at FROM message WHERE dead = 0
+                                          AND (message_group IS NULL OR NOT EXISTS
+                                               (SELECT 1 FROM message AS earlier
+                                                WHERE earlier.dead = 0 AND earlier.queue = message.queue
+                                                    AND earlier.message_group = message.message_group
+                                                    AND earlier.id < message.id))
                                       UNION ALL SELECT min(at) FROM schedule)",
             )?
             .query_row([], |row| row.get(0))
@@ -246,19 +236,24 @@ fn fire_schedules(transaction: &rusqlite::Transaction<'_>, now_ms: i64) -> Resul
 mod tests {
     use super::*;
 
-    const SETTINGS: QueueSettings = QueueSettings { visibility_timeout: TimeDelta::seconds(30), max_receives: 2 };
+    const MAX_RECEIVES: i64 = 2;
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
     }
 
+    /// Receives a batch as `sweep` does.
+    fn receive(queues: &Queues, second: i64) -> Vec<Received> {
+        queues.receive("q", 10, TimeDelta::seconds(30), at(second)).unwrap()
+    }
+
     fn bodies(queues: &Queues, second: i64) -> Vec<String> {
-        queues.receive("q", at(second)).unwrap().into_iter().map(|message| message.body).collect()
+        receive(queues, second).into_iter().map(|message| message.body).collect()
     }
 
     #[test]
     fn a_batch_holds_ten_and_a_received_message_is_hidden() {
-        let queues = Queues::in_memory(SETTINGS).unwrap();
+        let queues = Queues::in_memory(MAX_RECEIVES).unwrap();
         for n in 0..12 {
             queues.send("q", &n.to_string(), TimeDelta::zero(), at(0)).unwrap();
         }
@@ -270,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_keeps_failing_is_dead_lettered() {
-        let queues = Queues::in_memory(SETTINGS).unwrap();
+        let queues = Queues::in_memory(MAX_RECEIVES).unwrap();
         queues.send("q", "poison", TimeDelta::zero(), at(0)).unwrap();
         for second in [0, 30] {
             assert_eq!(bodies(&queues, second), ["poison"]);
@@ -282,7 +277,7 @@ mod tests {
 
     #[test]
     fn delays_are_kept_and_longer_ones_refused() {
-        let queues = Queues::in_memory(SETTINGS).unwrap();
+        let queues = Queues::in_memory(MAX_RECEIVES).unwrap();
         queues.send("q", "late", TimeDelta::seconds(900), at(0)).unwrap();
         assert!(matches!(queues.send("q", "later", TimeDelta::seconds(901), at(0)), Err(Error::Delay(901))));
         assert_eq!(bodies(&queues, 899), [""; 0]);
@@ -292,21 +287,21 @@ mod tests {
 
     #[test]
     fn a_schedule_fires_once() {
-        let queues = Queues::in_memory(SETTINGS).unwrap();
+        let queues = Queues::in_memory(MAX_RECEIVES).unwrap();
         queues.schedule("s", at(3_600), "q", "now").unwrap();
         assert_eq!(bodies(&queues, 3_599), [""; 0]);
-        let [message] = &queues.receive("q", at(3_600)).unwrap()[..] else { panic!("one message") };
+        let [message] = &receive(&queues, 3_600)[..] else { panic!("one message") };
         queues.delete([message.id.as_str()]).unwrap();
         assert_eq!(queues.next_at().unwrap(), None);
     }
 
     #[test]
     fn a_fifo_queue_gives_a_group_one_at_a_time_and_a_repetition_once() {
-        let queues = Queues::in_memory(SETTINGS).unwrap();
+        let queues = Queues::in_memory(MAX_RECEIVES).unwrap();
         for (group, body) in [("a", "a1"), ("a", "a1"), ("a", "a2"), ("b", "b1")] {
             queues.send_fifo("q", group, body, body, at(0)).unwrap();
         }
-        let first = queues.receive("q", at(0)).unwrap();
+        let first = receive(&queues, 0);
         assert_eq!(first.iter().map(|message| message.body.as_str()).collect::<Vec<_>>(), ["a1", "b1"]);
         assert_eq!(bodies(&queues, 1), [""; 0], "the rest of the group waits for its first");
         queues.delete([first[0].id.as_str()]).unwrap();
@@ -314,8 +309,25 @@ mod tests {
         queues.send_fifo("q", "a", "a1", "a1", at(299)).unwrap();
         queues.send_fifo("q", "c", "c1", "c1", at(299)).unwrap();
         queues.send_fifo("q", "d", "a1", "again", at(300)).unwrap();
-        let later = queues.receive_for("q", 1, TimeDelta::hours(1), at(300)).unwrap();
+        let later = queues.receive("q", 1, TimeDelta::hours(1), at(300)).unwrap();
         assert_eq!(later.len(), 1, "as many as were asked for");
+    }
+
+    #[test]
+    fn a_message_that_a_dead_worker_holds_blocks_its_group_for_the_visibility_timeout_and_no_other() {
+        let queues = Queues::in_memory(MAX_RECEIVES).unwrap();
+        let receive = |second| -> Vec<String> {
+            let received = queues.receive("q", 1, TimeDelta::seconds(3_960), at(second)).unwrap();
+            received.into_iter().map(|message| message.body).collect()
+        };
+        for (group, body) in [("a", "a1"), ("a", "a2"), ("b", "b1")] {
+            queues.send_fifo("q", group, body, body, at(0)).unwrap();
+        }
+        assert_eq!((receive(0), receive(1)), (vec!["a1".to_owned()], vec!["b1".to_owned()]));
+        assert_eq!((receive(2), receive(3_959)), (vec![], vec![]));
+        assert_eq!(queues.next_at().unwrap(), Some(at(3_960)));
+        assert_eq!((receive(3_960), receive(3_961)), (vec!["a1".to_owned()], vec!["b1".to_owned()]));
+        assert_eq!(receive(7_920), ["a2"], "its first is a dead letter");
     }
 
     #[test]
@@ -332,7 +344,7 @@ mod tests {
         )
         .unwrap();
         drop(old);
-        let queues = Queues::open(&file, SETTINGS).unwrap();
+        let queues = Queues::open(&file, MAX_RECEIVES).unwrap();
         queues.send_fifo("q", "a", "a1", "new", at(0)).unwrap();
         assert_eq!(bodies(&queues, 0), ["old", "new"]);
     }
@@ -341,12 +353,12 @@ mod tests {
     fn messages_survive_a_restart_and_those_in_flight_are_visible_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("queues.db");
-        let queues = Queues::open(&file, SETTINGS).unwrap();
+        let queues = Queues::open(&file, MAX_RECEIVES).unwrap();
         queues.send("q", "in flight", TimeDelta::zero(), at(0)).unwrap();
         assert_eq!(bodies(&queues, 0), ["in flight"]);
         queues.send("q", "waiting", TimeDelta::seconds(60), at(0)).unwrap();
         drop(queues);
-        let queues = Queues::open(&file, SETTINGS).unwrap();
+        let queues = Queues::open(&file, MAX_RECEIVES).unwrap();
         assert_eq!(bodies(&queues, 1), ["in flight"]);
         assert_eq!(bodies(&queues, 60), ["waiting"]);
         assert_eq!(queues.dead_letters("q").unwrap(), ["in flight"], "received twice, and never deleted");

@@ -19,7 +19,7 @@ use crate::Time;
 
 /// The queues between the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Queue {
+pub enum Queue {
     Sweep,
     Notify,
     Playbook,
@@ -40,6 +40,24 @@ impl Queue {
         }
     }
 
+    /// Returns how long a message is hidden that was received and not deleted: six times its function's timeout, as in
+    /// `template.yaml`.
+    const fn visibility_timeout(self) -> TimeDelta {
+        match self {
+            Self::Sweep | Self::Notify => TimeDelta::seconds(180),
+            Self::Playbook | Self::ScriptResults => TimeDelta::seconds(1_980),
+            Self::Script => TimeDelta::seconds(3_960),
+        }
+    }
+
+    /// Returns how many messages a batch holds at most.
+    const fn batch_size(self) -> i64 {
+        match self {
+            Self::Sweep | Self::Notify | Self::ScriptResults => 10,
+            Self::Playbook | Self::Script => 1,
+        }
+    }
+
     /// Returns how many batches are handled at once.
     const fn concurrency(self) -> usize {
         match self {
@@ -56,10 +74,6 @@ const TICK: TimeDelta = TimeDelta::seconds(60);
 const CONCURRENCY: usize = 64;
 /// How many scripts run at once.
 const MAX_SCRIPTS: usize = 4;
-/// Six times the script function's timeout of 660 s.
-const SCRIPT_VISIBILITY_TIMEOUT: TimeDelta = TimeDelta::seconds(3_960);
-/// Six times the playbook function's timeout of 330 s.
-const PLAYBOOK_VISIBILITY_TIMEOUT: TimeDelta = TimeDelta::seconds(1_980);
 /// How soon a sweep that failed is repeated.
 const AFTER_FAILURE: TimeDelta = TimeDelta::seconds(1);
 /// How often expired items are deleted.
@@ -82,13 +96,21 @@ struct State {
     sweeping: bool,
     /// How many batches each queue's function is handling.
     handling: [usize; 5],
+    /// How many of each queue's next batches are lost with their worker.
+    to_lose: [usize; 5],
     stopped: bool,
 }
 
 impl Agenda {
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
-        let state =
-            State { sweep_at: now, clean_at: now + CLEANING, sweeping: false, handling: [0; 5], stopped: false };
+        let state = State {
+            sweep_at: now,
+            clean_at: now + CLEANING,
+            sweeping: false,
+            handling: [0; 5],
+            to_lose: [0; 5],
+            stopped: false,
+        };
         Self { state: Mutex::new(state), changed: Notify::new(), progress: watch::Sender::new(()) }
     }
 
@@ -128,6 +150,19 @@ impl Agenda {
         self.state().handling[queue as usize] -= 1;
         // For whoever waits for quiet; the runner has nothing new to do.
         self.progress.send_replace(());
+    }
+
+    /// Makes whoever receives the next `count` batches of a queue die before anything is done.
+    pub(crate) fn lose_workers(&self, queue: Queue, count: usize) {
+        self.state().to_lose[queue as usize] = count;
+    }
+
+    /// Returns whether whoever received a batch dies now.
+    fn loses_worker(&self, queue: Queue) -> bool {
+        let to_lose = &mut self.state().to_lose[queue as usize];
+        let is_lost = *to_lose > 0;
+        *to_lose -= usize::from(is_lost);
+        is_lost
     }
 
     fn is_busy(&self) -> bool {
@@ -218,6 +253,7 @@ impl Runner {
                         self.agenda.release(queue);
                         break;
                     }
+                    Ok(_) if self.agenda.loses_worker(queue) => self.agenda.release(queue),
                     Ok(messages) => spawn(self.clone().handle(queue, messages)),
                     Err(error) => {
                         tracing::error!(%error, "messages cannot be received");
@@ -230,11 +266,7 @@ impl Runner {
     }
 
     fn receive(&self, queue: Queue, now: DateTime<Utc>) -> Result<Vec<Received>, QueueError> {
-        match queue {
-            Queue::Sweep | Queue::Notify | Queue::ScriptResults => self.queues.receive(queue.name(), now),
-            Queue::Playbook => self.queues.receive_for(queue.name(), 1, PLAYBOOK_VISIBILITY_TIMEOUT, now),
-            Queue::Script => self.queues.receive_for(queue.name(), 1, SCRIPT_VISIBILITY_TIMEOUT, now),
-        }
+        self.queues.receive(queue.name(), queue.batch_size(), queue.visibility_timeout(), now)
     }
 
     async fn sweep(self) {

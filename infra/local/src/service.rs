@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::Router;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use chrono::{DateTime, TimeDelta, Utc};
-use emulators::{DynamoDb, QueueError, QueueSettings, Queues};
+use chrono::{DateTime, Utc};
+use emulators::{DynamoDb, QueueError, Queues};
 use metrics_exporter_prometheus::PrometheusHandle;
 use operations::{QueuePorts, bootstrap_key, new_secrets_key};
 use outbound::Seal;
@@ -81,8 +81,8 @@ pub struct Service {
     _lock: Option<std::fs::File>,
 }
 
-/// Six times a function's timeout of 30 s; five attempts.
-const QUEUE_SETTINGS: QueueSettings = QueueSettings { visibility_timeout: TimeDelta::seconds(180), max_receives: 5 };
+/// A message that was received so often, and never deleted, is a dead letter.
+const MAX_RECEIVES: i64 = 5;
 /// The table's name, which only this process uses.
 const TABLE_NAME: &str = "medic";
 /// How long a stop waits for what is under way.
@@ -102,8 +102,8 @@ impl Service {
         }
         .map_err(StartError::Database)?;
         let queues = match folder {
-            Some(folder) => Queues::open(&folder.join("queues.db"), QUEUE_SETTINGS),
-            None => Queues::in_memory(QUEUE_SETTINGS),
+            Some(folder) => Queues::open(&folder.join("queues.db"), MAX_RECEIVES),
+            None => Queues::in_memory(MAX_RECEIVES),
         }?;
         let table = Table::new(dynamodb.config(), TABLE_NAME);
         table.create_table().await?;
@@ -162,6 +162,12 @@ impl Service {
     /// Returns the embedded database, to measure it or to make it fail.
     pub fn dynamodb(&self) -> &DynamoDb {
         &self.dynamodb
+    }
+
+    /// Makes whoever receives the next `count` batches of a queue die before anything is done: their messages come again
+    /// after the queue's visibility timeout.
+    pub fn lose_workers(&self, queue: Queue, count: usize) {
+        self.runner.agenda.lose_workers(queue, count);
     }
 
     /// Returns the operations themselves, for what no request reaches.

@@ -14,6 +14,7 @@ mod expectations;
 mod faults;
 mod jobs;
 mod killed_executions;
+mod lost_workers;
 mod maintenance;
 mod maintenance_alerts;
 mod monitoring;

@@ -22,8 +22,8 @@ pub(crate) struct LocalScripts {
 impl ScriptJobs for LocalScripts {
     async fn send_job(&self, job: &ScriptJob) -> Result<(), QueueError> {
         let body = serde_json::to_string(job).map_err(failed)?;
-        let (queue, group, id) = (Queue::Script.name(), &job.execution_id, job.deduplication_id());
-        self.queues.send_fifo(queue, group, &id, &body, self.time.now()).map_err(failed)?;
+        let (queue, group, id) = (Queue::Script.name(), job.message_group(), job.deduplication_id());
+        self.queues.send_fifo(queue, &group, &id, &body, self.time.now()).map_err(failed)?;
         self.agenda.changed();
         Ok(())
     }

@@ -90,6 +90,13 @@ impl ScriptJob {
         format!("{}-{}-{}", self.execution_id, self.step_index, self.attempt)
     }
 
+    /// Returns the group within which a FIFO queue keeps an order: each attempt is alone in its own. A message that was
+    /// received and not deleted blocks its group for the queue's visibility timeout, and the attempt after that of a dead
+    /// worker must not wait for it. What order there is comes from the execution's state and the nonce.
+    pub fn message_group(&self) -> String {
+        self.deduplication_id()
+    }
+
     /// Seals variables into this job, for this attempt alone.
     pub fn seal(&mut self, seal: &Seal, variables: &SealedVariables) -> Result<(), SealError> {
         let text = serde_json::to_vec(variables).map_err(|_| SealError::Sealing)?;

@@ -22,8 +22,7 @@ impl ScriptJobs for AwsScriptQueue {
     async fn send_job(&self, job: &ScriptJob) -> Result<(), QueueError> {
         let body = serde_json::to_string(job).map_err(failed)?;
         let request = self.sqs.send_message().queue_url(&self.url).message_body(body);
-        // Steps of one execution come one after the other; those of others do not wait for them.
-        let request = request.message_group_id(&job.execution_id).message_deduplication_id(job.deduplication_id());
+        let request = request.message_group_id(job.message_group()).message_deduplication_id(job.deduplication_id());
         request.send().await.map(|_| ()).map_err(failed)
     }
 }

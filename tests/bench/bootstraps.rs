@@ -52,13 +52,7 @@ fn first_poll(bootstrap: &Path) -> Duration {
     let began = Instant::now();
     let mut process = Command::new(bootstrap)
         .env_clear()
-        .envs(
-            DEPLOYMENT_VARIABLES
-                .into_iter()
-                .chain(["MEDIC_SCRIPT_RESULTS_QUEUE_URL"])
-                .chain(lambda_variables)
-                .map(|name| (name, "measured")),
-        )
+        .envs(DEPLOYMENT_VARIABLES.into_iter().chain(lambda_variables).map(|name| (name, "measured")))
         .env("AWS_REGION", "eu-west-1")
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "704")
         .env("AWS_LAMBDA_LOG_GROUP_NAME", "measured")

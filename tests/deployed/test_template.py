@@ -15,7 +15,7 @@ SECRETS = {
 
 
 # What the script function's environment holds beside settings.
-OF_SCRIPT = {"AWS_LAMBDA_EXEC_WRAPPER", "MEDIC_SCRIPT_RESULTS_QUEUE_URL"}
+OF_SCRIPT = {"AWS_LAMBDA_EXEC_WRAPPER"}
 
 
 def functions():

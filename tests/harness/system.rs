@@ -126,7 +126,11 @@ impl System {
     pub fn another_instance(&self) -> Medic {
         let here = self.service.medic();
         let table = Table::new(self.service.dynamodb().config(), "medic");
-        let ports = QueuePorts { wakes: Arc::clone(&here.wakes), script_jobs: Arc::clone(&here.script_jobs) };
+        let ports = QueuePorts {
+            wakes: Arc::clone(&here.wakes),
+            script_jobs: Arc::clone(&here.script_jobs),
+            script_reports: Arc::clone(&here.script_reports),
+        };
         let (pagerduty, outgoing) = (here.pagerduty.clone(), here.outgoing.clone());
         Medic::new(table, ports, here.slack.clone(), pagerduty, outgoing, here.settings.clone()).expect("an instance")
     }

@@ -1,8 +1,11 @@
-//! Scripts whose workers die holding their jobs. Needs `medic-local`.
+//! Scripts whose workers die holding their jobs, and reports that cannot be recorded. Needs `medic-local`.
 
 use harness::System;
-use local::Queue;
+use local::{Fault, Queue};
 use serde_json::{Value, json};
+
+/// Calls of one write, after which it has failed.
+const ATTEMPTS: usize = 5;
 
 /// Starts a playbook of one script, which may take 20 s, and returns its execution.
 async fn execute(system: &System) -> String {
@@ -30,5 +33,23 @@ async fn a_script_whose_worker_died_runs_again_within_a_minute_of_its_timeout() 
         system.seconds((20 + 60) * i64::try_from(deaths).unwrap()).await;
         let step = step(&system, &execution).await;
         assert_eq!((&step["status"], &step["output"]), (&json!("completed"), &json!("cleared\n")), "{deaths}: {step}");
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_could_not_be_recorded_is_recorded_within_seconds() {
+    for failures in [1, 3] {
+        let system = System::start_with_scripts(&[]).await;
+        // The result of a step is written with the report, and nothing else writes it.
+        system.service.dynamodb().fail_writes_holding("step#00", Fault::Internal, failures * ATTEMPTS);
+        let execution = execute(&system).await;
+        assert_eq!(step(&system, &execution).await["status"], "running");
+        system.seconds(10).await;
+        let step = step(&system, &execution).await;
+        assert_eq!(
+            (&step["status"], &step["output"]),
+            (&json!("completed"), &json!("cleared\n")),
+            "{failures}: {step}"
+        );
     }
 }

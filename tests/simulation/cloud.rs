@@ -10,7 +10,7 @@ use axum::http::Request;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use local::{DynamoDb, ManualTime};
 use operations::{Entropy, QueuePorts};
-use outbound::{AllowedHosts, Guard, Http, Outgoing, ScriptJobs, SystemLookup, Wakes};
+use outbound::{AllowedHosts, Guard, Http, Outgoing, ScriptJobs, ScriptReports, SystemLookup, Wakes};
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
 use runtime::{App, Clock as _, Config, ExternalPorts, Routes};
 use serde_json::{Value, json};
@@ -154,6 +154,7 @@ impl Cloud {
         let ports = QueuePorts {
             wakes: Arc::clone(&self.queues) as Arc<dyn Wakes>,
             script_jobs: Arc::clone(&self.queues) as Arc<dyn ScriptJobs>,
+            script_reports: Arc::clone(&self.queues) as Arc<dyn ScriptReports>,
         };
         let http: Arc<dyn Http> = Arc::new(self.receivers.clone());
         let guard = Guard::new(true, AllowedHosts::default(), Arc::new(SystemLookup));

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use local::ManualTime;
-use outbound::{QueueError, ScriptJob, ScriptJobs, Wake, WakeError, Wakes};
+use outbound::{QueueError, ScriptJob, ScriptJobs, ScriptReport, ScriptReports, Wake, WakeError, Wakes};
 use runtime::Clock as _;
 
 use crate::executions::ScriptAttempt;
@@ -203,5 +204,15 @@ impl ScriptJobs for Queues {
         self.seed.record(&format!("script {own:?}"));
         self.attempts.lock().unwrap().push(own);
         if is_refused { Err(QueueError("no answer".into())) } else { Ok(()) }
+    }
+}
+
+/// A report that is sent again.
+#[async_trait]
+impl ScriptReports for Queues {
+    async fn send_report(&self, report: &ScriptReport, delay: Duration) -> Result<(), QueueError> {
+        let at = self.time.now() + TimeDelta::from_std(delay).unwrap();
+        self.put(Queue::Playbook, &serde_json::to_string(report).unwrap(), at);
+        Ok(())
     }
 }

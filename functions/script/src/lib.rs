@@ -78,7 +78,7 @@ impl Scripts {
             duration_ms = milliseconds(took),
             "a script ended"
         );
-        self.reports.send_report(&report(&job, ended, took)).await
+        self.reports.send_report(&report(&job, ended, took), Duration::ZERO).await
     }
 
     async fn ended(&self, job: &ScriptJob) -> Ended {

@@ -1,6 +1,7 @@
 //! The queues of scripts, on the stand-in: jobs by attempt, and their reports.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
@@ -31,10 +32,10 @@ impl ScriptJobs for LocalScripts {
 
 #[async_trait]
 impl ScriptReports for LocalScripts {
-    async fn send_report(&self, report: &ScriptReport) -> Result<(), QueueError> {
+    async fn send_report(&self, report: &ScriptReport, delay: Duration) -> Result<(), QueueError> {
         let body = serde_json::to_string(report).map_err(failed)?;
-        let queue = Queue::ScriptResults.name();
-        self.queues.send(queue, &body, TimeDelta::zero(), self.time.now()).map_err(failed)?;
+        let delay = TimeDelta::from_std(delay).map_err(failed)?;
+        self.queues.send(Queue::ScriptResults.name(), &body, delay, self.time.now()).map_err(failed)?;
         self.agenda.changed();
         Ok(())
     }

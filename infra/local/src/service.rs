@@ -122,10 +122,11 @@ impl Service {
         let wakes = LocalWakes { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };
         let clock: Arc<dyn Clock> = Arc::new(TimeClock(Arc::clone(&time)));
         let local = LocalScripts { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };
-        let ports = QueuePorts { wakes: Arc::new(wakes), script_jobs: Arc::new(local.clone()) };
+        let (wakes, reports) = (Arc::new(wakes), Arc::new(local));
+        let ports =
+            QueuePorts { wakes, script_jobs: Arc::<LocalScripts>::clone(&reports), script_reports: reports.clone() };
         let medic = runtime::medic(&config, table, ports, true).map_err(StartError::Clients)?;
         let seal = config.seal.clone();
-        let reports = Arc::new(local);
         let scripts = sandbox.map(|sandbox| Scripts { sandbox, seal, reports, clock: Arc::clone(&clock) });
         let app = App { medic: Arc::new(medic), clock, prometheus };
         let cleaner = dynamodb.clone();

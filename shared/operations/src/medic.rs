@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{HeartbeatId, LogId, MaintenanceWindow, Trigger, Webhook};
-use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, Seal, Slack, SlackSecret, Wakes};
+use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, ScriptReports, Seal, Slack, SlackSecret, Wakes};
 use store::{CircuitLimit, SHARDS, Table};
 
 use crate::Error;
@@ -63,6 +63,8 @@ pub struct QueuePorts {
     pub wakes: Arc<dyn Wakes>,
     /// Where scripts are handed over to be run.
     pub script_jobs: Arc<dyn ScriptJobs>,
+    /// Where reports of scripts are sent again that could not be recorded.
+    pub script_reports: Arc<dyn ScriptReports>,
 }
 
 /// The dependencies of every operation.
@@ -72,6 +74,8 @@ pub struct Medic {
     pub wakes: Arc<dyn Wakes>,
     /// Where scripts are handed over to be run.
     pub script_jobs: Arc<dyn ScriptJobs>,
+    /// Where reports of scripts are sent again that could not be recorded.
+    pub script_reports: Arc<dyn ScriptReports>,
     pub slack: SlackDelivery,
     pub pagerduty: PagerDuty,
     /// Checks the addresses that users set.
@@ -100,7 +104,7 @@ pub struct Medic {
 impl Medic {
     pub fn new(
         table: Table,
-        QueuePorts { wakes, script_jobs }: QueuePorts,
+        QueuePorts { wakes, script_jobs, script_reports }: QueuePorts,
         slack: SlackDelivery,
         pagerduty: PagerDuty,
         outgoing: Outgoing,
@@ -112,6 +116,7 @@ impl Medic {
             table,
             wakes,
             script_jobs,
+            script_reports,
             slack,
             pagerduty,
             guard: outgoing.guard().clone(),

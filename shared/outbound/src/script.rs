@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -65,6 +66,14 @@ pub struct ScriptReport {
     /// Why the step failed; none on success.
     pub error: Option<String>,
     pub duration_ms: u64,
+    /// How often it arrived and could not be recorded.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// A message that a queue did not accept.
@@ -81,7 +90,8 @@ pub trait ScriptJobs: fmt::Debug + Send + Sync {
 /// Accepts the reports of jobs.
 #[async_trait]
 pub trait ScriptReports: fmt::Debug + Send + Sync {
-    async fn send_report(&self, report: &ScriptReport) -> Result<(), QueueError>;
+    /// Sends a report, which arrives after `delay`: whole seconds, at most 15 minutes.
+    async fn send_report(&self, report: &ScriptReport, delay: Duration) -> Result<(), QueueError>;
 }
 
 impl ScriptJob {
@@ -115,7 +125,7 @@ impl ScriptJob {
     /// Returns the report of this attempt.
     pub fn report(&self, exit: Option<i32>, output: String, error: Option<String>, duration_ms: u64) -> ScriptReport {
         let Self { execution_id, step_index, attempt, nonce, .. } = self.clone();
-        ScriptReport { execution_id, step_index, attempt, nonce, exit, output, error, duration_ms }
+        ScriptReport { execution_id, step_index, attempt, nonce, exit, output, error, duration_ms, failures: 0 }
     }
 
     fn purpose(&self) -> String {

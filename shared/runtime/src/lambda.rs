@@ -51,7 +51,9 @@ impl Function {
         let table = Table::new(aws_sdk_dynamodb::config::Builder::from(&aws), deployment.table);
         let wakes = AwsWakes::new(&aws, deployment.addresses, || SystemClock.now());
         let scripts = AwsScriptQueue::new(&aws, deployment.script_queue_url);
-        let queues = QueuePorts { wakes: Arc::new(wakes), script_jobs: Arc::new(scripts) };
+        let reports = AwsScriptQueue::new(&aws, deployment.script_results_queue_url);
+        let queues =
+            QueuePorts { wakes: Arc::new(wakes), script_jobs: Arc::new(scripts), script_reports: Arc::new(reports) };
         let medic = medic(&config, table, queues, false)?;
         let app = App { medic: Arc::new(medic), clock: Arc::new(SystemClock), prometheus: None };
         Ok(Self { app, metrics })

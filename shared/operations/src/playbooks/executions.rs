@@ -1,13 +1,19 @@
 //! Saves what happens to executions: each event is one transaction, with what it sends and what it leaves in the audit log.
 
-use chrono::{DateTime, Utc};
-use domain::{Advance, Effect, Event, Execution, ExecutionId, ExecutionStage, Playbook, StepOutcome};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Advance, Effect, Event, Execution, ExecutionId, ExecutionStage, Playbook, StepOutcome, retry_delay};
 use outbound::{ScriptReport, Wake};
 use store::{Commit, ExecutionRecord, Writes};
 
+use crate::error::error_chain;
 use crate::outbox::Outbox;
 use crate::retry::retry_on_conflict;
 use crate::{Error, Medic};
+
+/// How often a report is sent again: for some ten minutes.
+const MAX_REPORT_FAILURES: u32 = 14;
+/// A script that ends early leaves its attempt more time than this.
+const MAX_REPORT_DELAY: TimeDelta = TimeDelta::minutes(1);
 
 /// What an event made of an execution.
 #[derive(Debug)]
@@ -98,9 +104,27 @@ impl Medic {
         Ok(Some(Applied { record: ExecutionRecord { execution, version, stamp, nonce }, effects }))
     }
 
-    /// Records the report of a script's attempt. One without its attempt's nonce counts for nothing.
+    /// Records the report of a script's attempt. One that cannot be recorded is sent again, to arrive soon: nothing else
+    /// holds it, a message that failed comes back only after its queue's visibility timeout, and by then the attempt has
+    /// ended and the script has run again.
     pub async fn record_report(&self, report: ScriptReport, now: DateTime<Utc>) -> Result<(), Error> {
-        let ScriptReport { execution_id, step_index, attempt, nonce, exit, output, error, duration_ms: _ } = report;
+        let failures = report.failures + 1;
+        let Err(error) = self.record_attempt(report.clone(), now).await else { return Ok(()) };
+        if failures > MAX_REPORT_FAILURES {
+            return Err(error);
+        }
+        tracing::warn!(error = %error_chain(&error), failures, "a script's report was not recorded; it is sent again");
+        let delay = retry_delay(failures).min(MAX_REPORT_DELAY).to_std().unwrap_or_default();
+        if let Err(unsent) = self.script_reports.send_report(&ScriptReport { failures, ..report }, delay).await {
+            tracing::warn!(error = %error_chain(&unsent), "a script's report was not sent again");
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Records a report. One without its attempt's nonce counts for nothing.
+    async fn record_attempt(&self, report: ScriptReport, now: DateTime<Utc>) -> Result<(), Error> {
+        let ScriptReport { execution_id, step_index, attempt, nonce, exit, output, error, .. } = report;
         let Ok(id) = execution_id.parse() else { return Ok(()) };
         let step = usize::try_from(step_index).unwrap_or(usize::MAX);
         let succeeded = exit == Some(0) && error.is_none();

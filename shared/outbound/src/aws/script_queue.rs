@@ -1,5 +1,7 @@
 //! The script runner's two queues on SQS: jobs, and reports.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::{QueueError, ScriptJob, ScriptJobs, ScriptReport, ScriptReports};
@@ -29,9 +31,11 @@ impl ScriptJobs for AwsScriptQueue {
 
 #[async_trait]
 impl ScriptReports for AwsScriptQueue {
-    async fn send_report(&self, report: &ScriptReport) -> Result<(), QueueError> {
+    async fn send_report(&self, report: &ScriptReport, delay: Duration) -> Result<(), QueueError> {
         let body = serde_json::to_string(report).map_err(failed)?;
-        self.sqs.send_message().queue_url(&self.url).message_body(body).send().await.map(|_| ()).map_err(failed)
+        let delay = i32::try_from(delay.as_secs()).map_err(failed)?;
+        let request = self.sqs.send_message().queue_url(&self.url).message_body(body).delay_seconds(delay);
+        request.send().await.map(|_| ()).map_err(failed)
     }
 }
 

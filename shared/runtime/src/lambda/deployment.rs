@@ -12,6 +12,8 @@ pub(crate) struct Deployment {
     pub(crate) addresses: AwsAddresses,
     /// Where scripts are handed over to be run.
     pub(crate) script_queue_url: String,
+    /// Where their reports arrive, and are sent again when they could not be recorded.
+    pub(crate) script_results_queue_url: String,
 }
 
 impl Deployment {
@@ -37,6 +39,7 @@ impl Deployment {
                 scheduler_role_arn: env.required("MEDIC_SCHEDULER_ROLE_ARN")?,
             },
             script_queue_url: env.required("MEDIC_SCRIPT_QUEUE_URL")?,
+            script_results_queue_url: env.required("MEDIC_SCRIPT_RESULTS_QUEUE_URL")?,
         })
     }
 }

@@ -24,6 +24,7 @@ mod outage;
 mod pace;
 mod pings;
 mod playbooks;
+mod presses;
 mod processes;
 mod profiles;
 mod prometheus;

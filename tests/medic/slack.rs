@@ -4,14 +4,13 @@ use std::fmt::Write as _;
 
 use harness::{Answer, Planned, System};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use outbound::Wake;
 use reqwest::Method;
 use runtime::Clock as _;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use url::form_urlencoded;
 
-const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+pub(crate) const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 const PATH: &str = "/v2/slack/interactions";
 
 /// A playbook that requires approval, with every kind of thing that a plan shows.
@@ -24,28 +23,28 @@ steps:
 "#;
 
 /// Returns one that does nothing but wait.
-fn waiting(approval: &str) -> String {
+pub(crate) fn waiting(approval: &str) -> String {
     format!("name: patience\napproval: {approval}\nsteps:\n  - {{ name: settle, type: wait, duration: 30s }}\n")
 }
 
-async fn start() -> System {
+pub(crate) async fn start() -> System {
     System::start_with(&[("SLACK_SIGNING_SECRET", SECRET)], None).await
 }
 
-async fn create(system: &System, yaml: &str) -> i64 {
+pub(crate) async fn create(system: &System, yaml: &str) -> i64 {
     let created = system.post("/v2/playbooks", json!({"yaml": yaml})).await;
     assert_eq!(created.status, 201, "{created}");
     created.results()["playbook_id"].as_i64().unwrap()
 }
 
 /// Executes a playbook for a service. Returns the execution's id.
-async fn execute(system: &System, playbook: i64, body: Value) -> String {
+pub(crate) async fn execute(system: &System, playbook: i64, body: Value) -> String {
     let started = system.post(&format!("/v2/playbooks/{playbook}/execute"), body).await;
     assert_eq!(started.status, 201, "{started}");
     started.results()["execution_id"].as_str().unwrap().to_owned()
 }
 
-async fn status(system: &System, execution: &str) -> String {
+pub(crate) async fn status(system: &System, execution: &str) -> String {
     let shown = system.get(&format!("/v2/executions/{execution}")).await;
     shown.results()["status"].as_str().unwrap_or_default().to_owned()
 }
@@ -56,7 +55,7 @@ fn bodies(system: &System, receiver: &str) -> Vec<Value> {
     arrivals.into_iter().filter(|arrival| arrival.receiver == receiver && arrival.accepted).map(|it| it.body).collect()
 }
 
-fn lines(system: &System, receiver: &str) -> Vec<String> {
+pub(crate) fn lines(system: &System, receiver: &str) -> Vec<String> {
     system.receivers.accepted(receiver)
 }
 
@@ -67,7 +66,7 @@ fn buttons(message: &Value) -> Vec<Value> {
 }
 
 /// Returns the value that the buttons of the last approval request carry.
-fn value(system: &System) -> String {
+pub(crate) fn value(system: &System) -> String {
     let request = bodies(system, "slack").into_iter().rfind(|message| !buttons(message).is_empty()).unwrap();
     buttons(&request)[0]["value"].as_str().unwrap().to_owned()
 }
@@ -82,12 +81,12 @@ fn signature(at: i64, body: &[u8]) -> String {
     })
 }
 
-fn form(payload: &str) -> Vec<u8> {
+pub(crate) fn form(payload: &str) -> Vec<u8> {
     form_urlencoded::Serializer::new(String::new()).append_pair("payload", payload).finish().into_bytes()
 }
 
 /// Returns the payload that Slack sends when a button is pressed.
-fn press(action: &str, value: &str, user: &str) -> Value {
+pub(crate) fn press(action: &str, value: &str, user: &str) -> Value {
     json!({
         "type": "block_actions",
         "user": {"id": user, "username": user.to_lowercase(), "team_id": "T1"},
@@ -99,7 +98,7 @@ fn press(action: &str, value: &str, user: &str) -> Value {
     })
 }
 
-async fn send_raw(system: &System, body: Vec<u8>) -> Answer {
+pub(crate) async fn send_raw(system: &System, body: Vec<u8>) -> Answer {
     let at = system.time.now().timestamp();
     let (signature, at) = (signature(at, &body), at.to_string());
     let headers = [
@@ -110,14 +109,14 @@ async fn send_raw(system: &System, body: Vec<u8>) -> Answer {
     system.raw(Method::POST, PATH, None, &headers, Some(body)).await
 }
 
-async fn send(system: &System, payload: &Value) -> Answer {
+pub(crate) async fn send(system: &System, payload: &Value) -> Answer {
     let answer = send_raw(system, form(&payload.to_string())).await;
     system.service.settle().await;
     answer
 }
 
 /// Presses a button of the last approval request, which must be accepted.
-async fn decide(system: &System, action: &str, user: &str) {
+pub(crate) async fn decide(system: &System, action: &str, user: &str) {
     let answer = send(system, &press(action, &value(system), user)).await;
     assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!("")), "{answer}");
 }
@@ -775,22 +774,4 @@ async fn payloads_without_a_decision_are_accepted_and_unreadable_ones_refused() 
     400 user is missing
     payload is missing
     "#);
-}
-
-#[tokio::test]
-async fn a_decision_that_comes_twice_counts_and_shows_once() {
-    let system = start().await;
-    let playbook = create(&system, &waiting("required")).await;
-    let execution = execute(&system, playbook, json!({})).await;
-    let wake = json!({
-        "wake": "decision", "execution_id": execution, "digest": digest_in(&value(&system)), "approve": false,
-        "user_id": "U1", "channel": "C0ALERTS", "message_ts": "1767614400.000001",
-    });
-    let wake: Wake = serde_json::from_value(wake).unwrap();
-    for _ in 0..3 {
-        system.service.medic().wakes.wake(wake.clone(), system.time.now()).await.unwrap();
-    }
-    system.service.settle().await;
-    assert_eq!((lines(&system, "update").len(), lines(&system, "post_ephemeral").len()), (1, 0));
-    assert_eq!(status(&system, &execution).await, "cancelled");
 }

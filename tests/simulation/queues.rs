@@ -124,7 +124,7 @@ impl Wakes for Queues {
         let queue = match &wake {
             Wake::Row { .. } | Wake::Shard { .. } => Queue::Sweep,
             Wake::Lane { .. } => Queue::Notify,
-            Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => Queue::Playbook,
+            Wake::Execution { .. } | Wake::Start { .. } | Wake::Press { .. } => Queue::Playbook,
         };
         let body = serde_json::to_string(&wake).unwrap();
         // A message is delayed by whole seconds.

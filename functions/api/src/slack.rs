@@ -53,8 +53,9 @@ struct Container {
 
 /// Receives presses of buttons from Slack.
 ///
-/// A press of an approval request's button is queued, and acknowledged at once; the outcome shows in the message, or is
-/// sent to the person who pressed. Every other kind of interaction is accepted and ignored.
+/// A press of an approval request's button is kept, and acknowledged at once. It counts from then, before any timeout that
+/// falls later; the outcome shows in the message, or is sent to the person who pressed. Every other kind of interaction is
+/// accepted and ignored.
 #[utoipa::path(
     post,
     path = "/v2/slack/interactions",
@@ -74,14 +75,14 @@ struct Container {
         (status = 401, description = "The signature is missing, wrong or too old", body = Envelope<String>),
         (
             status = 503,
-            description = "SLACK_SIGNING_SECRET is not set, or the decision could not be queued",
+            description = "SLACK_SIGNING_SECRET is not set, or the decision could not be kept",
             body = Envelope<String>
         ),
     )
 )]
 pub(crate) async fn interactions(State(app): State<App>, WholeBody(body): WholeBody) -> Result<StatusCode, ApiError> {
     if let Some(decision) = read(&body)? {
-        app.medic.queue_decision(&decision, app.now()).await?;
+        app.medic.receive_press(decision, app.now()).await?;
     }
     Ok(StatusCode::OK)
 }

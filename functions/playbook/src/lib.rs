@@ -1,8 +1,7 @@
 //! Runs playbooks: one step of one execution for each message, and the reports of scripts. It writes executions and
 //! their results, and no services.
 
-use domain::{AlertId, ExecutionId, TriggerId};
-use operations::SlackDecision;
+use domain::{AlertId, ExecutionId, PressId, TriggerId};
 use outbound::{ScriptReport, Wake};
 use runtime::sqs::SqsEvent;
 use runtime::{App, Handling, each_record};
@@ -44,9 +43,10 @@ async fn wake_up(app: &App, wake: Wake) -> Result<(), String> {
             let (alert, trigger) = (AlertId::new(alert_id), TriggerId::new(trigger_id));
             app.medic.start_triggered(alert, trigger, app.now()).await
         }
-        Wake::Decision(decision) => {
-            let decision = SlackDecision::of_wake(*decision).map_err(|error| error.to_string())?;
-            app.medic.decide_from_slack(decision, app.now()).await
+        Wake::Press { execution_id, press_id } => {
+            let execution = execution_id.parse::<ExecutionId>().map_err(|error| error.to_string())?;
+            let press = press_id.parse::<PressId>().map_err(|error| error.to_string())?;
+            app.medic.settle_press(execution, press, app.now()).await
         }
         other @ (Wake::Row { .. } | Wake::Shard { .. } | Wake::Lane { .. }) => {
             return Err(format!("{other:?} is not for playbook"));

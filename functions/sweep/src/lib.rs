@@ -62,7 +62,7 @@ pub fn wake_ups(app: &App, event: SqsEvent) -> Handling<'_> {
                 let swept = app.medic.sweep_shard(shard, from_millis(until_ms), app.now()).await;
                 swept.map(|_| ()).map_err(|error| error.to_string())
             }
-            other @ (Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_)) => {
+            other @ (Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. } | Wake::Press { .. }) => {
                 Err(format!("{other:?} is not for sweep"))
             }
         }

@@ -25,7 +25,7 @@ impl Wakes for LocalWakes {
         let queue = match &wake {
             Wake::Row { .. } | Wake::Shard { .. } => Queue::Sweep,
             Wake::Lane { .. } => Queue::Notify,
-            Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => Queue::Playbook,
+            Wake::Execution { .. } | Wake::Start { .. } | Wake::Press { .. } => Queue::Playbook,
         };
         let body = serde_json::to_string(&wake).map_err(|error| WakeError(Box::new(error)))?;
         let sent = match Route::of(at, now) {
@@ -36,7 +36,7 @@ impl Wakes for LocalWakes {
         sent.map_err(|error| WakeError(Box::new(error)))?;
         match wake {
             Wake::Row { .. } | Wake::Shard { .. } => self.agenda.sweep_by(at.max(now)),
-            Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => {
+            Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. } | Wake::Press { .. } => {
                 self.agenda.changed();
             }
         }

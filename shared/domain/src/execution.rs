@@ -197,14 +197,9 @@ pub enum Verification {
 pub enum Event {
     /// Its timer fired, or a message says that there is something to do.
     Due,
-    Approved {
-        by: Option<String>,
-        reason: Option<String>,
-    },
-    Rejected {
-        by: Option<String>,
-        reason: Option<String>,
-    },
+    /// A person decided. A decision that was made when the time for it was over counts for nothing: the timeout does.
+    Approved(Decided),
+    Rejected(Decided),
     /// The alert that started it closed.
     AlertClosed,
     Cancelled {

@@ -192,6 +192,10 @@ time_sorted_id!(
     ExecutionId, "execution_id"
 );
 time_sorted_id!(
+    /// One press of a button in Slack; sorts by the time at which Medic received it.
+    PressId, "press_id"
+);
+time_sorted_id!(
     /// One entry of the audit log; sorts by the time of what it records.
     LogId, "log_id"
 );

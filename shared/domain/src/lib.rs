@@ -22,6 +22,7 @@ mod pace;
 mod ping;
 mod playbook;
 mod playbook_notification;
+mod press;
 mod rate_limit;
 mod retry;
 mod revision;
@@ -60,7 +61,7 @@ pub use expectation::{Expectation, Timetable};
 pub use heartbeat::{Entry, RecentHeartbeats, Stamp, Status};
 pub use ids::{
     AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, LogId, NotificationId, PingKeyId, PlaybookId,
-    ScheduleId, ScriptId, SecretId, ServiceId, TargetId, TeamId, TriggerId, WebhookId, WindowId,
+    PressId, ScheduleId, ScriptId, SecretId, ServiceId, TargetId, TeamId, TriggerId, WebhookId, WindowId,
 };
 pub use invalid::Invalid;
 pub use key::{ApiKey, Credential, KeySecret, RateLimits, Scope, Scopes};
@@ -79,6 +80,7 @@ pub use playbook::{
 pub use playbook_notification::{
     ApprovalRequest, OpenCircuit, PlaybookEvent, PlaybookNotification, Verdict, VerdictKind, shorten,
 };
+pub use press::Press;
 pub use rate_limit::{RateWindow, RequestClass, Ruling};
 pub use retry::{GIVE_UP_AFTER, delay as retry_delay};
 pub use revision::Revision;

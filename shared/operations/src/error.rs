@@ -21,19 +21,13 @@ pub enum Error {
     Hash(String),
     #[error("secret {id} cannot be sealed or opened with this key")]
     Secret { id: SecretId },
-    /// It is kept nowhere else, and so is not done. Without a cause it took too long.
-    #[error("a message could not be queued")]
-    NotQueued(#[source] Option<outbound::WakeError>),
+    /// The caller waits no longer.
+    #[error("the table did not respond in time")]
+    TimedOut,
     #[error("the handling panicked")]
     Panicked,
     #[error("the operating system gave no random bytes: {0}")]
     Entropy(String),
-}
-
-impl From<outbound::WakeError> for Error {
-    fn from(error: outbound::WakeError) -> Self {
-        Self::NotQueued(Some(error))
-    }
 }
 
 impl Error {

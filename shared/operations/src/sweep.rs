@@ -157,6 +157,7 @@ impl Medic {
             Some(RowKind::Window(id)) => self.judge_window(id, now).await,
             Some(RowKind::Delivery(webhook, id)) => self.hand_over_delivery_again(webhook, id, now).await,
             Some(RowKind::Execution(id)) => self.hand_over_execution_again(id, now).await,
+            Some(RowKind::Press(execution, id)) => self.hand_over_press_again(execution, id, now).await,
             Some(RowKind::Start(alert, trigger)) => self.hand_over_start_again(alert, trigger, now).await,
             None => Err(Error::NotFound(format!("No handler knows the row {key}"))),
         }
@@ -182,6 +183,7 @@ fn service_of(row: &DueRow) -> Option<ServiceId> {
             | RowKind::Window(_)
             | RowKind::Delivery(..)
             | RowKind::Execution(_)
+            | RowKind::Press(..)
             | RowKind::Start(..),
         )
         | None => None,

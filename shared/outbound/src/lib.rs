@@ -46,5 +46,5 @@ pub use slack::{Slack, SlackAccess};
 pub use slack_signature::SlackSecret;
 pub use step_call::{StepCall, StepCallError};
 pub use user_headers::UserHeaders;
-pub use wake::{DecisionWake, Route, Wake, WakeError, Wakes};
+pub use wake::{Route, Wake, WakeError, Wakes};
 pub use webhook::{WEBHOOK_HEADERS, WebhookAttempt, WebhookEvent, WebhookOutcome, WebhookReport};

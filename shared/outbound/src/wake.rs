@@ -19,29 +19,10 @@ pub enum Wake {
     Lane { lane: String },
     /// An execution that has something to do. For `playbook`.
     Execution { execution_id: String },
-    /// A decision about an execution that somebody made in Slack. For `playbook`. Nothing else holds it: it must be
-    /// sent before Slack gets its response.
-    Decision(Box<DecisionWake>),
+    /// A press of a button in Slack that is to be settled. For `playbook`.
+    Press { execution_id: String, press_id: String },
     /// A playbook that an alert starts, or whose alert has closed. For `playbook`.
     Start { alert_id: i64, trigger_id: i64 },
-}
-
-/// A decision from Slack, on its way to the function that applies it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DecisionWake {
-    pub execution_id: String,
-    /// Of the plan that was shown.
-    pub digest: String,
-    pub approve: bool,
-    pub user_id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_name: Option<String>,
-    /// Where the button was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub channel: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message_ts: Option<String>,
 }
 
 /// A wake-up that could not be sent; the timer row does its work later.

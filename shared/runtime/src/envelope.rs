@@ -151,7 +151,7 @@ fn failed(error: &Error) -> (StatusCode, String) {
         Error::Inactive(_) => (StatusCode::BAD_REQUEST, error.to_string()),
         Error::NotFound(message) => (StatusCode::NOT_FOUND, message.clone()),
         Error::Conflict(message) => (StatusCode::CONFLICT, message.clone()),
-        Error::Store(store::Error::Unavailable(_) | store::Error::Contended { .. }) | Error::NotQueued(_) => {
+        Error::Store(store::Error::Unavailable(_) | store::Error::Contended { .. }) | Error::TimedOut => {
             log();
             (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE.to_owned())
         }

@@ -8,7 +8,8 @@ use domain::{from_millis, retry_delay, to_millis};
 use crate::item::{DUE_FAILURES, Item, number, text};
 use crate::keys::{DUE_AT, DUE_INDEX, DUE_SHARD, Key};
 use crate::requests::Request as _;
-use crate::{Error, Table};
+use crate::table::commit_of;
+use crate::{Commit, Error, Table};
 
 /// How long whoever is woken for a committed row has to do what it is due for, before the sweep wakes them again. Longer
 /// than a sender's lease of 25 s: it has ended its work by then, or lost it.
@@ -73,6 +74,21 @@ impl Table {
         };
         let rows = answer.items.unwrap_or_default().iter().filter_map(row).collect();
         Ok(DuePage { rows, next: answer.last_evaluated_key.map(Cursor) })
+    }
+
+    /// Lets a row that was handed over come due again at `at`, if it still is to.
+    pub(crate) async fn hand_over_later(&self, key: &Key, at: DateTime<Utc>) -> Result<Commit, Error> {
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key.attributes()))
+            .update_expression("SET due_at = :at REMOVE due_failures")
+            .condition_expression("attribute_exists(due_at)")
+            .expression_attribute_values(":at", number(to_millis(at)))
+            .send_boxed()
+            .await;
+        commit_of(sent)
     }
 
     /// Postpones a row that could not be handled, longer each time, so that it does not fill the first page for ever.

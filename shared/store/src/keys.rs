@@ -10,8 +10,8 @@ use std::fmt;
 use chrono::NaiveDate;
 use domain::{
     AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, HeartbeatName, KeyId, LogId, NotificationId,
-    NotificationOwner, PingKeyId, PlaybookId, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId, TargetId,
-    TeamId, TriggerId, WebhookId, WindowId,
+    NotificationOwner, PingKeyId, PlaybookId, PressId, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId,
+    TargetId, TeamId, TriggerId, WebhookId, WindowId,
 };
 use sha2::{Digest, Sha256};
 
@@ -53,6 +53,7 @@ pub enum RowKind {
     Window(WindowId),
     Delivery(WebhookId, DeliveryId),
     Execution(ExecutionId),
+    Press(ExecutionId, PressId),
     Start(AlertId, TriggerId),
 }
 
@@ -214,6 +215,11 @@ impl Key {
         Self::new(execution_pk(id), "playbook")
     }
 
+    /// Returns the key of a press of a button in Slack, beside the execution that it decides about.
+    pub fn press(execution: ExecutionId, id: PressId) -> Self {
+        Self::new(execution_pk(execution), format!("{PRESS_PREFIX}{id}"))
+    }
+
     /// Returns the key of a start: an execution that an alert asks for.
     pub fn start(alert: AlertId, trigger: TriggerId) -> Self {
         Self::new(alert_pk(alert), format!("{START_PREFIX}{trigger}"))
@@ -272,6 +278,7 @@ impl Key {
             ("run", sk) => Some(RowKind::Run(id.parse().ok()?, RunId::parse(sk).ok()?)),
             ("alert", sk) if sk.starts_with(START_PREFIX) => Some(RowKind::Start(id.parse().ok()?, id_in(sk)?)),
             ("execution", "state") => Some(RowKind::Execution(id.parse().ok()?)),
+            ("execution", sk) if sk.starts_with(PRESS_PREFIX) => Some(RowKind::Press(id.parse().ok()?, id_in(sk)?)),
             ("alert", _) => notification(NotificationOwner::Alert(id.parse().ok()?)),
             ("announcement", _) => notification(NotificationOwner::Window(id.parse().ok()?)),
             ("execution", sk) if sk.starts_with(NOTIFICATION_PREFIX) => {
@@ -373,6 +380,7 @@ pub(crate) fn audit_day_pk(day: NaiveDate) -> String {
 }
 
 pub(crate) const NOTIFICATION_PREFIX: &str = "notification#";
+pub(crate) const PRESS_PREFIX: &str = "press#";
 const START_PREFIX: &str = "start#";
 pub(crate) const LANE_HEAD: &str = "#head";
 

@@ -21,6 +21,7 @@ mod notifications;
 mod ping_keys;
 mod playbook_notifications;
 mod playbooks;
+mod presses;
 mod repeats;
 mod requests;
 mod retry_policy;

@@ -66,15 +66,20 @@ struct OutcomeItem {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct MessageItem {
+pub(crate) struct MessageItem {
     channel: String,
     ts: String,
 }
 
 impl MessageItem {
-    fn of(message: &SlackMessage) -> Self {
+    pub(crate) fn of(message: &SlackMessage) -> Self {
         let SlackMessage { channel, ts } = message.clone();
         Self { channel, ts }
+    }
+
+    pub(crate) fn into_message(self) -> SlackMessage {
+        let Self { channel, ts } = self;
+        SlackMessage { channel, ts }
     }
 }
 
@@ -399,7 +404,7 @@ fn read(item: Item) -> Result<Notification, Error> {
             let receiver = receiver.ok_or_else(|| corrupt(key.as_ref(), "an unknown lane"))?;
             let target_id = target_id.map(TargetId::new);
             let service_key = service_key.map(ServiceKey::parse).transpose().map_err(invalid)?;
-            let message = message.map(|MessageItem { channel, ts }| SlackMessage { channel, ts });
+            let message = message.map(MessageItem::into_message);
             Ok((n, Outcome { receiver, target_id, service_key, waits, at: at.map(from_millis), error, message }))
         })
         .collect::<Result<Vec<_>, Error>>()?;

@@ -286,6 +286,7 @@ impl Table {
                 | RowKind::Window(_)
                 | RowKind::Delivery(..)
                 | RowKind::Execution(_)
+                | RowKind::Press(..)
                 | RowKind::Start(..),
             )
             | None => None,

@@ -119,21 +119,8 @@ impl Table {
 
     /// Lets a start come due again at `at`, if it still is to.
     pub async fn postpone_start(&self, start: &Start, at: DateTime<Utc>) -> Result<(), Error> {
-        let diff = Diff {
-            expression: "SET due_at = :at REMOVE due_failures".to_owned(),
-            values: [(":at".to_owned(), number(to_millis(at)))].into(),
-            ..Diff::default()
-        };
-        let mut writes = Writes::new();
-        writes.table_update(
-            self,
-            &Key::start(start.alert_id, start.trigger_id),
-            diff,
-            "attribute_exists(due_at)",
-            [],
-        )?;
         // On a conflict it was handled meanwhile.
-        let _postponed: Commit = self.single_update(writes).await?;
+        let _postponed: Commit = self.hand_over_later(&Key::start(start.alert_id, start.trigger_id), at).await?;
         Ok(())
     }
 

@@ -44,8 +44,8 @@ impl Execution {
         let mut next = Next { execution: self.clone(), effects: Vec::new(), now };
         match event {
             Event::Due => next.due(),
-            Event::Approved { by, reason } => next.approve(Decided { by, reason, at: now }),
-            Event::Rejected { by, reason } => next.reject(Decided { by, reason, at: now }),
+            Event::Approved(decided) => next.decide(decided, Next::approve),
+            Event::Rejected(decided) => next.decide(decided, Next::reject),
             Event::AlertClosed => next.alert_closed(),
             Event::Cancelled { by, reason } => next.cancel(Decided { by, reason, at: now }),
             Event::Done { step, attempt, outcome } => {
@@ -120,22 +120,29 @@ impl Next {
         }
     }
 
-    fn approve(&mut self, decided: Decided) {
-        if self.execution.awaits_decision() {
-            self.execution.decision = Some(decided.clone());
-            self.audit(Audited::Approved(decided));
-            self.effects.push(Effect::NotifyDecision);
-            self.start();
+    /// Applies a person's decision, if one is awaited. The timeout comes before a decision that was made after it.
+    fn decide(&mut self, decided: Decided, apply: fn(&mut Self, Decided)) {
+        if let Stage::Approval { until, .. } = self.execution.stage {
+            if decided.at < until {
+                apply(self, decided);
+            } else {
+                self.due();
+            }
         }
     }
 
+    fn approve(&mut self, decided: Decided) {
+        self.execution.decision = Some(decided.clone());
+        self.audit(Audited::Approved(decided));
+        self.effects.push(Effect::NotifyDecision);
+        self.start();
+    }
+
     fn reject(&mut self, decided: Decided) {
-        if self.execution.awaits_decision() {
-            self.execution.decision = Some(decided.clone());
-            self.audit(Audited::Rejected(decided.clone()));
-            self.effects.push(Effect::NotifyDecision);
-            self.end_cancelled(decided);
-        }
+        self.execution.decision = Some(decided.clone());
+        self.audit(Audited::Rejected(decided.clone()));
+        self.effects.push(Effect::NotifyDecision);
+        self.end_cancelled(decided);
     }
 
     /// Recovery stops no execution, but one that nobody approved yet is needless.

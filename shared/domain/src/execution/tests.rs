@@ -202,12 +202,12 @@ fn approval_waits_for_a_person_and_the_first_decision_stands() {
     assert!(asked.effects.contains(&Effect::RequestApproval));
     let asked = asked.execution;
     assert_eq!((asked.status, asked.due_at()), (ExecutionStatus::PendingApproval, Some(at(7 * 86_400))));
-    let by = |name: &str| Some(name.to_owned());
-    let approved = asked.advance(Event::Approved { by: by("ann"), reason: None }, at(5));
+    let by = |name: &str, seconds| Decided { by: Some(name.to_owned()), reason: None, at: at(seconds) };
+    let approved = asked.advance(Event::Approved(by("ann", 5)), at(5));
     assert_eq!(audited(&approved), ["approved", "execution_started"]);
-    let rejected = approved.execution.advance(Event::Rejected { by: by("bob"), reason: None }, at(6));
+    let rejected = approved.execution.advance(Event::Rejected(by("bob", 6)), at(6));
     assert_eq!(rejected, Advance { execution: approved.execution, effects: vec![] });
-    let rejected = asked.advance(Event::Rejected { by: by("bob"), reason: by("not now") }, at(5));
+    let rejected = asked.advance(Event::Rejected(by("bob", 5)), at(5));
     assert_eq!(audited(&rejected), ["rejected", "execution_cancelled"]);
     assert_eq!(statuses(&rejected.execution), ["skipped"]);
     assert!(!rejected.execution.awaits_decision());
@@ -229,6 +229,19 @@ fn an_approval_that_times_out_proceeds_or_expires() {
     assert_eq!(due(&asked(OnTimeout::Proceed), 899).execution.status, ExecutionStatus::PendingApproval);
     let expired = due(&asked(OnTimeout::Cancel), 900);
     assert_eq!(audited(&expired), ["execution_cancelled"]);
+}
+
+#[test]
+fn a_decision_counts_from_when_it_was_made_however_late_it_is_handled() {
+    let timeout = Approval::Timeout { after: TimeDelta::minutes(15), then: OnTimeout::Proceed };
+    let asked = begin_with(timeout, vec![wait(1)]).execution;
+    let made = |seconds| Decided { by: Some("bob".to_owned()), reason: None, at: at(seconds) };
+    let in_time = asked.advance(Event::Rejected(made(899)), at(5_000));
+    assert_eq!(audited(&in_time), ["rejected", "execution_cancelled"]);
+    assert_eq!((in_time.execution.decision, in_time.execution.completed_at), (Some(made(899)), Some(at(5_000))));
+    assert_eq!(asked.advance(Event::Rejected(made(900)), at(5_000)), due(&asked, 5_000));
+    // By a clock that is behind the decision's, the timeout is yet to come.
+    assert_eq!(asked.advance(Event::Rejected(made(900)), at(899)), due(&asked, 899));
 }
 
 #[test]
@@ -279,10 +292,11 @@ fn any_approval() -> impl Strategy<Value = Approval> {
 
 fn any_event() -> impl Strategy<Value = Event> {
     let outcome = any::<bool>().prop_map(|succeeded| Outcome { succeeded, output: String::new(), error: None });
+    let decided = || (0..2_000_i64).prop_map(|seconds| Decided { by: None, reason: None, at: at(seconds) });
     prop_oneof![
         6 => Just(Event::Due),
-        1 => Just(Event::Approved { by: None, reason: None }),
-        1 => Just(Event::Rejected { by: None, reason: None }),
+        1 => decided().prop_map(Event::Approved),
+        1 => decided().prop_map(Event::Rejected),
         1 => Just(Event::AlertClosed),
         1 => Just(Event::Cancelled { by: None, reason: None }),
         6 => (0..4_usize, 1..4_u32, outcome).prop_map(|(step, attempt, outcome)| Event::Done { step, attempt, outcome }),

@@ -1,7 +1,7 @@
 //! Decisions of people about executions: approved, rejected, cancelled.
 
 use chrono::{DateTime, Utc};
-use domain::{Event, Execution, ExecutionId, ExecutionStatus, PlaybookId};
+use domain::{Decided, Event, Execution, ExecutionId, ExecutionStatus, PlaybookId};
 use store::ExecutionRecord;
 
 use crate::{Actor, Error, Medic};
@@ -10,7 +10,7 @@ use crate::{Actor, Error, Medic};
 const PAGE: usize = 100;
 
 impl Medic {
-    /// Records a person's decision. The first one stands.
+    /// Records a person's decision. The first one stands, be it the timeout's.
     pub async fn decide(
         &self,
         id: ExecutionId,
@@ -19,19 +19,18 @@ impl Medic {
         reason: Option<String>,
         now: DateTime<Utc>,
     ) -> Result<Execution, Error> {
-        let event = if approve { Event::Approved { by, reason } } else { Event::Rejected { by, reason } };
+        let decided = Decided { by, reason, at: now };
+        let event = if approve { Event::Approved(decided.clone()) } else { Event::Rejected(decided.clone()) };
+        let too_late = |execution: &Execution| {
+            Error::Conflict(format!("The execution is not awaiting approval: it is {}", standing(execution)))
+        };
         let decide = |record: &ExecutionRecord| {
-            if record.execution.awaits_decision() {
-                return Ok(Some(event.clone()));
-            }
-            Err(Error::Conflict(format!(
-                "The execution is not awaiting approval: it is {}",
-                standing(&record.execution)
-            )))
+            if record.execution.awaits_decision() { Ok(Some(event.clone())) } else { Err(too_late(&record.execution)) }
         };
         let applied = self.apply(id, decide, now).await?;
-        self.wake_execution(&applied.record.execution, now).await;
-        Ok(applied.record.execution)
+        let execution = applied.record.execution;
+        self.wake_execution(&execution, now).await;
+        if execution.decision.as_ref() == Some(&decided) { Ok(execution) } else { Err(too_late(&execution)) }
     }
 
     /// Ends an execution, at once or after the step that is being done.

@@ -56,7 +56,7 @@ impl Medic {
     }
 
     /// Applies an event, and saves what it makes of an execution. `decide` gets the execution as it is, and may find that
-    /// nothing happens.
+    /// nothing happens. What was decided before comes first.
     pub(super) async fn apply(
         &self,
         id: ExecutionId,
@@ -67,6 +67,13 @@ impl Medic {
         retry_on_conflict(format!("execution {id}"), || async move {
             let found = self.table.execution(id).await?;
             let old = found.ok_or_else(|| Error::NotFound(format!("There is no execution {id}")))?;
+            if let Some(decision) = self.earlier_decision(&old, now).await? {
+                let advance = old.execution.advance(decision, now);
+                if let Some(decided) = self.save(old, advance, now).await? {
+                    self.wake_execution(&decided.record.execution, now).await;
+                }
+                return Ok(None);
+            }
             let Some(event) = decide(&old)? else {
                 return Ok(Some(Applied { record: old, effects: Vec::new() }));
             };

@@ -10,6 +10,7 @@ mod execution_outbox;
 mod executions;
 mod overdue;
 mod planning;
+mod presses;
 mod scripts;
 mod secrets;
 mod slack_decisions;

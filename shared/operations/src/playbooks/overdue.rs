@@ -1,9 +1,9 @@
 //! Wakes again whoever does steps or starts playbooks, for what they have not done in time.
 
 use chrono::{DateTime, Utc};
-use domain::{AlertId, ExecutionId, TriggerId};
+use domain::{AlertId, ExecutionId, PressId, TriggerId};
 use outbound::Wake;
-use store::HAND_OVER_AGAIN;
+use store::{Commit, HAND_OVER_AGAIN};
 
 use crate::{Error, Medic};
 
@@ -22,6 +22,21 @@ impl Medic {
         let next = now + HAND_OVER_AGAIN;
         self.table.postpone_execution(&record, next).await?;
         self.wake(Wake::Execution { execution_id: id.to_string() }, now).await;
+        Ok(Some(next))
+    }
+
+    /// Hands over a press of a button in Slack that is not settled. Returns when it is next due.
+    pub(crate) async fn hand_over_press_again(
+        &self,
+        execution: ExecutionId,
+        id: PressId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let next = now + HAND_OVER_AGAIN;
+        if self.table.postpone_press(execution, id, next).await? == Commit::Conflict {
+            return Ok(None);
+        }
+        self.wake(Wake::Press { execution_id: execution.to_string(), press_id: id.to_string() }, now).await;
         Ok(Some(next))
     }
 

@@ -1,16 +1,17 @@
-//! Decisions about executions that people make in Slack. They are queued before Slack gets its response, and applied by
-//! whoever takes the message; only the person who pressed the button sees why one does not count.
+//! Decisions about executions that people make in Slack. A press is a due row before Slack gets its response, and counts
+//! from then; only the person who pressed the button sees why one does not count.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Decided, Execution, ExecutionId, Notification, NotificationOwner, PlaybookEvent, SlackMessage, SlackUser,
-    VerdictKind,
+    Decided, Event, Execution, ExecutionId, Notification, NotificationOwner, PlaybookEvent, Press, PressId,
+    SlackMessage, SlackUser, VerdictKind,
 };
-use outbound::{DecisionWake, Delivery, Wake};
-use subtle::ConstantTimeEq as _;
+use outbound::{Delivery, Wake};
+use store::{Commit, ExecutionRecord};
 
+use super::executions::Applied;
 use crate::{Error, Medic, SlackDelivery};
 
 /// A decision that somebody made in Slack.
@@ -25,35 +26,16 @@ pub struct SlackDecision {
     pub message: Option<SlackMessage>,
 }
 
-/// Slack waits 3 s for a response.
+/// Slack waits 3 s for a response: this is for the table, and the rest for a wake-up.
 const MAX_TIME: Duration = Duration::from_secs(2);
+const MAX_WAKE_TIME: Duration = Duration::from_millis(500);
 
-impl SlackDecision {
-    fn to_wake(&self) -> DecisionWake {
-        let Self { execution_id, digest, approve, user, message } = self.clone();
-        let (channel, message_ts) = message.map(|message| (message.channel, message.ts)).unzip();
-        DecisionWake {
-            execution_id: execution_id.to_string(),
-            digest,
-            approve,
-            user_id: user.id,
-            user_name: user.name,
-            channel,
-            message_ts,
-        }
-    }
-
-    /// Reads a decision as it was queued.
-    pub fn of_wake(wake: DecisionWake) -> Result<Self, Error> {
-        let DecisionWake { execution_id, digest, approve, user_id, user_name, channel, message_ts } = wake;
-        Ok(Self {
-            execution_id: execution_id.parse()?,
-            digest,
-            approve,
-            user: SlackUser::parse(&user_id, user_name.as_deref())?,
-            message: channel.zip(message_ts).map(|(channel, ts)| SlackMessage { channel, ts }),
-        })
-    }
+/// What somebody gets to see who pressed a button.
+struct PressResponse {
+    /// Why it does not count, if it does not.
+    words: Option<String>,
+    /// The notifications that asked and that tell of the decision, where the message must be updated.
+    update: Option<(Option<Notification>, Notification)>,
 }
 
 impl Medic {
@@ -63,83 +45,94 @@ impl Medic {
         Some(secret.is_signed(timestamp, signature, body, now))
     }
 
-    /// Queues a decision: whatever the table does, Slack gets its response in time. It is kept nowhere else, so that one
-    /// which cannot be queued is an error.
-    pub async fn queue_decision(&self, decision: &SlackDecision, now: DateTime<Utc>) -> Result<(), Error> {
-        let wake = Wake::Decision(Box::new(decision.to_wake()));
-        match tokio::time::timeout(MAX_TIME, self.wakes.wake(wake, now)).await {
-            Ok(sent) => Ok(sent?),
-            Err(_) => Err(Error::NotQueued(None)),
+    /// Keeps a press before Slack gets its response, so that it counts whatever fails then. One that the table does not
+    /// take in time is an error.
+    pub async fn receive_press(&self, decision: SlackDecision, now: DateTime<Utc>) -> Result<(), Error> {
+        let SlackDecision { execution_id, digest, approve, user, message } = decision;
+        let id = PressId::at(now, self.random()?);
+        let press = Press { id, execution_id, digest, approves: approve, user, message };
+        match tokio::time::timeout(MAX_TIME, self.table.keep_press(&press)).await {
+            Ok(kept) => kept?,
+            Err(_) => return Err(Error::TimedOut),
         }
+        let wake = Wake::Press { execution_id: execution_id.to_string(), press_id: id.to_string() };
+        // One that takes too long is lost, and the row falls due.
+        tokio::time::timeout(MAX_WAKE_TIME, self.wake(wake, now)).await.unwrap_or_default();
+        Ok(())
     }
 
-    /// Applies a decision from Slack, or explains to whoever made it why it does not count.
-    pub async fn decide_from_slack(&self, decision: SlackDecision, now: DateTime<Utc>) -> Result<(), Error> {
-        let approvers = &self.settings.slack_approvers;
-        if !approvers.is_empty() && !approvers.contains(&decision.user.id) {
-            self.post_ephemeral(&decision, "You are not allowed to approve or reject playbooks.").await;
-            return Ok(());
-        }
-        let execution = match self.execution(decision.execution_id).await {
-            Ok(execution) => execution,
-            Err(Error::NotFound(_)) => {
-                self.post_ephemeral(&decision, "This execution no longer exists.").await;
-                return Ok(());
+    /// Settles a press: it decides, or whoever pressed is shown why it does not count. That is shown once, by whoever
+    /// removes the row.
+    pub async fn settle_press(&self, execution: ExecutionId, id: PressId, now: DateTime<Utc>) -> Result<(), Error> {
+        let Some(press) = self.table.press(execution, id).await? else { return Ok(()) };
+        // The decision that was made first is applied before the timeout, and so is this one if it was the first.
+        let due = |record: &ExecutionRecord| Ok(record.execution.awaits_decision().then_some(Event::Due));
+        let execution = match self.apply(execution, due, now).await {
+            Ok(Applied { record, effects }) => {
+                if !effects.is_empty() {
+                    self.wake_execution(&record.execution, now).await;
+                }
+                Some(record.execution)
             }
+            Err(Error::NotFound(_)) => None,
             Err(error) => return Err(error),
         };
-        let is_same: bool = execution.plan.digest().as_bytes().ct_eq(decision.digest.as_bytes()).into();
-        if !is_same {
-            self.post_ephemeral(&decision, "The plan has changed since you were shown it.").await;
-            return Ok(());
-        }
-        let actor = decision.user.actor();
-        match self.decide(decision.execution_id, decision.approve, Some(actor.clone()), None, now).await {
-            Ok(_) => Ok(()),
-            Err(Error::Conflict(_)) => self.explain(&decision, &actor).await,
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Explains to whoever came too late what was decided before, and updates the message that they saw.
-    async fn explain(&self, decision: &SlackDecision, actor: &str) -> Result<(), Error> {
-        let execution = self.execution(decision.execution_id).await?;
-        let (kind, by) = ruling(&execution);
-        let wanted = if decision.approve { VerdictKind::Approved } else { VerdictKind::Rejected };
-        // The same decision again: its message came twice, or they pressed twice.
-        if (kind, by.as_deref()) != (wanted, Some(actor)) {
-            self.post_ephemeral(decision, &standing(&execution, kind, by.as_deref())).await;
-        }
-        self.update_message(decision).await
-    }
-
-    /// Updates the message whose button was pressed, where that is not the one that is known: a request that was posted
-    /// twice, because its sender died, is known by one of its messages. The other one's buttons go when somebody
-    /// presses them.
-    async fn update_message(&self, decision: &SlackDecision) -> Result<(), Error> {
-        let (SlackDelivery::Post(slack), Some(pressed)) = (&self.slack, &decision.message) else { return Ok(()) };
-        let notifications = self.table.notifications(NotificationOwner::Execution(decision.execution_id)).await?;
-        let find = |is_it: fn(&PlaybookEvent) -> bool| {
-            notifications.iter().rfind(|notification: &&Notification| {
-                notification.playbook().is_some_and(|playbook| is_it(&playbook.event))
-            })
-        };
-        let asked = find(|event| matches!(event, PlaybookEvent::ApprovalRequested(_)));
-        let decided = find(|event| matches!(event, PlaybookEvent::Decided(_)));
-        let is_known =
-            asked.is_some_and(|asked| asked.outcomes.iter().any(|outcome| outcome.message.as_ref() == Some(pressed)));
-        if let (Some(decided), false) = (decided, is_known) {
-            log(&slack.update(pressed, asked, decided, self.settings.base_url.as_deref()).await);
+        let Some(response) = self.response_to(&press, execution.as_ref()).await? else { return Ok(()) };
+        if self.table.settle_press(&press).await? == Commit::Done {
+            self.respond(&press, response).await;
         }
         Ok(())
     }
 
-    /// Shows something to whoever pressed a button, and to nobody else. It is not tried again: they may press again.
-    async fn post_ephemeral(&self, decision: &SlackDecision, words: &str) {
-        if let (SlackDelivery::Post(slack), Some(message)) = (&self.slack, &decision.message) {
-            log(&slack.post_ephemeral(&message.channel, &decision.user.id, words).await);
+    /// Returns what to show to whoever pressed. None if that is not known: by another clock its time is not over yet.
+    async fn response_to(&self, press: &Press, execution: Option<&Execution>) -> Result<Option<PressResponse>, Error> {
+        let only = |words: &str| Ok(Some(PressResponse { words: Some(words.to_owned()), update: None }));
+        let Some(execution) = execution else { return only("This execution no longer exists.") };
+        if let Some(problem) = self.problem_of_press(press, execution) {
+            return only(problem);
         }
-        tracing::info!(execution.id = %decision.execution_id, user.id = decision.user.id, words, "a decision does not count");
+        if execution.awaits_decision() {
+            return Ok(None);
+        }
+        let (kind, by) = ruling(execution);
+        let wanted = if press.approves { VerdictKind::Approved } else { VerdictKind::Rejected };
+        // It decided, or it is the same decision again: they pressed twice.
+        let counts = (kind, by.as_ref()) == (wanted, Some(&press.user.actor()));
+        let words = (!counts).then(|| standing(execution, kind, by.as_deref()));
+        Ok(Some(PressResponse { words, update: self.update_for(press).await? }))
+    }
+
+    /// Finds what to update the message with whose button was pressed, where that is not the one that is known: a request
+    /// that was posted twice, because its sender died, is known by one of its messages. The other one's buttons go when
+    /// somebody presses them.
+    async fn update_for(&self, press: &Press) -> Result<Option<(Option<Notification>, Notification)>, Error> {
+        let (SlackDelivery::Post(_), Some(pressed)) = (&self.slack, &press.message) else { return Ok(None) };
+        let mut notifications = self.table.notifications(NotificationOwner::Execution(press.execution_id)).await?;
+        let mut take = |is_it: fn(&PlaybookEvent) -> bool| {
+            let is_it =
+                |notification: &Notification| notification.playbook().is_some_and(|playbook| is_it(&playbook.event));
+            notifications.iter().rposition(is_it).map(|place| notifications.remove(place))
+        };
+        let asked = take(|event| matches!(event, PlaybookEvent::ApprovalRequested(_)));
+        let decided = take(|event| matches!(event, PlaybookEvent::Decided(_)));
+        let is_known = asked
+            .as_ref()
+            .is_some_and(|asked| asked.outcomes.iter().any(|outcome| outcome.message.as_ref() == Some(pressed)));
+        Ok(decided.filter(|_| !is_known).map(|decided| (asked, decided)))
+    }
+
+    /// Shows the response to whoever pressed, and the reason to nobody else. It is not tried again: they may press again.
+    async fn respond(&self, press: &Press, PressResponse { words, update }: PressResponse) {
+        if let Some(words) = &words {
+            tracing::info!(execution.id = %press.execution_id, user.id = press.user.id, words, "a decision does not count");
+        }
+        let (SlackDelivery::Post(slack), Some(message)) = (&self.slack, &press.message) else { return };
+        if let Some(words) = words {
+            log(&slack.post_ephemeral(&message.channel, &press.user.id, &words).await);
+        }
+        if let Some((asked, decided)) = update {
+            log(&slack.update(message, asked.as_ref(), &decided, self.settings.base_url.as_deref()).await);
+        }
     }
 }
 

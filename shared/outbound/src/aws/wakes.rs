@@ -36,7 +36,7 @@ impl AwsWakes {
         match wake {
             Wake::Row { .. } | Wake::Shard { .. } => &self.addresses.sweep,
             Wake::Lane { .. } => &self.addresses.notify,
-            Wake::Execution { .. } | Wake::Start { .. } | Wake::Decision(_) => &self.addresses.playbook,
+            Wake::Execution { .. } | Wake::Start { .. } | Wake::Press { .. } => &self.addresses.playbook,
         }
     }
 

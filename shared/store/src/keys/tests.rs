@@ -37,6 +37,10 @@ fn execution() -> ExecutionId {
     ExecutionId::at(now(), [3; 10])
 }
 
+fn press() -> PressId {
+    PressId::at(now(), [5; 10])
+}
+
 fn run() -> RunId {
     RunId::parse("2026-01-31T08").unwrap()
 }
@@ -113,6 +117,7 @@ fn executions() -> Vec<(&'static str, Key)> {
         ("execution's plan", Key::execution_plan(execution())),
         ("execution's step", Key::execution_step(execution(), 0)),
         ("execution's playbook", Key::execution_of_playbook(execution())),
+        ("press in Slack", Key::press(execution(), press())),
         ("start", Key::start(ALERT, TRIGGER)),
         ("circuit", Key::circuit(SERVICE)),
         ("audit entry", Key::audit(log)),
@@ -216,6 +221,7 @@ fn due_rows() -> Vec<(&'static str, RowKind, Key)> {
         RowKind::Delivery(..) => "delivery", RowKind::Delivery(WEBHOOK, delivery()), ();
         RowKind::Window(_) => "maintenance window", RowKind::Window(WINDOW), ();
         RowKind::Execution(_) => "execution", RowKind::Execution(execution()), ();
+        RowKind::Press(..) => "press in Slack", RowKind::Press(execution(), press()), ();
         RowKind::Start(..) => "start", RowKind::Start(ALERT, TRIGGER), ();
     });
     rows.into_iter().map(|(called, kind, ())| (called, kind, key(called))).collect()

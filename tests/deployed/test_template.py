@@ -74,6 +74,39 @@ def test_queues_wait_six_times_as_long_as_their_functions_may_take():
     assert set(mapped) == set(fed)
 
 
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def sends_to(function):
+    """Returns the functions that are invoked by what a function sends: by the queues that its role lets it send to."""
+    invoked = {}
+    for name, one in functions().items():
+        for event in one.get("Events", {}).values():
+            invoked.setdefault(event["Properties"]["Queue"]["Fn::GetAtt"][0], set()).add(name)
+    role = template.resources("AWS::IAM::Role")[functions()[function]["Role"]["Fn::GetAtt"][0]]
+    sent = set()
+    for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
+        if "sqs:SendMessage" in listed(statement.get("Action")):
+            sent |= {arn["Fn::GetAtt"][0] for arn in listed(statement["Resource"])}
+    return set().union(*(invoked.get(queue, set()) for queue in sent))
+
+
+def reached_from(function):
+    reached, new = set(), sends_to(function)
+    while new:
+        reached |= new
+        new = set().union(*map(sends_to, new)) - reached
+    return reached
+
+
+def test_lambda_stops_none_of_the_loops_that_messages_go_in():
+    """Lambda ends what it takes for a loop of messages after some 16 rounds, unless each function of it allows that."""
+    loops = {function for function in functions() if function in reached_from(function)}
+    assert loops == {name for name, one in functions().items() if one.get("RecursiveLoop") == "Allow"}
+    assert {"ScriptFunction", "PlaybookFunction"} <= loops, "what was computed is computed right"
+
+
 def test_no_policy_is_for_every_resource():
     for role in template.resources("AWS::IAM::Role").values():
         for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:

@@ -8,6 +8,7 @@ use crate::jobs;
 use crate::model::Service;
 use crate::plan::{Edit, Expected, PlannedService, Report};
 use crate::rules::{Rule, Timing};
+use crate::slack;
 
 /// What a client does.
 #[derive(Debug, Clone)]
@@ -23,6 +24,12 @@ pub(crate) enum Action {
         execution: String,
         command: Command,
     },
+    /// The same by a button in Slack, which carries a value.
+    Press {
+        execution: String,
+        command: Command,
+        value: String,
+    },
 }
 
 impl Action {
@@ -37,7 +44,12 @@ impl Action {
         match self {
             Self::Register => status == 409,
             Self::Edit(Edit::Delete) => status == 404,
-            Self::FindId | Self::Report(_) | Self::Edit(_) | Self::ListExecutions | Self::Command { .. } => false,
+            Self::FindId
+            | Self::Report(_)
+            | Self::Edit(_)
+            | Self::ListExecutions
+            | Self::Command { .. }
+            | Self::Press { .. } => false,
         }
     }
 }
@@ -104,6 +116,9 @@ impl SentAction {
             Action::ListExecutions => Request::new("GET", "/v2/executions?limit=50".to_owned(), Value::Null),
             Action::Command { execution, command } => {
                 Request::new("POST", format!("/v2/executions/{execution}/{}", command.path()), json!({}))
+            }
+            Action::Press { command, value, .. } => {
+                Request::new("POST", slack::PATH.to_owned(), slack::press(*command, value))
             }
         }
     }

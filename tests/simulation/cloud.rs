@@ -22,6 +22,7 @@ use crate::executor::Executor;
 use crate::queues::{Message, Queue, Queues};
 use crate::receivers::Receivers;
 use crate::seed::{FaultLevel, InstanceState, Seed};
+use crate::slack;
 
 /// A response to a client.
 #[derive(Debug)]
@@ -109,6 +110,7 @@ impl Cloud {
             let value = match name {
                 "SLACK_API_TOKEN" => "xoxb-test".to_owned(),
                 "SLACK_CHANNEL_ID" => "C0ALERTS".to_owned(),
+                "SLACK_SIGNING_SECRET" => slack::SIGNING_SECRET.to_owned(),
                 "MEDIC_SLACK_API_URL" => format!("{address}/api"),
                 "PAGERDUTY_ROUTING_KEY" => "R0UTING".to_owned(),
                 "MEDIC_PAGERDUTY_URL" => format!("{address}/v2/enqueue"),
@@ -196,7 +198,14 @@ impl Cloud {
         let ClientRequest { number, method, path, body, idempotency_key } = request;
         let instance = self.instance(*number);
         let router = instance.router.clone();
-        let request = self.request(method, path, Body::from(body.to_string()), idempotency_key.as_deref());
+        let request = if path == slack::PATH {
+            let (body, headers) = slack::signed(body, self.time.now());
+            let mut request = self.request(method, path, Body::from(body), None);
+            request.headers_mut().extend(headers);
+            request
+        } else {
+            self.request(method, path, Body::from(body.to_string()), idempotency_key.as_deref())
+        };
         let task = self.executor.start(
             &instance.state,
             Box::pin(async move {
@@ -295,12 +304,22 @@ impl Cloud {
             ready.rotate_left(self.seed.choose("first", ready.len()));
         }
         for batch in ready {
+            if let [Message { queue: Queue::Script, .. }] = &batch[..] {
+                self.queues.run_script(&batch[0]);
+                continue;
+            }
             let instance = self.instance(batch[0].queue);
             let (app, queues) = (instance.app.clone(), Arc::clone(&self.queues));
             for message in &batch {
                 self.seed.record(&format!("message {} is received", message.id));
             }
-            let _batch = self.executor.start(&instance.state, Box::pin(handle(app, queues, batch)));
+            let fails = self.queues.fails(&batch);
+            let handler = Box::pin(handle(app, queues, batch));
+            if fails {
+                self.executor.start_failing(&instance.state, handler);
+            } else {
+                self.executor.start(&instance.state, handler);
+            }
         }
     }
 
@@ -322,7 +341,8 @@ async fn handle(app: App, queues: Arc<Queues>, batch: Vec<Message>) -> Option<Re
     let SqsBatchResponse { batch_item_failures, .. } = match batch[0].queue {
         Queue::Sweep => sweep::wake_ups(&app, event).await,
         Queue::Notify => notify::wake_ups(&app, event).await,
-        Queue::Playbook => playbook::messages(&app, event).await,
+        Queue::Playbook | Queue::ScriptResults => playbook::messages(&app, event).await,
+        Queue::Script => unreachable!("scripts are run by workers of their own"),
     };
     let failed = |id: u64| batch_item_failures.iter().any(|failure| failure.item_identifier == id.to_string());
     queues.handled(&batch, failed);

@@ -18,6 +18,11 @@ const VERIFY_WITHIN: TimeDelta = TimeDelta::minutes(10);
 /// A step whose worker dies each time is given up after so many.
 const MAX_ATTEMPTS: usize = 5;
 
+/// How soon a worker receives a job.
+const TO_RECEIVE: TimeDelta = TimeDelta::seconds(1);
+/// How long it takes to record a report, whose first handling may fail.
+const TO_RECORD: TimeDelta = TimeDelta::seconds(10);
+
 /// A call of a webhook step.
 #[derive(Debug, Clone)]
 pub(crate) struct StepCall {
@@ -27,14 +32,18 @@ pub(crate) struct StepCall {
     pub(crate) is_accepted: bool,
 }
 
-/// An attempt of a script step, and when it reports with the exit status.
+/// An attempt of a script step: when its job was sent, when a worker received it, and when it reports with the exit status.
 #[derive(Debug, Clone)]
 pub(crate) struct ScriptAttempt {
     pub(crate) execution: String,
     pub(crate) step: usize,
     pub(crate) attempt: u32,
     pub(crate) at: DateTime<Utc>,
+    pub(crate) timeout: TimeDelta,
+    pub(crate) received_at: Option<DateTime<Utc>>,
     pub(crate) reports_at: Option<DateTime<Utc>>,
+    /// Whoever handled its report died or was paused, or could not send it again.
+    pub(crate) is_troubled: bool,
     pub(crate) exit: i32,
 }
 
@@ -42,6 +51,12 @@ impl ScriptAttempt {
     /// What it prints.
     pub(crate) fn output(&self) -> String {
         format!("attempt {} ended with {}", self.attempt, self.exit)
+    }
+
+    /// Returns whether its report came so early that there was time to record it, even at the second try.
+    fn has_reported_in_time(&self) -> bool {
+        let by = self.at + self.timeout - TO_RECORD;
+        self.reports_at.is_some_and(|at| at <= by) && !self.is_troubled
     }
 }
 
@@ -72,8 +87,10 @@ pub(crate) struct AnsweredCommand {
     pub(crate) last: DateTime<Utc>,
     /// It was not refused because of the execution's status.
     pub(crate) was_accepted: bool,
-    /// An earlier attempt got no response, and may have been accepted.
+    /// An earlier attempt got no response, and may have been accepted; or it is a press, whose outcome nobody is shown.
     pub(crate) is_unsure: bool,
+    /// It is a press of a button in Slack.
+    pub(crate) is_press: bool,
 }
 
 impl AnsweredCommand {
@@ -214,6 +231,7 @@ impl ExecutionCheck<'_> {
             let playbook = &self.playbooks[execution.playbook];
             let problems = [
                 self.decision_problems(playbook, execution),
+                self.press_problems(execution),
                 self.approval_end_problems(playbook, cause, execution),
                 self.end_problems(playbook, cause, execution),
                 self.step_problems(playbook, execution),
@@ -328,6 +346,14 @@ impl ExecutionCheck<'_> {
         wrong
     }
 
+    /// Returns the presses that should have counted: what was answered with 200 stands, or what came before it does.
+    fn press_problems(&self, execution: &Execution) -> Vec<String> {
+        let settled = execution.settled();
+        let presses = self.commands(execution).filter(|answer| answer.is_press);
+        let forgotten = presses.filter(|press| settled.is_none_or(|settled| settled > press.last));
+        forgotten.map(|press| format!("it was settled at {settled:?}, after {press:?}")).collect()
+    }
+
     /// Returns the responses to approvals and rejections that should have been others.
     fn answer_problems(&self, playbook: &Playbook, execution: &Execution, answers: &[&AnsweredCommand]) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -336,7 +362,7 @@ impl ExecutionCheck<'_> {
             wrong.push(format!("it was decided on twice: {accepted:?}"));
         }
         let settled = execution.settled();
-        for answer in answers.iter().filter(|answer| !answer.was_accepted) {
+        for answer in answers.iter().filter(|answer| !answer.was_accepted && !answer.is_press) {
             let is_settled = settled.is_some_and(|settled| settled <= answer.last + self.tolerance.early);
             if playbook.approval != Approval::None && !is_settled {
                 wrong.push(format!("nobody had decided, and it was refused: {answer:?}"));
@@ -517,6 +543,13 @@ impl ExecutionCheck<'_> {
         numbers.dedup();
         if numbers.len() != attempts.len() {
             return Some(format!("was begun twice under one attempt: {attempts:?}"));
+        }
+        if attempts.iter().any(|one| one.received_at.is_none_or(|at| at > one.at + TO_RECEIVE)) {
+            return Some(format!("waited for another's worker: {attempts:?}"));
+        }
+        let last = attempts.iter().map(|one| one.attempt).max();
+        if attempts.iter().any(|one| one.has_reported_in_time() && Some(one.attempt) < last) {
+            return Some(format!("was run again though it had reported: {attempts:?}"));
         }
         let is_right = if !run.is_done && (attempts.len() >= MAX_ATTEMPTS || run.observed.output.is_empty()) {
             // No attempt was reported.

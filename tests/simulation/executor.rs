@@ -67,9 +67,18 @@ impl<T> Executor<T> {
 
     /// Starts a handler on an instance, and returns its number.
     pub(crate) fn start(&mut self, instance: &Arc<InstanceState>, handler: LocalBoxFuture<'static, T>) -> u64 {
+        self.start_handler(HandlerState::new(instance, false), handler)
+    }
+
+    /// Starts a handler whose calls to the table all fail.
+    pub(crate) fn start_failing(&mut self, instance: &Arc<InstanceState>, handler: LocalBoxFuture<'static, T>) {
+        self.start_handler(HandlerState::new(instance, true), handler);
+    }
+
+    fn start_handler(&mut self, state: Arc<HandlerState>, handler: LocalBoxFuture<'static, T>) -> u64 {
         self.started += 1;
         let waker = Arc::new(TaskWaker { is_woken: AtomicBool::new(true), main_waker: Arc::clone(&self.main_waker) });
-        self.tasks.push(Task { number: self.started, state: HandlerState::new(instance), handler, waker });
+        self.tasks.push(Task { number: self.started, state, handler, waker });
         self.started
     }
 

@@ -24,6 +24,7 @@ mod receivers;
 mod rules;
 mod run;
 mod seed;
+mod slack;
 
 use std::cell::RefCell;
 use std::panic;

@@ -114,8 +114,9 @@ impl Http for Receivers {
     async fn execute(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
         let receiver = match request.url().path() {
             "/api/chat.postMessage" => "slack",
-            // An approval request that was decided on.
+            // An approval request that was decided on, and a press that does not count.
             "/api/chat.update" => "update",
+            "/api/chat.postEphemeral" => "ephemeral",
             "/v2/enqueue" => "pagerduty",
             "/hook" => "webhook",
             "/step" => "step",

@@ -17,6 +17,7 @@ use crate::model::{Change, ChangeKind, Heartbeat, Service};
 use crate::observed::{self, Observed};
 use crate::plan::{Dice, Edit, Plan, PlannedService, Report};
 use crate::seed::{FaultLevel, Seed};
+use crate::slack;
 
 /// The result of a seed.
 pub(crate) struct Outcome {
@@ -351,6 +352,17 @@ impl Run {
                 last: now,
                 was_accepted: response.status != 409,
                 is_unsure: sent.attempts > 1,
+                is_press: false,
+            }),
+            // What came of it nobody is shown.
+            Action::Press { execution, command, .. } => self.commands.push(AnsweredCommand {
+                execution: execution.clone(),
+                command: *command,
+                first: sent.first,
+                last: now,
+                was_accepted: false,
+                is_unsure: true,
+                is_press: true,
             }),
         }
     }
@@ -399,7 +411,13 @@ impl Run {
             let mut at = now;
             for command in commands {
                 at += TimeDelta::milliseconds(self.dice.between(1, 120_000));
-                self.plan_action(at, person, Action::Command { execution: id.clone(), command });
+                let execution = id.clone();
+                let button = slack::button_of(&id, &self.cloud.receivers.received("slack"));
+                let action = match button.filter(|_| command != Command::Cancel && self.dice.chance(60)) {
+                    Some(value) => Action::Press { execution, command, value },
+                    None => Action::Command { execution, command },
+                };
+                self.plan_action(at, person, action);
             }
         }
         let at = now + TimeDelta::milliseconds(self.dice.between(30_000, 150_000) * self.plan.pace);

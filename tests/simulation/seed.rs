@@ -76,13 +76,16 @@ impl InstanceState {
 pub(crate) struct HandlerState {
     pub(crate) instance: Arc<InstanceState>,
     is_dead: AtomicBool,
+    /// None of its calls to the table succeeds.
+    fails: bool,
     /// What it waits for on the clock.
     waits: Mutex<Vec<(DateTime<Utc>, Waker)>>,
 }
 
 impl HandlerState {
-    pub(crate) fn new(instance: &Arc<InstanceState>) -> Arc<Self> {
-        Arc::new(Self { instance: Arc::clone(instance), is_dead: AtomicBool::new(false), waits: Mutex::default() })
+    pub(crate) fn new(instance: &Arc<InstanceState>, fails: bool) -> Arc<Self> {
+        let (instance, is_dead) = (Arc::clone(instance), AtomicBool::new(false));
+        Arc::new(Self { instance, is_dead, fails, waits: Mutex::default() })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -220,6 +223,10 @@ impl Fates for Seed {
         }
         let about = (operation, first(&text, "\"pk\":{\"S\":\""), first(&text, "\"sk\":{\"S\":\""));
         let Some(handler) = CURRENT.with_borrow(Clone::clone) else { return Fate::Served };
+        if handler.fails {
+            self.record(&format!("{operation} {} {} fails", about.1, about.2));
+            return Fate::Failed(Fault::Internal);
+        }
         // Where nothing fails, handlers interleave all the same.
         let roll = if self.is(FaultLevel::Stormy) { self.roll(about, 1_000) } else { 75 + self.roll(about, 925) };
         self.record(&format!("{operation} {} {}: {roll}", about.1, about.2));

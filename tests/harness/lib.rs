@@ -2,10 +2,12 @@
 //! real process to kill.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on should end where it stands")]
 
+mod interleaved;
 mod process;
 mod receivers;
 mod system;
 
+pub use interleaved::{Lost, interleaved};
 pub use process::Process;
 pub use receivers::{Arrival, Planned, Receivers};
 pub use system::{Answer, System, start_of_time};

@@ -7,9 +7,10 @@ use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use flate2::read::GzDecoder;
-use local::{ManualTime, Options, Service};
+use local::{DynamoDb, ManualTime, Options, Service};
 use metrics_exporter_prometheus::PrometheusHandle;
 use operations::{Medic, QueuePorts};
+use outbound::Wakes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use runtime::{Clock as _, Config};
@@ -124,10 +125,15 @@ impl System {
 
     /// Returns the operations as another process has them, on the same table and queues.
     pub fn another_instance(&self) -> Medic {
+        self.instance_with(self.service.dynamodb(), Arc::clone(&self.service.medic().wakes))
+    }
+
+    /// Returns the operations as another process has them, which reaches the table so, and sends its wake-ups there.
+    pub fn instance_with(&self, dynamodb: &DynamoDb, wakes: Arc<dyn Wakes>) -> Medic {
         let here = self.service.medic();
-        let table = Table::new(self.service.dynamodb().config(), "medic");
+        let table = Table::new(dynamodb.config(), "medic");
         let ports = QueuePorts {
-            wakes: Arc::clone(&here.wakes),
+            wakes,
             script_jobs: Arc::clone(&here.script_jobs),
             script_reports: Arc::clone(&here.script_reports),
         };

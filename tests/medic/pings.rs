@@ -1,9 +1,15 @@
 //! Pings as clients of Healthchecks send them, and the keys that they carry.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
-use harness::{Answer, System};
+use domain::{HeartbeatName, PingKeyId, PingKind, RunId, ServiceId};
+use harness::{Answer, System, interleaved};
+use operations::Ping;
 use reqwest::Method;
+use runtime::Clock as _;
 use serde_json::{Value, json};
+use store::Key;
 
 const RID: &str = "0b3b9d3a-8f4f-4c0e-9a68-6f2f9f3f7b11";
 
@@ -341,6 +347,30 @@ async fn an_end_finds_the_start_that_no_list_shows_yet() {
     system.service.dynamodb().set_list_lagging(false);
     assert_eq!(runs(&system, id).await, [(json!("COMPLETED"), json!(2_000))]);
     assert_eq!(history(&system, id).await.len(), 3);
+}
+
+#[tokio::test]
+async fn an_end_finds_its_run_that_goes_stale_as_the_lists_are_read() {
+    let system = System::start().await;
+    let id = system.register("w", 3_600.0, json!({"max_duration_ms": 60_000})).await;
+    let key = ping_key(&system).await;
+    ping(&system, &format!("/ping/{key}/w/start")).await;
+    system.seconds(59).await;
+    let listed = system.get(&format!("/v2/services/{id}/runs")).await;
+    let run = RunId::parse(listed.results()["items"][0]["run_id"].as_str().unwrap()).unwrap();
+    let (judge, later) = (system.another_instance(), system.time.now() + TimeDelta::seconds(1));
+    let goes_stale = async move {
+        judge.handle_row(Key::run(ServiceId::new(id), &run), later).await;
+    };
+    let tables = interleaved(system.service.dynamodb(), "run#stale", goes_stale);
+    let instance = system.instance_with(&tables, Arc::clone(&system.service.medic().wakes));
+    let slug = HeartbeatName::parse("w").unwrap();
+    let kind = PingKind::Success;
+    let end = Ping { slug, kind, run_id: None, create: false, body: Vec::new(), key: PingKeyId::new(1) };
+    instance.ping(end, later).await.unwrap();
+    system.seconds(2).await;
+    assert_eq!(runs(&system, id).await, [(json!("COMPLETED"), json!(60_000))]);
+    assert!(system.get("/v2/alerts/1").await.results()["closed_date"].is_string());
 }
 
 #[tokio::test]

@@ -336,7 +336,7 @@ impl Table {
     pub async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, Error> {
         let (state_key, plan_key) = (Key::execution(id), Key::execution_plan(id));
         let (mut state, mut plan) = (None, None);
-        for item in self.get_batch(vec![state_key.clone(), plan_key.clone()], true).await? {
+        for item in self.get_many(vec![state_key.clone(), plan_key.clone()]).await? {
             if Key::of(&item).as_ref() == Some(&state_key) {
                 state = Some(read(item)?);
             } else {

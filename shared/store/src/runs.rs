@@ -192,7 +192,7 @@ impl Table {
         let run_key = Key::run(service, id);
         let keys = more.iter().chain([&run_key]).cloned().collect();
         let mut record = RunRecord { run: Run::new(service, id.clone()), snapshot: None, profile: None };
-        for item in self.get_batch(keys, consistent).await? {
+        for item in self.read_many(keys, consistent).await? {
             let key = Key::of(&item);
             if key.as_ref() == Some(&run_key) {
                 record.run = read(item, now)?;
@@ -253,10 +253,7 @@ impl Table {
         let more = found.len() > limit;
         found.truncate(limit);
         let next = if more { found.last().map(|(place, _)| place.clone()) } else { None };
-        let mut keys: Vec<_> = found.into_iter().map(|(_, key)| key).collect();
-        // One that ends between two queries is in both.
-        keys.sort_unstable_by(|one, other| one.sk.cmp(&other.sk));
-        keys.dedup();
+        let keys = found.into_iter().map(|(_, key)| key).collect();
         let items = self.get_many(keys).await?.into_iter().map(|item| read(item, now));
         let mut items = items.collect::<Result<Vec<_>, _>>()?;
         items.retain(|run| run.newest_at().is_some() && status.is_none_or(|status| run.status() == status));

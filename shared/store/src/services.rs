@@ -1,6 +1,6 @@
 //! Services: a row that heartbeats and the sweep write (`state`, under 1 KB) and one that people edit (`profile`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
@@ -179,7 +179,6 @@ impl Table {
 
     /// Returns which of these services exist. An id may come more than once.
     pub async fn existing_services(&self, ids: impl IntoIterator<Item = ServiceId>) -> Result<Vec<ServiceId>, Error> {
-        let ids: BTreeSet<_> = ids.into_iter().collect();
         let items = self.get_many(ids.into_iter().map(Key::profile).collect()).await?;
         Ok(items.iter().filter_map(Key::of).filter_map(|key| service_id_of(&key.pk)).collect())
     }

@@ -1,5 +1,7 @@
 //! The table itself: reads, conditional writes and transactions, with one place for their retries.
 
+use std::collections::HashSet;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryPartition;
 use aws_sdk_dynamodb::error::SdkError;
@@ -72,16 +74,27 @@ impl Table {
         Ok(answer.item)
     }
 
-    /// Reads many items, consistently, in no order.
+    /// Reads many items, consistently, in no order, and each once, however often its key is given: an index shows a row
+    /// twice as it moves.
     pub(crate) async fn get_many(&self, keys: Vec<Key>) -> Result<Vec<Item>, Error> {
+        self.read_many(keys, true).await
+    }
+
+    /// Does the same, consistently or not.
+    pub(crate) async fn read_many(&self, mut keys: Vec<Key>, consistent: bool) -> Result<Vec<Item>, Error> {
+        let mut seen = HashSet::with_capacity(keys.len());
+        keys.retain(|key| seen.insert(key.clone()));
         let batches: Vec<Vec<Key>> = keys.chunks(MAX_GET_BATCH).map(<[Key]>::to_vec).collect();
-        let found: Vec<Vec<Item>> =
-            stream::iter(batches).map(|batch| self.get_batch(batch, true)).buffer_unordered(8).try_collect().await?;
+        let found: Vec<Vec<Item>> = stream::iter(batches)
+            .map(|batch| self.read_batch(batch, consistent))
+            .buffer_unordered(8)
+            .try_collect()
+            .await?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Reads at most a batch of items, in no order.
-    pub(crate) async fn get_batch(&self, keys: Vec<Key>, consistent: bool) -> Result<Vec<Item>, Error> {
+    /// Reads at most a batch of items, whose keys are distinct, in no order.
+    async fn read_batch(&self, keys: Vec<Key>, consistent: bool) -> Result<Vec<Item>, Error> {
         let mut found = Vec::with_capacity(keys.len());
         let mut wanted: Vec<Item> = keys.iter().map(Key::attributes).collect();
         let mut empty_answers = 0;

@@ -93,8 +93,7 @@ impl Medic {
             channels.extend(default());
         }
         let records = self.table.services_by_id(services).await?;
-        let team_ids: BTreeSet<_> = records.iter().filter_map(|record| record.profile.team_id).collect();
-        let teams: Vec<Team> = self.table.find_many(team_ids).await?;
+        let teams: Vec<Team> = self.table.find_many(records.iter().filter_map(|record| record.profile.team_id)).await?;
         for record in &records {
             let team = teams.iter().find(|team| Some(team.id) == record.profile.team_id);
             channels.extend(team.and_then(|team| team.slack_channel_id.clone()).or_else(default));

@@ -1,8 +1,6 @@
 //! Registers, updates and deletes services. Nothing here makes a transition: an update makes the row due, and the sweep
 //! judges it.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, Utc};
 use domain::{
     HeartbeatName, Invalid, Label, Mute, NotificationMode, Priority, Profile, Rule, Schedule, ScheduleId, Service,
@@ -101,9 +99,8 @@ impl Medic {
 
     /// Gives services their teams' present names, and clears teams and schedules that are gone.
     pub(crate) async fn bring_up_to_date(&self, records: &mut [ServiceRecord]) -> Result<(), Error> {
-        let team_ids: BTreeSet<_> = records.iter().filter_map(|record| record.profile.team_id).collect();
-        let schedule_ids: BTreeSet<_> = records.iter().filter_map(|record| record.profile.schedule_id).collect();
-        let teams: Vec<Team> = self.table.find_many(team_ids).await?;
+        let teams: Vec<Team> = self.table.find_many(records.iter().filter_map(|record| record.profile.team_id)).await?;
+        let schedule_ids = records.iter().filter_map(|record| record.profile.schedule_id);
         let schedules: Vec<Schedule> = self.table.find_many(schedule_ids).await?;
         for profile in records.iter_mut().map(|record| &mut record.profile) {
             let team = teams.iter().find(|team| Some(team.id) == profile.team_id);

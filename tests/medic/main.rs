@@ -19,6 +19,7 @@ mod maintenance;
 mod maintenance_alerts;
 mod monitoring;
 mod notifications;
+mod open_runs;
 mod openapi;
 mod outage;
 mod pace;

@@ -1,8 +1,11 @@
 //! Monitoring and alerts, rule by rule, under a clock that the test moves.
 
 use chrono::TimeDelta;
+use domain::{HeartbeatId, ServiceId, ServicePatch, Stamp, Status};
 use harness::System;
+use runtime::Clock as _;
 use serde_json::{Value, json};
+use store::{Commit, Key, Writes};
 
 async fn service(system: &System) -> Value {
     system.get("/v2/services/1").await.results().clone()
@@ -315,4 +318,25 @@ async fn many_outages_of_one_service_are_many_alerts() {
         (1..=5).flat_map(|n| [format!("trigger medic-w-{n}"), format!("resolve medic-w-{n}")]).collect();
     assert_eq!(system.pagerduty(), expected);
     assert_eq!(system.service.dead_letters().unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_failure_reported_as_its_service_is_switched_off_leaves_nothing_that_fails() {
+    let system = System::start().await;
+    let id = ServiceId::new(system.register("w", 3_600.0, json!({})).await);
+    let (medic, now) = (system.service.medic(), system.time.now());
+    let old = medic.table.service(id).await.unwrap().unwrap();
+    // The report is recorded while the update is being made; neither waits for the other.
+    let mut failed = old.snapshot.service.clone();
+    failed.record_heartbeat(Stamp::of(HeartbeatId::at(now, [1; 10])), Status::Failed, now);
+    assert_eq!(medic.table.save_state(&old.snapshot, &failed).await.unwrap(), Commit::Done);
+    let mut off = old.snapshot.service.clone();
+    off.edit(&ServicePatch { active: Some(false), ..ServicePatch::default() }, now);
+    assert_eq!(medic.table.save_edit(&old, &off, &old.profile, Writes::new()).await.unwrap(), Commit::Done);
+    let swept = medic.handle_row(Key::service(id), now).await;
+    assert_eq!((swept.handled, swept.failed), (1, 0));
+    let rested = medic.table.service_snapshot(id).await.unwrap().unwrap().service;
+    assert_eq!((rested.pending, rested.due_at), (None, None), "a re-arming asks that nothing is pending");
+    let active = system.patch(&format!("/v2/services/{id}"), json!({"active": true})).await;
+    assert_eq!((&active.results()["down"], system.alerts().await.len()), (&json!(false), 0));
 }

@@ -29,6 +29,7 @@ mod revision;
 mod routing;
 mod run;
 mod run_judgement;
+mod runs_look;
 mod schedule;
 mod script;
 mod secret;
@@ -87,11 +88,12 @@ pub use revision::Revision;
 pub use routing::Routing;
 pub use run::{Overrun, Run, RunEnd, RunId, RunStatus, SignalKind, Stale};
 pub use run_judgement::{RunContext, RunDecision, RunTransition};
+pub use runs_look::RunsLook;
 pub use schedule::{Hours, Period, Schedule};
 pub use script::{Interpreter, Script, parse_variable};
 pub use secret::{SealedSecret, Secret};
 pub use service::{
-    Mute, NotificationMode, Outage, PendingEvent, Priority, Profile, Rule, RunsLook, Service, ServicePatch, TeamName,
+    Mute, NotificationMode, Outage, PendingEvent, Priority, Profile, Rule, Service, ServicePatch, TeamName,
 };
 pub use slack_user::SlackUser;
 pub use statistics::RunStatistics;

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
-    AlertId, Expectation, HeartbeatName, Invalid, Label, RecentHeartbeats, ScheduleId, ServiceId, Stamp, Status, TeamId,
+    AlertId, Expectation, HeartbeatName, Invalid, Label, RecentHeartbeats, RunsLook, ScheduleId, ServiceId, Stamp,
+    Status, TeamId,
 };
 
 /// How often a service must report.
@@ -212,14 +213,6 @@ pub struct Outage {
     pub acknowledged: bool,
 }
 
-/// A look at the runs of a service, since what decides on them has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunsLook {
-    pub at: DateTime<Utc>,
-    /// The list of open runs lags behind, so there are two looks.
-    pub last: bool,
-}
-
 /// The state of a service, which heartbeats and the sweep write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
@@ -318,7 +311,7 @@ impl Service {
     pub fn edit(&mut self, patch: &ServicePatch, now: DateTime<Utc>) {
         let ServicePatch { rule, active, mute, down, has_new_maximum } = patch;
         if *has_new_maximum || active.is_some() || mute.is_some() {
-            self.runs_look = Some(RunsLook { at: now, last: false });
+            self.runs_look = Some(RunsLook::beginning(now));
         }
         if let Some(rule) = rule {
             let both_intervals = rule.expectation.interval().zip(self.rule.expectation.interval());

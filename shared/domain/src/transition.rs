@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{AlertId, Expectation, Outage, PendingEvent, Rule, RunsLook, Service};
+use crate::{AlertId, Expectation, Outage, PendingEvent, Rule, RunsLook, Service, Stamp};
 
 /// What should happen to a service now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +20,13 @@ pub enum Transition {
     Remind {
         intervals: u32,
     },
-    /// What decides on the service's runs has changed.
-    LookAtRuns,
     /// A mute has ended.
     Unmute,
     /// The alert is open, and nobody was notified while it was muted.
     NotifyOpen,
     Close(Close),
+    /// What was to be acted on has come too late to matter.
+    DropPending,
     /// A deleted service without an alert leaves the table.
     Remove,
 }
@@ -62,8 +62,6 @@ pub struct Change {
 /// How often a service that maintenance holds is judged again, so that an end that comes early delays it by less than a
 /// minute.
 const HELD_LOOK: TimeDelta = TimeDelta::seconds(45);
-/// How long the list of open runs may lag behind.
-const SECOND_LOOK: TimeDelta = TimeDelta::seconds(10);
 
 impl Service {
     /// Decides what should happen at `now`.
@@ -76,13 +74,14 @@ impl Service {
 
     fn transition(&self, now: DateTime<Utc>) -> Option<Transition> {
         let outage = self.outage.as_ref();
-        if self.runs_look.is_some_and(|look| now >= look.at) {
-            return Some(Transition::LookAtRuns);
+        if self.has_idle_pending() {
+            return Some(Transition::DropPending);
         }
         if self.deleted || !self.active {
             return match outage {
                 Some(_) => Some(Transition::Close(Close::Unmonitored)),
-                None if self.deleted => Some(Transition::Remove),
+                // First its runs are let go.
+                None if self.deleted && self.runs_look.is_none() => Some(Transition::Remove),
                 None => self.mute_ended(now).then_some(Transition::Unmute),
             };
         }
@@ -109,6 +108,17 @@ impl Service {
             return Some(Transition::NotifyOpen);
         }
         (now >= outage.remind_at()).then(|| Transition::Remind { intervals: self.reminders(outage, now).0 })
+    }
+
+    /// Returns whether what is pending can have no effect: nothing is to be opened any more, or nothing to be closed. It
+    /// may come in as a service is switched off, since an operator's update and a report do not wait for each other.
+    const fn has_idle_pending(&self) -> bool {
+        match (self.pending, &self.outage) {
+            (None, _) | (Some(PendingEvent::SetUp | PendingEvent::SwitchedOff), Some(_)) => false,
+            (Some(PendingEvent::Reported(_) | PendingEvent::SetDown), None) => self.deleted || !self.active,
+            (Some(PendingEvent::Reported(_) | PendingEvent::SetDown), Some(_))
+            | (Some(PendingEvent::SetUp | PendingEvent::SwitchedOff), None) => true,
+        }
     }
 
     fn mute_ended(&self, now: DateTime<Utc>) -> bool {
@@ -149,7 +159,8 @@ impl Service {
     /// Returns the earliest of the service's timers.
     pub fn timer(&self) -> Option<DateTime<Utc>> {
         let mute = self.mute.map(|mute| mute.until);
-        let judgement = self.active.then(|| self.outage.as_ref().map_or_else(|| self.overdue_at(), Outage::remind_at));
+        let judgement = (self.active && !self.deleted)
+            .then(|| self.outage.as_ref().map_or_else(|| self.overdue_at(), Outage::remind_at));
         let runs = self.runs_look.map(|look| look.at);
         mute.into_iter().chain(judgement).chain(runs).min()
     }
@@ -200,10 +211,7 @@ impl Service {
         match transition {
             Transition::Open(_) | Transition::Remove => {}
             Transition::Unmute => self.unmute(now),
-            Transition::LookAtRuns => {
-                let again = self.runs_look.is_some_and(|look| !look.last) && self.active;
-                self.runs_look = again.then_some(RunsLook { at: now + SECOND_LOOK, last: true });
-            }
+            Transition::DropPending => self.pending = None,
             Transition::NotifyOpen => {
                 if let Some(outage) = &mut self.outage {
                     outage.notified = true;
@@ -240,10 +248,23 @@ impl Service {
         self.changed(notification_at)
     }
 
+    /// Returns the look at the service's runs that is due at `now`.
+    pub fn due_runs_look(&self, now: DateTime<Utc>) -> Option<RunsLook> {
+        self.runs_look.filter(|look| now >= look.at)
+    }
+
+    /// Returns the service after a part of that look; `rest` is the place of the newest run that is left.
+    #[must_use]
+    pub fn looked_at_runs(mut self, rest: Option<Stamp>, now: DateTime<Utc>) -> Self {
+        self.runs_look = self.runs_look.and_then(|look| look.after_part(rest, self.active, now));
+        self.version += 1;
+        self
+    }
+
     /// Ends a mute, after which people are notified of runs that are stale.
     fn unmute(&mut self, now: DateTime<Utc>) {
         if self.mute.take().is_some_and(|mute| now < mute.until) {
-            self.runs_look = Some(RunsLook { at: now, last: false });
+            self.runs_look = Some(RunsLook::beginning(now));
         }
     }
 
@@ -271,108 +292,4 @@ impl Outage {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::{HeartbeatId, ServiceId, Stamp, Status, from_millis};
-
-    const BEGIN: i64 = 1_790_000_000_000;
-
-    fn at(second: i64) -> DateTime<Utc> {
-        from_millis(BEGIN + second * 1_000)
-    }
-
-    /// What happened in one second of a service's life.
-    #[derive(Debug, Clone, Copy)]
-    enum Event {
-        Nothing,
-        Heartbeat(Status),
-    }
-
-    fn event() -> impl Strategy<Value = Event> {
-        prop_oneof![
-            6 => Just(Event::Nothing),
-            4 => Just(Event::Heartbeat(Status::Up)),
-            1 => Just(Event::Heartbeat(Status::Started)),
-            1 => Just(Event::Heartbeat(Status::Failed)),
-        ]
-    }
-
-    /// The contract's rule, read naively over the whole history: is the service late at `now`?
-    fn is_late(rule: &Rule, heartbeats: &[i64], failed: Option<i64>, now: i64) -> bool {
-        let valid: Vec<i64> =
-            heartbeats.iter().copied().filter(|at| failed.is_none_or(|failed| *at > failed)).collect();
-        let needed = rule.threshold as usize;
-        let base = if valid.len() >= needed { valid[valid.len() - needed] } else { 0 };
-        let interval = rule.expectation.interval().unwrap();
-        now >= base + interval.num_seconds() + rule.grace.num_seconds()
-    }
-
-    proptest! {
-        /// Looked at each second, a service opens exactly when the naive reading says that it is late or it failed,
-        /// and closes only when enough valid heartbeats came and the last of them recovers.
-        #[test]
-        fn transitions_follow_the_naive_reading(
-            interval in 2_i64..12,
-            grace in 0_i64..6,
-            threshold in 1_u32..4,
-            events in prop::collection::vec(event(), 1..80),
-        ) {
-            let expectation = Expectation::Interval(TimeDelta::seconds(interval));
-            let rule = Rule { expectation, grace: TimeDelta::seconds(grace), threshold };
-            let mut service = Service::register(ServiceId::new(1), rule.clone(), at(0));
-            let (mut heartbeats, mut failed, mut alerts) = (Vec::new(), None, 0);
-            for (second, event) in (1..).zip(events) {
-                let mut reported_failure = false;
-                if let Event::Heartbeat(status) = event {
-                    let id = HeartbeatId::at(at(second), [0; 10]);
-                    service.record_heartbeat(Stamp::of(id), status, at(second));
-                    if status.counts_as_alive() { heartbeats.push(second) } else { (failed, reported_failure) = (Some(second), true) }
-                }
-                let was_open = service.outage.is_some();
-                while let Decision::Act(transition) = service.judge(at(second)) {
-                    service = if let Transition::Open(_) = transition {
-                        alerts += 1;
-                        service.opened(AlertId::new(alerts), at(second)).service
-                    } else {
-                        service.apply(transition, at(second)).service
-                    };
-                }
-                let is_open = service.outage.is_some();
-                if !was_open {
-                    prop_assert_eq!(is_open, reported_failure || is_late(&rule, &heartbeats, failed, second), "at {}", second);
-                } else if !is_open {
-                    prop_assert!(matches!(event, Event::Heartbeat(Status::Up)), "closed at {second} by {event:?}");
-                    prop_assert!(!is_late(&rule, &heartbeats, failed, second), "closed at {second} while late");
-                } else if let Event::Heartbeat(Status::Up) = event {
-                    let valid = heartbeats.iter().filter(|at| failed.is_none_or(|failed| **at > failed)).count();
-                    let enough = valid >= threshold as usize;
-                    prop_assert!(!enough || is_late(&rule, &heartbeats, failed, second), "still open at {second}");
-                }
-                // At rest it comes due, and not before now.
-                prop_assert!(service.timer().is_some_and(|due| due > at(second)));
-            }
-        }
-
-        /// However late it is looked at, the number of intervals counted is the number that passed.
-        #[test]
-        fn reminders_catch_up(interval in 1_i64..500, looks in prop::collection::vec(1_i64..3_000, 1..20)) {
-            let expectation = Expectation::Interval(TimeDelta::seconds(interval));
-            let rule = Rule { expectation, grace: TimeDelta::zero(), threshold: 1 };
-            let mut service = Service::register(ServiceId::new(1), rule, at(0)).opened(AlertId::new(1), at(0)).service;
-            let mut now = 0;
-            for wait in looks {
-                now += wait;
-                let mut notifications = 0;
-                while let Decision::Act(transition) = service.judge(at(now)) {
-                    let change = service.apply(transition, at(now));
-                    notifications += u32::from(change.notification_at.is_some());
-                    service = change.service;
-                }
-                prop_assert!(notifications <= 1, "one reminder for a look");
-                prop_assert_eq!(i64::from(service.consecutive_failures()), 1 + now / interval);
-            }
-        }
-    }
-}
+mod tests;

@@ -3,14 +3,16 @@
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{AlertId, Overrun, Profile, Run, RunEnd, RunId, RunStatus, ServiceId, Stale, from_millis, to_millis};
+use domain::{
+    AlertId, Overrun, Profile, Run, RunEnd, RunId, RunStatus, ServiceId, Stale, Stamp, from_millis, to_millis,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Item, corrupt, number, text};
 use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, RowKind};
 use crate::requests::Request as _;
 use crate::service_items::ProfileItem;
-use crate::table::{Commit, IS_NEW, Page, Writes};
+use crate::table::{Commit, EXISTS, IS_NEW, Page, Writes, commit_of};
 use crate::{Error, ServiceSnapshot, Table};
 
 /// How long a run is kept after its newest signal; one whose alert is open stays.
@@ -223,6 +225,24 @@ impl Table {
         }
     }
 
+    /// Makes a run due that could not be judged, so that its own row is handled, and postponed if that fails too.
+    pub async fn make_run_due(&self, service: ServiceId, id: &RunId, at: DateTime<Utc>) -> Result<(), Error> {
+        let key = Key::run(service, id);
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key.attributes()))
+            .update_expression("SET due_shard = :shard, due_at = :at")
+            .condition_expression(EXISTS)
+            .expression_attribute_values(":shard", text(key.shard().to_string()))
+            .expression_attribute_values(":at", number(to_millis(at)))
+            .send_boxed()
+            .await;
+        // One that is gone, or is being written, needs no other look.
+        commit_of(sent).map(|_: Commit| ())
+    }
+
     /// Returns a service's runs by their newest signal, newest first: those of a status, or all. `after` is where the page
     /// before ended. A page of one status may hold fewer than there are.
     pub async fn runs(
@@ -261,20 +281,23 @@ impl Table {
         Ok(Page { items, next })
     }
 
-    /// Returns the newest open runs, by their ids alone.
+    /// Returns a service's newest open runs, by their ids alone, and the place where the others begin. `from` is such a
+    /// place. A run that goes stale meanwhile may be there twice.
     pub async fn open_runs(
         &self,
         service: ServiceId,
         limit: usize,
-        after: Option<&str>,
+        from: Option<Stamp>,
         now: DateTime<Utc>,
-    ) -> Result<Page<RunId>, Error> {
-        let mut found = self.run_places(&Collection::OpenRuns(service), service, after, limit, now).await?;
-        found.extend(self.run_places(&Collection::StaleRuns, service, after, limit, now).await?);
+    ) -> Result<(Vec<RunId>, Option<Stamp>), Error> {
+        let highest = from.map(Collection::run_places_up_to);
+        let mut found = Vec::new();
+        for collection in [Collection::OpenRuns(service), Collection::StaleRuns] {
+            found.extend(self.run_places(&collection, service, highest.as_deref(), limit + 1, now).await?);
+        }
         found.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
-        let more = found.len() >= limit;
+        let rest = found.get(limit).and_then(|(place, _)| Collection::stamp_of_run_place(place));
         found.truncate(limit);
-        let next = if more { found.last().map(|(place, _)| place.clone()) } else { None };
         let id = |(_, key): (String, Key)| match key.row_kind() {
             Some(RowKind::Run(_, id)) => Some(id),
             Some(
@@ -288,7 +311,7 @@ impl Table {
             )
             | None => None,
         };
-        Ok(Page { items: found.into_iter().filter_map(id).collect(), next })
+        Ok((found.into_iter().filter_map(id).collect(), rest))
     }
 
     /// Returns how long the last completed runs took, in milliseconds: one query, and no run is read.
@@ -306,7 +329,7 @@ impl Table {
 
     /// Returns the open run of a service that began last.
     pub async fn newest_open_run(&self, service: ServiceId, now: DateTime<Utc>) -> Result<Option<RunId>, Error> {
-        let listed = self.open_runs(service, CANDIDATES, None, now).await?.items;
+        let (listed, _) = self.open_runs(service, CANDIDATES, None, now).await?;
         let keys = listed.iter().map(|id| Key::run(service, id)).chain([Key::unnamed_run(service)]).collect();
         let (mut runs, mut unlisted) = (Vec::new(), None);
         for item in self.get_many(keys).await? {

@@ -48,6 +48,8 @@ pub(crate) struct StateItem {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     runs_look_last: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    runs_look_from: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     outage: Option<OutageItem>,
     #[serde(default, skip_serializing)]
     due_at: Option<i64>,
@@ -86,6 +88,7 @@ impl StateItem {
             last_notification_at,
             runs_look_at,
             runs_look_last,
+            runs_look_from,
             outage,
             due_at,
         } = self;
@@ -108,7 +111,11 @@ impl StateItem {
                 .zip(muted_until)
                 .map(|(since, until)| Mute { since: from_millis(since), until: from_millis(until) }),
             last_notification_at: last_notification_at.map(from_millis),
-            runs_look: runs_look_at.map(|at| RunsLook { at: from_millis(at), last: runs_look_last }),
+            runs_look: runs_look_at.map(|at| RunsLook {
+                at: from_millis(at),
+                last: runs_look_last,
+                from: runs_look_from.map(Stamp::from_raw),
+            }),
             due_at: due_at.map(from_millis),
             version,
         })
@@ -213,6 +220,7 @@ pub(crate) fn state_attributes(service: &Service) -> Result<Item, Error> {
         last_notification_at: last_notification_at.map(to_millis),
         runs_look_at: runs_look.map(|look| to_millis(look.at)),
         runs_look_last: runs_look.is_some_and(|look| look.last),
+        runs_look_from: runs_look.and_then(|look| look.from).map(Stamp::raw),
         outage: outage.as_ref().map(OutageItem::of),
         due_at: None,
     };
@@ -351,7 +359,7 @@ mod tests {
         service.pending = Some(PendingEvent::SwitchedOff);
         service.mute = Some(Mute { since: far, until: far });
         service.last_notification_at = Some(far);
-        service.runs_look = Some(RunsLook { at: far, last: true });
+        service.runs_look = Some(RunsLook { at: far, last: true, from: Some(Stamp::from_raw(max)) });
         (service.heartbeat_count, service.version, service.deleted) = (u64::MAX, u64::MAX, true);
         service.outage = Some(Outage {
             alert_id: AlertId::new(max),

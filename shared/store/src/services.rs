@@ -109,6 +109,15 @@ impl Table {
         self.single_update(writes).await
     }
 
+    /// Saves a part of a look at a service's runs, which leaves its timer alone: one write unit. Heartbeats that came
+    /// between do not matter.
+    pub async fn save_runs_look(&self, old: &ServiceSnapshot, looked: &Service) -> Result<Commit, Error> {
+        let Some(diff) = old.diff(looked)? else { return Ok(Commit::Done) };
+        let (mut writes, version) = (Writes::new(), [(":old_version", number(old.service.version))]);
+        writes.table_update(self, &Key::service(looked.id), diff, "version = :old_version", version)?;
+        self.single_update(writes).await
+    }
+
     /// Reads the state of a service, deleted ones included. Consistent.
     pub async fn service_snapshot(&self, id: ServiceId) -> Result<Option<ServiceSnapshot>, Error> {
         self.get(&Key::service(id), true).await?.map(ServiceSnapshot::read).transpose()
@@ -309,15 +318,7 @@ fn as_read(profile: &Profile) -> (&'static str, Option<(&'static str, AttributeV
 impl Writes {
     /// Updates a service from what was read to `service`, if no heartbeat, operator or other transition came between.
     pub fn transition(&mut self, table: &Table, old: &ServiceSnapshot, service: &Service) -> Result<(), Error> {
-        let mut new = state_attributes(service)?;
-        for kept in [LIST_PK, LIST_SK] {
-            if let Some(value) = old.item.get(kept) {
-                new.insert(kept.to_owned(), value.clone());
-            }
-        }
-        let Some(diff) = Diff::between(&old.item, &new) else {
-            return Ok(());
-        };
+        let Some(diff) = old.diff(service)? else { return Ok(()) };
         let decided_on =
             [(":version", number(old.service.version)), (":heartbeat_count", number(old.service.heartbeat_count))];
         let condition = "version = :version AND heartbeat_count = :heartbeat_count";
@@ -326,6 +327,17 @@ impl Writes {
 }
 
 impl ServiceSnapshot {
+    /// Returns what differs between what was read and `service`.
+    fn diff(&self, service: &Service) -> Result<Option<Diff>, Error> {
+        let mut new = state_attributes(service)?;
+        for kept in [LIST_PK, LIST_SK] {
+            if let Some(value) = self.item.get(kept) {
+                new.insert(kept.to_owned(), value.clone());
+            }
+        }
+        Ok(Diff::between(&self.item, &new))
+    }
+
     pub(crate) fn read(item: Item) -> Result<Self, Error> {
         let key = Key::of(&item);
         let id = key.as_ref().and_then(|key| service_id_of(&key.pk));

@@ -13,9 +13,6 @@ use crate::notifications::incidents_only;
 use crate::outbox::Outbox;
 use crate::{Error, Medic};
 
-/// Runs listed at a time.
-const PAGE: usize = 100;
-
 /// A run that moves, if its service is as it was read.
 struct Move<'a> {
     old: &'a Run,
@@ -67,24 +64,6 @@ impl Medic {
             }
         }
         Err(Error::contended(format!("run {id}")))
-    }
-
-    /// Judges every open run of a service: its maximum, its mute, or whether it is monitored has changed.
-    pub(super) async fn judge_runs(&self, service: ServiceId, batch: &Batch, now: DateTime<Utc>) -> Result<(), Error> {
-        let mut after = None;
-        loop {
-            let page = self.table.open_runs(service, PAGE, after.as_deref(), now).await?;
-            for id in &page.items {
-                let due_at = self.judge_run(service, id, batch, now).await?;
-                if let Some(due_at) = due_at {
-                    self.schedule_run_wakeup(service, id, due_at, now).await;
-                }
-            }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
-            }
-        }
     }
 
     /// Opens the alert of a run; that of a run which has ended is closed at once.

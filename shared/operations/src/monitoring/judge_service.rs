@@ -31,7 +31,8 @@ struct Opened {
 }
 
 impl Medic {
-    /// Judges a service until nothing is to be done. Returns when it is next due.
+    /// Judges a service until nothing is to be done, then a part of its runs, if a look at them is due. Returns when it is
+    /// next due; none where a wake-up for that was sent.
     pub(crate) async fn judge_service(
         &self,
         id: ServiceId,
@@ -39,6 +40,28 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
         metrics::counter!("medic_worker_services_checked_total").increment(1);
+        let due_at = self.judge_state(id, batch, now).await?;
+        if due_at.is_none_or(|at| now < at) {
+            return Ok(due_at);
+        }
+        // Who is notified of the service waits for none of its runs.
+        self.wake_lanes(batch, now).await;
+        if !self.look_at_runs(id, batch, now).await? {
+            return Ok(due_at);
+        }
+        if let Some(due_at) = self.judge_state(id, batch, now).await? {
+            self.schedule_service_wakeup(id, due_at, now).await;
+        }
+        Ok(None)
+    }
+
+    /// Judges a service until nothing is to be done but a look at its runs. Returns when it is next due.
+    async fn judge_state(
+        &self,
+        id: ServiceId,
+        batch: &Batch,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
         let mut judgement = Judgement::new(batch, now);
         for _ in 0..Judgement::ROUNDS {
             let read = match batch.take_snapshot(id, &self.row_turns) {
@@ -87,13 +110,6 @@ impl Medic {
                 self.table.delete_service(id, now).await?;
                 Ok(Step::Rests { due_at: None })
             }
-            Transition::LookAtRuns => {
-                self.judge_runs(id, judgement.batch, now).await?;
-                let looked = snapshot.service.clone().apply(transition, now).service;
-                // On a conflict it is looked at again.
-                let _looked: Commit = self.table.save_state(snapshot, &looked).await?;
-                Ok(Step::Again)
-            }
             Transition::Open(opening) => match self.held_until(id, now).await? {
                 None => self.open_alert(snapshot, opening, judgement).await,
                 Some(end) => {
@@ -104,9 +120,11 @@ impl Medic {
                     }
                 }
             },
-            Transition::Remind { .. } | Transition::Unmute | Transition::NotifyOpen | Transition::Close(_) => {
-                self.change_alert(snapshot, transition, judgement).await
-            }
+            Transition::Remind { .. }
+            | Transition::Unmute
+            | Transition::NotifyOpen
+            | Transition::Close(_)
+            | Transition::DropPending => self.change_alert(snapshot, transition, judgement).await,
         }
     }
 
@@ -176,7 +194,8 @@ impl Medic {
         let change = snapshot.service.clone().apply(transition, now);
         let mut writes = Writes::new();
         writes.transition(&self.table, snapshot, &change.service)?;
-        let alert = match snapshot.service.outage.as_ref().filter(|_| transition != Transition::Unmute) {
+        let keeps_alert = matches!(transition, Transition::Unmute | Transition::DropPending);
+        let alert = match snapshot.service.outage.as_ref().filter(|_| !keeps_alert) {
             Some(outage) => self.table.alert(outage.alert_id).await?,
             None => None,
         };
@@ -261,7 +280,7 @@ const fn kind(transition: Transition) -> NotificationKind {
         Transition::Open(_)
         | Transition::NotifyOpen
         | Transition::Unmute
-        | Transition::LookAtRuns
+        | Transition::DropPending
         | Transition::Remove => NotificationKind::Opened,
     }
 }

@@ -5,6 +5,7 @@ mod alerts;
 mod heartbeats;
 mod judge_run;
 mod judge_service;
+mod look_at_runs;
 mod pings;
 mod read_ahead;
 mod runs;

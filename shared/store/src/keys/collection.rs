@@ -1,7 +1,7 @@
 //! The collections of the `list` index, and the places in them.
 
 use chrono::{DateTime, Utc};
-use domain::{ExecutionStatus, PlaybookId, RunId, ServiceId, to_millis};
+use domain::{ExecutionStatus, PlaybookId, RunId, ServiceId, Stamp, to_millis};
 
 use super::digest;
 
@@ -79,6 +79,18 @@ impl Collection<'_> {
     /// Returns the place of a run: by its newest signal, then by its id.
     pub(crate) fn run_place(newest_at: DateTime<Utc>, id: &RunId) -> String {
         format!("{}.{}", Self::instant(newest_at), digest(id.as_str()))
+    }
+
+    /// Returns a run's place as a stamp: its time, and the first 20 bits of the digest.
+    pub(crate) fn stamp_of_run_place(place: &str) -> Option<Stamp> {
+        let (at, digest) = place.split_once('.')?;
+        let bits = i64::from_str_radix(digest.get(..5)?, 16).ok()?;
+        Some(Stamp::from_raw(at.parse::<i64>().ok()? << 20 | bits))
+    }
+
+    /// Returns the upper end of the places of runs with this stamp and before: `~` sorts after every digit.
+    pub(crate) fn run_places_up_to(stamp: Stamp) -> String {
+        format!("{:013}.{:05x}~", stamp.raw() >> 20, stamp.raw() & 0xf_ffff)
     }
 
     /// Returns the place of a run in `CompletedRuns`, which ends in its duration.

@@ -279,3 +279,15 @@ fn a_partition_holds_its_rows_in_the_order_of_their_ids_and_nothing_else() {
     assert!(older < Key::target(SERVICE, TargetId::new(10)).sk);
     assert_eq!(older, Key::target(SERVICE, TargetId::new(9)).sk);
 }
+
+#[test]
+fn the_place_of_a_run_as_a_stamp_begins_a_part_of_its_list_with_that_run() {
+    let run = |n: usize| RunId::parse(format!("run-{n}")).unwrap();
+    let mut places: Vec<_> = (0..500).map(|n| Collection::run_place(now(), &run(n))).collect();
+    places.push(Collection::run_place(now() + chrono::TimeDelta::milliseconds(1), &run(0)));
+    places.sort_unstable();
+    for (n, place) in places.iter().enumerate() {
+        let highest = Collection::run_places_up_to(Collection::stamp_of_run_place(place).unwrap());
+        assert_eq!(places.iter().filter(|other| **other < highest).count(), n + 1);
+    }
+}

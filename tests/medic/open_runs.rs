@@ -1,0 +1,110 @@
+//! Services with more open runs than one look at them could judge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Run, RunId, ServiceId, ServicePatch, SignalKind, Status};
+use futures::StreamExt as _;
+use futures::stream;
+use harness::{Lost, System, interleaved};
+use operations::{Medic, Named, Report};
+use reqwest::Method;
+use runtime::Clock as _;
+use serde_json::json;
+use store::{Commit, Key, Writes};
+
+/// Begins runs, as their signals would, a millisecond apart.
+async fn begin_runs(system: &System, service: i64, count: i64) {
+    let table = &system.service.medic().table;
+    let now = system.time.now();
+    let begin = |n| async move {
+        let new = Run::new(ServiceId::new(service), RunId::parse(format!("run-{n}")).unwrap());
+        let mut run = new.clone();
+        run.record_signal(SignalKind::Start, now - TimeDelta::milliseconds(n), None, now);
+        assert_eq!(table.save_run(&new, &run).await.unwrap(), Commit::Done);
+    };
+    stream::iter(0..count).map(begin).buffer_unordered(16).collect::<()>().await;
+}
+
+#[tokio::test]
+async fn a_service_with_thousands_of_open_runs_is_judged_in_time_while_they_are_looked_at() {
+    let system = System::start().await;
+    let id = system.register("w", 60.0, json!({})).await;
+    begin_runs(&system, id, 5_000).await;
+    system.seconds(58).await;
+    for muted in [true, false] {
+        let body = json!({"muted": muted}).to_string();
+        let path = format!("/v2/services/{id}");
+        let answer = system.raw(Method::PATCH, &path, Some(&system.key), &[], Some(body.into())).await;
+        assert_eq!(answer.status, 200, "{answer}");
+    }
+    system.service.dynamodb().measure();
+    system.time.set(harness::start_of_time() + TimeDelta::seconds(60));
+    let notified = system.receivers.wait_for(Duration::from_secs(60), |arrival| arrival.receiver == "slack").await;
+    let requests = system.service.dynamodb().units().requests;
+    assert!(notified.unwrap().line().contains("w is down"));
+    // A look is a part of a second: a part of the runs, and no more, is looked at before the deadline is seen.
+    assert!(requests < 500, "{requests} requests from the deadline to its notification");
+}
+
+#[tokio::test]
+async fn a_look_at_many_runs_goes_on_where_it_was_though_heartbeats_come_and_messages_are_lost() {
+    let system = System::start().await;
+    let id = system.register("w", 3_600.0, json!({})).await;
+    begin_runs(&system, id, 250).await;
+    system.seconds(120).await;
+    let heartbeats = system.another_instance();
+    let now = system.time.now();
+    let heartbeat = async move {
+        let service = Named::Id(ServiceId::new(id));
+        let report = Report { service, status: Status::Up, run_id: None, idempotency_key: None };
+        heartbeats.report(report, now).await.unwrap();
+    };
+    let tables = interleaved(system.service.dynamodb(), "run#open#", heartbeat);
+    let instance = system.instance_with(&tables, Arc::new(Lost));
+    set_maximum(&instance, id, 60_000, now).await;
+    let mut stale = Vec::new();
+    for part in 0..3 {
+        let later = now + TimeDelta::milliseconds(part);
+        let swept = instance.handle_row(Key::service(ServiceId::new(id)), later).await;
+        assert_eq!((swept.handled, swept.failed), (1, 0));
+        let runs = system.get(&format!("/v2/services/{id}/runs?status=STALE_ALERTED&limit=250")).await;
+        stale.push(runs.results()["items"].as_array().unwrap().len());
+    }
+    assert_eq!(stale, [100, 200, 250]);
+}
+
+/// Gives a service's runs a maximum, as a process does that dies before it wakes anybody.
+async fn set_maximum(instance: &Medic, id: i64, millis: u64, now: DateTime<Utc>) {
+    let old = instance.table.service(ServiceId::new(id)).await.unwrap().unwrap();
+    let (mut service, mut profile) = (old.snapshot.service.clone(), old.profile.clone());
+    service.edit(&ServicePatch { has_new_maximum: true, ..ServicePatch::default() }, now);
+    (profile.max_duration_ms, profile.date_modified) = (Some(millis), Some(now));
+    let saved = instance.table.save_edit(&old, &service, &profile, Writes::new()).await.unwrap();
+    assert_eq!(saved, Commit::Done);
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_read_holds_up_neither_its_service_nor_other_runs() {
+    let system = System::start().await;
+    let id = system.register("w", 60.0, json!({})).await;
+    begin_runs(&system, id, 3).await;
+    let client = Client::from_conf(system.service.dynamodb().config().build());
+    let damage = client
+        .update_item()
+        .table_name("medic")
+        .key("pk", AttributeValue::S(format!("run#{id}")))
+        .key("sk", AttributeValue::S("run-1".to_owned()))
+        .update_expression("SET started_at = :damaged")
+        .expression_attribute_values(":damaged", AttributeValue::S("damaged".to_owned()));
+    damage.send().await.unwrap();
+    system.seconds(30).await;
+    system.patch(&format!("/v2/services/{id}"), json!({"max_duration_ms": 1_000})).await;
+    assert_eq!(system.open_alerts().await, 2, "those of the other runs");
+    system.seconds(30).await;
+    assert_eq!(system.open_alerts().await, 3, "the service is late");
+    assert_eq!(system.get(&format!("/v2/services/{id}")).await.results()["down"], true);
+}

@@ -88,6 +88,43 @@ async fn set_maximum(instance: &Medic, id: i64, millis: u64, now: DateTime<Utc>)
 }
 
 #[tokio::test]
+async fn a_run_is_kept_until_its_stale_alert_would_open_however_late_that_is() {
+    let system = System::start().await;
+    let id = system.register("w", 527_040.0 * 60.0, json!({"max_duration_ms": 100 * DAY_MS})).await;
+    let other = system.register("x", 527_040.0 * 60.0, json!({})).await;
+    for service in [id, other] {
+        let started = system.post(&format!("/v2/heartbeat/{service}/start"), json!({"run_id": "long"})).await;
+        assert_eq!(started.status, 201, "{started}");
+    }
+    system.leap(TimeDelta::days(80)).await;
+    system.patch(&format!("/v2/services/{other}"), json!({"max_duration_ms": 110 * DAY_MS})).await;
+    system.leap(TimeDelta::days(19)).await;
+    assert_eq!(statuses(&system, id).await, ["STARTED"]);
+    // Another maximum finds it although its 90 days are over.
+    system.patch(&format!("/v2/services/{id}"), json!({"max_duration_ms": 105 * DAY_MS})).await;
+    system.leap(TimeDelta::days(2)).await;
+    assert_eq!(system.open_alerts().await, 0);
+    system.leap(TimeDelta::days(4)).await;
+    assert_eq!((statuses(&system, id).await, system.open_alerts().await), (vec!["STALE_ALERTED".to_owned()], 1));
+    system.leap(TimeDelta::days(5)).await;
+    assert_eq!((statuses(&system, other).await, system.open_alerts().await), (vec!["STALE_ALERTED".to_owned()], 2));
+    // Without a maximum it goes when its time is over.
+    let third = system.register("y", 527_040.0 * 60.0, json!({"max_duration_ms": 100 * DAY_MS})).await;
+    system.post(&format!("/v2/heartbeat/{third}/start"), json!({"run_id": "long"})).await;
+    system.leap(TimeDelta::days(95)).await;
+    system.patch(&format!("/v2/services/{third}"), json!({"max_duration_ms": null})).await;
+    assert_eq!(statuses(&system, third).await, [""; 0]);
+}
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+async fn statuses(system: &System, service: i64) -> Vec<String> {
+    let runs = system.get(&format!("/v2/services/{service}/runs")).await;
+    let items = runs.results()["items"].as_array().unwrap().clone();
+    items.iter().map(|run| run["status"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
 async fn a_run_that_cannot_be_read_holds_up_neither_its_service_nor_other_runs() {
     let system = System::start().await;
     let id = system.register("w", 60.0, json!({})).await;

@@ -15,7 +15,7 @@ use crate::service_items::ProfileItem;
 use crate::table::{Commit, EXISTS, IS_NEW, Page, Writes, commit_of};
 use crate::{Error, ServiceSnapshot, Table};
 
-/// How long a run is kept after its newest signal; one whose alert is open stays.
+/// How long a run is kept after its newest signal. One that has a timer, or whose alert is open, stays.
 const KEPT: TimeDelta = TimeDelta::days(90);
 /// Runs that are read to find an open one: the lists may still show some that have ended.
 const CANDIDATES: usize = 10;
@@ -53,7 +53,7 @@ struct RunItem {
     #[serde(default, skip_serializing)]
     due_at: Option<i64>,
     version: u64,
-    /// None while its alert is open.
+    /// None while it has a timer, or its alert is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
 }
@@ -101,7 +101,7 @@ fn run_item(run: &Run) -> Result<Item, Error> {
         last_notification_at: last_notification_at.map(to_millis),
         due_at: None,
         version: *version,
-        expires_at: (!run.is_stale_open()).then_some((newest_at + KEPT).timestamp()),
+        expires_at: (due_at.is_none() && !run.is_stale_open()).then_some((newest_at + KEPT).timestamp()),
     };
     let mut item = item::write(&key, &body)?;
     let (list_pk, list_sk) = list_entry(run, newest_at);
@@ -381,11 +381,11 @@ impl Table {
         limit: usize,
         now: DateTime<Utc>,
     ) -> Result<Vec<Item>, Error> {
-        let (prefix, oldest) = if *collection == Collection::StaleRuns {
-            (Collection::stale_prefix(service), DateTime::UNIX_EPOCH)
-        } else {
-            (String::new(), now - KEPT)
-        };
+        let is_stale = *collection == Collection::StaleRuns;
+        let prefix = if is_stale { Collection::stale_prefix(service) } else { String::new() };
+        // One that is open may be kept for longer, until it is stale.
+        let may_be_older = is_stale || *collection == Collection::OpenRuns(service);
+        let oldest = if may_be_older { DateTime::UNIX_EPOCH } else { now - KEPT };
         let low = format!("{prefix}{}", Collection::instant(oldest));
         // `~` sorts after every digit; the upper end is not part of the range, as a place is longer than what it begins.
         let high = format!("{prefix}{}", after.unwrap_or("~"));
@@ -426,7 +426,7 @@ mod tests {
             stale: Some(Stale { alert_id: AlertId::new(i64::MAX), notified: true, closed: true }),
             let_go: true,
             last_notification_at: Some(far),
-            due_at: Some(far),
+            due_at: None,
             version: u64::MAX,
             ..Run::new(ServiceId::new(i64::MAX), id)
         };
@@ -454,7 +454,9 @@ mod tests {
         let item = run_item(&run).unwrap();
         assert_eq!(read(item.clone(), at).unwrap(), run);
         assert_eq!(read(item, at + KEPT).unwrap(), run, "its alert is open");
-        let ended = Run { stale: run.stale.map(|stale| Stale { closed: true, ..stale }), ..run };
+        let closed = Run { stale: run.stale.map(|stale| Stale { closed: true, ..stale }), ..run };
+        assert_eq!(read(run_item(&closed).unwrap(), at + KEPT).unwrap(), closed, "it has a timer");
+        let ended = Run { due_at: None, ..closed };
         let item = run_item(&ended).unwrap();
         assert_eq!(read(item.clone(), at).unwrap(), ended);
         let new = Run { version: 4, ..Run::new(ended.service_id, ended.id) };

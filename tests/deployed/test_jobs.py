@@ -49,3 +49,22 @@ def test_a_stale_run_is_notified_acknowledged_and_its_end_notified_too(stack, sl
     path = f"/v2/alerts/{alert['alert_id']}"
     wait_for("the alert's end", lambda: stack.json("GET", path)["results"]["closed_date"])
     stack.json("DELETE", f"/v2/services/{service_id}")
+
+
+def test_an_alert_that_somebody_closes_by_hand_is_closed_for_everybody(stack, slack, pagerduty):
+    service_id = stack.register("import", seconds=3_600, max_duration_ms=3_000)
+    stack.heartbeat("import", "FAILED")
+    signal(stack, service_id, "start", "night")
+    slack.received(lambda body: "import is down" in body["text"])
+    slack.received(lambda body: "Stale job detected for import" in body["text"])
+    alerts = [one for one in stack.json("GET", "/v2/alerts?active=true")["results"]["items"]
+              if one["heartbeat_name"] == "import"]
+    assert len(alerts) == 2
+    for alert in alerts:
+        stack.json("POST", f"/v2/alerts/{alert['alert_id']}/resolve", {"reason": "Known"})
+        key = alert["external_reference_id"]
+        pagerduty.received(lambda body: body["event_action"] == "resolve" and body["dedup_key"] == key)
+        path = f"/v2/alerts/{alert['alert_id']}"
+        wait_for("the alert's end", lambda: stack.json("GET", path)["results"]["closed_date"])
+    slack.received(lambda body: "import was resolved by" in body["text"] and "Known" in body["text"])
+    stack.json("DELETE", f"/v2/services/{service_id}")

@@ -4,6 +4,8 @@ import base64
 import urllib.error
 import urllib.request
 
+from waiting import wait_for
+
 RID = "0b3b9d3a-8f4f-4c0e-9a68-6f2f9f3f7b11"
 
 
@@ -42,6 +44,12 @@ def test_pings_reach_their_service_and_its_runs(stack):
     kept = stack.json("GET", f"{path}/heartbeats/{heartbeats[2]['heartbeat_id']}/body")["results"]
     assert base64.b64decode(kept["body_base64"]) == binary[:10_000]
     assert service["alert_interval"] == 1_440
+
+    # Of runs that nobody named only the newest stays open.
+    for _ in range(2):
+        assert status_and_text(ping(stack, f"{key}/pinged/start")) == (200, "OK")
+    shown = lambda: [run["status"] for run in stack.json("GET", f"{path}/runs")["results"]["items"]]
+    wait_for("both runs", lambda: shown() == ["STARTED", "SUPERSEDED", "FAILED"])
 
     assert status_and_text(ping(stack, f"{key}/Pinged")) == (400, "invalid url format")
     assert status_and_text(ping(stack, f"{key}/pinged/256")) == (400, "invalid url format")

@@ -3,6 +3,7 @@
 #![expect(clippy::too_many_lines, reason = "whole responses as snapshots and tables of cases are long")]
 
 mod access;
+mod alerts;
 mod audit;
 mod bad_input;
 mod bad_receivers;
@@ -36,6 +37,7 @@ mod slack;
 mod structure;
 mod targets;
 mod teams;
+mod unnamed_runs;
 mod version_1;
 mod version_2;
 mod webhooks;

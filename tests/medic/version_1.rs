@@ -329,6 +329,8 @@ async fn alerts_are_listed_newest_first() {
           "external_reference_id": "medic-b-2",
           "heartbeat_name": "b",
           "reason": "it reported FAILED",
+          "resolution": null,
+          "resolved_by": null,
           "service_id": 2
         },
         {
@@ -343,6 +345,8 @@ async fn alerts_are_listed_newest_first() {
           "external_reference_id": "medic-a-1",
           "heartbeat_name": "a",
           "reason": "it reported FAILED",
+          "resolution": null,
+          "resolved_by": null,
           "service_id": 1
         }
       ],

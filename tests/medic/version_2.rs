@@ -240,6 +240,8 @@ async fn an_alert_is_listed_shown_and_acknowledged() {
         "external_reference_id": "medic-worker-1-1",
         "heartbeat_name": "worker-1",
         "reason": "it reported FAILED",
+        "resolution": null,
+        "resolved_by": null,
         "service_id": 1
       },
       "success": true
@@ -261,6 +263,8 @@ async fn an_alert_is_listed_shown_and_acknowledged() {
         "external_reference_id": "medic-worker-1-1",
         "heartbeat_name": "worker-1",
         "reason": "it reported FAILED",
+        "resolution": null,
+        "resolved_by": null,
         "service_id": 1
       },
       "success": true

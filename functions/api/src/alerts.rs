@@ -4,11 +4,12 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::{Alert, AlertId, Invalid, Notification, ServiceId, TargetId, format_time};
 use operations::Actor;
-use runtime::{ApiError, App, Envelope, IdPath, Listing, Params, ok};
+use runtime::{ApiError, App, Envelope, IdPath, Listing, OptionalBody, Params, ok};
 use serde::{Deserialize, Serialize};
 use store::AlertFilter;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::executions::DecisionBody;
 use crate::pages::PageView;
 
 /// An alert. `active` is a boolean under `/v2`, and 0 or 1 in version 1.
@@ -29,6 +30,11 @@ pub(crate) struct AlertView<Flag> {
     closed_date: Option<String>,
     acknowledged_date: Option<String>,
     acknowledged_by: Option<String>,
+    /// Who closed it by hand; null where nobody did.
+    resolved_by: Option<String>,
+    /// Why it closed, where neither its service nor its run reported so: what somebody said who closed it by hand, or that a
+    /// later run superseded its own.
+    resolution: Option<String>,
     /// The job run that it is about, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<String>,
@@ -45,6 +51,7 @@ impl<Flag: From<bool>> AlertView<Flag> {
             reason,
             created_at,
             closed_at,
+            closing: _,
             acknowledged_at,
             acknowledged_by,
             passed_on: _,
@@ -63,6 +70,8 @@ impl<Flag: From<bool>> AlertView<Flag> {
             closed_date: closed_at.map(format_time),
             acknowledged_date: acknowledged_at.map(format_time),
             acknowledged_by: acknowledged_by.clone(),
+            resolved_by: alert.resolved_by().map(ToOwned::to_owned),
+            resolution: alert.resolution().map(ToOwned::to_owned),
             run_id: alert.job().map(|job| job.run_id.to_string()),
         }
     }
@@ -157,6 +166,33 @@ pub(crate) async fn acknowledge(
     IdPath(id): IdPath<AlertId>,
 ) -> Result<Response, ApiError> {
     let alert = app.medic.acknowledge(id, &actor).await?;
+    Ok(ok(AlertView::<bool>::of_one(&app, &alert).await?))
+}
+
+/// Closes an alert by hand, within moments.
+///
+/// Whoever was notified of it is notified by whom, and why. A service counts from then, as if it had just reported; a run
+/// raises no other alert.
+#[utoipa::path(
+    post,
+    path = "/v2/alerts/{alert_id}/resolve",
+    operation_id = "v2_resolve_alert",
+    tag = "alerts",
+    params(("alert_id" = i64, Path, minimum = 1)),
+    request_body = Option<DecisionBody>,
+    responses(
+        (status = 200, description = "The alert, which is about to close", body = Envelope<AlertView<bool>>),
+        (status = 404, description = "There is no such alert", body = Envelope<String>),
+        (status = 409, description = "The alert is closed", body = Envelope<String>),
+    )
+)]
+pub(crate) async fn resolve(
+    State(app): State<App>,
+    actor: Actor,
+    IdPath(id): IdPath<AlertId>,
+    OptionalBody(body): OptionalBody<DecisionBody>,
+) -> Result<Response, ApiError> {
+    let alert = app.medic.resolve_alert(id, body.reason()?, &actor).await?;
     Ok(ok(AlertView::<bool>::of_one(&app, &alert).await?))
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct AuditLogView {
     service_id: Option<i64>,
     /// `execution_started`, `step_completed`, `step_failed`, `approval_requested`, `approved`, `rejected`,
     /// `execution_completed`, `execution_failed` or `execution_cancelled`; for configuration `created`, `updated` or
-    /// `deleted`.
+    /// `deleted`; for an alert `acknowledged` or `resolved`.
     action_type: &'static str,
     /// The name of a key or a Slack user; null for what Medic did by itself.
     actor: Option<String>,
@@ -56,7 +56,7 @@ pub(crate) struct DetailsView {
     error_message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// What was configured.
+    /// What was configured, or the alert that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     thing: Option<ThingView>,
     /// What changed of it. Secrets, keys and the values of headers are `…`; documents are shown as their length and
@@ -68,7 +68,7 @@ pub(crate) struct DetailsView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ThingView {
     /// `service`, `team`, `schedule`, `maintenance_window`, `notification_target`, `webhook`, `playbook`, `trigger`,
-    /// `script`, `secret`, `api_key` or `ping_key`.
+    /// `script`, `secret`, `api_key`, `ping_key` or `alert`.
     kind: &'static str,
     id: i64,
     name: Option<String>,
@@ -134,7 +134,7 @@ impl DetailsView {
             output,
             error_message,
             reason,
-            changes: thing.is_some().then(|| changes.into_iter().map(change).collect()),
+            changes: (!changes.is_empty()).then(|| changes.into_iter().map(change).collect()),
             thing: thing.map(|AuditedThing { kind, id, name }| ThingView { kind: kind.as_str(), id, name }),
         }
     }
@@ -149,7 +149,7 @@ pub(crate) struct Filter {
     #[param(value_type = Option<i64>, minimum = 1)]
     service_id: Option<String>,
     #[param(
-        pattern = "^(execution_started|step_completed|step_failed|approval_requested|approved|rejected|execution_completed|execution_failed|execution_cancelled|created|updated|deleted)$"
+        pattern = "^(execution_started|step_completed|step_failed|approval_requested|approved|rejected|execution_completed|execution_failed|execution_cancelled|created|updated|deleted|acknowledged|resolved)$"
     )]
     action_type: Option<String>,
     /// The name of a key or a Slack user, as it is written.

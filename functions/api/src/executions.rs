@@ -183,16 +183,19 @@ async fn show(app: &App, id: ExecutionId) -> Result<Response, ApiError> {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DecisionBody {
-    /// At most 500 characters.
+    /// One line of at most 500 characters.
     #[schema(max_length = 500)]
     reason: Option<String>,
 }
 
 impl DecisionBody {
-    fn reason(self) -> Result<Option<String>, Invalid> {
+    pub(crate) fn reason(self) -> Result<Option<String>, Invalid> {
         match self.reason.filter(|reason| !reason.trim().is_empty()) {
             Some(reason) if reason.chars().count() > 500 => {
                 Err(Invalid::new("reason", "must be at most 500 characters long"))
+            }
+            Some(reason) if reason.chars().any(char::is_control) => {
+                Err(Invalid::new("reason", "must be one line, without control characters"))
             }
             reason => Ok(reason),
         }

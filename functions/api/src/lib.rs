@@ -71,6 +71,7 @@ fn monitoring() -> Routes {
         .read(routes!(alerts::list))
         .read(routes!(alerts::get))
         .write(routes!(alerts::acknowledge))
+        .write(routes!(alerts::resolve))
         .read(routes!(alerts::notifications))
 }
 

@@ -16,9 +16,10 @@ pub(crate) struct RunView {
     /// Null when only its end is known.
     started_at: Option<String>,
     completed_at: Option<String>,
-    /// In whole milliseconds; 0 when only its end is known, null while it is running.
+    /// In whole milliseconds; 0 when only its end is known, null where no end is.
     duration_ms: Option<u64>,
-    /// `STARTED`, `STALE_ALERTED`, `COMPLETED` or `FAILED`.
+    /// `STARTED`, `STALE_ALERTED`, `COMPLETED`, `FAILED`, or `SUPERSEDED`: it began by a ping without `rid`, and had not
+    /// ended when the next such run began.
     status: &'static str,
 }
 
@@ -37,14 +38,16 @@ impl RunView {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RunFilter {
-    /// `STARTED`, `STALE_ALERTED`, `COMPLETED` or `FAILED`. A page may then hold fewer than there are; its cursor leads on.
-    #[param(value_type = Option<String>, pattern = "^(STARTED|STALE_ALERTED|COMPLETED|FAILED)$")]
+    /// `STARTED`, `STALE_ALERTED`, `COMPLETED`, `FAILED` or `SUPERSEDED`. A page may then hold fewer than there are; its
+    /// cursor leads on.
+    #[param(value_type = Option<String>, pattern = "^(STARTED|STALE_ALERTED|COMPLETED|FAILED|SUPERSEDED)$")]
     status: Option<String>,
 }
 
 /// Lists a service's runs, newest first.
 ///
-/// Pages are ordered by the newest signal of each run, and the runs of a page by their start. Runs are kept for 90 days.
+/// Pages are ordered by the newest signal of each run, and the runs of a page by their start. Runs are kept for 90 days; one
+/// that has not ended, until its stale alert would open, if that is later.
 #[utoipa::path(
     get,
     path = "/v2/services/{service_id}/runs",

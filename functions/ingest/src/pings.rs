@@ -124,6 +124,9 @@ pub(crate) async fn post_ping(State(app): State<App>, address: Address, body: Bo
 }
 
 /// Sends a ping with an action: `start`, `fail`, `log`, or an exit status, of which 0 is success.
+///
+/// A start without `rid` begins a run that no end can name. It supersedes the one that began so before it, if that has not
+/// ended.
 #[utoipa::path(
     get,
     path = "/ping/{ping_key}/{slug}/{action}",

@@ -61,6 +61,15 @@ impl JobProblem {
     }
 }
 
+/// Why an alert closed, where its service or its run did not report so itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closing {
+    /// A later run began.
+    Superseded,
+    /// Somebody closed it by hand, and may have said why. While it is open, this is about to happen.
+    Resolved { by: Option<String>, reason: Option<String> },
+}
+
 /// One outage, or one run that took too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
@@ -74,6 +83,7 @@ pub struct Alert {
     pub reason: String,
     pub created_at: DateTime<Utc>,
     pub closed_at: Option<DateTime<Utc>>,
+    pub closing: Option<Closing>,
     pub acknowledged_at: Option<DateTime<Utc>>,
     pub acknowledged_by: Option<String>,
     /// How often a notification of it was passed on to the next target, because one before could not be notified.
@@ -105,6 +115,23 @@ impl Alert {
         match &self.kind {
             AlertKind::Heartbeat => None,
             AlertKind::Job(job) => Some(job),
+        }
+    }
+
+    /// Returns who closed it by hand.
+    pub fn resolved_by(&self) -> Option<&str> {
+        match &self.closing {
+            Some(Closing::Resolved { by, .. }) => by.as_deref(),
+            Some(Closing::Superseded) | None => None,
+        }
+    }
+
+    /// Returns why it closed, for people, where its service or its run did not report so itself.
+    pub fn resolution(&self) -> Option<&str> {
+        match &self.closing {
+            Some(Closing::Superseded) => Some("superseded by a later run"),
+            Some(Closing::Resolved { reason, .. }) => reason.as_deref(),
+            None => None,
         }
     }
 

@@ -38,6 +38,10 @@ pub enum AuditAction {
     Created,
     Updated,
     Deleted,
+    /// Of an alert.
+    Acknowledged,
+    /// An alert was closed by hand.
+    Resolved,
 }
 
 /// What else an entry records, as far as it applies.
@@ -54,12 +58,12 @@ pub struct AuditDetails {
     pub error_message: Option<String>,
     /// Kept to `MAX_REASON` bytes.
     pub reason: Option<String>,
-    /// What was configured.
+    /// What was configured, or the alert that it is about.
     pub thing: Option<AuditedThing>,
     pub changes: Vec<AuditedChange>,
 }
 
-/// A configuration entity that an entry is about.
+/// A configuration entity, or an alert, that an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditedThing {
     pub kind: ThingKind,
@@ -67,7 +71,7 @@ pub struct AuditedThing {
     pub name: Option<String>,
 }
 
-/// The kinds of configuration entities.
+/// The kinds of configuration entities, and alerts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ThingKind {
     Service,
@@ -82,6 +86,7 @@ pub enum ThingKind {
     Secret,
     ApiKey,
     PingKey,
+    Alert,
 }
 
 /// One field before and after.
@@ -258,7 +263,7 @@ impl AuditedChange {
 }
 
 impl AuditAction {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ExecutionStarted,
         Self::StepCompleted,
         Self::StepFailed,
@@ -271,6 +276,8 @@ impl AuditAction {
         Self::Created,
         Self::Updated,
         Self::Deleted,
+        Self::Acknowledged,
+        Self::Resolved,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -287,6 +294,8 @@ impl AuditAction {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Deleted => "deleted",
+            Self::Acknowledged => "acknowledged",
+            Self::Resolved => "resolved",
         }
     }
 }
@@ -303,7 +312,7 @@ impl FromStr for AuditAction {
 }
 
 impl ThingKind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Service,
         Self::Team,
         Self::Schedule,
@@ -316,6 +325,7 @@ impl ThingKind {
         Self::Secret,
         Self::ApiKey,
         Self::PingKey,
+        Self::Alert,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -332,6 +342,7 @@ impl ThingKind {
             Self::Secret => "secret",
             Self::ApiKey => "api_key",
             Self::PingKey => "ping_key",
+            Self::Alert => "alert",
         }
     }
 }

@@ -44,7 +44,7 @@ mod trigger;
 mod webhook;
 mod zone;
 
-pub use alert::{Alert, AlertCopy, AlertKind, JobAlert, JobProblem};
+pub use alert::{Alert, AlertCopy, AlertKind, Closing, JobAlert, JobProblem};
 pub use audit::{
     AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, AuditedThing, AuditedValue, ThingKind,
 };

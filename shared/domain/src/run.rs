@@ -67,10 +67,12 @@ pub enum RunStatus {
     StaleAlerted,
     Completed,
     Failed,
+    /// It had not ended when a later run began, and nobody will report its end: no ping named either.
+    Superseded,
 }
 
 impl RunStatus {
-    pub const ALL: [Self; 4] = [Self::Started, Self::StaleAlerted, Self::Completed, Self::Failed];
+    pub const ALL: [Self; 5] = [Self::Started, Self::StaleAlerted, Self::Completed, Self::Failed, Self::Superseded];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -78,6 +80,7 @@ impl RunStatus {
             Self::StaleAlerted => "STALE_ALERTED",
             Self::Completed => "COMPLETED",
             Self::Failed => "FAILED",
+            Self::Superseded => "SUPERSEDED",
         }
     }
 }
@@ -86,10 +89,9 @@ impl FromStr for RunStatus {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str().eq_ignore_ascii_case(text))
-            .ok_or_else(|| Invalid::new("status", "must be one of STARTED, STALE_ALERTED, COMPLETED, FAILED"))
+        Self::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
+            Invalid::new("status", "must be one of STARTED, STALE_ALERTED, COMPLETED, FAILED, SUPERSEDED")
+        })
     }
 }
 
@@ -114,6 +116,8 @@ pub struct Stale {
     pub alert_id: AlertId,
     /// Whether anybody was notified. That of a muted service opens without a notification.
     pub notified: bool,
+    /// Somebody closed it by hand; the sweep acts on that.
+    pub resolved: bool,
     pub closed: bool,
 }
 
@@ -125,6 +129,8 @@ pub struct Run {
     /// The first start; never after the end.
     pub started_at: Option<DateTime<Utc>>,
     pub end: Option<RunEnd>,
+    /// When a later run began, where this one had not ended by then. An end that is reported all the same counts.
+    pub superseded_at: Option<DateTime<Utc>>,
     pub overrun: Option<Overrun>,
     pub stale: Option<Stale>,
     /// Its service was switched off meanwhile: nobody is notified of it.
@@ -145,6 +151,7 @@ impl Run {
             id,
             started_at: None,
             end: None,
+            superseded_at: None,
             overrun: None,
             stale: None,
             let_go: false,
@@ -155,15 +162,21 @@ impl Run {
     }
 
     pub const fn status(&self) -> RunStatus {
-        match (&self.end, &self.stale) {
-            (Some(end), _) if end.failed => RunStatus::Failed,
-            (Some(_), _) => RunStatus::Completed,
-            (None, Some(_)) => RunStatus::StaleAlerted,
-            (None, None) => RunStatus::Started,
+        match (&self.end, &self.superseded_at, &self.stale) {
+            (Some(end), _, _) if end.failed => RunStatus::Failed,
+            (Some(_), _, _) => RunStatus::Completed,
+            (None, Some(_), _) => RunStatus::Superseded,
+            (None, None, Some(_)) => RunStatus::StaleAlerted,
+            (None, None, None) => RunStatus::Started,
         }
     }
 
-    /// Returns how long it took, in whole milliseconds; 0 when only its end is known, none while it has not ended.
+    /// Returns whether nothing more is expected of it: it has ended, or was superseded.
+    pub const fn is_over(&self) -> bool {
+        self.end.is_some() || self.superseded_at.is_some()
+    }
+
+    /// Returns how long it took, in whole milliseconds; 0 when only its end is known, none where no end is.
     pub fn duration_ms(&self) -> Option<u64> {
         let end = self.end?;
         Some(self.started_at.map_or(0, |start| millis(end.at - start)))
@@ -174,9 +187,9 @@ impl Run {
         self.status() == RunStatus::Completed && self.started_at.is_some()
     }
 
-    /// Returns the time of its newest signal.
+    /// Returns the time of its newest signal, or when it was superseded.
     pub fn newest_at(&self) -> Option<DateTime<Utc>> {
-        self.end.map(|end| end.at).or(self.started_at)
+        self.end.map(|end| end.at).or(self.superseded_at).or(self.started_at)
     }
 
     /// Returns when it is stale, should it not have ended by then.
@@ -235,13 +248,31 @@ impl Run {
             let settled = self.let_go || self.stale.is_some();
             self.overrun = Some(Overrun { max_duration_ms: max, settled });
         }
-        self.due_at = match (self.end, self.stale) {
-            (Some(_), _) => self.is_pending().then_some(now),
-            (None, Some(_)) => self.due_at,
-            (None, None) if self.let_go => None,
-            (None, None) => self.stale_at(max_duration_ms),
+        self.due_at = match self.stale {
+            _ if self.is_over() => self.is_pending().then_some(now),
+            Some(_) => self.due_at,
+            None if self.let_go => None,
+            None => self.stale_at(max_duration_ms),
         };
         self.version += 1;
+    }
+
+    /// Records that a later run has begun. A run that is over stays as it is.
+    pub fn supersede(&mut self, now: DateTime<Utc>) {
+        if !self.is_over() {
+            self.superseded_at = Some(now);
+            self.due_at = self.is_pending().then_some(now);
+            self.version += 1;
+        }
+    }
+
+    /// Records that somebody closes its alert by hand. It stays as it is without an open alert.
+    pub fn resolve(&mut self, now: DateTime<Utc>) {
+        if let Some(stale) = self.stale.as_mut().filter(|stale| !stale.closed) {
+            stale.resolved = true;
+            self.due_at = Some(now);
+            self.version += 1;
+        }
     }
 
     /// Returns whether people are still to be notified of its end.

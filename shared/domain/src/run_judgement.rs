@@ -39,8 +39,10 @@ pub enum RunTransition {
     GoStale,
     /// Its alert is open, and nobody was notified while the service was muted.
     Notify,
-    /// It has ended after all.
+    /// It is over after all: it has ended, or was superseded.
     Recover,
+    /// Somebody closed its alert by hand.
+    Resolve,
 }
 
 impl Run {
@@ -48,18 +50,19 @@ impl Run {
     pub fn judge(&self, context: &RunContext, now: DateTime<Utc>) -> RunDecision {
         let rest = |due_at| RunDecision::Rest { due_at };
         if !context.is_monitored {
-            let is_held = self.is_pending() || (self.end.is_none() && !self.let_go);
+            let is_held = self.is_pending() || (!self.is_over() && !self.let_go);
             return if is_held { RunDecision::Act(RunTransition::LetGo) } else { rest(None) };
         }
-        match (self.end, self.stale) {
-            (Some(_), _) if self.is_stale_open() => RunDecision::Act(RunTransition::Recover),
-            (Some(_), _) if self.is_pending() => RunDecision::Act(RunTransition::Exceed),
-            (Some(_), _) => rest(None),
-            (None, _) if self.let_go => rest(None),
-            (None, Some(stale)) if stale.notified || stale.closed => rest(None),
-            (None, Some(_)) if context.is_muted(now) => rest(context.mute.map(|mute| mute.until)),
-            (None, Some(_)) => RunDecision::Act(RunTransition::Notify),
-            (None, None) => match self.stale_at(context.max_duration_ms) {
+        match self.stale {
+            Some(stale) if self.is_over() && !stale.closed => RunDecision::Act(RunTransition::Recover),
+            _ if self.is_over() && self.is_pending() => RunDecision::Act(RunTransition::Exceed),
+            _ if self.is_over() => rest(None),
+            Some(stale) if stale.resolved && !stale.closed => RunDecision::Act(RunTransition::Resolve),
+            _ if self.let_go => rest(None),
+            Some(stale) if stale.notified || stale.closed => rest(None),
+            Some(_) if context.is_muted(now) => rest(context.mute.map(|mute| mute.until)),
+            Some(_) => RunDecision::Act(RunTransition::Notify),
+            None => match self.stale_at(context.max_duration_ms) {
                 Some(at) if now >= at => RunDecision::Act(RunTransition::GoStale),
                 due_at => rest(due_at),
             },
@@ -69,7 +72,7 @@ impl Run {
     /// Returns the run after its alert opened as `alert_id`.
     #[must_use]
     pub fn gone_stale(mut self, alert_id: AlertId, context: &RunContext, now: DateTime<Utc>) -> Self {
-        self.stale = Some(Stale { alert_id, notified: !context.is_muted(now), closed: false });
+        self.stale = Some(Stale { alert_id, notified: !context.is_muted(now), resolved: false, closed: false });
         self.moved(context, now)
     }
 
@@ -89,7 +92,7 @@ impl Run {
                     stale.notified = true;
                 }
             }
-            RunTransition::Recover => self.close_stale(),
+            RunTransition::Recover | RunTransition::Resolve => self.close_stale(),
         }
         self.moved(context, now)
     }

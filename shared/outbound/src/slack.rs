@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Alert, Announcement, JobAlert, Notification, NotificationKind, PlaybookEvent, SlackMessage, Stage, Subject, elapsed,
+    Alert, Announcement, Closing, JobAlert, Notification, NotificationKind, PlaybookEvent, SlackMessage, Stage,
+    Subject, elapsed,
 };
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
@@ -211,11 +212,7 @@ fn alert_line(kind: NotificationKind, alert: &Alert, at: DateTime<Utc>) -> Strin
         (NotificationKind::Opened | NotificationKind::Exceeded | NotificationKind::Reminder, Some(_)) => {
             format!(":hourglass: [{}] {} {}: {}", service.priority, alert.title(), service.heartbeat_name, alert.reason)
         }
-        (NotificationKind::Resolved, Some(JobAlert { run_id, started_at, .. })) => format!(
-            ":white_check_mark: {} has recovered: run {run_id} ended after {}",
-            service.heartbeat_name,
-            elapsed(alert.closed_at.unwrap_or(at) - *started_at)
-        ),
+        (NotificationKind::Resolved, Some(job)) => recovery_line_of_run(alert, job, at),
         (NotificationKind::Opened | NotificationKind::Exceeded, None) => {
             format!(":rotating_light: [{}] {} is down: {}", service.priority, service.heartbeat_name, alert.reason)
         }
@@ -231,12 +228,34 @@ fn alert_line(kind: NotificationKind, alert: &Alert, at: DateTime<Utc>) -> Strin
             service.heartbeat_name,
             alert.acknowledged_by.as_deref().unwrap_or("somebody")
         ),
-        (NotificationKind::Resolved, None) => format!(
-            ":white_check_mark: {} has recovered after {}",
-            service.heartbeat_name,
-            elapsed(alert.closed_at.unwrap_or(at) - alert.created_at)
-        ),
+        (NotificationKind::Resolved, None) => {
+            let (name, took) = (&service.heartbeat_name, elapsed(alert.closed_at.unwrap_or(at) - alert.created_at));
+            match &alert.closing {
+                Some(Closing::Resolved { .. }) => format!(":white_check_mark: {name} {}", resolved(alert, &took)),
+                Some(Closing::Superseded) | None => format!(":white_check_mark: {name} has recovered after {took}"),
+            }
+        }
     }
+}
+
+fn recovery_line_of_run(alert: &Alert, job: &JobAlert, at: DateTime<Utc>) -> String {
+    let JobAlert { run_id, started_at, .. } = job;
+    let (name, took) = (&alert.service.heartbeat_name, elapsed(alert.closed_at.unwrap_or(at) - *started_at));
+    let recovered = format!(":white_check_mark: {name} has recovered: run {run_id}");
+    match &alert.closing {
+        None => format!("{recovered} ended after {took}"),
+        Some(Closing::Superseded) => format!("{recovered} was superseded by a later one after {took}"),
+        Some(Closing::Resolved { .. }) => {
+            format!(":white_check_mark: {name}: the alert of run {run_id} {}", resolved(alert, &took))
+        }
+    }
+}
+
+/// Returns by whom an alert was closed by hand, after how long, and why if they said so.
+fn resolved(alert: &Alert, took: &str) -> String {
+    let by = alert.resolved_by().unwrap_or("somebody");
+    let why = alert.resolution().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("was resolved by {by} after {took}{why}")
 }
 
 fn announcement_line(announcement: &Announcement) -> String {

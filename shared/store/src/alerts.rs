@@ -1,7 +1,8 @@
 //! Alerts: one item each, in a collection of the open or of the closed ones.
 
 use domain::{
-    Alert, AlertCopy, AlertId, AlertKind, JobAlert, JobProblem, RunId, ServiceId, TriggerId, from_millis, to_millis,
+    Alert, AlertCopy, AlertId, AlertKind, Closing, JobAlert, JobProblem, RunId, ServiceId, TriggerId, from_millis,
+    to_millis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,13 @@ pub(crate) struct AlertItem {
     created_at: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     closed_at: Option<i64>,
+    /// `superseded` or `resolved`, where its service or its run did not report its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    closing: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resolved_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resolved_reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     acknowledged_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,6 +57,9 @@ pub(crate) struct AlertItem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     triggered: Vec<i64>,
 }
+
+const SUPERSEDED: &str = "superseded";
+const RESOLVED: &str = "resolved";
 
 impl AlertItem {
     pub(crate) fn of(alert: &Alert) -> Self {
@@ -61,11 +72,17 @@ impl AlertItem {
             reason,
             created_at,
             closed_at,
+            closing,
             acknowledged_at,
             acknowledged_by,
             passed_on,
             triggered,
         } = alert;
+        let (closing, resolved_by, resolved_reason) = match closing.clone() {
+            None => (None, None, None),
+            Some(Closing::Superseded) => (Some(SUPERSEDED.to_owned()), None, None),
+            Some(Closing::Resolved { by, reason }) => (Some(RESOLVED.to_owned()), by, reason),
+        };
         let AlertCopy { heartbeat_name, service_name, team, priority, runbook } = service;
         Self {
             service_id: service_id.get(),
@@ -81,6 +98,9 @@ impl AlertItem {
             reason: reason.clone(),
             created_at: to_millis(*created_at),
             closed_at: closed_at.map(to_millis),
+            closing,
+            resolved_by,
+            resolved_reason,
             acknowledged_at: acknowledged_at.map(to_millis),
             acknowledged_by: acknowledged_by.clone(),
             passed_on: *passed_on,
@@ -103,11 +123,19 @@ impl AlertItem {
             reason,
             created_at,
             closed_at,
+            closing,
+            resolved_by,
+            resolved_reason,
             acknowledged_at,
             acknowledged_by,
             passed_on,
             triggered,
         } = self;
+        let closing = match closing.as_deref() {
+            None => None,
+            Some(SUPERSEDED) => Some(Closing::Superseded),
+            Some(_) => Some(Closing::Resolved { by: resolved_by, reason: resolved_reason }),
+        };
         let service = AlertCopy { heartbeat_name, service_name, team, priority: priority.parse()?, runbook };
         let problem = job.and_then(|job| JobProblem::ALL.into_iter().find(|problem| problem.as_str() == job));
         let kind = match (problem, run_id) {
@@ -127,6 +155,7 @@ impl AlertItem {
             reason,
             created_at: from_millis(created_at),
             closed_at: closed_at.map(from_millis),
+            closing,
             acknowledged_at: acknowledged_at.map(from_millis),
             acknowledged_by,
             passed_on,

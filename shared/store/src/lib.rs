@@ -25,6 +25,7 @@ mod presses;
 mod repeats;
 mod requests;
 mod retry_policy;
+mod run_lists;
 mod runs;
 mod schedules;
 mod schema;
@@ -38,6 +39,7 @@ mod table;
 mod targets;
 mod teams;
 mod triggers;
+mod unnamed_runs;
 mod webhooks;
 mod windows;
 

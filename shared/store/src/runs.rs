@@ -1,31 +1,19 @@
-//! Runs of jobs: one row each, found by its id, and listed by the time of its newest signal. A completed run's place in
-//! its list ends in its duration, so that statistics are one query.
+//! Runs of jobs: one row each, found by its id, and listed by the time of its newest signal.
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{
-    AlertId, Overrun, Profile, Run, RunEnd, RunId, RunStatus, ServiceId, Stale, Stamp, from_millis, to_millis,
-};
+use domain::{AlertId, Overrun, Profile, Run, RunEnd, RunId, ServiceId, Stale, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, Item, corrupt, number, text};
-use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, RowKind};
+use crate::keys::{Collection, Key, LIST_PK, LIST_SK, RowKind};
 use crate::requests::Request as _;
 use crate::service_items::ProfileItem;
-use crate::table::{Commit, EXISTS, IS_NEW, Page, Writes, commit_of};
+use crate::table::{Commit, EXISTS, IS_NEW, Writes, commit_of, commit_of_put};
 use crate::{Error, ServiceSnapshot, Table};
 
 /// How long a run is kept after its newest signal. One that has a timer, or whose alert is open, stays.
-const KEPT: TimeDelta = TimeDelta::days(90);
-/// Runs that are read to find an open one: the lists may still show some that have ended.
-const CANDIDATES: usize = 10;
+pub(crate) const KEPT: TimeDelta = TimeDelta::days(90);
 const UNCHANGED: &str = "version = :old_version";
-
-#[derive(Debug, Serialize, Deserialize)]
-struct UnnamedItem {
-    run_id: String,
-    expires_at: i64,
-}
 
 #[derive(Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an attribute")]
@@ -37,6 +25,8 @@ struct RunItem {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     failed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    superseded_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     overrun_max_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     overrun_settled: bool,
@@ -44,6 +34,8 @@ struct RunItem {
     stale_alert_id: Option<i64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     stale_notified: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stale_resolved: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     stale_closed: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -76,6 +68,7 @@ fn list_entry(run: &Run, newest_at: DateTime<Utc>) -> (String, String) {
             (Collection::CompletedRuns(service), Collection::completed_run_place(newest_at, id, duration))
         }
         (Some(_), None) => (Collection::OtherRuns(service), place),
+        (None, _) if run.is_over() => (Collection::OtherRuns(service), place),
         (None, _) if run.is_stale_open() => {
             (Collection::StaleRuns, format!("{}{place}", Collection::stale_prefix(service)))
         }
@@ -85,17 +78,31 @@ fn list_entry(run: &Run, newest_at: DateTime<Utc>) -> (String, String) {
 }
 
 fn run_item(run: &Run) -> Result<Item, Error> {
-    let Run { service_id, id, started_at, end, overrun, stale, let_go, last_notification_at, due_at, version } = run;
+    let Run {
+        service_id,
+        id,
+        started_at,
+        end,
+        superseded_at,
+        overrun,
+        stale,
+        let_go,
+        last_notification_at,
+        due_at,
+        version,
+    } = run;
     let key = Key::run(*service_id, id);
     let newest_at = run.newest_at().unwrap_or_default();
     let body = RunItem {
         started_at: started_at.map(to_millis),
         ended_at: end.map(|end| to_millis(end.at)),
         failed: end.is_some_and(|end| end.failed),
+        superseded_at: superseded_at.map(to_millis),
         overrun_max_ms: overrun.map(|overrun| overrun.max_duration_ms),
         overrun_settled: overrun.is_some_and(|overrun| overrun.settled),
         stale_alert_id: stale.map(|stale| stale.alert_id.get()),
         stale_notified: stale.is_some_and(|stale| stale.notified),
+        stale_resolved: stale.is_some_and(|stale| stale.resolved),
         stale_closed: stale.is_some_and(|stale| stale.closed),
         let_go: *let_go,
         last_notification_at: last_notification_at.map(to_millis),
@@ -111,7 +118,7 @@ fn run_item(run: &Run) -> Result<Item, Error> {
     Ok(item)
 }
 
-fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
+pub(crate) fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
     let key = Key::of(&item);
     let Some(RowKind::Run(service_id, id)) = key.as_ref().and_then(Key::row_kind) else {
         return Err(corrupt(key.as_ref(), "not a run's key"));
@@ -120,10 +127,12 @@ fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
         started_at,
         ended_at,
         failed,
+        superseded_at,
         overrun_max_ms,
         overrun_settled,
         stale_alert_id,
         stale_notified,
+        stale_resolved,
         stale_closed,
         let_go,
         last_notification_at,
@@ -140,10 +149,12 @@ fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
         id,
         started_at: started_at.map(from_millis),
         end: ended_at.map(|at| RunEnd { at: from_millis(at), failed }),
+        superseded_at: superseded_at.map(from_millis),
         overrun: overrun_max_ms.map(|max_duration_ms| Overrun { max_duration_ms, settled: overrun_settled }),
         stale: stale_alert_id.map(|id| Stale {
             alert_id: AlertId::new(id),
             notified: stale_notified,
+            resolved: stale_resolved,
             closed: stale_closed,
         }),
         let_go,
@@ -183,6 +194,11 @@ impl Table {
         self.run_record(service, id, &[Key::service(service), Key::profile(service)], true, now).await
     }
 
+    /// Reads a run alone, or a new one where there is none. Consistent.
+    pub async fn run(&self, service: ServiceId, id: &RunId, now: DateTime<Utc>) -> Result<Run, Error> {
+        Ok(self.run_record(service, id, &[], true, now).await?.run)
+    }
+
     async fn run_record(
         &self,
         service: ServiceId,
@@ -216,13 +232,7 @@ impl Table {
         } else {
             put.condition_expression(UNCHANGED).expression_attribute_values(":old_version", number(old.version))
         };
-        let Err(error) = put.send_boxed().await else { return Ok(Commit::Done) };
-        match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(_) | PutItemError::TransactionConflictException(_)) => {
-                Ok(Commit::Conflict)
-            }
-            _ => Err(error.into()),
-        }
+        commit_of_put(put.send_boxed().await)
     }
 
     /// Makes a run due that could not be judged, so that its own row is handled, and postponed if that fails too.
@@ -242,173 +252,6 @@ impl Table {
         // One that is gone, or is being written, needs no other look.
         commit_of(sent).map(|_: Commit| ())
     }
-
-    /// Returns a service's runs by their newest signal, newest first: those of a status, or all. `after` is where the page
-    /// before ended. A page of one status may hold fewer than there are.
-    pub async fn runs(
-        &self,
-        service: ServiceId,
-        status: Option<RunStatus>,
-        after: Option<&str>,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Page<Run>, Error> {
-        let collections: &[Collection<'_>] = match status {
-            None => &[
-                Collection::OpenRuns(service),
-                Collection::StaleRuns,
-                Collection::CompletedRuns(service),
-                Collection::OtherRuns(service),
-            ],
-            Some(RunStatus::Started) => &[Collection::OpenRuns(service)],
-            Some(RunStatus::StaleAlerted) => &[Collection::StaleRuns, Collection::OpenRuns(service)],
-            Some(RunStatus::Completed) => &[Collection::CompletedRuns(service), Collection::OtherRuns(service)],
-            Some(RunStatus::Failed) => &[Collection::OtherRuns(service)],
-        };
-        let mut found = Vec::new();
-        for collection in collections {
-            found.extend(self.run_places(collection, service, after, limit + 1, now).await?);
-        }
-        found.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = if more { found.last().map(|(place, _)| place.clone()) } else { None };
-        let keys = found.into_iter().map(|(_, key)| key).collect();
-        let items = self.get_many(keys).await?.into_iter().map(|item| read(item, now));
-        let mut items = items.collect::<Result<Vec<_>, _>>()?;
-        items.retain(|run| run.newest_at().is_some() && status.is_none_or(|status| run.status() == status));
-        items.sort_by_key(|run| std::cmp::Reverse((run.started_at.or_else(|| run.newest_at()), run.newest_at())));
-        Ok(Page { items, next })
-    }
-
-    /// Returns a service's newest open runs, by their ids alone, and the place where the others begin. `from` is such a
-    /// place. A run that goes stale meanwhile may be there twice.
-    pub async fn open_runs(
-        &self,
-        service: ServiceId,
-        limit: usize,
-        from: Option<Stamp>,
-        now: DateTime<Utc>,
-    ) -> Result<(Vec<RunId>, Option<Stamp>), Error> {
-        let highest = from.map(Collection::run_places_up_to);
-        let mut found = Vec::new();
-        for collection in [Collection::OpenRuns(service), Collection::StaleRuns] {
-            found.extend(self.run_places(&collection, service, highest.as_deref(), limit + 1, now).await?);
-        }
-        found.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
-        let rest = found.get(limit).and_then(|(place, _)| Collection::stamp_of_run_place(place));
-        found.truncate(limit);
-        let id = |(_, key): (String, Key)| match key.row_kind() {
-            Some(RowKind::Run(_, id)) => Some(id),
-            Some(
-                RowKind::Service(_)
-                | RowKind::Notification(..)
-                | RowKind::Window(_)
-                | RowKind::Delivery(..)
-                | RowKind::Execution(_)
-                | RowKind::Press(..)
-                | RowKind::Start(..),
-            )
-            | None => None,
-        };
-        Ok((found.into_iter().filter_map(id).collect(), rest))
-    }
-
-    /// Returns how long the last completed runs took, in milliseconds: one query, and no run is read.
-    pub async fn durations(&self, service: ServiceId, limit: usize, now: DateTime<Utc>) -> Result<Vec<u64>, Error> {
-        let found = self.query_runs(&Collection::CompletedRuns(service), service, None, limit, now).await?;
-        let duration = |item: &Item| item.get(LIST_SK)?.as_s().ok()?.rsplit('#').next()?.parse().ok();
-        Ok(found.iter().filter_map(duration).collect())
-    }
-
-    /// Keeps which unnamed run began last: the lists lag behind the table, and its end may come at once.
-    pub async fn keep_unnamed_run(&self, service: ServiceId, id: &RunId, now: DateTime<Utc>) -> Result<(), Error> {
-        let item = UnnamedItem { run_id: id.to_string(), expires_at: (now + KEPT).timestamp() };
-        self.put(item::write(&Key::unnamed_run(service), &item)?).await
-    }
-
-    /// Returns the open run of a service that began last.
-    pub async fn newest_open_run(&self, service: ServiceId, now: DateTime<Utc>) -> Result<Option<RunId>, Error> {
-        let (listed, _) = self.open_runs(service, CANDIDATES, None, now).await?;
-        let keys = listed.iter().map(|id| Key::run(service, id)).chain([Key::unnamed_run(service)]).collect();
-        let (mut runs, mut unlisted) = (Vec::new(), None);
-        for item in self.get_many(keys).await? {
-            if Key::of(&item) == Some(Key::unnamed_run(service)) {
-                let UnnamedItem { run_id, expires_at: _ } = item::read(item)?;
-                let id = RunId::parse(run_id).map_err(|source| corrupt(None, source))?;
-                unlisted = Some(id).filter(|id| !listed.contains(id));
-            } else {
-                runs.push(read(item, now)?);
-            }
-        }
-        if let Some(id) = unlisted {
-            let items = self.get_many(vec![Key::run(service, &id)]).await?;
-            runs.extend(items.into_iter().map(|item| read(item, now)).collect::<Result<Vec<_>, _>>()?);
-        }
-        let open = runs.into_iter().filter(|run| run.end.is_none() && run.started_at.is_some());
-        Ok(open.max_by_key(|run| run.started_at).map(|run| run.id))
-    }
-
-    /// Counts the runs whose stale alert is open.
-    pub async fn count_stale_runs(&self) -> Result<i64, Error> {
-        self.count(&Collection::StaleRuns).await
-    }
-
-    async fn run_places(
-        &self,
-        collection: &Collection<'_>,
-        service: ServiceId,
-        after: Option<&str>,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<(String, Key)>, Error> {
-        let found = self.query_runs(collection, service, after, limit, now).await?;
-        let entry = |item: &Item| {
-            let sk = item.get(LIST_SK)?.as_s().ok()?;
-            let sk = sk.strip_prefix(&Collection::stale_prefix(service)).unwrap_or(sk);
-            let place = sk.split('#').next()?.to_owned();
-            Some((place, Key::of(item)?))
-        };
-        Ok(found.iter().filter_map(entry).collect())
-    }
-
-    /// Returns entries of a list that have not expired, newest first.
-    async fn query_runs(
-        &self,
-        collection: &Collection<'_>,
-        service: ServiceId,
-        after: Option<&str>,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Item>, Error> {
-        let is_stale = *collection == Collection::StaleRuns;
-        let prefix = if is_stale { Collection::stale_prefix(service) } else { String::new() };
-        // One that is open may be kept for longer, until it is stale.
-        let may_be_older = is_stale || *collection == Collection::OpenRuns(service);
-        let oldest = if may_be_older { DateTime::UNIX_EPOCH } else { now - KEPT };
-        let low = format!("{prefix}{}", Collection::instant(oldest));
-        // `~` sorts after every digit; the upper end is not part of the range, as a place is longer than what it begins.
-        let high = format!("{prefix}{}", after.unwrap_or("~"));
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .index_name(LIST_INDEX)
-            .key_condition_expression("#p = :p AND #s BETWEEN :low AND :high")
-            .expression_attribute_names("#p", LIST_PK)
-            .expression_attribute_names("#s", LIST_SK)
-            .expression_attribute_values(":p", text(collection.pk()))
-            .expression_attribute_values(":low", text(low))
-            .expression_attribute_values(":high", text(&high))
-            .scan_index_forward(false)
-            .limit(i32::try_from(limit + 1).unwrap_or(i32::MAX))
-            .send_boxed()
-            .await?;
-        let mut items = answer.items.unwrap_or_default();
-        items.retain(|item| item.get(LIST_SK).and_then(|sk| sk.as_s().ok()) != Some(&high));
-        items.truncate(limit);
-        Ok(items)
-    }
 }
 
 #[cfg(test)]
@@ -422,8 +265,9 @@ mod tests {
         let run = Run {
             started_at: Some(far),
             end: Some(RunEnd { at: far, failed: true }),
+            superseded_at: Some(far),
             overrun: Some(Overrun { max_duration_ms: 31_622_400_000, settled: true }),
-            stale: Some(Stale { alert_id: AlertId::new(i64::MAX), notified: true, closed: true }),
+            stale: Some(Stale { alert_id: AlertId::new(i64::MAX), notified: true, resolved: true, closed: true }),
             let_go: true,
             last_notification_at: Some(far),
             due_at: None,
@@ -445,7 +289,7 @@ mod tests {
         let at = from_millis(1_790_000_000_123);
         let run = Run {
             started_at: Some(at),
-            stale: Some(Stale { alert_id: AlertId::new(3), notified: true, closed: false }),
+            stale: Some(Stale { alert_id: AlertId::new(3), notified: true, resolved: true, closed: false }),
             last_notification_at: Some(at),
             due_at: Some(at),
             version: 4,
@@ -456,7 +300,7 @@ mod tests {
         assert_eq!(read(item, at + KEPT).unwrap(), run, "its alert is open");
         let closed = Run { stale: run.stale.map(|stale| Stale { closed: true, ..stale }), ..run };
         assert_eq!(read(run_item(&closed).unwrap(), at + KEPT).unwrap(), closed, "it has a timer");
-        let ended = Run { due_at: None, ..closed };
+        let ended = Run { superseded_at: Some(at), due_at: None, ..closed };
         let item = run_item(&ended).unwrap();
         assert_eq!(read(item.clone(), at).unwrap(), ended);
         let new = Run { version: 4, ..Run::new(ended.service_id, ended.id) };

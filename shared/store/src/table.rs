@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryPartition;
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
@@ -354,6 +355,22 @@ where
             Some(
                 UpdateItemError::ConditionalCheckFailedException(_) | UpdateItemError::TransactionConflictException(_),
             ) => Ok(Commit::Conflict),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// Returns whether a plain conditional put was committed.
+pub(crate) fn commit_of_put<R>(sent: Result<PutItemOutput, SdkError<PutItemError, R>>) -> Result<Commit, Error>
+where
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    match sent {
+        Ok(_) => Ok(Commit::Done),
+        Err(error) => match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(_) | PutItemError::TransactionConflictException(_)) => {
+                Ok(Commit::Conflict)
+            }
             _ => Err(error.into()),
         },
     }

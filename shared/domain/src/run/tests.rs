@@ -1,7 +1,8 @@
+use proptest::option::of;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{RunContext, RunDecision, RunTransition, from_millis};
+use crate::{Mute, RunContext, RunDecision, RunTransition, from_millis};
 
 const BEGIN: i64 = 1_790_000_000_000;
 const MAX: u64 = 500;
@@ -155,7 +156,7 @@ fn a_stale_run_that_ends_has_recovered_and_is_not_reported_as_exceeded() {
 fn a_muted_service_is_notified_of_a_stale_run_when_the_mute_ends() {
     let mut run = new(1);
     run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
-    let muted = RunContext { mute: Some(crate::Mute { since: at(0), until: at(900) }), ..context() };
+    let muted = RunContext { mute: Some(Mute { since: at(0), until: at(900) }), ..context() };
     let run = run.gone_stale(AlertId::new(3), &muted, at(500));
     assert_eq!((run.due_at, run.stale.map(|stale| stale.notified)), (Some(at(900)), Some(false)));
     assert_eq!(run.judge(&muted, at(900)), RunDecision::Act(RunTransition::Notify));
@@ -183,5 +184,108 @@ fn another_maximum_moves_the_timer_of_a_run_that_goes_on() {
     for (max, due_at) in [(Some(700), Some(at(700))), (Some(300), Some(at(300))), (None, None)] {
         let context = RunContext { max_duration_ms: max, ..context() };
         assert_eq!(run.judge(&context, at(200)), RunDecision::Rest { due_at });
+    }
+}
+
+#[test]
+fn a_run_that_is_superseded_is_over_and_its_alert_closes() {
+    let mut run = new(1);
+    run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
+    let mut calm = run.clone();
+    calm.supersede(at(100));
+    assert_eq!((calm.status(), calm.duration_ms(), calm.due_at), (RunStatus::Superseded, None, None));
+    assert!(!calm.is_measured());
+    assert_eq!(calm.judge(&context(), at(900)), RunDecision::Rest { due_at: None });
+    let mut run = run.gone_stale(AlertId::new(3), &context(), at(500));
+    run.supersede(at(600));
+    assert_eq!((run.status(), run.due_at), (RunStatus::Superseded, Some(at(600))));
+    assert_eq!(run.judge(&context(), at(600)), RunDecision::Act(RunTransition::Recover));
+    let run = run.apply(RunTransition::Recover, &context(), at(600));
+    assert_eq!(run.judge(&context(), at(900)), RunDecision::Rest { due_at: None });
+    let mut again = run.clone();
+    again.supersede(at(900));
+    assert_eq!(again, run);
+}
+
+#[test]
+fn an_end_counts_whether_it_comes_before_a_later_run_or_after_it() {
+    let mut ended = new(1);
+    ended.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
+    let mut superseded = ended.clone();
+    ended.record_signal(SignalKind::Complete, at(100), Some(MAX), at(100));
+    ended.supersede(at(100));
+    superseded.supersede(at(100));
+    superseded.record_signal(SignalKind::Complete, at(100), Some(MAX), at(100));
+    assert_eq!(shown(&ended), shown(&superseded));
+    assert!(ended.is_measured() && superseded.is_measured());
+    // One that is superseded before its start is known stays so.
+    let mut unknown = new(2);
+    unknown.supersede(at(5));
+    unknown.record_signal(SignalKind::Start, at(4), Some(MAX), at(6));
+    assert_eq!((unknown.status(), unknown.started_at, unknown.due_at), (RunStatus::Superseded, Some(at(4)), None));
+}
+
+#[test]
+fn an_alert_that_is_closed_by_hand_does_not_open_again() {
+    let mut run = new(1);
+    run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
+    let mut run = run.gone_stale(AlertId::new(3), &context(), at(500));
+    run.resolve(at(600));
+    assert_eq!((run.due_at, run.judge(&context(), at(600))), (Some(at(600)), RunDecision::Act(RunTransition::Resolve)));
+    let run = run.apply(RunTransition::Resolve, &context(), at(600));
+    assert_eq!((run.status(), run.is_stale_open(), run.due_at), (RunStatus::StaleAlerted, false, None));
+    assert_eq!(run.judge(&context(), at(9_000)), RunDecision::Rest { due_at: None });
+}
+
+fn instant() -> impl Strategy<Value = DateTime<Utc>> {
+    (0_i64..1_500).prop_map(at)
+}
+
+/// A run in any state that its fields allow, however it came into it.
+fn any_run() -> impl Strategy<Value = Run> {
+    let end = (instant(), any::<bool>()).prop_map(|(at, failed)| RunEnd { at, failed });
+    let overrun = any::<bool>().prop_map(|settled| Overrun { max_duration_ms: MAX, settled });
+    let stale = (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(notified, resolved, closed)| Stale {
+        alert_id: AlertId::new(3),
+        notified,
+        resolved,
+        closed,
+    });
+    (of(instant()), of(end), of(instant()), of(overrun), of(stale), any::<bool>(), of(instant())).prop_map(
+        |(started_at, end, superseded_at, overrun, stale, let_go, due_at)| Run {
+            started_at,
+            end,
+            superseded_at,
+            overrun,
+            stale,
+            let_go,
+            due_at,
+            ..new(1)
+        },
+    )
+}
+
+proptest! {
+    /// Whatever state a run is in, it comes to rest within a few transitions, and what is due next lies ahead.
+    #[test]
+    fn any_state_comes_to_rest(
+        mut run in any_run(),
+        is_monitored in any::<bool>(),
+        max_duration_ms in of(1_u64..2_000),
+        mute in of((instant(), instant()).prop_map(|(since, until)| Mute { since, until })),
+    ) {
+        let (context, now) = (RunContext { is_monitored, max_duration_ms, mute }, at(750));
+        for _ in 0..5 {
+            run = match run.judge(&context, now) {
+                RunDecision::Rest { due_at } => {
+                    prop_assert!(due_at.is_none_or(|at| at > now), "due at {due_at:?}: {run:?}");
+                    prop_assert!(!run.is_over() || !run.is_pending(), "nobody is notified: {run:?}");
+                    return Ok(());
+                }
+                RunDecision::Act(RunTransition::GoStale) => run.gone_stale(AlertId::new(3), &context, now),
+                RunDecision::Act(transition) => run.apply(transition, &context, now),
+            };
+        }
+        prop_assert!(false, "it does not come to rest: {run:?}");
     }
 }

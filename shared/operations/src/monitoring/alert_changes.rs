@@ -100,6 +100,7 @@ pub(super) fn new_alert(
         reason: String::new(),
         created_at: now,
         closed_at: None,
+        closing: None,
         acknowledged_at: None,
         acknowledged_by: None,
         passed_on: 0,

@@ -1,8 +1,11 @@
-//! Shows alerts, and lets somebody acknowledge one.
+//! Shows alerts, and lets somebody acknowledge one or close it by hand.
 
 use chrono::{DateTime, Utc};
-use domain::{Alert, AlertId, Notification, NotificationKind, NotificationOwner, Outage, RunId};
-use store::{AlertFilter, Commit, Page, Writes};
+use domain::{
+    Alert, AlertId, AuditAction, AuditDetails, AuditEntry, AuditedThing, Closing, Notification, NotificationKind,
+    NotificationOwner, PendingEvent, Run, RunId, ServicePatch, ThingKind,
+};
+use store::{AlertFilter, Commit, Key, Page, ServiceSnapshot, Writes};
 
 use crate::outbox::Outbox;
 use crate::retry::retry_on_conflict;
@@ -44,12 +47,24 @@ impl Medic {
         .await
     }
 
+    /// Closes an open alert by hand: the sweep does, since only it makes transitions. Repeating it meanwhile changes nothing.
+    pub async fn resolve_alert(&self, id: AlertId, reason: Option<String>, actor: &Actor) -> Result<Alert, Error> {
+        let reason = &reason;
+        retry_on_conflict(id, || async move {
+            let alert = self.alert(id).await?;
+            let closing = Closing::Resolved { by: actor.name.clone(), reason: reason.clone() };
+            let resolved = Alert { closing: Some(closing), ..alert.clone() };
+            match alert.job() {
+                Some(job) => self.resolve_run(&alert, resolved, &job.run_id, actor).await,
+                None => self.resolve_service(&alert, resolved, actor).await,
+            }
+        })
+        .await
+    }
+
     /// Acknowledges the open alert of a service. None if the service has changed meanwhile.
     async fn acknowledge_service(&self, alert: &Alert, actor: &Actor) -> Result<Option<Alert>, Error> {
-        let snapshot = self.table.service_snapshot(alert.service_id).await?;
-        let is_of_alert = |outage: &Outage| outage.alert_id == alert.id;
-        let snapshot = snapshot.filter(|snapshot| snapshot.service.outage.as_ref().is_some_and(is_of_alert));
-        let Some(snapshot) = snapshot.filter(|_| alert.is_open()) else { return Err(closed(alert)) };
+        let snapshot = self.service_of(alert).await?;
         let mut service = snapshot.service.clone();
         service.version += 1;
         let Some(outage) = &mut service.outage else { return Ok(None) };
@@ -65,16 +80,64 @@ impl Medic {
 
     /// Acknowledges the open alert of a run. None if the run has changed meanwhile.
     async fn acknowledge_run(&self, alert: &Alert, run: &RunId, actor: &Actor) -> Result<Option<Alert>, Error> {
-        let old = self.table.reported_run(alert.service_id, run, true, actor.at).await?.run;
-        let stale = old.stale.filter(|stale| stale.alert_id == alert.id && !stale.closed);
-        let Some(stale) = stale.filter(|_| alert.is_open()) else { return Err(closed(alert)) };
+        let old = self.stale_run_of(alert, run, actor).await?;
+        let was_notified = old.stale.is_some_and(|stale| stale.notified);
         let mut run = old.clone().rested(old.due_at);
         let at = run.next_notification_at(actor.at);
         let mut writes = Writes::new();
         writes.update_run(&self.table, &old, &run)?;
         let acknowledged = acknowledged(alert, actor);
-        let outbox = self.acknowledgement(&acknowledged, stale.notified, at).await?;
+        let outbox = self.acknowledgement(&acknowledged, was_notified, at).await?;
         self.commit_acknowledgement(writes, alert, acknowledged, outbox, actor).await
+    }
+
+    /// Asks the sweep to close the alert of a service, as an operator does who clears `down`. None if the service has
+    /// changed meanwhile.
+    async fn resolve_service(&self, alert: &Alert, resolved: Alert, actor: &Actor) -> Result<Option<Alert>, Error> {
+        let snapshot = self.service_of(alert).await?;
+        if snapshot.service.pending == Some(PendingEvent::SetUp) && alert.closing.is_some() {
+            return Ok(Some(alert.clone()));
+        }
+        let mut service = snapshot.service.clone();
+        service.edit(&ServicePatch { down: Some(false), ..ServicePatch::default() }, actor.at);
+        let mut writes = Writes::new();
+        writes.transition(&self.table, &snapshot, &service)?;
+        self.commit_resolution(writes, alert, resolved, Key::service(alert.service_id), actor).await
+    }
+
+    /// Asks the sweep to close the alert of a run. None if the run has changed meanwhile.
+    async fn resolve_run(
+        &self,
+        alert: &Alert,
+        resolved: Alert,
+        run: &RunId,
+        actor: &Actor,
+    ) -> Result<Option<Alert>, Error> {
+        let old = self.stale_run_of(alert, run, actor).await?;
+        if old.stale.is_some_and(|stale| stale.resolved) {
+            return Ok(Some(alert.clone()));
+        }
+        let mut run = old.clone();
+        run.resolve(actor.at);
+        let mut writes = Writes::new();
+        writes.update_run(&self.table, &old, &run)?;
+        self.commit_resolution(writes, alert, resolved, Key::run(run.service_id, &run.id), actor).await
+    }
+
+    /// Returns the service whose open alert this is.
+    async fn service_of(&self, alert: &Alert) -> Result<ServiceSnapshot, Error> {
+        let snapshot = self.table.service_snapshot(alert.service_id).await?.filter(|_| alert.is_open());
+        let is_of_alert = |snapshot: &ServiceSnapshot| {
+            snapshot.service.outage.as_ref().is_some_and(|outage| outage.alert_id == alert.id)
+        };
+        snapshot.filter(is_of_alert).ok_or_else(|| closed(alert))
+    }
+
+    /// Returns the run whose open alert this is.
+    async fn stale_run_of(&self, alert: &Alert, run: &RunId, actor: &Actor) -> Result<Run, Error> {
+        let run = self.table.run(alert.service_id, run, actor.at).await?;
+        let stale = run.stale.filter(|stale| stale.alert_id == alert.id && !stale.closed);
+        if stale.is_some() && alert.is_open() { Ok(run) } else { Err(closed(alert)) }
     }
 
     /// Returns what an acknowledgement sends to whoever was notified of the alert.
@@ -93,12 +156,51 @@ impl Medic {
         actor: &Actor,
     ) -> Result<Option<Alert>, Error> {
         writes.update_alert(&self.table, alert, &acknowledged)?;
+        self.audit_alert(&mut writes, AuditAction::Acknowledged, &acknowledged, actor)?;
         outbox.add_to(&mut writes, &self.table, actor.at)?;
         if self.table.commit(writes).await? == Commit::Conflict {
             return Ok(None);
         }
         self.hand_over(&outbox, actor.at).await;
         Ok(Some(acknowledged))
+    }
+
+    /// Commits that somebody closes an alert, and wakes the sweep for the row that says so.
+    async fn commit_resolution(
+        &self,
+        mut writes: Writes,
+        alert: &Alert,
+        resolved: Alert,
+        row: Key,
+        actor: &Actor,
+    ) -> Result<Option<Alert>, Error> {
+        writes.update_alert(&self.table, alert, &resolved)?;
+        self.audit_alert(&mut writes, AuditAction::Resolved, &resolved, actor)?;
+        if self.table.commit(writes).await? == Commit::Conflict {
+            return Ok(None);
+        }
+        self.wake_row(row, actor.at).await;
+        Ok(Some(resolved))
+    }
+
+    /// Adds the entry in the audit log for what somebody does with an alert.
+    fn audit_alert(&self, writes: &mut Writes, action: AuditAction, alert: &Alert, actor: &Actor) -> Result<(), Error> {
+        let Actor { name, at } = actor.clone();
+        let entry = AuditEntry {
+            id: self.next_log_id(at)?,
+            at,
+            action,
+            actor: name,
+            execution_id: None,
+            service_id: Some(alert.service_id),
+            details: AuditDetails {
+                service_name: Some(alert.service.service_name.clone()),
+                reason: alert.resolution().map(ToOwned::to_owned),
+                thing: Some(AuditedThing { kind: ThingKind::Alert, id: alert.id.get(), name: Some(alert.name()) }),
+                ..AuditDetails::default()
+            },
+        };
+        Ok(writes.add_audit(&self.table, &entry, self.settings.audit_retention)?)
     }
 }
 

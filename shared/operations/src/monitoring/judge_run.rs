@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertKind, JobAlert, JobProblem, NotificationKind, Profile, Run, RunContext, RunDecision, RunId,
+    Alert, AlertKind, Closing, JobAlert, JobProblem, NotificationKind, Profile, Run, RunContext, RunDecision, RunId,
     RunTransition, ServiceId, elapsed,
 };
 use store::{Commit, RunRecord, ServiceSnapshot, Writes};
@@ -137,7 +137,8 @@ impl Medic {
             let audience = self.audience_of_run(record, now).await?;
             self.run_outbox(NotificationKind::Opened, &alert, audience, &mut new, now)?
         } else {
-            alert.closed_at = Some(old.end.map_or(now, |end| end.at).max(alert.created_at));
+            alert.closed_at = Some(old.newest_at().filter(|_| old.is_over()).unwrap_or(now).max(alert.created_at));
+            alert.closing = closing_of(old, transition, alert.closing);
             let was_notified = stale.is_some_and(|stale| stale.notified);
             let audience = self.audience_of_end(&alert, was_notified, transition, now).await?;
             let mut outbox = self.run_outbox(NotificationKind::Resolved, &alert, audience, &mut new, now)?;
@@ -221,6 +222,19 @@ fn context_of(record: &RunRecord) -> RunContext {
         is_monitored: record.profile.is_some() && service.is_some_and(|service| service.active && !service.deleted),
         max_duration_ms: record.profile.as_ref().and_then(|profile: &Profile| profile.max_duration_ms),
         mute: service.and_then(|service| service.mute),
+    }
+}
+
+/// Returns why a run's alert closes, where the run did not report so. `asked` is what somebody asked for by hand.
+fn closing_of(run: &Run, transition: RunTransition, asked: Option<Closing>) -> Option<Closing> {
+    match transition {
+        RunTransition::Resolve => asked,
+        RunTransition::Recover if run.end.is_none() => Some(Closing::Superseded),
+        RunTransition::Recover
+        | RunTransition::LetGo
+        | RunTransition::Exceed
+        | RunTransition::GoStale
+        | RunTransition::Notify => None,
     }
 }
 

@@ -229,6 +229,8 @@ impl Medic {
         let is_closing = matches!(transition, Transition::Close(_));
         if is_closing {
             alert.closed_at = Some(now);
+            // Somebody may have asked for it by hand, and something else came first.
+            alert.closing = alert.closing.take().filter(|_| transition == Transition::Close(Close::SetUp));
         }
         let kind = kind(transition);
         let is_reminder = kind == NotificationKind::Reminder;

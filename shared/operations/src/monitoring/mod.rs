@@ -9,6 +9,7 @@ mod look_at_runs;
 mod pings;
 mod read_ahead;
 mod runs;
+mod unnamed_runs;
 
 pub use heartbeats::{HeartbeatReceipt, Named, Report};
 pub use pings::{Ping, Pinged};

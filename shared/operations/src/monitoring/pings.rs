@@ -74,14 +74,9 @@ impl Medic {
             Some(run) => Some(run.clone()),
             None if kind.is_end() => {
                 let service_id = self.active_service(&service).await?;
-                self.table.newest_open_run(service_id, now).await?
+                self.run_to_end(service_id, now).await?
             }
-            // A run that nobody named. Where a crash leaves it without its start, nothing is found by it.
-            None => {
-                let run = RunId::parse(self.next_heartbeat_id(now)?.to_string())?;
-                self.table.keep_unnamed_run(self.resolve(&service, true).await?, &run, now).await?;
-                Some(run)
-            }
+            None => Some(self.begin_unnamed_run(&service, now).await?),
         };
         let Some(run) = run else {
             let report = Report { service, status: kind.status(), run_id: None, idempotency_key: None };

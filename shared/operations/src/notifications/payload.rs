@@ -25,5 +25,11 @@ pub(super) fn event_data(alert: &Alert) -> Value {
     if let Some(job) = alert.job() {
         data["run_id"] = job.run_id.as_str().into();
     }
+    if let Some(by) = alert.resolved_by() {
+        data["resolved_by"] = by.into();
+    }
+    if let Some(why) = alert.resolution() {
+        data["resolution"] = why.into();
+    }
     data
 }

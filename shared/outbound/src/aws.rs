@@ -1,6 +1,7 @@
 //! The ports on AWS: wake-ups, jobs and reports go through SQS and EventBridge Scheduler.
 
 mod script_queue;
+mod time_limits;
 mod wakes;
 
 pub use script_queue::AwsScriptQueue;

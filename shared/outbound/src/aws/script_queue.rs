@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::time_limits::bounded;
 use crate::{QueueError, ScriptJob, ScriptJobs, ScriptReport, ScriptReports};
 
 /// One of the two queues.
@@ -15,7 +16,7 @@ pub struct AwsScriptQueue {
 
 impl AwsScriptQueue {
     pub fn new(config: &aws_config::SdkConfig, url: String) -> Self {
-        Self { sqs: aws_sdk_sqs::Client::new(config), url }
+        Self { sqs: aws_sdk_sqs::Client::new(&bounded(config)), url }
     }
 }
 

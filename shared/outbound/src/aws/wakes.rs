@@ -9,6 +9,7 @@ use aws_sdk_scheduler::types::{ActionAfterCompletion, FlexibleTimeWindow, Flexib
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 
+use super::time_limits::bounded;
 use super::{AwsAddresses, QueueAddress};
 use crate::{Route, Wake, WakeError, Wakes};
 
@@ -24,9 +25,10 @@ pub struct AwsWakes {
 impl AwsWakes {
     /// Creates the port. `now` reads the time at which a wake-up is sent, from which its delay counts.
     pub fn new(config: &SdkConfig, addresses: AwsAddresses, now: fn() -> DateTime<Utc>) -> Self {
+        let config = bounded(config);
         Self {
-            sqs: aws_sdk_sqs::Client::new(config),
-            scheduler: aws_sdk_scheduler::Client::new(config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            scheduler: aws_sdk_scheduler::Client::new(&config),
             addresses,
             now,
         }

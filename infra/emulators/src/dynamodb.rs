@@ -1,5 +1,8 @@
 //! The AWS SDK's DynamoDB client, answered by an embedded engine in process: the signed request is handed over without a
-//! socket. The one place where calls can be made to fail or to time out, or a response to be lost.
+//! socket. The one place where calls can be made to fail, to hang or to time out, a response to be lost, or a change to be seen
+//! late.
+
+mod lag;
 
 use std::path::Path;
 use std::pin::Pin;
@@ -8,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryPartition;
-use aws_sdk_dynamodb::config::{AsyncSleep, BehaviorVersion, Region, SharedAsyncSleep, Sleep};
+use aws_sdk_dynamodb::config::{
+    AsyncSleep, BehaviorVersion, Region, SharedAsyncSleep, Sleep, StalledStreamProtectionConfig,
+};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -22,11 +27,15 @@ use dynoxide::storage_backend::Clock;
 use dynoxide::{Database, DynoxideError};
 use serde_json::{Value, json};
 
+use lag::HiddenChanges;
+pub use lag::Lag;
+
 /// DynamoDB in this process.
 #[derive(Clone)]
 pub struct DynamoDb {
     engine: Database,
     meter: Arc<Meter>,
+    hidden: Arc<Mutex<HiddenChanges>>,
     fates: Option<Arc<dyn Fates>>,
 }
 
@@ -56,7 +65,7 @@ pub enum Fault {
 }
 
 /// What a call waits for.
-pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type Wait = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// What becomes of a call.
 pub enum Fate {
@@ -67,7 +76,7 @@ pub enum Fate {
     TimedOut,
     /// It is served, and the answer is lost.
     Unanswered,
-    /// It is served after a wait. One that does not end is a caller who died before.
+    /// It is served after a wait. One that does not end is a call that hangs, or a caller who died before.
     Before(Wait),
     /// It is served, and answered after a wait.
     After(Wait),
@@ -76,6 +85,21 @@ pub enum Fate {
 /// Decides the fate of each call.
 pub trait Fates: Send + Sync {
     fn of(&self, operation: &str, body: &[u8]) -> Fate;
+
+    /// Returns for how long a change of the item at `pk` and `sk` stays hidden; none, if everybody sees it at once.
+    fn lag(&self, _pk: &str, _sk: &str) -> Option<Lag> {
+        None
+    }
+
+    /// Returns the time by which a change no longer stays hidden.
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
+    }
+
+    /// Waits for as long as the SDK gives a call. Without this, calls that hang do so for good.
+    fn sleep(&self, _: Duration) -> Wait {
+        Box::pin(std::future::pending())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -136,7 +160,7 @@ impl DynamoDb {
     }
 
     fn of(engine: Database) -> Self {
-        Self { engine, meter: Arc::default(), fates: None }
+        Self { engine, meter: Arc::default(), hidden: Arc::default(), fates: None }
     }
 
     /// Returns the same tables for a client whose calls have these fates. It does not wait between its attempts, and
@@ -156,15 +180,16 @@ impl DynamoDb {
     /// Returns the configuration that makes the SDK's client use these tables.
     pub fn config(&self) -> aws_sdk_dynamodb::config::Builder {
         let mut config = aws_sdk_dynamodb::Config::builder();
-        if self.fates.is_some() {
-            config.set_sleep_impl(Some(SharedAsyncSleep::new(NoBackoff)));
+        if let Some(fates) = &self.fates {
+            config.set_sleep_impl(Some(SharedAsyncSleep::new(FatedSleep(Arc::clone(fates)))));
             config.set_retry_partition(Some(RetryPartition::custom("fated").build()));
         }
         config
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("eu-west-1"))
-            // Nothing is signed, as nobody checks it here.
+            // Nothing is signed, as nobody checks it here; and nothing is streamed, so no stream can stall.
             .allow_no_auth()
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(self.clone())
     }
 
@@ -250,7 +275,6 @@ impl DynamoDb {
         if !self.meter.on.load(Ordering::Relaxed) {
             return self.serve(operation, body);
         }
-        let unreadable = |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
         let mut request: Value = serde_json::from_slice(body).map_err(unreadable)?;
         request["ReturnConsumedCapacity"] = "TOTAL".into();
         let answer = self.serve(operation, &serde_json::to_vec(&request).map_err(unreadable)?)?;
@@ -273,7 +297,63 @@ impl DynamoDb {
         if self.meter.list_lags.load(Ordering::Relaxed) && asks_the_list(body) {
             return Ok(br#"{"Items":[],"Count":0,"ScannedCount":0}"#.to_vec());
         }
-        let unreadable = |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
+        if operation == "CreateTable" {
+            let request = serde_json::from_slice(body).map_err(unreadable)?;
+            self.hidden.lock().unwrap_or_else(PoisonError::into_inner).learn_indexes(&request);
+        }
+        match &self.fates {
+            Some(fates) => self.serve_with_lag(&**fates, operation, body),
+            None => self.serve_at_once(operation, body),
+        }
+    }
+
+    /// Serves a call whose writes others may see late, or whose caller may see those of others late.
+    fn serve_with_lag(&self, fates: &dyn Fates, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_nothing_hidden = hidden.is_empty_at(fates.now());
+        if is_write(operation) {
+            let request: Value = serde_json::from_slice(body).map_err(unreadable)?;
+            let mut late = Vec::new();
+            for read in lag::reads_of_written(operation, &request) {
+                let part = |name: &str| read["Key"][name]["S"].as_str().unwrap_or_default();
+                if let Some(lag) = fates.lag(part("pk"), part("sk")) {
+                    late.push((lag, self.item(&read)?, read));
+                }
+            }
+            let answer = self.serve_at_once(operation, body)?;
+            for (lag, old, mut read) in late {
+                let new = self.item(&read)?;
+                hidden.hide(read["Key"].take(), old, new, lag);
+            }
+            return Ok(answer);
+        }
+        if is_nothing_hidden || sees_everything(operation, body) {
+            return self.serve_at_once(operation, body);
+        }
+        let request: Value = serde_json::from_slice(body).map_err(unreadable)?;
+        let answer = match hidden.query(&request, |request| self.serve_value(operation, request))? {
+            Some(answer) => answer,
+            None if hidden.has_stale(operation, &request) => {
+                let mut answer = self.serve_value(operation, &request)?;
+                hidden.make_stale(operation, &request, &mut answer);
+                answer
+            }
+            None => return self.serve_at_once(operation, body),
+        };
+        serde_json::to_vec(&answer).map_err(unreadable)
+    }
+
+    /// Returns the item that a request reads, or null.
+    fn item(&self, read: &Value) -> Result<Value, DynoxideError> {
+        Ok(self.serve_value("GetItem", read)?["Item"].take())
+    }
+
+    fn serve_value(&self, operation: &str, request: &Value) -> Result<Value, DynoxideError> {
+        let body = serde_json::to_vec(request).map_err(unreadable)?;
+        serde_json::from_slice(&self.serve_at_once(operation, &body)?).map_err(unreadable)
+    }
+
+    fn serve_at_once(&self, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
         macro_rules! serve {
             ($($name:literal => $method:ident),+ $(,)?) => {
                 match operation {
@@ -307,16 +387,21 @@ impl DynamoDb {
     }
 }
 
-/// The SDK without its waits between attempts. The timeouts of calls are longer, and never end.
-#[derive(Debug)]
-struct NoBackoff;
+/// The SDK without its waits between attempts, which are random. The timeouts of calls are longer.
+struct FatedSleep(Arc<dyn Fates>);
 
-impl AsyncSleep for NoBackoff {
+impl std::fmt::Debug for FatedSleep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FatedSleep")
+    }
+}
+
+impl AsyncSleep for FatedSleep {
     fn sleep(&self, duration: Duration) -> Sleep {
         if duration < Duration::from_secs(1) {
             return Sleep::new(std::future::ready(()));
         }
-        Sleep::new(std::future::pending())
+        Sleep::new(self.0.sleep(duration))
     }
 }
 
@@ -340,11 +425,24 @@ fn failed(fault: Fault, operation: &str, body: &[u8]) -> (u16, Vec<u8>) {
     (status, body.to_string().into_bytes())
 }
 
+fn unreadable(error: serde_json::Error) -> DynoxideError {
+    DynoxideError::SerializationException(error.to_string())
+}
+
 /// The prefix of the names of errors.
 const NAMESPACE: &str = "com.amazonaws.dynamodb.v20120810#";
 
 fn is_write(operation: &str) -> bool {
     matches!(operation, "BatchWriteItem" | "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems")
+}
+
+/// Returns whether a reader sees every change at once: it reads consistently, and no index.
+fn sees_everything(operation: &str, body: &[u8]) -> bool {
+    let says = |what: &[u8]| body.windows(what.len()).any(|part| part == what);
+    match operation {
+        "Query" => !says(b"\"IndexName\""),
+        _ => says(b"\"ConsistentRead\":true"),
+    }
 }
 
 /// Returns whether it is a query of the index `list`.

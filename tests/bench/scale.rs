@@ -29,7 +29,7 @@ pub(crate) async fn figures() -> Vec<Figure> {
         existing = services;
         system.service.settle().await;
         system.service.dynamodb().measure();
-        let swept = system.service.medic().sweep(start_of_time()).await.expect("a sweep");
+        let swept = system.service.medic().sweep(&start_of_time).await.expect("a sweep");
         assert_eq!((swept.handled, swept.failed), (0, 0), "nothing is due");
         let units = system.service.dynamodb().units();
         let requests = u32::try_from(units.requests).map(f64::from).expect("a few");
@@ -40,8 +40,14 @@ pub(crate) async fn figures() -> Vec<Figure> {
         figures.push(Figure::new(&name, units.write, "write units").at_most(0.0));
     }
     // All of them are in the index: a day later each is found.
-    let due =
-        system.service.medic().table.due(0, start_of_time() + TimeDelta::days(2), 1_000).await.expect("rows").rows;
+    let due = system
+        .service
+        .medic()
+        .table
+        .due(0, start_of_time() + TimeDelta::days(2), None, Some(1_000))
+        .await
+        .expect("rows")
+        .rows;
     assert_eq!(due.len(), 1_000, "the due index holds them");
     figures
 }
@@ -88,7 +94,7 @@ impl Copies {
 /// Writes the rows of a service like the first, which is quicker than registering it.
 async fn copy(client: &Client, state: &Item, profile: &Item, id: ServiceId) {
     let due = DueRow { key: Key::service(id), due_at: start_of_time() };
-    let shard = AttributeValue::S(due.shard().to_string());
+    let shard = AttributeValue::S(due.key.shard().to_string());
     for (item, key) in [(state, due.key), (profile, profile_key(id))] {
         let mut item = item.clone();
         item.extend(attributes(key));

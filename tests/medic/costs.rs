@@ -57,7 +57,7 @@ async fn a_sweep_with_nothing_due_costs_the_same_whatever_exists() {
             system.register(&format!("w-{services}-{n}"), 86_400.0, json!({})).await;
         }
         system.service.dynamodb().measure();
-        system.service.medic().sweep(harness::start_of_time()).await.unwrap();
+        system.service.medic().sweep(&harness::start_of_time).await.unwrap();
         let units = system.service.dynamodb().units();
         measured.push((units.requests, units.read.to_string(), units.write.to_string()));
     }

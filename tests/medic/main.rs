@@ -35,6 +35,7 @@ mod routing;
 mod schedules;
 mod slack;
 mod structure;
+mod sweeps;
 mod targets;
 mod teams;
 mod unnamed_runs;

@@ -32,13 +32,12 @@ pub async fn handle(app: App, event: Value) -> Result<Value, Box<dyn std::error:
 
 /// Handles a tick: looks at the table as of now.
 pub async fn tick(app: &App) -> Result<Swept, operations::Error> {
-    timed(app, app.medic.sweep(app.now())).await
+    timed(app, app.medic.sweep(&|| app.now())).await
 }
 
 /// Sweeps one shard as of now: a part of a tick, for whoever gives each shard a task of its own. Boxed as `Handling` is.
 pub fn part(app: App, shard: u8) -> Part {
-    let now = app.now();
-    Box::pin(async move { app.medic.sweep_part(shard, now).await })
+    Box::pin(async move { app.medic.sweep_part(shard, &|| app.now()).await })
 }
 
 /// Does the work of a tick, and records how long it took.
@@ -59,7 +58,7 @@ pub fn wake_ups(app: &App, event: SqsEvent) -> Handling<'_> {
                 Ok(())
             }
             Wake::Shard { shard, until_ms } => {
-                let swept = app.medic.sweep_shard(shard, from_millis(until_ms), app.now()).await;
+                let swept = app.medic.sweep_shard(shard, from_millis(until_ms), &|| app.now()).await;
                 swept.map(|_| ()).map_err(|error| error.to_string())
             }
             other @ (Wake::Lane { .. } | Wake::Execution { .. } | Wake::Start { .. } | Wake::Press { .. }) => {

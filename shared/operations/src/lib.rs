@@ -15,6 +15,7 @@ mod sent_wakeups;
 mod service_names;
 mod settings;
 mod sweep;
+mod time_budget;
 mod ttl_cache;
 mod turns;
 mod wakeups;

@@ -1,25 +1,29 @@
 //! The sweep: handles whatever is due, and schedules wake-ups for what soon will be. It takes no input but the time.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{ServiceId, to_millis};
-use futures::FutureExt as _;
+use futures::channel::mpsc;
 use futures::stream::{self, StreamExt as _};
+use futures::{FutureExt as _, future};
 use outbound::Wake;
 use store::{DueRow, Key, RowKind, SHARDS, Stats};
 
 use crate::batch::Batch;
 use crate::error::error_chain;
+use crate::time_budget::TimeBudget;
 use crate::wakeups::LOOK_AHEAD;
-use crate::{Error, Medic};
+use crate::{Error, Medic, Now};
 
-/// Rows read at a time from one shard.
+/// Due rows that are read at a time from one shard.
 const PAGE: i32 = 100;
-/// Rows after which the senders of what they brought about are woken.
-const HANDED_OVER: usize = 16;
-/// Pages of due rows handled in one go; the rest waits for the wake-up that this sends.
-const MAX_PAGES: usize = 20;
+/// Due rows of one shard that are handled at once.
+const AT_ONCE: usize = 8;
+/// A row may take some seconds when the table is slow: none is begun after this time, so that the function ends within its
+/// 30 s.
+const MAX_TIME: TimeDelta = TimeDelta::seconds(20);
 
 /// What a sweep found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,8 +50,8 @@ impl Swept {
 }
 
 impl Medic {
-    /// Handles all that is due at `now`. With nothing due it costs one query a shard, however much exists.
-    pub async fn sweep(&self, now: DateTime<Utc>) -> Result<Swept, Error> {
+    /// Handles all that is due. With nothing due it costs one query a shard, however much exists.
+    pub async fn sweep(&self, now: Now<'_>) -> Result<Swept, Error> {
         // One shard's failure ends no other in the middle of its work.
         let shards: Vec<Result<Swept, Error>> = stream::iter(0..SHARDS)
             .map(|shard| self.sweep_part(shard, now))
@@ -57,61 +61,91 @@ impl Medic {
         Swept::of(shards)
     }
 
-    /// Handles all that is due at `now` in one shard: a part of a sweep.
-    pub async fn sweep_part(&self, shard: u8, now: DateTime<Utc>) -> Result<Swept, Error> {
-        self.sweep_until(shard, now + LOOK_AHEAD, now).await
+    /// Handles all that is due in one shard: a part of a sweep.
+    pub async fn sweep_part(&self, shard: u8, now: Now<'_>) -> Result<Swept, Error> {
+        self.sweep_until(shard, now() + LOOK_AHEAD, now).await
     }
 
     /// Handles what is due in one shard, for a wake-up that is for what comes due by `until`. The tick that sent it has
     /// scheduled wake-ups for what comes later: were wake-ups to look ahead too, each instance would send each of them
     /// again.
-    pub async fn sweep_shard(&self, shard: u8, until: DateTime<Utc>, now: DateTime<Utc>) -> Result<Swept, Error> {
-        self.sweep_until(shard, until.max(now), now).await
+    pub async fn sweep_shard(&self, shard: u8, until: DateTime<Utc>, now: Now<'_>) -> Result<Swept, Error> {
+        self.sent_shard_wakeups.arrived(shard, until);
+        self.sweep_until(shard, until.max(now()), now).await
     }
 
-    /// Handles what is due in one shard, and schedules wake-ups for what comes due by `horizon`.
-    async fn sweep_until(&self, shard: u8, horizon: DateTime<Utc>, now: DateTime<Utc>) -> Result<Swept, Error> {
+    /// Handles what is due in one shard, and schedules wake-ups for what comes due by `horizon`. What there is no time for
+    /// is left to a wake-up that this sends.
+    async fn sweep_until(&self, shard: u8, horizon: DateTime<Utc>, now: Now<'_>) -> Result<Swept, Error> {
         let Some(turn) = self.shard_turns.get(usize::from(shard)) else {
             return Err(Error::NotFound(format!("There is no shard {shard}")));
         };
+        let time = TimeBudget::begin(MAX_TIME, now);
         // A tick and a wake-up come at once: whoever is second sees what the first left.
         let _turn = turn.lock().await;
-        let mut swept = Swept::default();
-        for _ in 0..MAX_PAGES {
-            let page = self.table.due(shard, horizon, PAGE).await?;
+        let (mut swept, mut after, mut limit) = (Swept::default(), None, Some(PAGE));
+        while !time.is_over() {
+            let page = self.table.due(shard, horizon, after, limit).await?;
+            let now = time.now();
             let (due, soon): (Vec<_>, Vec<_>) = page.rows.into_iter().partition(|row| row.due_at <= now);
-            swept = swept.and(self.handle_together(due, now).await?);
-            let Some(first) = soon.first() else {
-                if page.next.is_some() {
-                    continue;
-                }
-                return Ok(swept);
-            };
-            swept.next_due = swept.next_due.into_iter().chain([first.due_at]).min();
-            self.schedule_wakeups(shard, &soon, now).await;
-            let mut rest = page.next;
-            while let Some(after) = rest {
-                let page = self.table.due_after(shard, after, horizon).await?;
-                self.schedule_wakeups(shard, &page.rows, now).await;
-                rest = page.next;
+            swept = swept.and(self.handle_together(due, now, time).await?);
+            if let Some(first) = soon.first() {
+                swept.next_due = swept.next_due.into_iter().chain([first.due_at]).min();
+                self.schedule_wakeups(shard, &soon, time).await;
+                // What follows is only looked at.
+                limit = None;
             }
-            return Ok(swept);
+            if page.next.is_none() && !time.is_over() {
+                return Ok(swept);
+            }
+            after = page.next;
         }
-        self.wake(Wake::Shard { shard, until_ms: to_millis(now) }, now).await;
+        self.wake(Wake::Shard { shard, until_ms: to_millis(horizon) }, time.now()).await;
         Ok(swept)
     }
 
-    /// Handles rows that are due, which share what they read and whom they wake.
-    async fn handle_together(&self, due: Vec<DueRow>, now: DateTime<Utc>) -> Result<Swept, Error> {
+    /// Handles rows that are due, which share what they read and whom they wake. Those that were not begun when the time is
+    /// up stay due.
+    async fn handle_together(
+        &self,
+        mut due: Vec<DueRow>,
+        now: DateTime<Utc>,
+        time: TimeBudget<'_>,
+    ) -> Result<Swept, Error> {
+        // The index may show a row that was moved at its old place and at its new one.
+        let mut keys = HashSet::new();
+        due.retain(|row| keys.insert(row.key.clone()));
         let batch = &Batch::default();
         self.read_ahead(due.iter().filter_map(service_of).collect(), batch, now).await?;
-        let rows: Vec<_> = due.into_iter().map(|row| self.handle(row.key, batch, now)).collect();
-        let mut handled = stream::iter(rows).buffer_unordered(8).chunks(HANDED_OVER);
-        let mut swept = Swept::default();
-        while let Some(some) = handled.next().await {
-            swept = some.into_iter().fold(swept, Swept::and);
-            self.wake_lanes(batch, now).await;
-        }
+        let (has_ended, ended) = mpsc::unbounded();
+        let has_ended = &has_ended;
+        let rows: Vec<_> = due
+            .into_iter()
+            .map(|row| async move {
+                if time.is_over() {
+                    return Swept::default();
+                }
+                let swept = self.handle(row.key, batch, now).await;
+                // Somebody listens until all have ended.
+                drop(has_ended.unbounded_send(()));
+                swept
+            })
+            .collect();
+        let handling = async {
+            let rows = stream::iter(rows).buffer_unordered(AT_ONCE);
+            let swept = rows.fold(Swept::default(), |all, one| future::ready(all.and(one))).await;
+            has_ended.close_channel();
+            swept
+        };
+        // Whoever sends what a row brought about waits for no other row. What ends while they are being woken is handed over
+        // together: thousands of rows may have one lane.
+        let waking = async {
+            let mut ended = ended.ready_chunks(usize::try_from(PAGE).unwrap_or(1));
+            while ended.next().await.is_some() {
+                self.wake_lanes(batch, now).await;
+            }
+        };
+        let (swept, ()) = future::join(handling, waking).await;
         Ok(swept)
     }
 

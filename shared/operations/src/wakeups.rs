@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Run, RunId, ServiceId, to_millis};
+use futures::stream::{self, StreamExt as _};
 use outbound::Wake;
 use store::{DueRow, Key};
 
@@ -11,18 +12,27 @@ use crate::Medic;
 use crate::batch::Batch;
 use crate::error::error_chain;
 use crate::outbox::Outbox;
+use crate::time_budget::TimeBudget;
 
 /// A sweep sends wake-ups for what comes due within this: two ticks and a half, so that one may be missed.
 pub(crate) const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
 /// The due index shows a row after this, and mostly within a tenth of a second.
 const SHOWN_AFTER: TimeDelta = TimeDelta::seconds(5);
+/// Wake-ups that are being sent at once.
+const AT_ONCE: usize = 16;
 
 impl Medic {
     /// Sends a wake-up. A failure is logged and no more: the timer row falls due all the same.
     pub(crate) async fn wake(&self, wake: Wake, at: DateTime<Utc>) {
-        if let Err(error) = self.wakes.wake(wake, at).await {
-            tracing::warn!(error = %error_chain(&error), "a wake-up was not sent; the timer will fire instead");
-        }
+        let _is_sent: bool = self.try_to_wake(wake, at).await;
+    }
+
+    /// Sends a wake-up. Returns whether that succeeded.
+    async fn try_to_wake(&self, wake: Wake, at: DateTime<Utc>) -> bool {
+        let sent = self.wakes.wake(wake, at).await.inspect_err(|error| {
+            tracing::warn!(error = %error_chain(error), "a wake-up was not sent; the timer will fire instead");
+        });
+        sent.is_ok()
     }
 
     /// Wakes the sweep for a row.
@@ -43,26 +53,40 @@ impl Medic {
         }
     }
 
-    /// Sends one wake-up for each second in which rows of a shard come due.
-    pub(crate) async fn schedule_wakeups(&self, shard: u8, rows: &[DueRow], now: DateTime<Utc>) {
+    /// Sends one wake-up for each second in which rows of a shard come due. What there is no time for is left to the next
+    /// tick.
+    pub(crate) async fn schedule_wakeups(&self, shard: u8, rows: &[DueRow], time: TimeBudget<'_>) {
         let mut seconds: BTreeMap<i64, DateTime<Utc>> = BTreeMap::new();
         for row in rows {
             let earliest = seconds.entry(row.due_at.timestamp()).or_insert(row.due_at);
             *earliest = row.due_at.min(*earliest);
         }
-        for at in seconds.into_values() {
-            let at = self.wakes.arrival(at);
-            if self.sent_shard_wakeups.add(&shard, at, now) {
-                self.wake(Wake::Shard { shard, until_ms: to_millis(at) }, at).await;
+        let schedule = |due_at| async move {
+            if !time.is_over() {
+                self.schedule_shard_wakeup(shard, due_at, time.now()).await;
             }
-        }
+        };
+        let wakes: Vec<_> = seconds.into_values().map(schedule).collect();
+        stream::iter(wakes).buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    /// Sends a wake-up for a shard in which a row comes due, unless one is on its way.
+    async fn schedule_shard_wakeup(&self, shard: u8, due_at: DateTime<Utc>, now: DateTime<Utc>) {
+        let at = self.wakes.arrival(due_at);
+        let wake = self.try_to_wake(Wake::Shard { shard, until_ms: to_millis(at) }, at);
+        self.sent_shard_wakeups.send_once(shard, at, now, wake).await;
+    }
+
+    /// Sends a wake-up for a lane that is busy until then, unless one is on its way.
+    pub(crate) async fn schedule_lane_wakeup(&self, lane: String, until: DateTime<Utc>, now: DateTime<Utc>) {
+        let wake = self.try_to_wake(Wake::Lane { lane: lane.clone() }, until);
+        self.sent_lane_wakeups.send_once(lane, until, now, wake).await;
     }
 
     /// Sends a wake-up for a row, if it comes due before the next tick could see it.
     pub(crate) async fn schedule_row_wakeup(&self, key: Key, due_at: DateTime<Utc>, now: DateTime<Utc>) {
         if due_at - now <= LOOK_AHEAD {
-            let row = DueRow { key, due_at };
-            self.schedule_wakeups(row.shard(), &[row], now).await;
+            self.schedule_shard_wakeup(key.shard(), due_at, now).await;
         }
     }
 
@@ -89,12 +113,11 @@ impl Medic {
 
     /// Wakes the senders of what was committed so far, each lane's once, and whoever starts the playbooks of alerts.
     pub(crate) async fn wake_lanes(&self, batch: &Batch, now: DateTime<Utc>) {
-        for lane in batch.take_lanes() {
-            self.wake(Wake::Lane { lane }, now).await;
-        }
-        for (alert, trigger) in batch.take_starts() {
-            self.wake(Wake::Start { alert_id: alert.get(), trigger_id: trigger.get() }, now).await;
-        }
+        let lanes = batch.take_lanes().into_iter().map(|lane| Wake::Lane { lane });
+        let starts = batch.take_starts().into_iter();
+        let starts = starts.map(|(alert, trigger)| Wake::Start { alert_id: alert.get(), trigger_id: trigger.get() });
+        let wakes: Vec<_> = lanes.chain(starts).map(|wake| self.wake(wake, now)).collect();
+        stream::iter(wakes).buffer_unordered(AT_ONCE).collect::<()>().await;
     }
 
     /// Wakes whoever sends or starts what was committed.

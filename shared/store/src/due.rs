@@ -1,6 +1,5 @@
 //! The due index: the rows whose timer is running. It only nominates; a consistent read of the row decides.
 
-use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{from_millis, retry_delay, to_millis};
@@ -22,12 +21,6 @@ pub struct DueRow {
     pub due_at: DateTime<Utc>,
 }
 
-impl DueRow {
-    pub fn shard(&self) -> u8 {
-        self.key.shard()
-    }
-}
-
 /// Rows that come due, earliest first.
 #[derive(Debug)]
 pub struct DuePage {
@@ -41,21 +34,14 @@ pub struct DuePage {
 pub struct Cursor(Item);
 
 impl Table {
-    /// Returns the rows of one shard that are due by `until`, at most `limit`: one query.
-    pub async fn due(&self, shard: u8, until: DateTime<Utc>, limit: i32) -> Result<DuePage, Error> {
-        self.due_page(shard, until, |query| query.limit(limit)).await
-    }
-
-    /// Returns the rows that follow such a page: as many as one query reads, which is some ten thousand.
-    pub async fn due_after(&self, shard: u8, after: Cursor, until: DateTime<Utc>) -> Result<DuePage, Error> {
-        self.due_page(shard, until, |query| query.set_exclusive_start_key(Some(after.0))).await
-    }
-
-    async fn due_page(
+    /// Returns the rows of one shard that are due by `until`, from where a page ended: at most `limit`, and without it as many
+    /// as one query reads, which is some ten thousand.
+    pub async fn due(
         &self,
         shard: u8,
         until: DateTime<Utc>,
-        part: impl FnOnce(QueryFluentBuilder) -> QueryFluentBuilder,
+        after: Option<Cursor>,
+        limit: Option<i32>,
     ) -> Result<DuePage, Error> {
         let query = self
             .client
@@ -66,8 +52,10 @@ impl Table {
             .expression_attribute_names("#shard", DUE_SHARD)
             .expression_attribute_names("#at", DUE_AT)
             .expression_attribute_values(":shard", text(shard.to_string()))
-            .expression_attribute_values(":at", number(to_millis(until)));
-        let answer = part(query).send_boxed().await?;
+            .expression_attribute_values(":at", number(to_millis(until)))
+            .set_exclusive_start_key(after.map(|Cursor(key)| key))
+            .set_limit(limit);
+        let answer = query.send_boxed().await?;
         let row = |item: &Item| {
             let due_at = item.get(DUE_AT)?.as_n().ok()?.parse().ok()?;
             Some(DueRow { key: Key::of(item)?, due_at: from_millis(due_at) })

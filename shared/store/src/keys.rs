@@ -259,7 +259,7 @@ impl Key {
     }
 
     /// Returns the shard of the due index in which this row waits: FNV-1a, so that neighbours spread.
-    pub(crate) fn shard(&self) -> u8 {
+    pub fn shard(&self) -> u8 {
         let hash = self
             .pk
             .bytes()

@@ -1,8 +1,10 @@
 //! What the senders of all kinds of lanes have in common.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use domain::Receiver;
 use store::Lane;
+
+pub use crate::time_budget::Now;
 
 /// What one step in a lane came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,9 +14,6 @@ pub enum Drained {
     /// There may be more.
     More,
 }
-
-/// Reads the time anew, since a send takes a while.
-pub type Now<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
 
 /// A lane and the receiver whose it is.
 #[derive(Debug, Clone, Copy)]

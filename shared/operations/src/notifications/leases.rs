@@ -133,9 +133,7 @@ impl Medic {
 
     /// Schedules another look at a lane for when its lease ends, should its holder have died.
     pub(super) async fn watch_lane(&self, lane: &Lane, until: DateTime<Utc>, now: DateTime<Utc>) {
-        if self.sent_lane_wakeups.add(&lane.to_string(), until, now) {
-            self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
-        }
+        self.schedule_lane_wakeup(lane.to_string(), until, now).await;
     }
 
     /// Returns whether somebody is sending this delivery.

@@ -376,3 +376,38 @@ async fn past_two_hundred_services_a_list_of_heartbeats_requires_a_name() {
     assert_eq!(system.get("/heartbeat?heartbeat_name=worker-7").await.status, 200);
     assert_eq!(system.get("/service").await.results().as_array().unwrap().len(), 201);
 }
+
+#[tokio::test]
+async fn with_more_than_a_thousand_services_a_name_must_be_given() {
+    let system = System::start().await;
+    for n in 0..1_000 {
+        system.register(&format!("w-{n}"), 86_400.0, json!({})).await;
+    }
+    assert_eq!(names(&system.get("/service").await).len(), 1_000);
+    system.register("other", 86_400.0, json!({"service_name": "other"})).await;
+    insta::assert_snapshot!(system.get("/service").await, @r#"
+    400
+    {
+      "message": "service_name must be given: there are more than 1000 services",
+      "results": "",
+      "success": false
+    }
+    "#);
+    assert_eq!(names(&system.get("/service?service_name=other").await), ["other"]);
+    assert_eq!(names(&system.get("/service?service_name=worker&active=1").await).len(), 1_000);
+    assert_eq!(names(&system.get("/heartbeat?service_name=worker").await), [""; 0]);
+    system.register("w-1000", 86_400.0, json!({})).await;
+    for (path, message) in [
+        (
+            "/service?service_name=worker",
+            "service_name is that of more than 1000 services: get one by GET /service/{heartbeat_name}",
+        ),
+        (
+            "/heartbeat?service_name=worker",
+            "heartbeat_name must be given: there are more than 1000 services to look through",
+        ),
+    ] {
+        let answer = system.get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.message()), (400, message));
+    }
+}

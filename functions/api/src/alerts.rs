@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use domain::{Alert, AlertId, Invalid, Notification, ServiceId, TargetId, format_time};
+use domain::{Alert, AlertId, Invalid, Notification, NotificationId, ServiceId, TargetId, format_time};
 use operations::Actor;
 use runtime::{ApiError, App, Envelope, IdPath, Listing, OptionalBody, Params, ok};
 use serde::{Deserialize, Serialize};
@@ -226,19 +226,25 @@ impl NotificationView {
 }
 
 /// Lists the notifications of an alert, oldest first.
+///
+/// `limit` counts notifications, and there is an item for each receiver of one.
 #[utoipa::path(
     get,
     path = "/v2/alerts/{alert_id}/notifications",
     operation_id = "v2_list_alert_notifications",
     tag = "alerts",
-    params(("alert_id" = i64, Path, minimum = 1)),
+    params(("alert_id" = i64, Path, minimum = 1), Listing),
     responses(
         (status = 200, description = "Outcomes", body = Envelope<PageView<NotificationView>>),
         (status = 404, description = "There is no such alert", body = Envelope<String>),
     )
 )]
-pub(crate) async fn notifications(State(app): State<App>, IdPath(id): IdPath<AlertId>) -> Result<Response, ApiError> {
-    let notifications = app.medic.notifications(id).await?;
-    let items = notifications.iter().flat_map(NotificationView::of).collect();
-    Ok(ok(PageView::<NotificationView> { items, next_cursor: None }))
+pub(crate) async fn notifications(
+    State(app): State<App>,
+    IdPath(id): IdPath<AlertId>,
+    Params(listing): Params<Listing>,
+) -> Result<Response, ApiError> {
+    let page = app.medic.notifications(id, listing.cursor::<NotificationId>()?, listing.limit()?).await?;
+    let items = page.items.iter().flat_map(NotificationView::of).collect();
+    Ok(ok(PageView::<NotificationView> { items, next_cursor: page.next }))
 }

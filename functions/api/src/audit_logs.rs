@@ -9,14 +9,13 @@ use domain::{
     ServiceId, format_time, parse_time,
 };
 use operations::{AuditBounds, AuditFilter};
-use runtime::{ApiError, App, Envelope, Listing, Params, ok};
+use runtime::{ApiError, App, Envelope, Listing, Params, bytes_in_response, ok};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::Page;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::csv::push_row;
-use crate::pages::{PageView, number};
+use crate::pages::{MAX_BYTES, PageView, number};
 
 /// What was done, by whom, and with what outcome.
 #[derive(Debug, Serialize, ToSchema)]
@@ -233,34 +232,11 @@ pub(crate) async fn list(
         download(&app, &filter, before, rows).await?
     } else {
         let bounds = AuditBounds { limit, looked_at: LOOKED_AT };
-        ok(fitting(app.medic.audit_log(&filter, before, bounds, app.now()).await?))
+        let page = app.medic.audit_log(&filter, before, bounds, app.now()).await?;
+        ok(PageView::fitting(page, AuditLogView::of, |entry| entry.log_id.clone()))
     };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)
-}
-
-/// Returns a page with no more than one response may hold.
-fn fitting(page: Page<AuditEntry>) -> PageView<AuditLogView> {
-    let PageView { mut items, mut next_cursor } = PageView::of(page, AuditLogView::of);
-    let mut bytes = 0;
-    let fits = items.iter().take_while(|item| {
-        bytes += on_the_wire(&serde_json::to_string(item).unwrap_or_default());
-        bytes <= MAX_BYTES
-    });
-    let fits = fits.count().max(1);
-    if fits < items.len() {
-        items.truncate(fits);
-        next_cursor = items.last().map(|last| last.log_id.clone());
-    }
-    PageView { items, next_cursor }
-}
-
-/// Lambda returns at most 6 MB, in which a response is a string in JSON.
-const MAX_BYTES: usize = 2 * 1024 * 1024;
-
-/// Returns how many bytes a text takes there.
-fn on_the_wire(text: &str) -> usize {
-    serde_json::to_string(text).map_or(text.len(), |text| text.len())
 }
 
 /// Returns whether a request prefers CSV to JSON: it names that type, and does not rule it out.
@@ -325,7 +301,7 @@ async fn download(
             let begin = text.len();
             push_entry(&mut text, entry);
             rows += 1;
-            bytes += on_the_wire(&text[begin..]);
+            bytes += bytes_in_response(&text.as_bytes()[begin..]);
             if bytes >= MAX_BYTES && (page.next.is_some() || entries.len() > 0) {
                 next = Some(id);
                 break 'file;

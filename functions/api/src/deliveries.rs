@@ -88,7 +88,7 @@ pub(crate) async fn list(
     let status = status.map(|status| status.parse::<DeliveryStatus>()).transpose()?;
     let (after, limit) = (listing.cursor()?, listing.limit()?);
     let page = app.medic.deliveries(webhook, status, after, limit, app.now()).await?;
-    Ok(ok(PageView::of(page, DeliveryView::of)))
+    Ok(ok(PageView::fitting(page, DeliveryView::of, |delivery| delivery.delivery_id.clone())))
 }
 
 /// Returns a delivery.

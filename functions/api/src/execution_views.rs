@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 /// One run of a playbook.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ExecutionView {
-    execution_id: String,
+    pub(crate) execution_id: String,
     playbook_id: i64,
     playbook_name: String,
     /// The playbook's version that runs.

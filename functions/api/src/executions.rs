@@ -156,7 +156,8 @@ pub(crate) async fn list(
     let page = app.medic.executions(filter.read()?, listing.cursor::<ExecutionId>()?, listing.limit()?).await?;
     let services = page.items.iter().filter_map(|execution| execution.plan.service_id);
     let existing = app.medic.existing_services(services).await?;
-    Ok(ok(PageView::of(page, |execution| ExecutionView::listed(&execution, &existing))))
+    let listed = |execution| ExecutionView::listed(&execution, &existing);
+    Ok(ok(PageView::fitting(page, listed, |execution| execution.execution_id.clone())))
 }
 
 /// Returns an execution with its steps and its plan.

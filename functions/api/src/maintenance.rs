@@ -127,7 +127,7 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing>) -> Result<Response, ApiError> {
     let page = app.medic.windows(listing.cursor::<WindowId>()?, listing.limit()?).await?;
-    Ok(ok(PageView::of(page, WindowView::of)))
+    Ok(ok(PageView::fitting(page, WindowView::of, |window| window.window_id.to_string())))
 }
 
 /// Returns a maintenance window.

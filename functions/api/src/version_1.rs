@@ -148,13 +148,16 @@ struct ServiceActiveFilter {
     active: Option<String>,
 }
 
-/// Lists services, newest first.
+/// Lists services, newest first. Of more than 1,000 a `service_name` must be given.
 #[utoipa::path(
     get,
     path = "/service",
     tag = "version 1",
     params(NameFilter, ServiceActiveFilter),
-    responses((status = 200, description = "Services", body = Envelope<Vec<ServiceView<u8>>>))
+    responses(
+        (status = 200, description = "Services", body = Envelope<Vec<ServiceView<u8>>>),
+        (status = 400, description = "With more than 1,000 services a name must be given", body = Envelope<String>),
+    )
 )]
 async fn list_services(
     State(app): State<App>,
@@ -163,16 +166,14 @@ async fn list_services(
 ) -> Result<Response, ApiError> {
     let active = read_active(filter.active.as_deref())?;
     let name = names.service_name.as_deref().filter(|name| !name.is_empty());
-    let mut services = Vec::new();
-    let mut after = None;
-    loop {
-        let page = app.medic.services(name, after, PAGE).await?;
-        services.extend(page.items);
-        match page.next.map(|next| next.parse()).transpose()? {
-            Some(next) => after = Some(next),
-            None => break,
-        }
-    }
+    let too_many = || match name {
+        None => Invalid::new("service_name", format!("must be given: there are more than {MAX_SERVICES} services")),
+        Some(_) => Invalid::new(
+            "service_name",
+            format!("is that of more than {MAX_SERVICES} services: get one by GET /service/{{heartbeat_name}}"),
+        ),
+    };
+    let mut services = app.medic.services_up_to(MAX_SERVICES, name).await?.ok_or_else(too_many)?;
     services.retain(|record| active.is_none_or(|active| record.snapshot.service.active == active));
     Ok(ok(views(&app, &services).await?))
 }
@@ -328,7 +329,8 @@ async fn list_heartbeats(State(app): State<App>, Params(query): Params<Heartbeat
 }
 
 const MAX_HEARTBEATS: usize = 250;
-const PAGE: usize = 250;
+/// The most services that `GET /service` looks through.
+const MAX_SERVICES: usize = 1_000;
 /// Without `active`, alerts are the newest so many; with it, all there are up to `MAX_ALERTS`.
 const NEWEST_ALERTS: usize = 100;
 const MAX_ALERTS: usize = 1_000;

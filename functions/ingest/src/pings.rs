@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 /// Bytes that are kept of a body.
 const BODY_LIMIT: usize = 10_000;
-/// Bytes that are read of one, so that a client may send it whole.
-const MAX_READ: usize = 8 * 1024 * 1024;
+/// Bytes that are read of one, so that a client may send it whole: what API Gateway can hand over. Lambda takes requests of
+/// up to 6 MB, in which a body that is no text is in base64.
+const MAX_READ: usize = 4 * 1024 * 1024;
 
 /// What a ping's address says.
 pub(crate) struct Address {
@@ -87,7 +88,7 @@ enum PingResponses {
     Bad(String),
     #[response(status = 404, description = "not found", content_type = "text/plain")]
     NotFound(String),
-    #[response(status = 413, description = "The body is over 8 MiB", content_type = "text/plain")]
+    #[response(status = 413, description = "The body is over 4 MiB", content_type = "text/plain")]
     TooLarge(String),
     #[response(status = 429, description = "The key is over its limit of pings a minute", content_type = "text/plain")]
     Limited(String),
@@ -199,7 +200,7 @@ async fn first_bytes(body: Body) -> Result<Vec<u8>, ApiError> {
         let chunk = chunk.map_err(|_| ApiError::BadRequest("The body could not be read".to_owned()))?;
         read += chunk.len();
         if read > MAX_READ {
-            return Err(ApiError::TooLarge);
+            return Err(ApiError::TooLarge("4 MiB"));
         }
         kept.extend_from_slice(&chunk[..chunk.len().min(BODY_LIMIT - kept.len())]);
     }

@@ -1,8 +1,10 @@
 //! The envelope of every response, and the one map from errors to HTTP.
 
 use axum::Router;
+use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -54,9 +56,10 @@ pub fn created<T: Serialize>(message: &str, results: T) -> Response {
 /// Why a request is refused, in the caller's words.
 #[derive(Debug)]
 pub enum ApiError {
-    /// 400, 413: the body or a parameter is not valid.
+    /// 400: the body or a parameter is not valid.
     BadRequest(String),
-    TooLarge,
+    /// 413: the body is over this.
+    TooLarge(&'static str),
     Unauthorized(AuthFailure),
     /// The key is over its limit of requests of this class. The wait is in seconds.
     RateLimited {
@@ -86,7 +89,7 @@ impl<E: Into<Error>> From<E> for ApiError {
 impl ApiError {
     pub(crate) fn unreadable(rejection: &BytesRejection) -> Self {
         if matches!(rejection, BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) {
-            Self::TooLarge
+            Self::TooLarge("256 KiB")
         } else {
             Self::BadRequest("The body could not be read".to_owned())
         }
@@ -106,7 +109,7 @@ impl ApiError {
     pub(crate) fn answer(self) -> (StatusCode, String) {
         match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is over 256 KiB".to_owned()),
+            Self::TooLarge(max) => (StatusCode::PAYLOAD_TOO_LARGE, format!("The body is over {max}")),
             Self::Unauthorized(failure) => match failure {
                 AuthFailure::MissingKey => {
                     (StatusCode::UNAUTHORIZED, "An API key is needed: Authorization: Bearer mdk_…".to_owned())
@@ -194,4 +197,68 @@ pub(crate) fn envelope_layers<S: Clone + Send + Sync + 'static>(router: Router<S
         .fallback(|| async { ApiError::NoSuchRoute })
         .method_not_allowed_fallback(|| async { ApiError::WrongMethod })
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .layer(map_response(fitting))
+}
+
+/// The largest response, in bytes: Lambda returns at most 6 MB, of which this leaves some for headers.
+const MAX_RESPONSE: usize = 6 * 1000 * 1000;
+
+/// Returns how many bytes a text takes in the response of a function, where it is a string in JSON.
+pub fn bytes_in_response(text: &[u8]) -> usize {
+    let bytes = |byte: &u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.iter().map(bytes).sum()
+}
+
+/// Replaces a response that Lambda would not return, and whose caller would get a 5xx.
+async fn fitting(response: Response) -> Response {
+    // In a string each byte takes six at most.
+    let is_small = response.body().size_hint().exact().is_some_and(|size| size <= (MAX_RESPONSE / 6) as u64);
+    if is_small {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    match to_bytes(body, MAX_RESPONSE).await {
+        Ok(bytes) if bytes_in_response(&bytes) <= MAX_RESPONSE => Response::from_parts(parts, Body::from(bytes)),
+        Ok(_) | Err(_) => {
+            tracing::error!("a response is over what Lambda returns");
+            let problem = "The response would be over 6 MB: ask for fewer by limit, or for one by its name";
+            ApiError::BadRequest(problem.to_owned()).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_response_that_lambda_would_not_return_is_refused_in_words() {
+        let text = |path: &str| match path {
+            "/as-long-as-it-may-be" => "x".repeat(MAX_RESPONSE),
+            "/too-long" => "x".repeat(MAX_RESPONSE + 1),
+            // Each of these takes two bytes.
+            _ => "\"".repeat(MAX_RESPONSE / 2 + 1),
+        };
+        let router =
+            envelope_layers(Router::<()>::new().route("/{path}", get(async move |uri: http::Uri| text(uri.path()))));
+        for (path, status) in [("/as-long-as-it-may-be", 200), ("/too-long", 400), ("/too-long-when-escaped", 400)] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), status, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_counted_as_json_writes_it() {
+        let text: String = (0..0x180).filter_map(char::from_u32).collect();
+        assert_eq!(bytes_in_response(text.as_bytes()) + 2, serde_json::to_string(&text).unwrap().len());
+    }
 }

@@ -28,7 +28,7 @@ pub use batch::{Handling, each_record};
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError};
 pub use deployment::DEPLOYMENT_VARIABLES;
-pub use envelope::{ApiError, Envelope, RateLimited, created, ok, reply};
+pub use envelope::{ApiError, Envelope, RateLimited, bytes_in_response, created, ok, reply};
 pub use extract::{
     Body, IdPath, IdPaths, IdempotencyKey, Listing, NamePath, OptionalBody, Params, TextBody, WholeBody, present,
     read_body,

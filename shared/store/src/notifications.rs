@@ -17,7 +17,7 @@ use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Key, Lane, NOTIFICATION_PREFIX, RowKind, notifications_pk, printed_pk};
 use crate::playbook_notifications::{CIRCUIT, CircuitItem, PlaybookItem};
 use crate::requests::Request as _;
-use crate::table::{CONFLICT_RETRIES, Commit, IS_NEW, Page, Writes, commit_of, is_conflict};
+use crate::table::{CONFLICT_RETRIES, Commit, IS_NEW, Page, Writes, commit_of, first, is_conflict};
 use crate::{Error, Table};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -194,6 +194,30 @@ impl Table {
             notifications.push(read(item?)?);
         }
         Ok(notifications)
+    }
+
+    /// Returns some notifications of an owner, in their order: those after `after`.
+    pub async fn notifications_after(
+        &self,
+        owner: NotificationOwner,
+        after: Option<NotificationId>,
+        limit: usize,
+    ) -> Result<Page<Notification>, Error> {
+        // `!` and `~` sort before and after whatever ids are made of.
+        let low = after.map_or_else(|| NOTIFICATION_PREFIX.to_owned(), |id| format!("{NOTIFICATION_PREFIX}{id}!"));
+        let query = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :p AND sk BETWEEN :low AND :high")
+            .expression_attribute_values(":p", text(notifications_pk(owner)))
+            .expression_attribute_values(":low", text(low))
+            .expression_attribute_values(":high", text(format!("{NOTIFICATION_PREFIX}~")))
+            .consistent_read(true);
+        let (items, more) = first(query, limit).await?;
+        let items = items.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let next = items.last().filter(|_| more).map(|last| last.id.to_string());
+        Ok(Page { items, next })
     }
 
     /// Records the outcome of a notification at one receiver, once; the last one ends the notification's timer. Returns

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Alert, AlertId, AuditAction, AuditDetails, AuditEntry, AuditedThing, Closing, Notification, NotificationKind,
-    NotificationOwner, PendingEvent, Run, RunId, ServicePatch, ThingKind,
+    Alert, AlertId, AuditAction, AuditDetails, AuditEntry, AuditedThing, Closing, Notification, NotificationId,
+    NotificationKind, NotificationOwner, PendingEvent, Run, RunId, ServicePatch, ThingKind,
 };
 use store::{AlertFilter, Commit, Key, Page, ServiceSnapshot, Writes};
 
@@ -26,10 +26,15 @@ impl Medic {
         Ok(self.table.alerts(filter, after, limit).await?)
     }
 
-    /// Returns the notifications of an alert, each with its outcomes.
-    pub async fn notifications(&self, id: AlertId) -> Result<Vec<Notification>, Error> {
+    /// Returns the notifications of an alert, each with its outcomes, oldest first.
+    pub async fn notifications(
+        &self,
+        id: AlertId,
+        after: Option<NotificationId>,
+        limit: usize,
+    ) -> Result<Page<Notification>, Error> {
         self.alert(id).await?;
-        Ok(self.table.notifications(NotificationOwner::Alert(id)).await?)
+        Ok(self.table.notifications_after(NotificationOwner::Alert(id), after, limit).await?)
     }
 
     /// Acknowledges an open alert: no more reminders, and PagerDuty shows it as acknowledged. Repeating it changes nothing.

@@ -52,6 +52,8 @@ enum Counted {
 
 /// The most services over which heartbeats are listed without a name.
 const MAX_SERVICES: usize = 200;
+/// The most over which they are listed by a `service_name` that these share.
+const MAX_SERVICES_OF_A_NAME: usize = 1_000;
 
 impl Medic {
     /// Records a heartbeat.
@@ -239,18 +241,12 @@ impl Medic {
 
     /// Returns the services over which heartbeats are listed without the name of one.
     async fn services_to_list(&self, service_name: Option<&str>) -> Result<Vec<ServiceRecord>, Error> {
-        let mut page = self.table.services(service_name, None, MAX_SERVICES).await?;
-        while let Some(next) = page.next.take_if(|_| service_name.is_some()) {
-            let more = self.table.services(service_name, Some(&next), MAX_SERVICES).await?;
-            page.items.extend(more.items);
-            page.next = more.next;
-        }
-        if page.next.is_some() {
-            let problem = format!("must be given: there are more than {MAX_SERVICES} services to look through");
-            return Err(Invalid::new("heartbeat_name", problem).into());
-        }
-        self.bring_up_to_date(&mut page.items).await?;
-        Ok(page.items)
+        let max = if service_name.is_some() { MAX_SERVICES_OF_A_NAME } else { MAX_SERVICES };
+        let too_many = || {
+            let problem = format!("must be given: there are more than {max} services to look through");
+            Invalid::new("heartbeat_name", problem)
+        };
+        Ok(self.services_up_to(max, service_name).await?.ok_or_else(too_many)?)
     }
 }
 

@@ -53,6 +53,9 @@ pub struct ServiceUpdate {
     pub down: Option<bool>,
 }
 
+/// Services that are read at a time.
+const PAGE: usize = 250;
+
 impl Medic {
     pub async fn register(&self, registration: Registration, actor: &Actor) -> Result<Registered, Error> {
         let now = actor.at;
@@ -147,6 +150,24 @@ impl Medic {
         page.items.retain(|record| service_name.is_none_or(|wanted| record.profile.service_name.as_str() == wanted));
         self.bring_up_to_date(&mut page.items).await?;
         Ok(page)
+    }
+
+    /// Returns the services of a name, or all, newest first. None if there are more than `max`.
+    pub async fn services_up_to(
+        &self,
+        max: usize,
+        service_name: Option<&str>,
+    ) -> Result<Option<Vec<ServiceRecord>>, Error> {
+        let mut page = self.services(service_name, None, PAGE).await?;
+        while let Some(next) = page.next.take() {
+            let more = self.services(service_name, Some(next.parse()?), PAGE).await?;
+            page.items.extend(more.items);
+            page.next = more.next;
+            if page.items.len() > max {
+                break;
+            }
+        }
+        Ok(Some(page.items).filter(|services| services.len() <= max))
     }
 
     /// Applies an update and returns the service as it then is.

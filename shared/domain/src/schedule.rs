@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike as _, Utc};
 
+use crate::zone::LocalTime;
 use crate::{Invalid, Label, Revision, ScheduleId, Zone};
 
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
@@ -46,6 +47,23 @@ impl Schedule {
     /// Returns the period by the weekday and time that the zone's wall clock shows, however the clock got there.
     pub fn period(&self, at: DateTime<Utc>) -> Period {
         if self.hours.hold(self.zone.reading(at)) { Period::DuringHours } else { Period::AfterHours }
+    }
+
+    /// Returns when the period that holds at `at` ends; none if it never does.
+    pub fn period_end(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        // A week, and another: a change of the clock may take the only hours out of the first.
+        const HORIZON_DAYS: i64 = 15;
+        let period = self.period(at);
+        let today = self.zone.reading(at).date();
+        let days = (-1..=HORIZON_DAYS).filter_map(|day| today.checked_add_signed(TimeDelta::days(day)));
+        let shown =
+            days.flat_map(|day| self.hours.bounds(day)).flat_map(|reading| match self.zone.local_time(reading) {
+                LocalTime::Single(at) | LocalTime::Skipped(at) => [at, at],
+                LocalTime::Ambiguous(first, second) => [first, second],
+            });
+        let mut bounds: Vec<_> = shown.chain(self.zone.changes(at, at + TimeDelta::days(HORIZON_DAYS))).collect();
+        bounds.sort_unstable();
+        bounds.into_iter().find(|bound| *bound > at && self.period(*bound) != period)
     }
 }
 
@@ -100,6 +118,15 @@ impl Hours {
         let weekday = reading.weekday();
         self.of(weekday).iter().any(|range| range.holds_on_its_day(minute))
             || self.of(weekday.pred()).iter().any(|range| range.holds_on_the_next_day(minute))
+    }
+
+    /// Returns what the wall clock shows when the ranges of a day begin and end.
+    fn bounds(&self, day: NaiveDate) -> impl Iterator<Item = NaiveDateTime> + '_ {
+        let minute = move |minute: u16| day.and_time(NaiveTime::MIN) + TimeDelta::minutes(minute.into());
+        self.of(day.weekday()).iter().flat_map(move |range| {
+            let end = if range.runs_past_midnight() { range.end + MINUTES_OF_A_DAY } else { range.end };
+            [minute(range.start), minute(end)]
+        })
     }
 
     fn of(&self, weekday: chrono::Weekday) -> &[Range] {

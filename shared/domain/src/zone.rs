@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset as _, TimeDelta, TimeZone as _, Utc};
+use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset as _, SubsecRound as _, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 
-use crate::Invalid;
+use crate::{Invalid, from_millis, to_millis};
 
 /// A zone of the IANA database: `UTC`, or a name with a `/` such as `Europe/Berlin`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +65,28 @@ impl Zone {
             MappedLocalTime::Ambiguous(first, second) => LocalTime::Ambiguous(first.to_utc(), second.to_utc()),
             MappedLocalTime::None => LocalTime::Skipped(self.jump_over(reading)),
         }
+    }
+
+    /// Returns when the wall clock is put forward or back after `from` and until `to`.
+    pub(crate) fn changes(self, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+        // Shorter than the time between two changes ever was.
+        const STEP: TimeDelta = TimeDelta::hours(6);
+        let mut changes = Vec::new();
+        let mut begin = from;
+        while begin < to {
+            let (mut before, mut after) = (begin, begin + STEP);
+            begin = after;
+            if self.offset(before) == self.offset(after) {
+                continue;
+            }
+            while after - before > TimeDelta::seconds(1) {
+                let middle = from_millis(to_millis(before).midpoint(to_millis(after)));
+                if self.offset(middle) == self.offset(after) { after = middle } else { before = middle }
+            }
+            changes.push(after.trunc_subsecs(0));
+        }
+        changes.retain(|at| *at > from && *at <= to);
+        changes
     }
 
     /// Returns the instant at which the wall clock jumps over a reading that it never shows.

@@ -117,6 +117,39 @@ fn a_bad_range_is_named_with_its_day_and_place() {
     assert_eq!(message(&[("sunday", &[("09:00", "10:00"); 25])]), "hours.sunday must have at most 24 ranges");
 }
 
+#[test]
+fn a_period_ends_when_the_next_one_begins() {
+    let ends =
+        |schedule: &Schedule, at: &str| schedule.period_end(parse_time("at", at).unwrap()).map(crate::format_time);
+    let office = schedule("Europe/Berlin", &days(&[("friday", &[("09:00", "17:00")])]));
+    assert_eq!(ends(&office, "2026-03-20T08:00:00Z"), Some("2026-03-20T16:00:00.000Z".to_owned()));
+    // The clock is put forward meanwhile.
+    assert_eq!(ends(&office, "2026-03-27T16:00:00Z"), Some("2026-04-03T07:00:00.000Z".to_owned()));
+    for never in [days(&[]), DAYS.iter().map(|day| ((*day).into(), vec![("00:00".into(), "24:00".into())])).collect()] {
+        assert_eq!(ends(&schedule("Europe/Berlin", &never), "2026-03-27T16:00:00Z"), None);
+    }
+    // On 29 March the only hour of the week does not come.
+    let early = schedule("Europe/Berlin", &days(&[("sunday", &[("02:00", "03:00")])]));
+    assert_eq!(ends(&early, "2026-03-28T12:00:00Z"), Some("2026-04-05T00:00:00.000Z".to_owned()));
+    // On 25 October it comes twice, and the clock is put back at the end of the first.
+    let late = schedule("Europe/Berlin", &days(&[("sunday", &[("02:30", "03:00")])]));
+    let mut at = "2026-10-24T12:00:00.000Z".to_owned();
+    let next = std::iter::from_fn(|| {
+        at = ends(&late, &at)?;
+        Some(at.clone())
+    });
+    assert_eq!(
+        next.take(5).collect::<Vec<_>>(),
+        [
+            "2026-10-25T00:30:00.000Z",
+            "2026-10-25T01:00:00.000Z",
+            "2026-10-25T01:30:00.000Z",
+            "2026-10-25T02:00:00.000Z",
+            "2026-11-01T01:30:00.000Z",
+        ]
+    );
+}
+
 /// The hours as a set of the week's 10,080 minutes, filled one by one.
 fn minutes_of_the_week(days: &Days) -> Vec<bool> {
     let week = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
@@ -185,6 +218,20 @@ proptest! {
 }
 
 proptest! {
+    /// The end of a period is the first minute in which another holds, looked for minute by minute.
+    #[test]
+    fn a_period_lasts_until_the_first_minute_of_the_other(
+        zone in prop::sample::select(ZONES.to_vec()),
+        days in any_days(),
+        minute in 29_454_000_i64..29_979_600,
+    ) {
+        let schedule = schedule(zone, &days);
+        let at = DateTime::UNIX_EPOCH + TimeDelta::minutes(minute);
+        let minutes = (1..=14 * 1440).map(|passed| at + TimeDelta::minutes(passed));
+        let first = minutes.into_iter().find(|later| schedule.period(*later) != schedule.period(at));
+        prop_assert_eq!(schedule.period_end(at).filter(|end| *end <= at + TimeDelta::days(14)), first);
+    }
+
     #[test]
     fn hours_are_given_back_as_they_were_given(days in any_days()) {
         let hours = Hours::parse(&days).unwrap();

@@ -137,6 +137,7 @@ def test_a_function_writes_only_what_it_may():
     # The outcome of a start is written beside its alert.
     assert written["playbook"] == {"execution#*", "circuit#*", "audit#*", "lane#*", "delivery#*", "alert#*"}
     assert "audit#*" not in written["sweep"]
+    assert "pulse" in written["sweep"]
 
 
 def test_logs_are_kept_for_thirty_days():

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::Pulse;
 use flate2::read::GzDecoder;
 use local::{DynamoDb, ManualTime, Options, Service};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -13,13 +14,13 @@ use operations::{Medic, QueuePorts};
 use outbound::Wakes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
-use runtime::{Clock as _, Config};
+use runtime::{Clock as _, Config, SystemClock};
 use script::Sandbox;
 use serde_json::Value;
-use store::Table;
+use store::{Commit, Table};
 
 use crate::process::medic_local;
-use crate::{Receivers, UNLIMITED};
+use crate::{Process, Receivers, UNLIMITED};
 
 /// Returns when every test begins.
 pub fn start_of_time() -> DateTime<Utc> {
@@ -103,6 +104,20 @@ impl System {
         Self { service, time, receivers, key, client: reqwest::Client::new(), environment, sandbox }
     }
 
+    /// Kills a process, lets time pass while nothing runs, and starts on its folder with a clock that the test moves.
+    pub async fn after_kill(process: Process, pause: TimeDelta, data_dir: &Path) -> Self {
+        let key = process.key().to_owned();
+        process.kill();
+        let receivers = Receivers::start().await;
+        let time = ManualTime::starting_at(SystemClock.now() + pause);
+        let mut environment = receivers.environment();
+        environment.extend(UNLIMITED.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let service = Self::service(&environment, &time, Some(data_dir), None).await;
+        let system = Self { service, time, receivers, key, client: reqwest::Client::new(), environment, sandbox: None };
+        system.service.settle().await;
+        system
+    }
+
     async fn service(
         environment: &[(&'static str, String)],
         time: &ManualTime,
@@ -141,7 +156,7 @@ impl System {
         Medic::new(table, ports, here.slack.clone(), pagerduty, outgoing, here.settings.clone()).expect("an instance")
     }
 
-    /// Stops, lets time pass while nothing runs, and starts again on the same folder and environment.
+    /// Stops, lets time pass while nothing runs, and starts again on the same folder and environment: a gap, if it is long.
     pub async fn restart_after(self, pause: TimeDelta, data_dir: &Path) -> Self {
         let Self { service, time, receivers, key, client, environment, sandbox } = self;
         service.stop().await;
@@ -152,7 +167,8 @@ impl System {
         system
     }
 
-    /// Moves the clock, stopping at each moment at which something is due, and waits until nothing is.
+    /// Moves the clock, stopping at each moment at which something is due, and waits until nothing is. Medic hears all
+    /// the while.
     pub async fn advance(&self, by: TimeDelta) {
         let end = self.time.now() + by;
         loop {
@@ -161,10 +177,23 @@ impl System {
             if next > end {
                 break;
             }
-            self.time.set(next);
+            self.hear_until(next).await;
         }
-        self.time.set(end);
+        self.hear_until(end).await;
         self.settle().await;
+    }
+
+    /// Sets the clock, with a pulse as if it had passed second by second.
+    async fn hear_until(&self, at: DateTime<Utc>) {
+        let table = Table::new(self.service.dynamodb().aside().config(), "medic");
+        loop {
+            let old = table.pulse().await.expect("a table").expect("a pulse");
+            let new = Pulse { at: old.at.max(at), gaps: old.gaps.clone() };
+            if new == old || table.save_pulse(Some(&old), &new).await.expect("a table") == Commit::Done {
+                break;
+            }
+        }
+        self.time.set(at);
     }
 
     /// Waits until nothing is due; no message may have been given up.
@@ -181,10 +210,17 @@ impl System {
         line.and_then(|value| value.parse().ok()).unwrap_or_default()
     }
 
-    /// Moves the clock in one leap: what falls due meanwhile is late.
+    /// Moves the clock in one leap, as a laptop that sleeps: what falls due meanwhile is late, and Medic could not hear it.
     pub async fn leap(&self, by: TimeDelta) {
         self.service.settle().await;
         self.time.set(self.time.now() + by);
+        self.settle().await;
+    }
+
+    /// Moves the clock in one leap, while Medic hears: what falls due meanwhile is late.
+    pub async fn lag(&self, by: TimeDelta) {
+        self.service.settle().await;
+        self.hear_until(self.time.now() + by).await;
         self.settle().await;
     }
 

@@ -362,7 +362,7 @@ async fn steps(system: &System, query: &str) -> String {
 #[tokio::test]
 async fn filters_combine_over_days() {
     let system = System::start().await;
-    system.leap(TimeDelta::days(10)).await;
+    system.lag(TimeDelta::days(10)).await;
     let (one, other) = (ExecutionId::at(start_of_time(), [1; 10]), ExecutionId::at(start_of_time(), [2; 10]));
     let at = |days: i64, hours: i64| start_of_time() + TimeDelta::days(days) + TimeDelta::hours(hours);
     let all = [
@@ -461,7 +461,7 @@ async fn walk(system: &System, query: &str) -> (Vec<String>, usize) {
 #[tokio::test]
 async fn pages_follow_each_other_and_none_reads_a_busy_log_whole() {
     let system = System::start().await;
-    system.leap(TimeDelta::days(3)).await;
+    system.lag(TimeDelta::days(3)).await;
     let execution = ExecutionId::at(start_of_time(), [1; 10]);
     // Each page of a query begins and ends within a day, or at its end.
     let at = |n: i64| start_of_time() + TimeDelta::minutes(2 * n);
@@ -496,17 +496,17 @@ async fn what_has_expired_is_left_out() {
     let id = system.register("w", 3_600.0, json!({"active": false})).await;
     let count = async |query: &str| entries(&system, query).await.len();
     let queries = [String::new(), format!("service_id={id}")];
-    system.leap(TimeDelta::hours(24)).await;
+    system.lag(TimeDelta::hours(24)).await;
     system.patch("/v2/services/1", json!({"priority": "p1"})).await;
-    system.leap(TimeDelta::hours(24) - TimeDelta::seconds(1)).await;
+    system.lag(TimeDelta::hours(24) - TimeDelta::seconds(1)).await;
     for query in &queries {
         assert_eq!(count(query).await, 2, "{query}");
     }
-    system.leap(TimeDelta::seconds(1)).await;
+    system.lag(TimeDelta::seconds(1)).await;
     for query in &queries {
         assert_eq!(count(query).await, 1, "{query}");
     }
-    system.leap(TimeDelta::hours(24)).await;
+    system.lag(TimeDelta::hours(24)).await;
     for query in &queries {
         assert_eq!(count(query).await, 0, "{query}");
     }
@@ -590,7 +590,7 @@ async fn a_file_is_bounded_and_the_next_one_goes_on() {
         entry.details.output = Some("x".repeat(8_192));
         entry
     };
-    system.leap(TimeDelta::hours(1)).await;
+    system.lag(TimeDelta::hours(1)).await;
     let all: Vec<_> = (0..=255).map(long).collect();
     add(&system, &all[..100]).await;
     add(&system, &all[100..200]).await;

@@ -203,13 +203,13 @@ async fn a_wait_of_days_holds_nothing_and_can_be_cancelled() {
     .await;
     let first = run(&system, id, json!({})).await;
     let second = run(&system, id, json!({})).await;
-    system.leap(chrono::TimeDelta::days(29)).await;
+    system.lag(chrono::TimeDelta::days(29)).await;
     assert_eq!(status(&system, &first).await, "waiting");
     let cancelled = system.post(&format!("/v2/executions/{first}/cancel"), json!({"reason": "not needed"})).await;
     assert_eq!(cancelled.results()["status"], "cancelled");
     assert_eq!(steps(cancelled.results()), ["long skipped: ", "rest skipped: "]);
     assert_eq!(system.post(&format!("/v2/executions/{first}/cancel"), json!({})).await.status, 409);
-    system.leap(chrono::TimeDelta::hours(25)).await;
+    system.lag(chrono::TimeDelta::hours(25)).await;
     system.seconds(2).await;
     assert_eq!(status(&system, &second).await, "completed");
     assert_eq!(log(&system, &first).await, ["execution_started by admin", "execution_cancelled by admin: not needed"]);
@@ -261,7 +261,7 @@ async fn an_approval_request_times_out_as_its_playbook_says() {
     system.seconds(2).await;
     assert_eq!((status(&system, &b).await.as_str(), status(&system, &c).await.as_str()), ("completed", "cancelled"));
     assert_eq!(log(&system, &b).await[..2], ["approval_requested by admin", "approved: timeout"]);
-    system.leap(chrono::TimeDelta::days(7)).await;
+    system.lag(chrono::TimeDelta::days(7)).await;
     assert_eq!(status(&system, &a).await, "cancelled");
 }
 
@@ -520,7 +520,7 @@ async fn a_start_that_is_repeated_starts_one_execution() {
         assert_eq!(start(path.clone(), &keys[0]).await, first);
         assert_ne!(start(path.clone(), &keys[1]).await, first);
         assert_eq!(executions(&system, "").await.len(), before + 2);
-        system.leap(TimeDelta::hours(25)).await;
+        system.lag(TimeDelta::hours(25)).await;
         assert_ne!(start(path, &keys[0]).await, first, "an idempotency key is known for a day");
     }
     let called = system.receivers.arrivals().into_iter().filter(|arrival| arrival.receiver == "webhook").count();

@@ -62,7 +62,7 @@ async fn reminders_come_at_expected_times_and_their_grace() {
     system.advance(TimeDelta::milliseconds(1)).await;
     assert_eq!(cycle().await, 2);
     // Two days of two times each, swept late.
-    system.leap(TimeDelta::days(2)).await;
+    system.lag(TimeDelta::days(2)).await;
     assert_eq!(cycle().await, 6);
 }
 
@@ -94,7 +94,7 @@ async fn a_failure_alerts_at_once_and_recovers_with_a_heartbeat() {
     assert_eq!(system.open_alerts().await, 1);
     system.heartbeat("w", "UP").await;
     assert_eq!(system.open_alerts().await, 0);
-    system.leap(TimeDelta::hours(24)).await;
+    system.lag(TimeDelta::hours(24)).await;
     assert_eq!(system.open_alerts().await, 0);
 }
 
@@ -110,7 +110,7 @@ async fn a_new_schedule_counts_from_its_edit() {
     assert_eq!(edited["schedule_cron"], "0 6 * * *");
     assert_eq!(edited["timezone"], "America/New_York");
     // 06:00 in New York is 11:00 in UTC, a day on.
-    system.leap(TimeDelta::hours(22)).await;
+    system.lag(TimeDelta::hours(22)).await;
     assert_eq!(system.open_alerts().await, 0);
     system.advance(TimeDelta::minutes(31)).await;
     assert_eq!(system.open_alerts().await, 1);

@@ -111,7 +111,7 @@ async fn runs_overlap_and_an_end_may_come_before_its_start() {
     assert_eq!(first.results()["items"].as_array().unwrap().len(), 2);
     let rest = system.get(&format!("/v2/services/{id}/runs?limit=2&cursor={cursor}")).await;
     assert_eq!((rest.results()["items"].as_array().unwrap().len(), &rest.results()["next_cursor"]), (1, &Value::Null));
-    system.leap(TimeDelta::days(91)).await;
+    system.lag(TimeDelta::days(91)).await;
     assert_eq!(states(&system, id, "").await, [""; 0], "what has expired is not shown");
 }
 
@@ -351,7 +351,7 @@ async fn a_run_whose_alert_is_open_does_not_expire() {
     let id = system.register("nightly", 100.0 * HOUR, json!({"max_duration_ms": 60_000})).await;
     signal(&system, id, "start", "a").await;
     system.seconds(60).await;
-    system.leap(TimeDelta::days(91)).await;
+    system.lag(TimeDelta::days(91)).await;
     assert_eq!(states(&system, id, "?status=STALE_ALERTED").await, ["a STALE_ALERTED null"]);
     signal(&system, id, "complete", "a").await;
     assert!(system.get("/v2/alerts/1").await.results()["closed_date"].is_string());

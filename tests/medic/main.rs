@@ -13,6 +13,7 @@ mod examples;
 mod executions;
 mod expectations;
 mod faults;
+mod gaps;
 mod jobs;
 mod killed_executions;
 mod lost_workers;

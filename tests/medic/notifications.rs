@@ -259,7 +259,7 @@ async fn a_notification_is_given_up_after_a_day_and_stays_readable() {
     let pending = system.get("/v2/alerts/1/notifications").await;
     assert_eq!(pending.results()["items"][1]["success"], Value::Null);
     for _ in 0..30 {
-        system.leap(TimeDelta::hours(1)).await;
+        system.lag(TimeDelta::hours(1)).await;
     }
     insta::assert_snapshot!(system.get("/v2/alerts/1/notifications").await, @r#"
     200
@@ -291,7 +291,7 @@ async fn a_notification_is_given_up_after_a_day_and_stays_readable() {
     "#);
     assert!(system.counter("medic_notifications_failed_total").await >= 1);
     let attempts = system.receivers.arrivals().len();
-    system.leap(TimeDelta::hours(2)).await;
+    system.lag(TimeDelta::hours(2)).await;
     assert_eq!(system.receivers.arrivals().len(), attempts, "nothing more is sent");
 }
 
@@ -325,7 +325,7 @@ async fn an_outage_of_many_takes_few_slack_messages() {
     for n in 0..120 {
         system.register(&format!("w-{n}"), 3_600.0, json!({})).await;
     }
-    system.leap(TimeDelta::seconds(3_600)).await;
+    system.lag(TimeDelta::seconds(3_600)).await;
     system.seconds(30).await;
     let services: usize = system.slack().iter().map(|line| count(line)).sum();
     assert_eq!(services, 120, "each once: {:?}", system.slack());

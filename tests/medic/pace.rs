@@ -23,7 +23,7 @@ async fn under_any_load_a_channel_gets_a_message_a_second_and_each_name_once() {
     for n in 0_u32..300 {
         system.register(&format!("w-{n}"), 120.0 + 0.1 * f64::from(n), json!({})).await;
     }
-    system.leap(TimeDelta::milliseconds(119_900)).await;
+    system.lag(TimeDelta::milliseconds(119_900)).await;
     let came = tenths(&system, 320).await;
     for (n, first) in came.iter().enumerate() {
         for (more, last) in came[n..].iter().enumerate() {
@@ -86,7 +86,7 @@ async fn a_channel_that_is_gone_costs_one_message_however_many_are_due() {
     }
     let gone = Planned { error: Some("channel_not_found"), ..Planned::status(200) };
     system.receivers.plan_slack([Planned { retry_after: Some(5), ..Planned::status(429) }, gone]);
-    system.leap(TimeDelta::seconds(60)).await;
+    system.lag(TimeDelta::seconds(60)).await;
     system.seconds(20).await;
     let attempts = system.receivers.arrivals().iter().filter(|arrival| arrival.receiver == "slack").count();
     assert_eq!(attempts, 2);

@@ -152,7 +152,7 @@ async fn create_registers_with_a_day_and_an_hour_of_grace() {
         assert_eq!(service[field], value, "{field}");
     }
     assert_eq!(history(&system, 1).await.len(), 2);
-    system.leap(TimeDelta::hours(25) - TimeDelta::milliseconds(1)).await;
+    system.lag(TimeDelta::hours(25) - TimeDelta::milliseconds(1)).await;
     assert_eq!(system.open_alerts().await, 0);
     system.advance(TimeDelta::milliseconds(1)).await;
     assert_eq!(system.open_alerts().await, 1);
@@ -208,7 +208,7 @@ async fn the_first_bytes_of_a_body_are_kept_beside_the_heartbeat() {
     assert_eq!(system.get(&path(1).replace("/1/", "/9/")).await.status, 404);
     assert_eq!(system.get("/v2/services/1/heartbeats/x/body").await.status, 400);
     // It expires with its heartbeat.
-    system.leap(TimeDelta::days(30)).await;
+    system.lag(TimeDelta::days(30)).await;
     assert_eq!(system.get(&path(1)).await.status, 404);
 }
 

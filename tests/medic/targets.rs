@@ -219,7 +219,7 @@ async fn a_target_belongs_to_its_service_and_goes_with_it() {
     let table = &system.service.medic().table;
     let (service, target) = (domain::ServiceId::new(1), domain::TargetId::new(1));
     assert!(table.target(service, target).await.unwrap().is_some());
-    system.leap(chrono::TimeDelta::hours(49)).await;
+    system.lag(chrono::TimeDelta::hours(49)).await;
     system.service.dynamodb().remove_expired().unwrap();
     assert!(table.target(service, target).await.unwrap().is_none());
 }

@@ -300,7 +300,7 @@ async fn heartbeats_are_listed_by_name_newest_first_and_kept_thirty_days() {
     for name in ["a", "b"] {
         system.post(&format!("/service/{name}"), json!({"active": 0})).await;
     }
-    system.leap(chrono::TimeDelta::days(30)).await;
+    system.lag(chrono::TimeDelta::days(30)).await;
     assert_eq!(system.get("/heartbeat").await.results(), &json!([]));
 }
 

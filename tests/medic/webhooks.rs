@@ -150,7 +150,7 @@ async fn a_secret_is_shown_once_and_the_one_before_it_is_valid_for_a_day() {
     }
     let changed = system.patch("/v2/webhooks/1", json!({"enabled": false})).await;
     assert!(!changed.body.to_string().contains("whsec_"));
-    system.leap(chrono::TimeDelta::hours(24)).await;
+    system.lag(chrono::TimeDelta::hours(24)).await;
     assert_eq!(system.get("/v2/webhooks/1").await.results()["previous_secret_valid_until"], Value::Null);
     assert_eq!(system.send(Method::POST, "/v2/webhooks/9/rotate-secret", None).await.status, 404);
 }

@@ -55,6 +55,7 @@ impl<Flag: From<bool>> AlertView<Flag> {
             acknowledged_at,
             acknowledged_by,
             passed_on: _,
+            due_in_gap: _,
             triggered: _,
         } = alert;
         Self {

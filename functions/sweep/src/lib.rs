@@ -32,7 +32,16 @@ pub async fn handle(app: App, event: Value) -> Result<Value, Box<dyn std::error:
 
 /// Handles a tick: looks at the table as of now.
 pub async fn tick(app: &App) -> Result<Swept, operations::Error> {
+    renew_pulse(app).await;
     timed(app, app.medic.sweep(&|| app.now())).await
+}
+
+/// Renews the proof that Medic hears. Whoever finds it old before an alert opens does the same, so that a failure only
+/// makes a gap longer.
+pub async fn renew_pulse(app: &App) {
+    if let Err(error) = app.medic.renew_pulse(app.now()).await {
+        tracing::error!(%error, "the pulse was not renewed");
+    }
 }
 
 /// Sweeps one shard as of now: a part of a tick, for whoever gives each shard a task of its own. Boxed as `Handling` is.

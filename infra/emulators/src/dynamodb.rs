@@ -171,6 +171,12 @@ impl DynamoDb {
         Self { fates: Some(fates), ..self.clone() }
     }
 
+    /// Returns the same tables for a client whose calls are neither measured nor made to fail.
+    #[must_use]
+    pub fn aside(&self) -> Self {
+        Self { engine: self.engine.clone(), meter: Arc::default(), fates: None }
+    }
+
     /// Queries the tables themselves: without a client, and without the fates of its calls.
     pub fn query(&self, request: Value) -> Result<Value, String> {
         let asked = || Ok(serde_json::to_value(self.engine.query(serde_json::from_value(request)?)?)?);
@@ -251,7 +257,7 @@ impl DynamoDb {
 
     /// Returns the response to a write that is to fail: status and body, as DynamoDB gives them.
     fn failure(&self, operation: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
-        if !is_write(operation) {
+        if !is_write(operation) || renews_the_pulse(body) {
             return None;
         }
         let mut some = self.meter.faults_of_some.lock().unwrap_or_else(PoisonError::into_inner);
@@ -268,6 +274,7 @@ impl DynamoDb {
         let left = |count: u32| count.checked_sub(1);
         is_write(operation)
             && !counts_a_request(body)
+            && !renews_the_pulse(body)
             && self.meter.answers_to_lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
 
@@ -449,6 +456,12 @@ fn sees_everything(operation: &str, body: &[u8]) -> bool {
 fn asks_the_list(body: &[u8]) -> bool {
     const LIST: &[u8] = b"\"IndexName\":\"list\"";
     body.windows(LIST.len()).any(|part| part == LIST)
+}
+
+/// Returns whether a write renews the pulse, which comes by itself between those that a test plans.
+fn renews_the_pulse(body: &[u8]) -> bool {
+    const PK: &[u8] = br#""pk":{"S":"pulse"}"#;
+    body.windows(PK.len()).any(|part| part == PK)
 }
 
 /// Returns whether a write is to an item that counts requests.

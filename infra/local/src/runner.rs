@@ -76,6 +76,8 @@ const CONCURRENCY: usize = 64;
 const MAX_SCRIPTS: usize = 4;
 /// How soon a sweep that failed is repeated.
 const AFTER_FAILURE: TimeDelta = TimeDelta::seconds(1);
+/// How often the pulse is renewed: nothing else proves that Medic hears.
+const PULSE: TimeDelta = TimeDelta::seconds(10);
 /// How often expired items are deleted.
 const CLEANING: TimeDelta = TimeDelta::hours(1);
 
@@ -92,8 +94,10 @@ pub(crate) struct Agenda {
 #[derive(Debug)]
 struct State {
     sweep_at: DateTime<Utc>,
+    pulse_at: DateTime<Utc>,
     clean_at: DateTime<Utc>,
     sweeping: bool,
+    renewing: bool,
     /// How many batches each queue's function is handling.
     handling: [usize; 5],
     /// How many of each queue's next batches are lost with their worker.
@@ -105,8 +109,10 @@ impl Agenda {
     pub(crate) fn new(now: DateTime<Utc>) -> Self {
         let state = State {
             sweep_at: now,
+            pulse_at: now + PULSE,
             clean_at: now + CLEANING,
             sweeping: false,
+            renewing: false,
             handling: [0; 5],
             to_lose: [0; 5],
             stopped: false,
@@ -167,7 +173,7 @@ impl Agenda {
 
     fn is_busy(&self) -> bool {
         let state = self.state();
-        state.sweeping || state.handling.iter().any(|handling| *handling > 0)
+        state.sweeping || state.renewing || state.handling.iter().any(|handling| *handling > 0)
     }
 }
 
@@ -194,6 +200,7 @@ impl Runner {
             self.start_what_is_due(now);
             // What is due and was not started waits for a free place, which is signalled, or for the queues to recover.
             let next = Some(self.next_at()).filter(|next| *next > now).unwrap_or(now + AFTER_FAILURE);
+            let next = next.min(self.agenda.state().pulse_at);
             tokio::select! {
                 () = self.agenda.changed.notified() => {}
                 () = self.time.sleep_until(next) => {}
@@ -201,7 +208,7 @@ impl Runner {
         }
     }
 
-    /// Returns when something is next due.
+    /// Returns when something is next due, but for the pulse.
     pub(crate) fn next_at(&self) -> DateTime<Utc> {
         let sweep_at = self.agenda.state().sweep_at;
         match self.queues.next_at() {
@@ -218,7 +225,8 @@ impl Runner {
         let mut progress = self.agenda.progress.subscribe();
         loop {
             progress.borrow_and_update();
-            if !self.agenda.is_busy() && self.next_at() > self.time.now() {
+            let next = self.next_at().min(self.agenda.state().pulse_at);
+            if !self.agenda.is_busy() && next > self.time.now() {
                 return;
             }
             if progress.changed().await.is_err() {
@@ -239,6 +247,11 @@ impl Runner {
             state.sweeping = true;
             state.sweep_at = now + TICK;
             spawn(self.clone().sweep());
+        }
+        if state.pulse_at <= now && !state.renewing {
+            state.renewing = true;
+            state.pulse_at = now + PULSE;
+            spawn(self.clone().renew_pulse());
         }
         if state.clean_at <= now {
             state.clean_at = now + CLEANING;
@@ -267,6 +280,12 @@ impl Runner {
 
     fn receive(&self, queue: Queue, now: DateTime<Utc>) -> Result<Vec<Received>, QueueError> {
         self.queues.receive(queue.name(), queue.batch_size(), queue.visibility_timeout(), now)
+    }
+
+    async fn renew_pulse(self) {
+        sweep::renew_pulse(&self.app).await;
+        self.agenda.state().renewing = false;
+        self.agenda.changed();
     }
 
     async fn sweep(self) {

@@ -63,6 +63,8 @@ pub enum StartError {
     Table(#[from] store::Error),
     #[error("the admin key cannot be created")]
     AdminKey(#[from] operations::Error),
+    #[error("when Medic last heard cannot be read or written")]
+    Pulse(#[source] operations::Error),
     #[error("the API cannot be described")]
     Document(#[from] serde_json::Error),
     #[error("the clients cannot be created: {0}")]
@@ -129,6 +131,8 @@ impl Service {
         let seal = config.seal.clone();
         let scripts = sandbox.map(|sandbox| Scripts { sandbox, seal, reports, clock: Arc::clone(&clock) });
         let app = App { medic: Arc::new(medic), clock, prometheus };
+        // Before anybody is heard: how long nobody was is known from the last renewal.
+        app.medic.renew_pulse(app.now()).await.map_err(StartError::Pulse)?;
         let cleaner = dynamodb.clone();
         let clean = Arc::new(move || {
             if let Err(error) = cleaner.remove_expired() {
@@ -198,6 +202,7 @@ impl Service {
         self.runner.agenda.stop();
         let [mut server, mut runner] = self.tasks;
         let all = async {
+            sweep::renew_pulse(&self.runner.app).await;
             // A task that panicked has ended too.
             (&mut server).await.unwrap_or_default();
             (&mut runner).await.unwrap_or_default();

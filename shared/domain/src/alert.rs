@@ -88,6 +88,8 @@ pub struct Alert {
     pub acknowledged_by: Option<String>,
     /// How often a notification of it was passed on to the next target, because one before could not be notified.
     pub passed_on: u32,
+    /// Medic could not hear when it fell due, so that it may be well: no playbook starts for it.
+    pub due_in_gap: bool,
     /// The triggers that started a playbook for it, each once.
     pub triggered: Vec<TriggerId>,
 }

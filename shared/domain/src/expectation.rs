@@ -62,6 +62,14 @@ impl Expectation {
         }
     }
 
+    /// Returns how far apart heartbeats are expected around `at`.
+    pub(crate) fn interval_around(&self, at: DateTime<Utc>) -> TimeDelta {
+        match self {
+            Self::Interval(interval) => *interval,
+            Self::Timetable(timetable) => timetable.interval_around(at),
+        }
+    }
+
     /// Returns when an alert that opened, or was last counted, at `now` is next counted.
     pub(crate) fn next_reminder(&self, grace: TimeDelta, now: DateTime<Utc>) -> DateTime<Utc> {
         match self {
@@ -116,6 +124,15 @@ impl Timetable {
     fn next(&self, at: DateTime<Utc>) -> DateTime<Utc> {
         // The calendar ends too late to matter.
         self.cron.next_after(self.zone, at).unwrap_or(at + TimeDelta::days(366))
+    }
+
+    /// Returns the time between the expected times before and after `at`.
+    fn interval_around(&self, at: DateTime<Utc>) -> TimeDelta {
+        let next = self.next(at);
+        match self.cron.last_at_or_before(self.zone, at) {
+            Some(last) => next - last,
+            None => self.next(next) - next,
+        }
     }
 
     /// Returns the first deadline after `at`: an expected time and its grace.
@@ -200,6 +217,14 @@ mod tests {
         let silent = |from| format_time(daily.overdue_from(at(from), grace));
         assert_eq!(silent("2026-01-05T01:00:00"), "2026-01-05T03:00:00.000Z");
         assert_eq!(silent("2026-01-05T02:00:00"), "2026-01-06T03:00:00.000Z");
+    }
+
+    #[test]
+    fn the_interval_of_a_timetable_is_that_of_its_times_around_an_instant() {
+        let minutes = |cron, zone, around| timetable(cron, zone).interval_around(at(around)).num_minutes();
+        assert_eq!(minutes("0 2 * * *", "UTC", "2026-01-05T02:00:00"), 24 * 60);
+        assert_eq!(minutes("0 9 * * 1-5", "UTC", "2026-01-03T12:00:00"), 72 * 60);
+        assert_eq!(minutes("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00"), 24 * 60 - 30);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod effectiveness;
 mod endpoint;
 mod execution;
 mod expectation;
+mod gaps;
 mod heartbeat;
 mod ids;
 mod invalid;
@@ -59,6 +60,7 @@ pub use execution::{
     Stage as ExecutionStage, StepRecord, StepStatus, Verification,
 };
 pub use expectation::{Expectation, Timetable};
+pub use gaps::{Deadline, Gap, Pulse};
 pub use heartbeat::{Entry, RecentHeartbeats, Stamp, Status};
 pub use ids::{
     AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, KeyId, LogId, NotificationId, PingKeyId, PlaybookId,

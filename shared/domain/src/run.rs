@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{AlertId, Invalid, Label, ServiceId, Status};
+use crate::{AlertId, Deadline, Gap, Invalid, Label, ServiceId, Status};
 
 /// The name that a client gives to one run of a job; unique within its service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -194,8 +194,14 @@ impl Run {
 
     /// Returns when it is stale, should it not have ended by then.
     pub fn stale_at(&self, max_duration_ms: Option<u64>) -> Option<DateTime<Utc>> {
+        self.deadline(max_duration_ms, &[]).map(|deadline| deadline.at)
+    }
+
+    /// Returns the same as these gaps postpone it, in which its end might have come.
+    pub fn deadline(&self, max_duration_ms: Option<u64>, gaps: &[Gap]) -> Option<Deadline> {
         let max = TimeDelta::milliseconds(i64::try_from(max_duration_ms?).ok()?);
-        self.started_at?.checked_add_signed(max)
+        let started_at = self.started_at?;
+        Some(Deadline::at(started_at.checked_add_signed(max)?).after(gaps, started_at, |_| max))
     }
 
     /// Returns by how much it ended over its maximum, and that maximum.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::transition::held_look;
-use crate::{AlertId, Mute, Run, Stale};
+use crate::{AlertId, Deadline, Gap, Mute, Run, Stale};
 
 /// What decides on a run of its service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub enum RunTransition {
     LetGo,
     /// It ended over its maximum: an alert that closes as it opens.
     Exceed,
-    /// It has not ended by its maximum.
-    GoStale,
+    /// It has not ended by its maximum, which is this deadline.
+    GoStale(Deadline),
     /// Its alert is open, and nobody was notified while the service was muted.
     Notify,
     /// It is over after all: it has ended, or was superseded.
@@ -45,9 +45,20 @@ pub enum RunTransition {
     Resolve,
 }
 
+impl RunTransition {
+    /// Returns the deadline that a run has missed which has not ended.
+    pub const fn deadline(self) -> Option<Deadline> {
+        match self {
+            Self::GoStale(deadline) => Some(deadline),
+            Self::LetGo | Self::Exceed | Self::Notify | Self::Recover | Self::Resolve => None,
+        }
+    }
+}
+
 impl Run {
-    /// Decides what should happen at `now`.
-    pub fn judge(&self, context: &RunContext, now: DateTime<Utc>) -> RunDecision {
+    /// Decides what should happen at `now`. Whoever would open an alert because it has not ended decides again with the
+    /// gaps as of now; for all else they do not matter.
+    pub fn judge(&self, context: &RunContext, gaps: &[Gap], now: DateTime<Utc>) -> RunDecision {
         let rest = |due_at| RunDecision::Rest { due_at };
         if !context.is_monitored {
             let is_held = self.is_pending() || (!self.is_over() && !self.let_go);
@@ -62,9 +73,9 @@ impl Run {
             Some(stale) if stale.notified || stale.closed => rest(None),
             Some(_) if context.is_muted(now) => rest(context.mute.map(|mute| mute.until)),
             Some(_) => RunDecision::Act(RunTransition::Notify),
-            None => match self.stale_at(context.max_duration_ms) {
-                Some(at) if now >= at => RunDecision::Act(RunTransition::GoStale),
-                due_at => rest(due_at),
+            None => match self.deadline(context.max_duration_ms, gaps) {
+                Some(deadline) if now >= deadline.at => RunDecision::Act(RunTransition::GoStale(deadline)),
+                deadline => rest(deadline.map(|deadline| deadline.at)),
             },
         }
     }
@@ -80,7 +91,7 @@ impl Run {
     #[must_use]
     pub fn apply(mut self, transition: RunTransition, context: &RunContext, now: DateTime<Utc>) -> Self {
         match transition {
-            RunTransition::GoStale => {}
+            RunTransition::GoStale(_) => {}
             RunTransition::Exceed => self.settle_overrun(),
             RunTransition::LetGo => {
                 self.let_go = true;
@@ -124,7 +135,7 @@ impl Run {
     }
 
     fn moved(self, context: &RunContext, now: DateTime<Utc>) -> Self {
-        let due_at = match self.judge(context, now) {
+        let due_at = match self.judge(context, &[], now) {
             RunDecision::Rest { due_at } => due_at,
             RunDecision::Act(_) => Some(now),
         };

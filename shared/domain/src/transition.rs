@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{AlertId, Expectation, Outage, PendingEvent, Rule, RunsLook, Service, Stamp};
+use crate::{AlertId, Deadline, Expectation, Gap, Outage, PendingEvent, Rule, RunsLook, Service, Stamp};
 
 /// What should happen to a service now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +34,8 @@ pub enum Transition {
 /// Why an alert opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
-    /// Too few heartbeats; it was due at this instant.
-    Overdue {
-        since: DateTime<Utc>,
-    },
+    /// Too few heartbeats by this deadline.
+    Overdue(Deadline),
     Pending(PendingEvent),
 }
 
@@ -64,15 +62,16 @@ pub struct Change {
 const HELD_LOOK: TimeDelta = TimeDelta::seconds(45);
 
 impl Service {
-    /// Decides what should happen at `now`.
-    pub fn judge(&self, now: DateTime<Utc>) -> Decision {
-        match self.transition(now) {
+    /// Decides what should happen at `now`. Whoever would open an alert because the service is late decides again with the
+    /// gaps as of now; for all else they do not matter.
+    pub fn judge(&self, gaps: &[Gap], now: DateTime<Utc>) -> Decision {
+        match self.transition(gaps, now) {
             Some(transition) => Decision::Act(transition),
-            None => Decision::Rest { due_at: self.timer() },
+            None => Decision::Rest { due_at: self.timer_after(gaps) },
         }
     }
 
-    fn transition(&self, now: DateTime<Utc>) -> Option<Transition> {
+    fn transition(&self, gaps: &[Gap], now: DateTime<Utc>) -> Option<Transition> {
         let outage = self.outage.as_ref();
         if self.has_idle_pending() {
             return Some(Transition::DropPending);
@@ -95,8 +94,8 @@ impl Service {
             if let Some(pending) = self.pending {
                 return Some(Transition::Open(Opening::Pending(pending)));
             }
-            let since = self.overdue_at();
-            return (now >= since).then_some(Transition::Open(Opening::Overdue { since }));
+            let deadline = self.deadline(gaps);
+            return (now >= deadline.at).then_some(Transition::Open(Opening::Overdue(deadline)));
         };
         if self.pending == Some(PendingEvent::SetUp) {
             return Some(Transition::Close(Close::SetUp));
@@ -125,15 +124,17 @@ impl Service {
         self.mute.is_some_and(|mute| now >= mute.until)
     }
 
-    /// Returns the instant from which the service is late, as it is now.
-    pub fn overdue_at(&self) -> DateTime<Utc> {
+    /// Returns from when the service is late, as it is now and as these gaps postpone it.
+    fn deadline(&self, gaps: &[Gap]) -> Deadline {
         let Rule { expectation, grace, threshold: _ } = &self.rule;
         let heartbeat = self.recent.nth_newest().filter(|heartbeat| *heartbeat >= self.counts_from);
-        match (expectation, heartbeat) {
-            (Expectation::Interval(interval), heartbeat) => heartbeat.unwrap_or(self.counts_from) + *interval + *grace,
+        let heard = heartbeat.unwrap_or(self.counts_from);
+        let own = match (expectation, heartbeat) {
+            (Expectation::Interval(interval), _) => heard + *interval + *grace,
             (Expectation::Timetable(timetable), Some(heartbeat)) => timetable.overdue_after(heartbeat, *grace),
             (Expectation::Timetable(timetable), None) => timetable.overdue_from(self.counts_from, *grace),
-        }
+        };
+        Deadline::at(own).after(gaps, heard, |end| expectation.interval_around(end) + *grace)
     }
 
     /// Returns how many reminders are due, and when the one after them is.
@@ -156,11 +157,15 @@ impl Service {
         *newest > outage.known && recovers && newest.time().is_some_and(in_time)
     }
 
-    /// Returns the earliest of the service's timers.
+    /// Returns the earliest of the service's timers. Whoever sees it come due asks whether gaps postpone it.
     pub fn timer(&self) -> Option<DateTime<Utc>> {
+        self.timer_after(&[])
+    }
+
+    fn timer_after(&self, gaps: &[Gap]) -> Option<DateTime<Utc>> {
         let mute = self.mute.map(|mute| mute.until);
         let judgement = (self.active && !self.deleted)
-            .then(|| self.outage.as_ref().map_or_else(|| self.overdue_at(), Outage::remind_at));
+            .then(|| self.outage.as_ref().map_or_else(|| self.deadline(gaps).at, Outage::remind_at));
         let runs = self.runs_look.map(|look| look.at);
         mute.into_iter().chain(judgement).chain(runs).min()
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{HeartbeatId, LogId, MaintenanceWindow, Trigger, Webhook};
+use domain::{HeartbeatId, LogId, MaintenanceWindow, Pulse, Trigger, Webhook};
 use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, ScriptReports, Seal, Slack, SlackSecret, Wakes};
 use store::{CircuitLimit, SHARDS, Table};
 
@@ -37,6 +37,8 @@ pub struct Settings {
     pub seal: Option<Arc<Seal>>,
     /// Whether no other process works on the table, so that what another one holds is free.
     pub only_process: bool,
+    /// After how long without a renewal of the pulse Medic could not hear.
+    pub gap_limit: TimeDelta,
     /// Generates ids, keys and nonces.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -96,6 +98,8 @@ pub struct Medic {
     /// The sweep's turns, one for each shard of the due index.
     pub(crate) shard_turns: [tokio::sync::Mutex<()>; SHARDS as usize],
     pub(crate) row_turns: RowTurns,
+    /// The pulse as this process knows it.
+    pub(crate) pulse: tokio::sync::Mutex<Option<Pulse>>,
     pub(crate) windows: TtlCache<MaintenanceWindow>,
     pub(crate) webhooks_of_all: TtlCache<Webhook>,
     pub(crate) triggers: TtlCache<Trigger>,
@@ -132,6 +136,7 @@ impl Medic {
             sent_lane_wakeups: SentWakeups::default(),
             shard_turns: Default::default(),
             row_turns: RowTurns::default(),
+            pulse: tokio::sync::Mutex::default(),
             windows: TtlCache::default(),
             webhooks_of_all: TtlCache::default(),
             triggers: TtlCache::default(),

@@ -15,13 +15,14 @@ pub(crate) fn describe_metrics() {
     }
 }
 
-const COUNTERS: [(&str, &str); 14] = [
+const COUNTERS: [(&str, &str); 15] = [
     ("medic_heartbeats_total", "Heartbeats and job signals that were recorded, by status."),
     ("medic_alerts_total", "Alerts that opened, by the service's priority and team."),
     ("medic_alerts_resolved_total", "Alerts that closed."),
     ("medic_duration_alerts_total", "Alerts about the duration of a job's run, by type: exceeded or stale."),
     ("medic_worker_services_checked_total", "Services whose deadline was checked."),
     ("medic_worker_failures_total", "Due rows whose handling failed."),
+    ("medic_gaps_total", "Spans in which Medic could not hear."),
     ("medic_notifications_failed_total", "Notifications that were given up."),
     ("medic_slack_requests_total", "Requests to Slack, by outcome."),
     ("medic_pagerduty_requests_total", "Requests to PagerDuty, by outcome."),

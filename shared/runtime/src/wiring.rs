@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use chrono::TimeDelta;
 use operations::{DefaultLimits, Entropy, Medic, QueuePorts, Settings, SlackDelivery, SystemEntropy};
 use outbound::{Guard, Http, Outgoing, PagerDuty, Slack, SlackAccess, SlackSecret, SystemLookup, http_client};
 use store::{CircuitLimit, Table};
@@ -12,6 +13,11 @@ use crate::auth::{Gate, authenticate};
 use crate::envelope::envelope_layers;
 use crate::rate_limit::limit;
 use crate::{App, Config, Routes};
+
+/// Locally the pulse is renewed every 10 s, by the process that does everything else.
+const LOCAL_GAP_LIMIT: TimeDelta = TimeDelta::seconds(30);
+/// On AWS each tick renews it, once a minute; one may be missed.
+const GAP_LIMIT: TimeDelta = TimeDelta::seconds(150);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -76,6 +82,7 @@ pub fn medic_with(
         circuit: CircuitLimit { max: config.circuit_max_executions, window: config.circuit_window },
         seal: config.seal.clone(),
         only_process,
+        gap_limit: if only_process { LOCAL_GAP_LIMIT } else { GAP_LIMIT },
         entropy,
     };
     Ok(Medic::new(table, queues, slack, pagerduty, outgoing, settings)?)

@@ -54,6 +54,8 @@ pub(crate) struct AlertItem {
     acknowledged_by: Option<String>,
     #[serde(default, skip_serializing_if = "item::is_zero")]
     passed_on: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    due_in_gap: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     triggered: Vec<i64>,
 }
@@ -76,6 +78,7 @@ impl AlertItem {
             acknowledged_at,
             acknowledged_by,
             passed_on,
+            due_in_gap,
             triggered,
         } = alert;
         let (closing, resolved_by, resolved_reason) = match closing.clone() {
@@ -104,6 +107,7 @@ impl AlertItem {
             acknowledged_at: acknowledged_at.map(to_millis),
             acknowledged_by: acknowledged_by.clone(),
             passed_on: *passed_on,
+            due_in_gap: *due_in_gap,
             triggered: triggered.iter().map(|id| id.get()).collect(),
         }
     }
@@ -129,6 +133,7 @@ impl AlertItem {
             acknowledged_at,
             acknowledged_by,
             passed_on,
+            due_in_gap,
             triggered,
         } = self;
         let closing = match closing.as_deref() {
@@ -159,6 +164,7 @@ impl AlertItem {
             acknowledged_at: acknowledged_at.map(from_millis),
             acknowledged_by,
             passed_on,
+            due_in_gap,
             triggered: triggered.into_iter().map(TriggerId::new).collect(),
         })
     }

@@ -253,6 +253,11 @@ impl Key {
         Self::new("stats".to_owned(), "stats")
     }
 
+    /// Returns the key of the row that proves when Medic heard.
+    pub(crate) fn pulse() -> Self {
+        Self::new("pulse".to_owned(), "pulse")
+    }
+
     /// Returns the key of the text of a notification where no receiver is configured (local only).
     pub(crate) fn printed(id: NotificationId) -> Self {
         Self::new(printed_pk(), id.to_string())

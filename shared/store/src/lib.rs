@@ -22,6 +22,7 @@ mod ping_keys;
 mod playbook_notifications;
 mod playbooks;
 mod presses;
+mod pulse;
 mod repeats;
 mod requests;
 mod retry_policy;

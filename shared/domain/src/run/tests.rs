@@ -74,8 +74,8 @@ proptest! {
             let now = at(looks[n % looks.len()]);
             runs[*run].record_signal(*kind, at(*sent_at), Some(MAX), now);
             let run_now = &mut runs[*run];
-            while let RunDecision::Act(transition) = run_now.judge(&context(), now) {
-                *run_now = if transition == RunTransition::GoStale {
+            while let RunDecision::Act(transition) = run_now.judge(&context(), &[], now) {
+                *run_now = if matches!(transition, RunTransition::GoStale(_)) {
                     stale[*run] += 1;
                     run_now.clone().gone_stale(AlertId::new(1), &context(), now)
                 } else {
@@ -131,25 +131,40 @@ fn a_run_that_ends_over_its_maximum_is_notified_once() {
     run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
     run.record_signal(SignalKind::Fail, at(501), Some(MAX), at(501));
     assert_eq!((shown(&run).4, run.due_at), (Some((1, MAX)), Some(at(501))));
-    assert_eq!(run.judge(&context(), at(501)), RunDecision::Act(RunTransition::Exceed));
+    assert_eq!(run.judge(&context(), &[], at(501)), RunDecision::Act(RunTransition::Exceed));
     let run = run.apply(RunTransition::Exceed, &context(), at(501));
-    assert_eq!(run.judge(&context(), at(900)), RunDecision::Rest { due_at: None });
+    assert_eq!(run.judge(&context(), &[], at(900)), RunDecision::Rest { due_at: None });
 }
 
 #[test]
 fn a_stale_run_that_ends_has_recovered_and_is_not_reported_as_exceeded() {
     let mut run = new(1);
     run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
-    assert_eq!(run.judge(&context(), at(499)), RunDecision::Rest { due_at: Some(at(500)) });
-    assert_eq!(run.judge(&context(), at(500)), RunDecision::Act(RunTransition::GoStale));
+    assert_eq!(run.judge(&context(), &[], at(499)), RunDecision::Rest { due_at: Some(at(500)) });
+    let stale = RunDecision::Act(RunTransition::GoStale(Deadline::at(at(500))));
+    assert_eq!(run.judge(&context(), &[], at(500)), stale);
     let mut run = run.gone_stale(AlertId::new(3), &context(), at(500));
     assert_eq!((run.status(), run.due_at), (RunStatus::StaleAlerted, None));
     run.record_signal(SignalKind::Complete, at(700), Some(MAX), at(700));
     assert!(run.has_recovered());
     assert_eq!((run.status(), run.exceeded(), run.due_at), (RunStatus::Completed, Some((200, MAX)), Some(at(700))));
-    assert_eq!(run.judge(&context(), at(700)), RunDecision::Act(RunTransition::Recover));
+    assert_eq!(run.judge(&context(), &[], at(700)), RunDecision::Act(RunTransition::Recover));
     let run = run.apply(RunTransition::Recover, &context(), at(700));
-    assert_eq!(run.judge(&context(), at(700)), RunDecision::Rest { due_at: None });
+    assert_eq!(run.judge(&context(), &[], at(700)), RunDecision::Rest { due_at: None });
+}
+
+#[test]
+fn a_run_whose_end_may_have_come_in_a_gap_gets_its_maximum_again() {
+    let mut run = new(1);
+    run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
+    let gaps = [Gap { from: at(400), begun: at(400), to: at(900) }];
+    assert_eq!(run.judge(&context(), &gaps, at(900)), RunDecision::Rest { due_at: Some(at(1_400)) });
+    let RunDecision::Act(RunTransition::GoStale(deadline)) = run.judge(&context(), &gaps, at(1_400)) else {
+        panic!("it is stale")
+    };
+    assert_eq!((deadline.own, deadline.gap, deadline.is_in_gap), (at(500), Some(gaps[0]), true));
+    let later = [Gap { from: at(501), begun: at(501), to: at(900) }];
+    assert_eq!(run.deadline(Some(MAX), &later), Some(Deadline::at(at(500))));
 }
 
 #[test]
@@ -159,7 +174,7 @@ fn a_muted_service_is_notified_of_a_stale_run_when_the_mute_ends() {
     let muted = RunContext { mute: Some(Mute { since: at(0), until: at(900) }), ..context() };
     let run = run.gone_stale(AlertId::new(3), &muted, at(500));
     assert_eq!((run.due_at, run.stale.map(|stale| stale.notified)), (Some(at(900)), Some(false)));
-    assert_eq!(run.judge(&muted, at(900)), RunDecision::Act(RunTransition::Notify));
+    assert_eq!(run.judge(&muted, &[], at(900)), RunDecision::Act(RunTransition::Notify));
     let notified = run.apply(RunTransition::Notify, &muted, at(900));
     assert_eq!((notified.due_at, notified.stale.map(|stale| stale.notified)), (None, Some(true)));
 }
@@ -169,9 +184,9 @@ fn a_service_that_is_switched_off_lets_its_runs_go() {
     let mut run = new(1);
     run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
     let off = RunContext { is_monitored: false, ..context() };
-    assert_eq!(run.judge(&off, at(1)), RunDecision::Act(RunTransition::LetGo));
+    assert_eq!(run.judge(&off, &[], at(1)), RunDecision::Act(RunTransition::LetGo));
     let mut run = run.apply(RunTransition::LetGo, &off, at(1));
-    assert_eq!((run.due_at, run.judge(&context(), at(900))), (None, RunDecision::Rest { due_at: None }));
+    assert_eq!((run.due_at, run.judge(&context(), &[], at(900))), (None, RunDecision::Rest { due_at: None }));
     run.record_signal(SignalKind::Complete, at(900), Some(MAX), at(900));
     assert_eq!((run.duration_ms(), run.due_at), (Some(900), None));
 }
@@ -183,7 +198,7 @@ fn another_maximum_moves_the_timer_of_a_run_that_goes_on() {
     assert_eq!(run.due_at, None);
     for (max, due_at) in [(Some(700), Some(at(700))), (Some(300), Some(at(300))), (None, None)] {
         let context = RunContext { max_duration_ms: max, ..context() };
-        assert_eq!(run.judge(&context, at(200)), RunDecision::Rest { due_at });
+        assert_eq!(run.judge(&context, &[], at(200)), RunDecision::Rest { due_at });
     }
 }
 

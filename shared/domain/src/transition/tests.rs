@@ -34,6 +34,25 @@ fn is_late(rule: &Rule, heartbeats: &[i64], failed: Option<i64>, now: i64) -> bo
     now >= base + interval.num_seconds() + rule.grace.num_seconds()
 }
 
+#[test]
+fn gaps_postpone_lateness_and_nothing_else() {
+    let gaps = [Gap { from: at(20), begun: at(50), to: at(95) }];
+    let expectation = Expectation::Interval(TimeDelta::seconds(30));
+    let rule = Rule { expectation, grace: TimeDelta::seconds(10), threshold: 1 };
+    let service = Service::register(ServiceId::new(1), rule, at(0));
+    assert_eq!(service.judge(&gaps, at(95)), Decision::Rest { due_at: Some(at(135)) });
+    let Decision::Act(Transition::Open(Opening::Overdue(deadline))) = service.judge(&gaps, at(135)) else {
+        panic!("it is late")
+    };
+    assert_eq!((deadline.own, deadline.gap, deadline.is_in_gap), (at(40), Some(gaps[0]), true));
+    let mut failed = service.clone();
+    failed.record_heartbeat(Stamp::of(HeartbeatId::at(at(96), [0; 10])), Status::Failed, at(96));
+    let reported = Opening::Pending(PendingEvent::Reported(Status::Failed));
+    assert_eq!(failed.judge(&gaps, at(96)), Decision::Act(Transition::Open(reported)));
+    let open = service.opened(AlertId::new(1), at(40)).service;
+    assert_eq!(open.judge(&gaps, at(95)), Decision::Act(Transition::Remind { intervals: 1 }));
+}
+
 proptest! {
     /// Looked at each second, a service opens exactly when the naive reading says that it is late or it failed,
     /// and closes only when enough valid heartbeats came and the last of them recovers.
@@ -56,7 +75,7 @@ proptest! {
                 if status.counts_as_alive() { heartbeats.push(second) } else { (failed, reported_failure) = (Some(second), true) }
             }
             let was_open = service.outage.is_some();
-            while let Decision::Act(transition) = service.judge(at(second)) {
+            while let Decision::Act(transition) = service.judge(&[], at(second)) {
                 service = if let Transition::Open(_) = transition {
                     alerts += 1;
                     service.opened(AlertId::new(alerts), at(second)).service
@@ -90,7 +109,7 @@ proptest! {
         for wait in looks {
             now += wait;
             let mut notifications = 0;
-            while let Decision::Act(transition) = service.judge(at(now)) {
+            while let Decision::Act(transition) = service.judge(&[], at(now)) {
                 let change = service.apply(transition, at(now));
                 notifications += u32::from(change.notification_at.is_some());
                 service = change.service;
@@ -194,7 +213,7 @@ proptest! {
     fn any_state_comes_to_a_rest_that_can_be_rearmed(mut service in service()) {
         let now = at(60);
         for _ in 0..12 {
-            match service.judge(now) {
+            match service.judge(&[], now) {
                 Decision::Act(Transition::Remove) => return Ok(()),
                 Decision::Act(Transition::Open(_)) => service = service.opened(AlertId::new(1), now).service,
                 Decision::Act(transition) => service = service.apply(transition, now).service,

@@ -1,7 +1,7 @@
 //! What opening, changing and closing an alert has in common, for services and for runs of jobs.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Alert, AlertCopy, AlertId, AlertKind, NotificationKind, Outcome, Profile, ServiceId, Webhook};
+use domain::{Alert, AlertCopy, AlertId, AlertKind, Deadline, NotificationKind, Outcome, Profile, ServiceId, Webhook};
 
 use crate::batch::Batch;
 use crate::notifications::RoutedService;
@@ -104,8 +104,14 @@ pub(super) fn new_alert(
         acknowledged_at: None,
         acknowledged_by: None,
         passed_on: 0,
+        due_in_gap: false,
         triggered: Vec::new(),
     }
+}
+
+/// Returns what the reason of an alert says of the gap that postponed it.
+pub(super) fn unheard(deadline: Deadline) -> String {
+    deadline.gap.map_or_else(String::new, |gap| format!("; Medic could not hear {gap}"))
 }
 
 /// Counts an alert that opened.

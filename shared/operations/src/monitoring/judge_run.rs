@@ -7,7 +7,7 @@ use domain::{
 };
 use store::{Commit, RunRecord, ServiceSnapshot, Writes};
 
-use super::alert_changes::{Audience, Judgement, count_opened, new_alert, record_lag};
+use super::alert_changes::{Audience, Judgement, count_opened, new_alert, record_lag, unheard};
 use crate::batch::Batch;
 use crate::notifications::incidents_only;
 use crate::outbox::Outbox;
@@ -36,14 +36,14 @@ impl Medic {
             if run.newest_at().is_none() {
                 return Ok(None);
             }
-            match run.judge(&context, now) {
+            match self.decide_on_run(run, &context, now).await? {
                 RunDecision::Rest { due_at } if due_at == run.due_at => return Ok(due_at),
                 RunDecision::Rest { due_at } => {
                     if self.table.save_run(run, &run.clone().rested(due_at)).await? == Commit::Done {
                         return Ok(due_at);
                     }
                 }
-                RunDecision::Act(transition @ (RunTransition::GoStale | RunTransition::Exceed)) => {
+                RunDecision::Act(transition @ (RunTransition::GoStale(_) | RunTransition::Exceed)) => {
                     let Some(end) = self.held_until(service, now).await? else {
                         self.open_run_alert(&record, transition, &context, &mut judgement).await?;
                         continue;
@@ -87,7 +87,9 @@ impl Medic {
         let routed = self.routed(old.service_id, profile.clone(), targets).await?;
         let mut alert = new_alert(id, old.service_id, &routed.profile, kind_of(old, problem, now), now);
         alert.closed_at = (problem == JobProblem::Exceeded).then_some(now);
-        alert.reason = reason(old, problem, context.max_duration_ms, now);
+        let deadline = transition.deadline();
+        alert.reason = reason(old, problem, context.max_duration_ms, now) + &deadline.map(unheard).unwrap_or_default();
+        alert.due_in_gap = deadline.is_some_and(|deadline| deadline.is_in_gap);
         let audience = if is_notified { self.audience(routed, kind, true, now).await? } else { Audience::default() };
         let mut new = match problem {
             JobProblem::Exceeded => old.clone().apply(transition, context, now),
@@ -106,8 +108,8 @@ impl Medic {
         if !alert.is_open() {
             metrics::counter!("medic_alerts_resolved_total").increment(1);
         }
-        if let (JobProblem::Stale, Some(since)) = (problem, old.due_at) {
-            record_lag(now - since);
+        if let Some(deadline) = deadline {
+            record_lag(now - old.due_at.map_or(deadline.at, |due_at| deadline.at.max(due_at)));
         }
         tracing::info!(service.id = %alert.service_id, alert.id = %id, reason = %alert.reason, "a run took too long");
         Ok(())

@@ -7,7 +7,7 @@ use domain::{
 };
 use store::{AlertContext, Commit, ServiceSnapshot, Writes};
 
-use super::alert_changes::{Audience, Judgement, count_opened, new_alert, record_lag};
+use super::alert_changes::{Audience, Judgement, count_opened, new_alert, record_lag, unheard};
 use crate::batch::Batch;
 use crate::notifications::incidents_only;
 use crate::outbox::Outbox;
@@ -69,7 +69,7 @@ impl Medic {
                 None => self.table.service_snapshot(id).await?,
             };
             let Some(snapshot) = read else { return Ok(None) };
-            let step = match snapshot.service.judge(now) {
+            let step = match self.decide_on_service(&snapshot.service, now).await? {
                 Decision::Rest { due_at } => self.rest(&snapshot, due_at).await?,
                 Decision::Act(transition) => self.transition(&snapshot, transition, &mut judgement).await?,
             };
@@ -77,7 +77,7 @@ impl Medic {
                 Step::Rests { due_at } => return Ok(due_at),
                 // What was just written needs no other read, if nothing more is to be done about it.
                 Step::Written(service) => {
-                    if let Decision::Rest { due_at } = service.judge(now)
+                    if let Decision::Rest { due_at } = service.judge(&[], now)
                         && due_at == service.due_at
                     {
                         return Ok(due_at);
@@ -150,6 +150,7 @@ impl Medic {
         let Change { service, notification_at } = snapshot.service.clone().opened(id, now);
         let mut alert = new_alert(id, service_id, &profile, AlertKind::Heartbeat, now);
         alert.reason = reason(&snapshot.service, opening);
+        alert.due_in_gap = matches!(opening, Opening::Overdue(deadline) if deadline.is_in_gap);
         let start = self.start_for(&mut alert, 1, now).await?;
         let outbox = Outbox { start, ..self.outbox(kind, &alert, audience, notification_at, now)? };
         let mut writes = Writes::new();
@@ -162,9 +163,9 @@ impl Medic {
         judgement.use_alert_id();
         judgement.batch.remember(&outbox);
         count_opened(&alert);
-        if let Opening::Overdue { since } = opening {
+        if let Opening::Overdue(deadline) = opening {
             // An edit that makes a service late in hindsight also makes its row due, and counts from then.
-            record_lag(now - snapshot.service.due_at.map_or(since, |due_at| since.max(due_at)));
+            record_lag(now - snapshot.service.due_at.map_or(deadline.at, |due_at| deadline.at.max(due_at)));
         }
         tracing::info!(service.id = %alert.service_id, alert.id = %id, reason = %alert.reason, "an alert opened");
         Ok(Step::Written(Box::new(service)))
@@ -290,7 +291,7 @@ const fn kind(transition: Transition) -> NotificationKind {
 /// Returns why an alert opens.
 fn reason(service: &Service, opening: Opening) -> String {
     match opening {
-        Opening::Overdue { since } => lateness(service, since),
+        Opening::Overdue(deadline) => lateness(service, deadline.own) + &unheard(deadline),
         Opening::Pending(PendingEvent::Reported(status)) => format!("it reported {status}"),
         Opening::Pending(PendingEvent::SetDown | PendingEvent::SetUp | PendingEvent::SwitchedOff) => {
             "it was set down by an operator".to_owned()

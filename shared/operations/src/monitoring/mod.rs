@@ -2,6 +2,7 @@
 
 mod alert_changes;
 mod alerts;
+mod gaps;
 mod heartbeats;
 mod judge_run;
 mod judge_service;

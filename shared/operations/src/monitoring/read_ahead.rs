@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::{Decision, ServiceId, Transition};
-use store::{Key, ServiceSnapshot};
+use store::Key;
 
 use crate::batch::{Batch, ReadAhead};
 use crate::{Error, Medic};
@@ -17,10 +17,12 @@ impl Medic {
     ) -> Result<(), Error> {
         let handled: Vec<_> = services.iter().map(|id| self.row_turns.handled_alone(&Key::service(*id))).collect();
         let mut snapshots = self.table.service_snapshots(&services).await?;
-        let opens =
-            |snapshot: &&ServiceSnapshot| matches!(snapshot.service.judge(now), Decision::Act(Transition::Open(_)));
-        let opening = services.iter().filter_map(|id| snapshots.get(id)).filter(opens);
-        let opening: Vec<_> = opening.map(|snapshot| snapshot.service.id).collect();
+        let mut opening = Vec::new();
+        for service in services.iter().filter_map(|id| Some(&snapshots.get(id)?.service)) {
+            if let Decision::Act(Transition::Open(_)) = self.decide_on_service(service, now).await? {
+                opening.push(service.id);
+            }
+        }
         let alert_contexts = self.table.alert_contexts(&opening).await?;
         let handled = services.into_iter().zip(handled);
         let snapshots = handled.filter_map(|(id, handled)| Some((id, (snapshots.remove(&id)?, handled)))).collect();

@@ -13,13 +13,18 @@ use crate::{Error, Medic};
 
 impl Medic {
     /// Finds what an alert starts when its service has failed so often: the playbook of the trigger that wins, unless
-    /// that has been started for this alert. The trigger is recorded on the alert.
+    /// that has been started for this alert. The trigger is recorded on the alert. One that was due while Medic could not
+    /// hear starts nothing as long as it is open: what is silent after Medic's own outage is as likely cut off as broken,
+    /// and people can start a playbook themselves.
     pub(crate) async fn start_for(
         &self,
         alert: &mut Alert,
         consecutive_failures: u32,
         now: DateTime<Utc>,
     ) -> Result<Option<Start>, Error> {
+        if alert.due_in_gap {
+            return Ok(None);
+        }
         let triggers = match self.triggers.get(now) {
             Some(triggers) => triggers,
             None => self.triggers.keep(self.table.triggers().await?, now),

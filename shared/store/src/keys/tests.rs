@@ -148,6 +148,7 @@ fn counters() -> Vec<(&'static str, Key)> {
         ("requests in a minute", limit(KeyId::Api(API_KEY))),
         ("pings in a minute", limit(KeyId::Ping(PING_KEY))),
         ("gauges", Key::stats()),
+        ("pulse", Key::pulse()),
     ]
 }
 

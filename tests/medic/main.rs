@@ -25,6 +25,7 @@ mod open_runs;
 mod openapi;
 mod outage;
 mod pace;
+mod periods;
 mod pings;
 mod playbooks;
 mod presses;

@@ -15,6 +15,8 @@ pub struct Routing {
     pub mode: NotificationMode,
     /// Whether the service's schedule is in hours.
     pub period: Period,
+    /// When it is not so any more; none if that never changes.
+    pub period_end: Option<DateTime<Utc>>,
     /// In the order in which they are notified.
     pub targets: Vec<Target>,
     /// The team's channel, or else the general one.
@@ -27,6 +29,27 @@ impl Routing {
     /// Returns who gets this kind of notification, in order. A target that is disabled is listed as one that failed.
     pub fn outcomes(&self, kind: NotificationKind, now: DateTime<Utc>) -> Vec<Outcome> {
         self.outcomes_for(|receiver| receiver.receives(kind), now)
+    }
+
+    /// Returns when others may have to be notified of an alert that is still open, because they are for another period.
+    pub fn next_period_at(&self) -> Option<DateTime<Utc>> {
+        let has_periods = self.targets.iter().any(|target| target.enabled && target.period != TargetPeriod::Always);
+        self.period_end.filter(|_| has_periods)
+    }
+
+    /// Returns who is notified of an open alert only now, because its period has come: of the targets that are for this
+    /// period alone those that were not notified, or the first of them where one is enough and none was.
+    pub fn outcomes_of_period(&self, was_notified: impl Fn(&Receiver) -> bool, now: DateTime<Utc>) -> Vec<Outcome> {
+        let targets = self.targets.iter().filter(|target| target.period != TargetPeriod::Always);
+        let routing = Self { targets: targets.cloned().collect(), ..self.clone() };
+        if routing.targets.is_empty() {
+            return Vec::new();
+        }
+        let mut outcomes = routing.outcomes(NotificationKind::Opened, now);
+        let is_known = |outcome: &Outcome| was_notified(&outcome.receiver);
+        let is_over = self.mode == NotificationMode::NotifyUntilSuccess && outcomes.iter().any(is_known);
+        outcomes.retain(|outcome| !is_over && !is_known(outcome));
+        if outcomes.iter().any(Outcome::is_pending) { outcomes } else { Vec::new() }
     }
 
     /// Returns who gets this notification of an execution. What must reach somebody goes to the channel where no target
@@ -119,6 +142,7 @@ mod tests {
             service_id: ServiceId::new(1),
             mode,
             period,
+            period_end: None,
             targets,
             channel: Some("general".to_owned()),
             has_pagerduty: true,
@@ -150,5 +174,39 @@ mod tests {
         assert_eq!(all, [named("C2", false, false), named("C3", false, true), named("C4", false, false)]);
         let one = notified(NotificationMode::NotifyUntilSuccess, Period::DuringHours, targets);
         assert_eq!(one, [named("C1", false, false), named("C3", false, true), named("C4", true, false)]);
+    }
+
+    #[test]
+    fn a_new_period_is_for_its_own_targets_that_were_not_notified() {
+        let notified = |mode, known: &[&str]| {
+            let targets = vec![
+                slack(1, TargetPeriod::DuringHours, true),
+                slack(2, TargetPeriod::Always, true),
+                slack(3, TargetPeriod::AfterHours, false),
+                slack(4, TargetPeriod::AfterHours, true),
+                slack(5, TargetPeriod::AfterHours, true),
+            ];
+            let routing = Routing {
+                service_id: ServiceId::new(1),
+                mode,
+                period: Period::AfterHours,
+                period_end: Some(now()),
+                targets,
+                channel: None,
+                has_pagerduty: true,
+            };
+            assert_eq!(routing.next_period_at(), Some(now()));
+            let known = |receiver: &Receiver| {
+                known.iter().any(|known| *receiver == Receiver::Slack { channel: (*known).to_owned() })
+            };
+            let outcomes = routing.outcomes_of_period(known, now());
+            outcomes.iter().map(|outcome| (outcome.target_id.unwrap().get(), outcome.waits)).collect::<Vec<_>>()
+        };
+        let (all, one) = (NotificationMode::NotifyAll, NotificationMode::NotifyUntilSuccess);
+        assert_eq!(notified(all, &["C1", "C2"]), [(3, false), (4, false), (5, false)]);
+        assert_eq!(notified(all, &["C4"]), [(3, false), (5, false)]);
+        assert_eq!(notified(all, &["C4", "C5"]), [], "nobody is notified through a target that is disabled");
+        assert_eq!(notified(one, &["C1", "C2"]), [(3, false), (4, false), (5, true)]);
+        assert_eq!(notified(one, &["C4"]), [], "one of them was enough");
     }
 }

@@ -119,6 +119,8 @@ pub struct Stale {
     /// Somebody closed it by hand; the sweep acts on that.
     pub resolved: bool,
     pub closed: bool,
+    /// When its service's schedule next changes its period; none once somebody acknowledged it.
+    pub next_period_at: Option<DateTime<Utc>>,
 }
 
 /// One run.
@@ -291,6 +293,14 @@ impl Run {
         match self.stale {
             Some(stale) => !stale.closed,
             None => false,
+        }
+    }
+
+    /// Sets when the period next changes in which its alert is open, if anybody was notified of that.
+    pub fn set_next_period(&mut self, at: Option<DateTime<Utc>>) {
+        if let Some(stale) = self.stale.as_mut().filter(|stale| stale.notified) {
+            stale.next_period_at = at;
+            self.due_at = at;
         }
     }
 

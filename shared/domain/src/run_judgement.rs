@@ -39,6 +39,8 @@ pub enum RunTransition {
     GoStale(Deadline),
     /// Its alert is open, and nobody was notified while the service was muted.
     Notify,
+    /// The period has changed: those are notified too whom its alert is for only now.
+    ChangePeriod,
     /// It is over after all: it has ended, or was superseded.
     Recover,
     /// Somebody closed its alert by hand.
@@ -50,7 +52,7 @@ impl RunTransition {
     pub const fn deadline(self) -> Option<Deadline> {
         match self {
             Self::GoStale(deadline) => Some(deadline),
-            Self::LetGo | Self::Exceed | Self::Notify | Self::Recover | Self::Resolve => None,
+            Self::LetGo | Self::Exceed | Self::Notify | Self::ChangePeriod | Self::Recover | Self::Resolve => None,
         }
     }
 }
@@ -70,9 +72,13 @@ impl Run {
             _ if self.is_over() => rest(None),
             Some(stale) if stale.resolved && !stale.closed => RunDecision::Act(RunTransition::Resolve),
             _ if self.let_go => rest(None),
-            Some(stale) if stale.notified || stale.closed => rest(None),
+            Some(stale) if stale.closed || stale.notified && stale.next_period_at.is_none() => rest(None),
             Some(_) if context.is_muted(now) => rest(context.mute.map(|mute| mute.until)),
-            Some(_) => RunDecision::Act(RunTransition::Notify),
+            Some(stale) if !stale.notified => RunDecision::Act(RunTransition::Notify),
+            Some(stale) => match stale.next_period_at {
+                Some(at) if now >= at => RunDecision::Act(RunTransition::ChangePeriod),
+                due_at => rest(due_at),
+            },
             None => match self.deadline(context.max_duration_ms, gaps) {
                 Some(deadline) if now >= deadline.at => RunDecision::Act(RunTransition::GoStale(deadline)),
                 deadline => rest(deadline.map(|deadline| deadline.at)),
@@ -83,7 +89,8 @@ impl Run {
     /// Returns the run after its alert opened as `alert_id`.
     #[must_use]
     pub fn gone_stale(mut self, alert_id: AlertId, context: &RunContext, now: DateTime<Utc>) -> Self {
-        self.stale = Some(Stale { alert_id, notified: !context.is_muted(now), resolved: false, closed: false });
+        let notified = !context.is_muted(now);
+        self.stale = Some(Stale { alert_id, notified, resolved: false, closed: false, next_period_at: None });
         self.moved(context, now)
     }
 
@@ -98,9 +105,10 @@ impl Run {
                 self.settle_overrun();
                 self.close_stale();
             }
-            RunTransition::Notify => {
+            RunTransition::Notify | RunTransition::ChangePeriod => {
                 if let Some(stale) = &mut self.stale {
                     stale.notified = true;
+                    stale.next_period_at = None;
                 }
             }
             RunTransition::Recover | RunTransition::Resolve => self.close_stale(),
@@ -120,6 +128,24 @@ impl Run {
     #[must_use]
     pub fn held(self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
         self.rested(Some(held_look(end, now)))
+    }
+
+    /// Returns the run while nobody may be notified of its alert because of maintenance that lasts until `end`.
+    #[must_use]
+    pub fn period_held(mut self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
+        self.set_next_period(Some(held_look(end, now)));
+        let due_at = self.due_at;
+        self.rested(due_at)
+    }
+
+    /// Returns the run after somebody acknowledged its alert: nobody else is notified that it is open.
+    #[must_use]
+    pub fn acknowledged(mut self) -> Self {
+        let due_at = self.due_at;
+        if let Some(stale) = &mut self.stale {
+            stale.next_period_at = None;
+        }
+        self.rested(due_at)
     }
 
     fn settle_overrun(&mut self) {

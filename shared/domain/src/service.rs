@@ -211,6 +211,8 @@ pub struct Outage {
     pub notified: bool,
     /// Somebody acknowledged it: no more reminders.
     pub acknowledged: bool,
+    /// When its service's schedule next changes its period, and so perhaps whom it is for.
+    pub next_period_at: Option<DateTime<Utc>>,
 }
 
 /// The state of a service, which heartbeats and the sweep write.

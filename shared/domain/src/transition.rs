@@ -20,6 +20,8 @@ pub enum Transition {
     Remind {
         intervals: u32,
     },
+    /// The period has changed: those are notified too whom the alert is for only now.
+    ChangePeriod,
     /// A mute has ended.
     Unmute,
     /// The alert is open, and nobody was notified while it was muted.
@@ -106,7 +108,15 @@ impl Service {
         if !outage.notified && self.mute.is_none() {
             return Some(Transition::NotifyOpen);
         }
+        if self.next_period_at(outage).is_some_and(|at| now >= at) {
+            return Some(Transition::ChangePeriod);
+        }
         (now >= outage.remind_at()).then(|| Transition::Remind { intervals: self.reminders(outage, now).0 })
+    }
+
+    /// Returns when the alert's next period begins, if anybody is to be notified then: after a mute, at its end.
+    fn next_period_at(&self, outage: &Outage) -> Option<DateTime<Utc>> {
+        outage.next_period_at.filter(|_| outage.notified && !outage.acknowledged && self.mute.is_none())
     }
 
     /// Returns whether what is pending can have no effect: nothing is to be opened any more, or nothing to be closed. It
@@ -164,8 +174,10 @@ impl Service {
 
     fn timer_after(&self, gaps: &[Gap]) -> Option<DateTime<Utc>> {
         let mute = self.mute.map(|mute| mute.until);
-        let judgement = (self.active && !self.deleted)
-            .then(|| self.outage.as_ref().map_or_else(|| self.deadline(gaps).at, Outage::remind_at));
+        let judgement = (self.active && !self.deleted).then(|| match &self.outage {
+            Some(outage) => self.next_period_at(outage).into_iter().fold(outage.remind_at(), DateTime::min),
+            None => self.deadline(gaps).at,
+        });
         let runs = self.runs_look.map(|look| look.at);
         mute.into_iter().chain(judgement).chain(runs).min()
     }
@@ -184,6 +196,21 @@ impl Service {
         self.due_at = mute.into_iter().chain(runs).chain([held_look(end, now)]).min();
         self.version += 1;
         self
+    }
+
+    /// Returns the service while nobody may be notified of its alert because of maintenance that lasts until `end`.
+    #[must_use]
+    pub fn period_held(mut self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
+        self.set_next_period(Some(held_look(end, now)));
+        self.changed(None).service
+    }
+
+    /// Sets when the period next changes in which its alert is open.
+    pub fn set_next_period(&mut self, at: Option<DateTime<Utc>>) {
+        if let Some(outage) = &mut self.outage {
+            outage.next_period_at = at;
+            self.due_at = self.timer();
+        }
     }
 
     /// Returns the service after its alert opened as `alert_id`.
@@ -205,6 +232,7 @@ impl Service {
             cycle: 1,
             notified,
             acknowledged: false,
+            next_period_at: None,
         });
         let notification_at = notified.then(|| self.next_notification_at(now));
         self.changed(notification_at)
@@ -217,9 +245,10 @@ impl Service {
             Transition::Open(_) | Transition::Remove => {}
             Transition::Unmute => self.unmute(now),
             Transition::DropPending => self.pending = None,
-            Transition::NotifyOpen => {
+            Transition::NotifyOpen | Transition::ChangePeriod => {
                 if let Some(outage) = &mut self.outage {
                     outage.notified = true;
+                    outage.next_period_at = None;
                     notification_at = Some(self.next_notification_at(now));
                 }
             }

@@ -38,6 +38,8 @@ struct RunItem {
     stale_resolved: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     stale_closed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stale_next_period_at: Option<i64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     let_go: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +106,7 @@ fn run_item(run: &Run) -> Result<Item, Error> {
         stale_notified: stale.is_some_and(|stale| stale.notified),
         stale_resolved: stale.is_some_and(|stale| stale.resolved),
         stale_closed: stale.is_some_and(|stale| stale.closed),
+        stale_next_period_at: stale.and_then(|stale| stale.next_period_at).map(to_millis),
         let_go: *let_go,
         last_notification_at: last_notification_at.map(to_millis),
         due_at: None,
@@ -134,6 +137,7 @@ pub(crate) fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
         stale_notified,
         stale_resolved,
         stale_closed,
+        stale_next_period_at,
         let_go,
         last_notification_at,
         due_at,
@@ -156,6 +160,7 @@ pub(crate) fn read(item: Item, now: DateTime<Utc>) -> Result<Run, Error> {
             notified: stale_notified,
             resolved: stale_resolved,
             closed: stale_closed,
+            next_period_at: stale_next_period_at.map(from_millis),
         }),
         let_go,
         last_notification_at: last_notification_at.map(from_millis),
@@ -267,7 +272,13 @@ mod tests {
             end: Some(RunEnd { at: far, failed: true }),
             superseded_at: Some(far),
             overrun: Some(Overrun { max_duration_ms: 31_622_400_000, settled: true }),
-            stale: Some(Stale { alert_id: AlertId::new(i64::MAX), notified: true, resolved: true, closed: true }),
+            stale: Some(Stale {
+                alert_id: AlertId::new(i64::MAX),
+                notified: true,
+                resolved: true,
+                closed: true,
+                next_period_at: Some(far),
+            }),
             let_go: true,
             last_notification_at: Some(far),
             due_at: None,
@@ -289,7 +300,13 @@ mod tests {
         let at = from_millis(1_790_000_000_123);
         let run = Run {
             started_at: Some(at),
-            stale: Some(Stale { alert_id: AlertId::new(3), notified: true, resolved: true, closed: false }),
+            stale: Some(Stale {
+                alert_id: AlertId::new(3),
+                notified: true,
+                resolved: true,
+                closed: false,
+                next_period_at: Some(at),
+            }),
             last_notification_at: Some(at),
             due_at: Some(at),
             version: 4,

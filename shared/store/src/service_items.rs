@@ -64,6 +64,8 @@ struct OutageItem {
     cycle: u32,
     notified: bool,
     acknowledged: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_period_at: Option<i64>,
 }
 
 impl StateItem {
@@ -124,7 +126,7 @@ impl StateItem {
 
 impl OutageItem {
     fn into_outage(self) -> Outage {
-        let Self { alert_id, known, next_reminder_at, cycled_at, cycle, notified, acknowledged } = self;
+        let Self { alert_id, known, next_reminder_at, cycled_at, cycle, notified, acknowledged, next_period_at } = self;
         Outage {
             alert_id: AlertId::new(alert_id),
             known: Stamp::from_raw(known),
@@ -133,11 +135,13 @@ impl OutageItem {
             cycle,
             notified,
             acknowledged,
+            next_period_at: next_period_at.map(from_millis),
         }
     }
 
     fn of(outage: &Outage) -> Self {
-        let Outage { alert_id, known, next_reminder_at, cycled_at, cycle, notified, acknowledged } = outage;
+        let Outage { alert_id, known, next_reminder_at, cycled_at, cycle, notified, acknowledged, next_period_at } =
+            outage;
         Self {
             alert_id: alert_id.get(),
             known: known.raw(),
@@ -146,6 +150,7 @@ impl OutageItem {
             cycle: *cycle,
             notified: *notified,
             acknowledged: *acknowledged,
+            next_period_at: next_period_at.map(to_millis),
         }
     }
 }
@@ -369,6 +374,7 @@ mod tests {
             cycle: u32::MAX,
             notified: true,
             acknowledged: true,
+            next_period_at: Some(far),
         });
         let item = state_item(&service, "worker").unwrap();
         let bytes: usize = item.iter().map(|(name, value)| name.len() + size(value)).sum();

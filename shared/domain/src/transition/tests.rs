@@ -53,6 +53,29 @@ fn gaps_postpone_lateness_and_nothing_else() {
     assert_eq!(open.judge(&gaps, at(95)), Decision::Act(Transition::Remind { intervals: 1 }));
 }
 
+#[test]
+fn a_new_period_is_judged_unless_muted_or_acknowledged() {
+    let rule = Rule {
+        expectation: Expectation::Interval(TimeDelta::seconds(600)),
+        grace: TimeDelta::zero(),
+        threshold: 1,
+    };
+    let mut open = Service::register(ServiceId::new(1), rule, at(0)).opened(AlertId::new(1), at(600)).service;
+    open.set_next_period(Some(at(660)));
+    assert_eq!(open.due_at, Some(at(660)));
+    assert_eq!(open.judge(&[], at(660)), Decision::Act(Transition::ChangePeriod));
+    let mut acknowledged = open.clone();
+    acknowledged.outage.as_mut().unwrap().acknowledged = true;
+    assert_eq!(acknowledged.judge(&[], at(660)), Decision::Rest { due_at: Some(at(1_200)) });
+    let mute = Some(Mute { since: at(601), until: at(900) });
+    let muted = Service { mute, ..open.clone() };
+    assert_eq!(muted.judge(&[], at(660)), Decision::Rest { due_at: Some(at(900)) });
+    let unmuted = muted.apply(Transition::Unmute, at(900)).service;
+    assert_eq!(unmuted.judge(&[], at(900)), Decision::Act(Transition::ChangePeriod));
+    let changed = open.apply(Transition::ChangePeriod, at(660));
+    assert_eq!((changed.service.due_at, changed.notification_at), (Some(at(1_200)), Some(at(660))));
+}
+
 proptest! {
     /// Looked at each second, a service opens exactly when the naive reading says that it is late or it failed,
     /// and closes only when enough valid heartbeats came and the last of them recovers.
@@ -166,6 +189,7 @@ fn outage() -> impl Strategy<Value = Option<Outage>> {
         cycle: 1,
         notified,
         acknowledged,
+        next_period_at: None,
     }))
 }
 

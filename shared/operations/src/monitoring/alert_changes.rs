@@ -1,7 +1,10 @@
 //! What opening, changing and closing an alert has in common, for services and for runs of jobs.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Alert, AlertCopy, AlertId, AlertKind, Deadline, NotificationKind, Outcome, Profile, ServiceId, Webhook};
+use domain::{
+    Alert, AlertCopy, AlertId, AlertKind, Deadline, NotificationKind, Outcome, Profile, Receiver, Routing, ServiceId,
+    Webhook,
+};
 
 use crate::batch::Batch;
 use crate::notifications::RoutedService;
@@ -35,6 +38,8 @@ impl<'a> Judgement<'a> {
 pub(super) struct Audience {
     pub(super) outcomes: Vec<Outcome>,
     pub(super) webhooks: Vec<Webhook>,
+    /// When others may have to be notified, because the period changes.
+    pub(super) next_period_at: Option<DateTime<Utc>>,
 }
 
 impl Medic {
@@ -61,7 +66,63 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Audience, Error> {
         let webhooks = self.webhooks_of(service.service_id, has_webhooks, now).await?;
-        Ok(Audience { outcomes: self.route(service, kind, now).await?, webhooks })
+        Ok(Audience { webhooks, ..self.audience_of_opening(service, kind, now).await? })
+    }
+
+    /// Returns the receivers of them, without webhooks.
+    pub(super) async fn audience_of_opening(
+        &self,
+        service: RoutedService,
+        kind: NotificationKind,
+        now: DateTime<Utc>,
+    ) -> Result<Audience, Error> {
+        let routing = self.routing(service, now).await?;
+        let next_period_at = routing.next_period_at();
+        Ok(Audience { outcomes: routing.outcomes(kind, now), webhooks: Vec::new(), next_period_at })
+    }
+
+    /// Returns who is notified of an open alert only now, because its period has come.
+    pub(super) async fn audience_of_period(
+        &self,
+        alert: AlertId,
+        service: RoutedService,
+        now: DateTime<Utc>,
+    ) -> Result<Audience, Error> {
+        let routing = self.routing(service, now).await?;
+        let outcomes = self.missed_in_period(alert, &routing, now).await?;
+        Ok(Audience { outcomes, webhooks: Vec::new(), next_period_at: routing.next_period_at() })
+    }
+
+    /// Returns who is reminded of an open alert. `known` is when its period was to end: where it ends at another time now,
+    /// the schedule or the targets were edited, and the period counts as changed; who was not notified is not reminded.
+    pub(super) async fn audience_of_reminder(
+        &self,
+        alert: AlertId,
+        service: RoutedService,
+        known: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<Audience, Error> {
+        let routing = self.routing(service, now).await?;
+        let mut outcomes = routing.outcomes(NotificationKind::Reminder, now);
+        let mut next_period_at = routing.next_period_at();
+        if next_period_at.is_some() && next_period_at != known {
+            let missed = self.missed_in_period(alert, &routing, now).await?;
+            outcomes.retain(|outcome| !missed.iter().any(|other| other.receiver == outcome.receiver));
+            next_period_at = if missed.is_empty() { next_period_at } else { Some(now) };
+        }
+        Ok(Audience { outcomes, webhooks: Vec::new(), next_period_at })
+    }
+
+    /// Returns who is to be notified of an open alert only now, because its period has come. Reads all its notifications.
+    async fn missed_in_period(
+        &self,
+        alert: AlertId,
+        routing: &Routing,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Outcome>, Error> {
+        let notified = self.notified_receivers(alert, NotificationKind::Opened).await?;
+        let was_notified = |receiver: &Receiver| notified.iter().any(|known| known.receiver == *receiver);
+        Ok(routing.outcomes_of_period(was_notified, now))
     }
 
     /// Returns what a change of an alert sends. `at` is the notification's instant in the alert's own order; none where
@@ -74,7 +135,7 @@ impl Medic {
         at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<Outbox, Error> {
-        let Audience { outcomes, webhooks } = audience;
+        let Audience { outcomes, webhooks, next_period_at: _ } = audience;
         let notification = match at {
             Some(at) => self.notification_of(kind, alert, outcomes, at)?,
             None => None,

@@ -87,7 +87,7 @@ impl Medic {
     async fn acknowledge_run(&self, alert: &Alert, run: &RunId, actor: &Actor) -> Result<Option<Alert>, Error> {
         let old = self.stale_run_of(alert, run, actor).await?;
         let was_notified = old.stale.is_some_and(|stale| stale.notified);
-        let mut run = old.clone().rested(old.due_at);
+        let mut run = old.clone().acknowledged();
         let at = run.next_notification_at(actor.at);
         let mut writes = Writes::new();
         writes.update_run(&self.table, &old, &run)?;

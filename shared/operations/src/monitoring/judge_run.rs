@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Alert, AlertKind, Closing, JobAlert, JobProblem, NotificationKind, Profile, Run, RunContext, RunDecision, RunId,
+    Alert, AlertId, AlertKind, Closing, JobAlert, JobProblem, NotificationKind, Profile, Run, RunContext, RunDecision,
+    RunId,
     RunTransition, ServiceId, elapsed,
 };
 use store::{Commit, RunRecord, ServiceSnapshot, Writes};
@@ -59,6 +60,15 @@ impl Medic {
                     }
                 }
                 RunDecision::Act(transition) => {
+                    if transition == RunTransition::ChangePeriod
+                        && let Some(end) = self.held_until(service, now).await?
+                    {
+                        let held = run.clone().period_held(end, now);
+                        if self.table.save_run(run, &held).await? == Commit::Done {
+                            return Ok(held.due_at);
+                        }
+                        continue;
+                    }
                     self.change_run_alert(&record, transition, &context, &judgement).await?;
                 }
             }
@@ -95,6 +105,7 @@ impl Medic {
             JobProblem::Exceeded => old.clone().apply(transition, context, now),
             JobProblem::Stale => old.clone().gone_stale(id, context, now),
         };
+        new.set_next_period(audience.next_period_at);
         let start = self.start_for(&mut alert, 1, now).await?;
         let outbox = Outbox { start, ..self.run_outbox(kind, &alert, audience, &mut new, now)? };
         let mut writes = Writes::new();
@@ -135,8 +146,10 @@ impl Medic {
             return Ok(());
         };
         let mut alert = old_alert.clone();
-        let outbox = if transition == RunTransition::Notify {
-            let audience = self.audience_of_run(record, now).await?;
+        let outbox = if matches!(transition, RunTransition::Notify | RunTransition::ChangePeriod) {
+            let audience = self.audience_of_run(record, transition, alert.id, now).await?;
+            // Of one that somebody acknowledged nobody else is notified.
+            new.set_next_period(audience.next_period_at.filter(|_| alert.acknowledged_at.is_none()));
             self.run_outbox(NotificationKind::Opened, &alert, audience, &mut new, now)?
         } else {
             alert.closed_at = Some(old.newest_at().filter(|_| old.is_over()).unwrap_or(now).max(alert.created_at));
@@ -157,14 +170,23 @@ impl Medic {
         Ok(())
     }
 
-    /// Returns who is notified of an open alert of a run, now that the mute has ended.
-    async fn audience_of_run(&self, record: &RunRecord, now: DateTime<Utc>) -> Result<Audience, Error> {
+    /// Returns who is notified of an open alert of a run, now that the mute has ended or another period begun.
+    async fn audience_of_run(
+        &self,
+        record: &RunRecord,
+        transition: RunTransition,
+        alert: AlertId,
+        now: DateTime<Utc>,
+    ) -> Result<Audience, Error> {
         let service_id = record.run.service_id;
         let Some(profile) = &record.profile else {
             return Ok(Audience { webhooks: self.webhooks_for(service_id, now).await?, ..Audience::default() });
         };
         let targets = self.table.targets(service_id).await?;
         let service = self.routed(service_id, profile.clone(), targets).await?;
+        if transition == RunTransition::ChangePeriod {
+            return self.audience_of_period(alert, service, now).await;
+        }
         self.audience(service, NotificationKind::Opened, true, now).await
     }
 
@@ -181,9 +203,10 @@ impl Medic {
         }
         let notified = self.notified_receivers(alert.id, NotificationKind::Resolved).await?;
         if transition == RunTransition::LetGo {
-            return Ok(Audience { outcomes: incidents_only(notified), webhooks: Vec::new() });
+            return Ok(Audience { outcomes: incidents_only(notified), ..Audience::default() });
         }
-        Ok(Audience { outcomes: notified, webhooks: self.webhooks_for(alert.service_id, now).await? })
+        let webhooks = self.webhooks_for(alert.service_id, now).await?;
+        Ok(Audience { outcomes: notified, webhooks, next_period_at: None })
     }
 
     /// Returns what a change of a run's alert sends. A notification takes the next instant of the run's own order.

@@ -112,13 +112,11 @@ impl Medic {
             }
             Transition::Open(opening) => match self.held_until(id, now).await? {
                 None => self.open_alert(snapshot, opening, judgement).await,
-                Some(end) => {
-                    let held = snapshot.service.clone().held(end, now);
-                    match self.table.save_state(snapshot, &held).await? {
-                        Commit::Done => Ok(Step::Rests { due_at: held.due_at }),
-                        Commit::Conflict => Ok(Step::Again),
-                    }
-                }
+                Some(end) => self.hold(snapshot, snapshot.service.clone().held(end, now)).await,
+            },
+            Transition::ChangePeriod => match self.held_until(id, now).await? {
+                None => self.change_alert(snapshot, transition, judgement).await,
+                Some(end) => self.hold(snapshot, snapshot.service.clone().period_held(end, now)).await,
             },
             Transition::Remind { .. }
             | Transition::Unmute
@@ -126,6 +124,14 @@ impl Medic {
             | Transition::Close(_)
             | Transition::DropPending => self.change_alert(snapshot, transition, judgement).await,
         }
+    }
+
+    /// Saves a service that maintenance holds.
+    async fn hold(&self, snapshot: &ServiceSnapshot, held: Service) -> Result<Step, Error> {
+        Ok(match self.table.save_state(snapshot, &held).await? {
+            Commit::Done => Step::Rests { due_at: held.due_at },
+            Commit::Conflict => Step::Again,
+        })
     }
 
     /// Opens an alert.
@@ -147,7 +153,8 @@ impl Medic {
             Audience::default()
         };
         let id = self.alert_id(judgement).await?;
-        let Change { service, notification_at } = snapshot.service.clone().opened(id, now);
+        let Change { mut service, notification_at } = snapshot.service.clone().opened(id, now);
+        service.set_next_period(audience.next_period_at);
         let mut alert = new_alert(id, service_id, &profile, AlertKind::Heartbeat, now);
         alert.reason = reason(&snapshot.service, opening);
         alert.due_in_gap = matches!(opening, Opening::Overdue(deadline) if deadline.is_in_gap);
@@ -192,9 +199,8 @@ impl Medic {
         judgement: &Judgement<'_>,
     ) -> Result<Step, Error> {
         let now = judgement.now;
-        let change = snapshot.service.clone().apply(transition, now);
+        let mut change = snapshot.service.clone().apply(transition, now);
         let mut writes = Writes::new();
-        writes.transition(&self.table, snapshot, &change.service)?;
         let keeps_alert = matches!(transition, Transition::Unmute | Transition::DropPending);
         let alert = match snapshot.service.outage.as_ref().filter(|_| !keeps_alert) {
             Some(outage) => self.table.alert(outage.alert_id).await?,
@@ -203,10 +209,11 @@ impl Medic {
         let mut outbox = Outbox::default();
         if let Some(old) = &alert {
             let mut new = old.clone();
-            outbox = self.changed_alert(&mut new, transition, &change, now).await?;
+            outbox = self.changed_alert(&mut new, transition, &mut change, now).await?;
             writes.update_alert(&self.table, old, &new)?;
             outbox.add_to(&mut writes, &self.table, now)?;
         }
+        writes.transition(&self.table, snapshot, &change.service)?;
         if self.table.commit(writes).await? == Commit::Conflict {
             return Ok(Step::Again);
         }
@@ -223,7 +230,7 @@ impl Medic {
         &self,
         alert: &mut Alert,
         transition: Transition,
-        change: &Change,
+        change: &mut Change,
         now: DateTime<Utc>,
     ) -> Result<Outbox, Error> {
         alert.cycle = change.service.outage.as_ref().map_or(alert.cycle, |outage| outage.cycle);
@@ -239,7 +246,9 @@ impl Medic {
         let start = if is_reminder && !is_held { self.start_for(alert, alert.cycle, now).await? } else { None };
         let mut outbox = Outbox::default();
         if let Some(at) = change.notification_at.filter(|_| !is_held) {
-            let audience = self.audience_of_change(transition, kind, alert, now).await?;
+            let known = change.service.outage.as_ref().and_then(|outage| outage.next_period_at);
+            let audience = self.audience_of_change(transition, alert, known, now).await?;
+            change.service.set_next_period(audience.next_period_at);
             outbox = self.outbox(kind, alert, audience, Some(at), now)?;
         }
         outbox.start = start;
@@ -254,25 +263,31 @@ impl Medic {
     async fn audience_of_change(
         &self,
         transition: Transition,
-        kind: NotificationKind,
         alert: &Alert,
+        next_period_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<Audience, Error> {
-        let is_silent = transition == Transition::Close(Close::Unmonitored);
+        let kind = kind(transition);
+        let is_silent = matches!(transition, Transition::Close(Close::Unmonitored) | Transition::ChangePeriod);
         let webhooks = if is_silent { Vec::new() } else { self.webhooks_for(alert.service_id, now).await? };
         if !kind.raises_alert() {
             let notified = self.notified_receivers(alert.id, kind).await?;
             let outcomes = if is_silent { incidents_only(notified) } else { notified };
-            return Ok(Audience { outcomes, webhooks });
+            return Ok(Audience { outcomes, webhooks, next_period_at: None });
         }
-        let outcomes = match self.table.service_and_targets(alert.service_id).await? {
-            Some((record, targets)) => {
-                let service = self.routed(alert.service_id, record.profile, targets).await?;
-                self.route(service, kind, now).await?
-            }
-            None => Vec::new(),
+        let Some((record, targets)) = self.table.service_and_targets(alert.service_id).await? else {
+            return Ok(Audience { webhooks, ..Audience::default() });
         };
-        Ok(Audience { outcomes, webhooks })
+        let service = self.routed(alert.service_id, record.profile, targets).await?;
+        if transition == Transition::ChangePeriod {
+            return self.audience_of_period(alert.id, service, now).await;
+        }
+        let audience = if kind == NotificationKind::Reminder {
+            self.audience_of_reminder(alert.id, service, next_period_at, now).await?
+        } else {
+            self.audience_of_opening(service, kind, now).await?
+        };
+        Ok(Audience { webhooks, ..audience })
     }
 }
 
@@ -282,6 +297,7 @@ const fn kind(transition: Transition) -> NotificationKind {
         Transition::Remind { .. } => NotificationKind::Reminder,
         Transition::Open(_)
         | Transition::NotifyOpen
+        | Transition::ChangePeriod
         | Transition::Unmute
         | Transition::DropPending
         | Transition::Remove => NotificationKind::Opened,

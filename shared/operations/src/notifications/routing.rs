@@ -37,29 +37,20 @@ impl Medic {
         Ok(RoutedService { service_id, profile, team, targets })
     }
 
-    /// Returns who is notified that a service is down, in order.
-    pub(crate) async fn route(
-        &self,
-        service: RoutedService,
-        kind: NotificationKind,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Outcome>, Error> {
-        Ok(self.routing(service, now).await?.outcomes(kind, now))
-    }
-
     /// Returns what decides who is notified about a service.
     pub(crate) async fn routing(&self, service: RoutedService, now: DateTime<Utc>) -> Result<Routing, Error> {
         let RoutedService { service_id, profile, team, targets } = service;
         // Only what the targets ask for is read.
-        let period = match profile.schedule_id.filter(|_| !targets.is_empty()) {
-            Some(id) => self.table.schedule(id).await?.map_or(Period::DuringHours, |schedule| schedule.period(now)),
-            None => Period::DuringHours,
+        let schedule = match profile.schedule_id.filter(|_| !targets.is_empty()) {
+            Some(id) => self.table.schedule(id).await?,
+            None => None,
         };
         let channel = team.and_then(|team| team.slack_channel_id).or_else(|| self.settings.slack_channel.clone());
         Ok(Routing {
             service_id,
             mode: profile.notification_mode,
-            period,
+            period: schedule.as_ref().map_or(Period::DuringHours, |schedule| schedule.period(now)),
+            period_end: schedule.and_then(|schedule| schedule.period_end(now)),
             targets,
             channel,
             has_pagerduty: self.pagerduty.has_routing_key(),

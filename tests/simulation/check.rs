@@ -9,6 +9,7 @@ use crate::cloud::Cloud;
 use crate::executions::{Cause, Execution, ExecutionCheck, ExecutionEvents};
 use crate::jobs::JobAlert;
 use crate::model::{Alert, Service, Span, Tolerance};
+use crate::mutes::Expectation;
 use crate::notifications::{self, NotificationCheck};
 use crate::observed::{self, MAX_DELIVERY_ATTEMPTS, Observed, text};
 use crate::plan::Plan;
@@ -27,20 +28,26 @@ pub(crate) struct Check<'a> {
 
 /// Returns how late Medic may be: without messages a row waits for the tick; and where ticks die and rows are put off,
 /// for some of them.
-fn tolerance(fault_level: FaultLevel) -> Tolerance {
-    match fault_level {
+fn tolerance(fault_level: FaultLevel, plan: &Plan) -> Tolerance {
+    let tolerance = match fault_level {
         FaultLevel::Calm => Tolerance { late: TimeDelta::seconds(2), early: TimeDelta::zero() },
         FaultLevel::Lossy => Tolerance { late: TimeDelta::seconds(62), early: TimeDelta::zero() },
         FaultLevel::Stormy => Tolerance { late: TimeDelta::minutes(5), early: TimeDelta::seconds(60) },
-    }
+    };
+    // Nothing happens in a stop, and after it a tick comes within a minute.
+    let stopped: TimeDelta = plan.stops.iter().map(|stop| stop.to - stop.from + TimeDelta::minutes(1)).sum();
+    Tolerance { late: tolerance.late + stopped, ..tolerance }
 }
 
 /// Returns how late playbooks may be: they go on by messages alone, which the tick sends again each minute until one
 /// arrives.
-fn playbook_tolerance(fault_level: FaultLevel) -> Tolerance {
+fn playbook_tolerance(fault_level: FaultLevel, plan: &Plan) -> Tolerance {
+    let tolerance = tolerance(fault_level, plan);
     match fault_level {
-        FaultLevel::Calm => tolerance(fault_level),
-        FaultLevel::Lossy | FaultLevel::Stormy => Tolerance { late: TimeDelta::minutes(10), ..tolerance(fault_level) },
+        FaultLevel::Calm => tolerance,
+        FaultLevel::Lossy | FaultLevel::Stormy => {
+            Tolerance { late: tolerance.late.max(TimeDelta::minutes(5)) + TimeDelta::minutes(5), ..tolerance }
+        }
     }
 }
 
@@ -68,7 +75,7 @@ impl Check<'_> {
     fn service_problems(&self, place: usize, all_causes: &mut Vec<Cause>) -> Vec<String> {
         let Self { cloud, observed, events, end, .. } = *self;
         let service = &self.services[place];
-        let tolerance = tolerance(cloud.seed.fault_level);
+        let tolerance = tolerance(cloud.seed.fault_level, self.plan);
         let mut wrong = Vec::new();
         if !service.is_deleted() {
             wrong.extend(service.heartbeat_problems(&observed.heartbeats[place]));
@@ -77,7 +84,8 @@ impl Check<'_> {
         let job_alerts: Vec<_> = own().filter(|alert| !alert["run_id"].is_null()).map(observed::job_alert).collect();
         let alerts: Vec<_> = own().filter(|alert| alert["run_id"].is_null()).map(observed::alert).collect();
         wrong.extend(service.alert_problems(&alerts, end, tolerance));
-        let notifications = NotificationCheck { cloud, observed, service, end, tolerance };
+        let hours = self.plan.hours.as_ref().filter(|_| place == 0);
+        let notifications = NotificationCheck { cloud, observed, service, hours, end, tolerance };
         wrong.extend(notifications.alert_problems(&alerts));
         if let Some(jobs) = &service.jobs {
             let problems = jobs.run_problems(&observed.runs[place], &job_alerts, &service.watch(end, tolerance));
@@ -94,7 +102,7 @@ impl Check<'_> {
             playbooks: &self.plan.playbooks,
             events,
             is_stormy: cloud.is_stormy(),
-            tolerance: playbook_tolerance(cloud.seed.fault_level),
+            tolerance: playbook_tolerance(cloud.seed.fault_level, self.plan),
             end,
         };
         wrong.extend(check.problems(&causes, &executions));
@@ -184,6 +192,7 @@ fn causes(service: &Service, alerts: &[Alert], job_alerts: &[JobAlert], end: Dat
         counted_again: service.counted_again(alert.opened, end),
         interval: service.rules(alert.opened, end).iter().map(Rule::period).min().unwrap_or_default(),
         is_steady: service.changes.is_empty(),
+        starts: service.starts_playbooks(alert),
     });
     let of_runs = job_alerts.iter().map(|alert| Cause {
         alert: alert.id,
@@ -193,6 +202,7 @@ fn causes(service: &Service, alerts: &[Alert], job_alerts: &[JobAlert], end: Dat
         counted_again: alert.opened,
         interval: TimeDelta::zero(),
         is_steady: true,
+        starts: service.jobs.as_ref().map_or(Expectation::Required, |jobs| jobs.starts_playbooks(alert, &service.gaps)),
     });
     of_service.chain(of_runs).collect()
 }

@@ -19,8 +19,10 @@ use tower::ServiceExt as _;
 
 use crate::executions::MAX_STARTS;
 use crate::executor::Executor;
+use crate::model::Span;
 use crate::queues::{Message, Queue, Queues};
 use crate::receivers::Receivers;
+use crate::rules::GAP_LIMIT;
 use crate::seed::{FaultLevel, InstanceState, Seed};
 use crate::slack;
 
@@ -77,6 +79,11 @@ pub(crate) struct Cloud {
     ticked_at: DateTime<Utc>,
     tick_at: DateTime<Utc>,
     next_due: Option<DateTime<Utc>>,
+    /// When all of it is stopped.
+    stops: Vec<Span>,
+    is_stopped: bool,
+    /// The gaps that were recorded.
+    pub(crate) gaps: Vec<Span>,
 }
 
 #[derive(Debug)]
@@ -93,10 +100,12 @@ const LOOK_AHEAD: TimeDelta = TimeDelta::seconds(150);
 const INSTANCES: usize = 2;
 /// A client waits no longer than this. The handler of its request goes on.
 const CLIENT_TIMEOUT: TimeDelta = TimeDelta::seconds(10);
+/// The handler of a request that nobody got.
+const NOBODY: u64 = 0;
 const LONG: TimeDelta = TimeDelta::days(400);
 
 impl Cloud {
-    pub(crate) async fn start(seed: Arc<Seed>, time: ManualTime) -> Self {
+    pub(crate) async fn start(seed: Arc<Seed>, stops: Vec<Span>, time: ManualTime) -> Self {
         let receivers = Receivers::start(&seed, &time);
         let clock = time.clone();
         let dynamodb = DynamoDb::in_memory(move || clock.now()).unwrap();
@@ -140,6 +149,9 @@ impl Cloud {
             ticked_at,
             tick_at,
             next_due: None,
+            stops,
+            is_stopped: false,
+            gaps: Vec::new(),
         };
         for _ in 0..INSTANCES {
             let instance = cloud.new_instance().await;
@@ -196,6 +208,11 @@ impl Cloud {
     /// Sends a request; `run_until` returns its response.
     pub(crate) fn send(&mut self, request: &ClientRequest) {
         let ClientRequest { number, method, path, body, idempotency_key } = request;
+        let until = self.time.now() + CLIENT_TIMEOUT;
+        if self.stop_at(self.time.now()).is_some() {
+            self.requests.push(Pending { task: NOBODY, number: *number, until });
+            return;
+        }
         let instance = self.instance(*number);
         let router = instance.router.clone();
         let request = if path == slack::PATH {
@@ -215,13 +232,14 @@ impl Cloud {
                 Some(Response { status, body: serde_json::from_slice(&bytes).unwrap_or_default() })
             }),
         );
-        self.requests.push(Pending { task, number: *number, until: self.time.now() + CLIENT_TIMEOUT });
+        self.requests.push(Pending { task, number: *number, until });
     }
 
     /// Runs until the clock shows `end`, or until a client gets a response or stops waiting for one.
     pub(crate) async fn run_until(&mut self, end: DateTime<Utc>) -> Option<Ended> {
         loop {
             self.start_what_is_due();
+            self.replace_dead().await;
             while let Some((number, ended)) = self.executor.next().await {
                 self.replace_dead().await;
                 let request = self.requests.iter().position(|pending| pending.task == number);
@@ -238,12 +256,48 @@ impl Cloud {
                 return None;
             }
             let next = self.next_at().max(now + TimeDelta::milliseconds(1)).min(end);
+            self.keep_pulse(next).await;
             self.time.set(next);
+        }
+    }
+
+    /// Returns the stop that lasts at `at`.
+    fn stop_at(&self, at: DateTime<Utc>) -> Option<Span> {
+        self.stops.iter().find(|stop| stop.covers(at)).copied()
+    }
+
+    /// Keeps the gaps that were recorded, and renews the pulse as the ticks until `next` that are left out would have.
+    pub(crate) async fn keep_pulse(&mut self, next: DateTime<Utc>) {
+        let first = self.ticked_at.duration_trunc(TICK).unwrap() + TICK;
+        let last = next_minute(next.min(self.tick_at)) - TICK;
+        let is_due = first <= last && !self.is_stopped;
+        if !is_due && !self.seed.has_new_pulse.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let table = Table::new(self.dynamodb.config(), "medic");
+        let Some(old) = table.pulse().await.unwrap() else { return };
+        for gap in &old.gaps {
+            if self.gaps.last().is_none_or(|known| known.to < gap.to) {
+                self.gaps.push(Span { from: gap.from, to: gap.to });
+            }
+        }
+        if is_due && last > old.at {
+            let renewed = old.renewed(first.max(old.at), GAP_LIMIT);
+            let gap = renewed.gaps.last().filter(|gap| gap.from == old.at);
+            self.gaps.extend(gap.map(|gap| Span { from: gap.from, to: gap.to }));
+            let new = domain::Pulse { at: last, ..renewed };
+            assert_eq!(table.save_pulse(Some(&old), &new).await.unwrap(), store::Commit::Done);
+            self.ticked_at = last;
         }
     }
 
     fn next_at(&mut self) -> DateTime<Utc> {
         let now = self.time.now();
+        let given_up = self.requests.iter().map(|pending| pending.until);
+        if let Some(stop) = self.stop_at(now) {
+            self.tick_at = next_minute(stop.to);
+            return given_up.chain([stop.to]).min().unwrap_or(stop.to);
+        }
         // A write that is on its way may be committed at any instant.
         if self.seed.has_new_timers.swap(!self.executor.is_idle(), Ordering::Relaxed) {
             self.next_due = self.due_rows().into_iter().map(|(at, _)| at).min();
@@ -255,12 +309,13 @@ impl Cloud {
         });
         self.tick_at = useful.unwrap_or(now + LONG);
         let messages = self.queues.next_at();
-        let given_up = self.requests.iter().map(|pending| pending.until);
+        let stop = self.stops.iter().map(|stop| stop.from).find(|from| *from > now);
         self.executor
             .next_at()
             .into_iter()
             .chain(messages)
             .chain(given_up)
+            .chain(stop)
             .chain([self.tick_at])
             .min()
             .unwrap_or(self.tick_at)
@@ -284,6 +339,20 @@ impl Cloud {
 
     fn start_what_is_due(&mut self) {
         let now = self.time.now();
+        let is_stopped = self.stop_at(now).is_some();
+        if is_stopped && !self.is_stopped {
+            self.seed.record("all of Medic stops");
+            self.instances.iter().for_each(|instance| instance.state.die());
+            self.executor.end_all();
+        } else if self.is_stopped && !is_stopped {
+            self.seed.record("Medic goes on");
+            // Ticks that nobody got do not come again.
+            (self.ticked_at, self.tick_at) = (now, next_minute(now));
+        }
+        self.is_stopped = is_stopped;
+        if is_stopped {
+            return;
+        }
         if self.tick_at <= now {
             (self.ticked_at, self.tick_at) = (now, now + TICK);
             let instance = self.instance("tick");
@@ -330,6 +399,11 @@ impl Cloud {
     pub(crate) fn is_stormy(&self) -> bool {
         self.seed.fault_level == FaultLevel::Stormy
     }
+}
+
+/// Returns the first whole minute at or after `at`.
+fn next_minute(at: DateTime<Utc>) -> DateTime<Utc> {
+    (at - TimeDelta::milliseconds(1)).duration_trunc(TICK).unwrap() + TICK
 }
 
 async fn handle(app: App, queues: Arc<Queues>, batch: Vec<Message>) -> Option<Response> {

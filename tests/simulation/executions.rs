@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{Heartbeat, Span, Tolerance};
+use crate::mutes::Expectation;
 use crate::playbooks::{Approval, Playbook, Step};
 
 /// Executions in an hour for a service, past which alerts start none.
@@ -116,6 +117,8 @@ pub(crate) struct Cause {
     pub(crate) interval: TimeDelta,
     /// The service was not changed meanwhile.
     pub(crate) is_steady: bool,
+    /// Whether it starts playbooks at all.
+    pub(crate) starts: Expectation,
 }
 
 impl Cause {
@@ -255,12 +258,14 @@ impl ExecutionCheck<'_> {
     /// Returns the playbooks that an alert is offered to.
     fn offers(&self, cause: &Cause) -> BTreeMap<usize, Offer> {
         let mut offers: BTreeMap<usize, Offer> = BTreeMap::new();
-        for failures in 1..=cause.failures {
+        let may_start = cause.starts != Expectation::Forbidden;
+        for failures in (1..=cause.failures).filter(|_| may_start) {
             let at = cause.counted_at(failures);
             let Some(playbook) = wanted(self.playbooks, failures) else { continue };
             let offer = offers.entry(playbook).or_insert(Offer { first: at, required: None });
             // Of counts that were passed over at once, the last one is offered.
             let is_offered = failures == 1 || cause.is_steady && failures == cause.failures;
+            let is_offered = is_offered && cause.starts == Expectation::Required;
             let by = at + self.start_delay();
             if is_offered && !self.may_be_held(at - self.tolerance.early, by) && by < self.end {
                 offer.required.get_or_insert(at);

@@ -82,6 +82,11 @@ impl<T> Executor<T> {
         self.started
     }
 
+    /// Ends all handlers: their instances died.
+    pub(crate) fn end_all(&mut self) {
+        self.died.extend(self.tasks.drain(..).map(|task| task.number));
+    }
+
     /// Waits for the next handler that ends, and returns its number and outcome; one that died has no outcome. Returns None
     /// if all are paused or wait for the clock.
     pub(crate) async fn next(&mut self) -> Option<(u64, Option<T>)> {

@@ -3,8 +3,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{Heartbeat, Span, Watch};
+use crate::model::{Heartbeat, Span, Watch, starts_playbooks};
+use crate::mutes::Expectation;
 use crate::plan::SignalKind;
+use crate::rules::{instants, postponed};
 
 /// A signal that was acknowledged.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +36,8 @@ pub(crate) struct JobAlert {
     pub(crate) is_stale: bool,
     pub(crate) opened: DateTime<Utc>,
     pub(crate) closed: Option<DateTime<Utc>>,
+    /// Its reason names a gap.
+    pub(crate) names_gap: bool,
 }
 
 /// The runs of a service.
@@ -57,11 +61,30 @@ struct RunEnd {
     kind: SignalKind,
 }
 
-/// When a run that has not ended becomes stale: at some instant from `first` to `last`.
+/// When a run has lasted for its maximum, at some instant from `own_first` to `own_last`; and when it becomes stale if it has
+/// not ended, from `first` to `last`.
 #[derive(Clone, Copy)]
 struct Deadline {
+    own_first: DateTime<Utc>,
+    own_last: DateTime<Utc>,
     first: DateTime<Utc>,
     last: DateTime<Utc>,
+}
+
+impl Deadline {
+    /// `known` are the gaps that were known when its alert opened.
+    fn of(start: Heartbeat, max_duration: TimeDelta, known: &[Span], gaps: &[Span]) -> Self {
+        let late = |gaps: &[Span]| -> Vec<_> {
+            let all = instants(start.first, start.last, gaps);
+            all.into_iter().map(|at| postponed(at + max_duration, at, max_duration, gaps)).collect()
+        };
+        Self {
+            own_first: start.first + max_duration,
+            own_last: start.last + max_duration,
+            first: late(known).into_iter().min().expect("an instant"),
+            last: late(gaps).into_iter().max().expect("an instant"),
+        }
+    }
 }
 
 pub(crate) fn name_of(run: usize) -> String {
@@ -97,6 +120,16 @@ impl Jobs {
             wrong.extend(run.alert_problems(self.max_duration, &own, watch));
         }
         wrong
+    }
+
+    /// Whether an alert of a run starts playbooks: not if the run was due in a gap.
+    pub(crate) fn starts_playbooks(&self, alert: &JobAlert, gaps: &[Span]) -> Expectation {
+        let mut runs = self.signals.iter().map(|signal| self.run(signal.run));
+        let start = runs.find(|run| run.name == alert.run).and_then(|run| run.start);
+        match start.filter(|_| alert.names_gap) {
+            Some(start) => starts_playbooks(start.first + self.max_duration, start.last + self.max_duration, gaps),
+            None => Expectation::Required,
+        }
     }
 
     /// Returns a run: its first start, unless the end came before it, and its first end.
@@ -152,7 +185,9 @@ impl Run {
             wrong.extend(alerts.first().map(|alert| format!("{} has not started, and has {alert:?}", self.name)));
             return wrong;
         };
-        let due = Deadline { first: start.first + max_duration, last: start.last + max_duration };
+        let is_known = |gap: &&Span| alerts.first().is_none_or(|alert| gap.to <= alert.opened);
+        let known: Vec<_> = watch.gaps.iter().filter(is_known).copied().collect();
+        let due = Deadline::of(start, max_duration, &known, watch.gaps);
         wrong.extend(match alerts.first() {
             Some(alert) => self.wrong_alert(alert, due, watch),
             None => self.missing_alert(due, watch),
@@ -186,8 +221,8 @@ impl Run {
         let Some(finish) = self.finish() else { return Some("did not exceed its maximum then") };
         let span = finish.first - tolerance.early..=finish.last + tolerance.late;
         // One that went on for longer than that is stale first.
-        let exceeded = finish.last > due.first
-            && (watch.may_hold(due.first, due.last) || finish.first <= due.last + tolerance.late);
+        let exceeded = finish.last > due.own_first
+            && (watch.may_hold(due.own_first, due.last) || finish.first <= due.last + tolerance.late);
         let is_right = span.contains(&alert.opened) && exceeded && alert.closed == Some(alert.opened);
         (!is_right).then_some("did not exceed its maximum then")
     }
@@ -210,12 +245,12 @@ impl Run {
     }
 
     fn missing_alert(&self, due: Deadline, watch: &Watch<'_>) -> Vec<String> {
-        let Watch { maintenance, end, tolerance } = *watch;
+        let Watch { maintenance, end, tolerance, .. } = *watch;
         let mut wrong = Vec::new();
         let finish = self.finish();
         // What ended in maintenance raises no alert.
         let is_required = match finish {
-            Some(finish) => finish.first > due.last && !watch.may_hold(due.first, finish.last),
+            Some(finish) => finish.first > due.own_last && !watch.may_hold(due.own_first, finish.last),
             None => due.last + tolerance.late < end && !watch.may_hold(due.first, due.last),
         };
         if is_required {

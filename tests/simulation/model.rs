@@ -4,7 +4,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::jobs::Jobs;
-use crate::rules::{Rule, Timing, next_multiple};
+use crate::mutes::Expectation;
+use crate::rules::{Rule, Timing, instants, next_multiple, postponed};
 
 /// A heartbeat that was acknowledged: it counted at some instant between its first attempt and its response.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,8 @@ pub(crate) struct Alert {
     pub(crate) cycle: i64,
     /// Opened because the service reported it, and not because it was late.
     pub(crate) is_reported: bool,
+    /// Its reason names a gap.
+    pub(crate) names_gap: bool,
 }
 
 impl Alert {
@@ -86,6 +89,8 @@ pub(crate) struct Service {
     /// What operators changed, in its order.
     pub(crate) changes: Vec<Change>,
     pub(crate) maintenance: Vec<Span>,
+    /// When Medic could not hear, in its order.
+    pub(crate) gaps: Vec<Span>,
     pub(crate) jobs: Option<Jobs>,
 }
 
@@ -101,6 +106,7 @@ pub(crate) struct Tolerance {
 /// Until when a service is checked, how exactly, and when it was in maintenance.
 pub(crate) struct Watch<'a> {
     pub(crate) maintenance: &'a [Span],
+    pub(crate) gaps: &'a [Span],
     pub(crate) end: DateTime<Utc>,
     pub(crate) tolerance: Tolerance,
 }
@@ -139,7 +145,7 @@ struct DatedRule {
 impl Service {
     /// What bounds the check of this service.
     pub(crate) fn watch(&self, end: DateTime<Utc>, tolerance: Tolerance) -> Watch<'_> {
-        Watch { maintenance: &self.maintenance, end, tolerance }
+        Watch { maintenance: &self.maintenance, gaps: &self.gaps, end, tolerance }
     }
 
     pub(crate) fn is_deleted(&self) -> bool {
@@ -216,14 +222,25 @@ impl Service {
         raised
     }
 
-    /// From when the service is late, as it stands at `at`; never while it is off.
-    fn overdue(&self, at: DateTime<Utc>, reading: Reading) -> Option<DateTime<Utc>> {
+    /// The gaps that were known at `at`: a gap is recorded at its end.
+    fn gaps_until(&self, at: DateTime<Utc>) -> Vec<Span> {
+        self.gaps.iter().filter(|gap| gap.to <= at).copied().collect()
+    }
+
+    /// From when the service is late, as it stands at `at` and as these gaps postpone it; never while it is off.
+    fn overdue(&self, at: DateTime<Utc>, reading: Reading, gaps: &[Span]) -> Option<DateTime<Utc>> {
         if self.is_off(at, reading) {
             return None;
         }
-        let instant = |heartbeat: &Heartbeat| match reading {
-            Reading::Strict => heartbeat.first,
-            Reading::Lenient => heartbeat.last,
+        let one = |all: Vec<DateTime<Utc>>| match reading {
+            Reading::Strict => all.into_iter().min(),
+            Reading::Lenient => all.into_iter().max(),
+        };
+        let late_after = |rule: Rule, heard: &Heartbeat, is_start: bool| {
+            let late = |at| rule.late(at, Some(at).filter(|_| !is_start));
+            let fresh = rule.period() + rule.grace;
+            let all = instants(heard.first, heard.last, gaps);
+            one(all.into_iter().map(|at| postponed(late(at), at, fresh, gaps)).collect()).expect("an instant")
         };
         let is_known = |heartbeat: &&Heartbeat| match reading {
             Reading::Strict => heartbeat.last <= at,
@@ -235,22 +252,30 @@ impl Service {
         let lives: Vec<_> =
             known.rsplit(|heartbeat| !heartbeat.counts_as_alive()).next().into_iter().flatten().collect();
         let late = |rule: Rule| {
-            let nth = lives.len().checked_sub(rule.threshold).map(|nth| instant(lives[nth]));
-            let late = rule.late(instant(&counts_from), nth);
+            let late = match lives.len().checked_sub(rule.threshold) {
+                Some(nth) => late_after(rule, lives[nth], false),
+                None => late_after(rule, &counts_from, true),
+            };
             let raised = self.raised(at).filter(|raised| {
                 lives.iter().filter(|heartbeat| heartbeat.first >= raised.last).count() < rule.threshold
             });
-            match (reading, raised) {
-                (Reading::Lenient, Some(raised)) => late.max(rule.late(raised.last, None)),
-                (Reading::Strict, Some(raised)) => late.min(rule.late(raised.first, None)),
-                (Reading::Lenient | Reading::Strict, None) => late,
-            }
+            let raised = raised.map(|raised| Heartbeat { first: raised.first, last: raised.last, status: "UP" });
+            let raised = raised.map(|raised| late_after(rule, &raised, true));
+            one([late].into_iter().chain(raised).collect()).unwrap_or(late)
         };
-        let all = self.rules(at, at).into_iter().map(late);
-        match reading {
-            Reading::Strict => all.min(),
-            Reading::Lenient => all.max(),
+        one(self.rules(at, at).into_iter().map(late).collect())
+    }
+
+    /// Whether an alert that opened because the service was late starts playbooks: not if it was due in a gap.
+    pub(crate) fn starts_playbooks(&self, alert: &Alert) -> Expectation {
+        if !alert.names_gap {
+            return Expectation::Required;
         }
+        let own = |reading| self.overdue(alert.opened, reading, &[]);
+        let (Some(first), Some(last)) = (own(Reading::Strict), own(Reading::Lenient)) else {
+            return Expectation::Allowed;
+        };
+        starts_playbooks(first, last, &self.gaps)
     }
 
     pub(crate) fn may_be_held(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> bool {
@@ -373,7 +398,8 @@ impl Service {
         // A heartbeat in the millisecond of the opening may have come after it.
         let just_before = alert.opened - TimeDelta::milliseconds(1);
         let instants = instants.filter(|at| (alert.opened..=latest).contains(at)).chain([just_before, alert.opened]);
-        instants.into_iter().any(|at| self.overdue(at, Reading::Strict).is_some_and(|late| alert.opened >= late))
+        let gaps = self.gaps_until(alert.opened);
+        instants.into_iter().any(|at| self.overdue(at, Reading::Strict, &gaps).is_some_and(|late| alert.opened >= late))
     }
 
     pub(crate) fn has_recovered(&self, alert: &Alert, closed: DateTime<Utc>, tolerance: Tolerance) -> bool {
@@ -404,7 +430,7 @@ impl Service {
         let begin = [self.registered.last].into_iter().chain(events.iter().map(|(_, last)| *last));
         let until = events.iter().map(|(first, _)| *first).chain([end]);
         for (from, until) in begin.zip(until) {
-            let Some(overdue) = self.overdue(from, Reading::Lenient) else { continue };
+            let Some(overdue) = self.overdue(from, Reading::Lenient, &self.gaps) else { continue };
             let mut late = overdue.max(from);
             while let Some(span) = self.maintenance.iter().find(|span| span.covers(late)) {
                 late = span.to;
@@ -458,5 +484,17 @@ impl Service {
             }
         }
         wrong
+    }
+}
+
+/// Whether an alert starts playbooks of what was due from `first` to `last`: not if that was in a gap.
+pub(crate) fn starts_playbooks(first: DateTime<Utc>, last: DateTime<Utc>, gaps: &[Span]) -> Expectation {
+    let covers = |gap: &Span, at| gap.from <= at && at <= gap.to;
+    if gaps.iter().any(|gap| covers(gap, first) && covers(gap, last)) {
+        Expectation::Forbidden
+    } else if gaps.iter().any(|gap| gap.from <= last && first <= gap.to) {
+        Expectation::Allowed
+    } else {
+        Expectation::Required
     }
 }

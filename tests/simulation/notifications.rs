@@ -8,9 +8,10 @@ use serde_json::Value;
 use crate::cloud::Cloud;
 use crate::executions::Execution;
 use crate::jobs::JobAlert;
-use crate::model::{Alert, Service, Tolerance};
+use crate::model::{Alert, Service, Span, Tolerance};
 use crate::mutes::{Expectation, ExpectedNotifications};
 use crate::observed::Observed;
+use crate::plan::Hours;
 use crate::receivers::Received;
 use crate::seed::{FaultLevel, Seed};
 
@@ -20,6 +21,8 @@ pub(crate) struct NotificationCheck<'a> {
     pub(crate) cloud: &'a Cloud,
     pub(crate) observed: &'a Observed,
     pub(crate) service: &'a Service,
+    /// By which targets of the service are notified, if it has any.
+    pub(crate) hours: Option<&'a Hours>,
     pub(crate) end: DateTime<Utc>,
     pub(crate) tolerance: Tolerance,
 }
@@ -104,6 +107,7 @@ impl NotificationCheck<'_> {
             wrong.extend(self.pagerduty_problems(alert, expected.opening));
             wrong.extend(self.reminder_problems(alert));
             wrong.extend(self.webhook_problems(alert, expected));
+            wrong.extend(self.period_problems(alert, alerts, expected.opening));
             all_expected.push(expected);
         }
         wrong.extend(self.slack_problems(&all_expected));
@@ -129,6 +133,47 @@ impl NotificationCheck<'_> {
         }
         if self.is_exact() && actions.len() > 2 {
             wrong.push(format!("PagerDuty was notified twice of alert {}: {actions:?}", alert.id));
+        }
+        wrong
+    }
+
+    /// Returns what is wrong with the notifications of targets that are for one period alone: each is notified once if its
+    /// period came while the alert was open.
+    fn period_problems(&self, alert: &Alert, alerts: &[Alert], opening: Expectation) -> Vec<String> {
+        let Some(hours) = self.hours else { return Vec::new() };
+        let Tolerance { late, early } = self.tolerance;
+        let closed = alert.closed.unwrap_or(self.end);
+        // While maintenance holds it is looked at again every 45 s.
+        let patience = late + TimeDelta::minutes(1);
+        let mut wrong = Vec::new();
+        for (receiver, is_during) in [("during_hours", true), ("after_hours", false)] {
+            let begins = hours.changes(alert.opened, closed).into_iter().chain([alert.opened]);
+            let is_calm_at = |at: &DateTime<Utc>| {
+                let span = Span { from: *at - early, to: *at + patience };
+                let changes = hours.changes(*at, span.to);
+                hours.hold(*at) == is_during
+                    && changes.is_empty()
+                    && span.to < closed
+                    && !self.service.may_be_held(span.from, span.to)
+                    && !self.service.may_be_muted(alerts, span, self.tolerance)
+            };
+            let is_required = opening == Expectation::Required && begins.into_iter().any(|at| is_calm_at(&at));
+            let (from, to) = (alert.opened - early, closed + early);
+            let may_come = hours.hold(from) == is_during || !hours.changes(from, to).is_empty();
+            let received = self.cloud.receivers.received(receiver);
+            let id: Value = alert.id.into();
+            let is_this = |one: &&Received| one.body["type"] == "alert.opened" && one.body["data"]["alert_id"] == id;
+            let count = received.iter().filter(is_this).count();
+            let max = if !may_come || opening == Expectation::Forbidden {
+                0
+            } else if self.is_exact() {
+                1
+            } else {
+                usize::MAX
+            };
+            if !(usize::from(is_required)..=max).contains(&count) {
+                wrong.push(format!("{receiver} accepted {count} times that alert {} is open, {opening:?}", alert.id));
+            }
         }
         wrong
     }

@@ -52,13 +52,14 @@ pub(crate) fn alert(alert: &Value) -> Alert {
         closed: time(alert, "closed_date"),
         cycle: alert["alert_cycle"].as_i64().unwrap(),
         is_reported: text(alert, "reason").starts_with("it reported "),
+        names_gap: text(alert, "reason").contains("Medic could not hear "),
     }
 }
 
 pub(crate) fn job_alert(alert: &Value) -> JobAlert {
-    let Alert { id, opened, closed, .. } = self::alert(alert);
+    let Alert { id, opened, closed, names_gap, .. } = self::alert(alert);
     let is_stale = text(alert, "alert_name").starts_with("Medic - Stale job detected for ");
-    JobAlert { id, run: text(alert, "run_id"), is_stale, opened, closed }
+    JobAlert { id, run: text(alert, "run_id"), is_stale, opened, closed, names_gap }
 }
 
 pub(crate) fn run(run: &Value) -> jobs::ObservedRun {

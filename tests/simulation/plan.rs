@@ -168,6 +168,71 @@ impl Window {
     }
 }
 
+/// Spans in which the whole of Medic is stopped: some are short, and some long enough to be gaps.
+fn stops(dice: &mut Dice, Times { begin, quiet_from, .. }: Times) -> Vec<Span> {
+    let mut stops = Vec::new();
+    let mut from = begin;
+    for _ in 0..dice.between(1, 3) {
+        from += TimeDelta::milliseconds(dice.between(15 * 60_000, 50 * 60_000));
+        let lasts = dice.of(&[60_000, 240_000, 240_000, 420_000]);
+        let to = from + TimeDelta::milliseconds(dice.between(lasts / 2, lasts));
+        if to >= quiet_from {
+            break;
+        }
+        stops.push(Span { from, to });
+        from = to;
+    }
+    stops
+}
+
+/// Hours of each day by which the first service's targets are notified.
+#[derive(Debug, Clone)]
+pub(crate) struct Hours {
+    begin: DateTime<Utc>,
+    /// In minutes after the begin, which is at noon.
+    ranges: Vec<(i64, i64)>,
+}
+
+impl Hours {
+    fn of(dice: &mut Dice, Times { begin, pace, .. }: Times) -> Self {
+        let mut ranges = Vec::new();
+        let mut from = dice.between(0, 40) * pace;
+        for _ in 0..dice.between(1, 3) {
+            let to = from + dice.between(10, 60) * pace;
+            if to >= 1_440 {
+                break;
+            }
+            ranges.push((from, to));
+            from = to + dice.between(10, 60) * pace;
+        }
+        Self { begin, ranges }
+    }
+
+    /// Returns the hours of every day, as a schedule has them.
+    pub(crate) fn fields(&self) -> Value {
+        let text = |minute: i64| format!("{:02}:{:02}", (12 + minute / 60) % 24, minute % 60);
+        let ranges: Vec<_> =
+            self.ranges.iter().map(|(from, to)| json!({"start": text(*from), "end": text(*to)})).collect();
+        // A range that begins after midnight belongs to the day that begins then; every day is alike.
+        let days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+        let hours: serde_json::Map<_, _> = days.into_iter().map(|day| (day.to_owned(), json!(ranges))).collect();
+        json!({"name": "shifts", "timezone": "UTC", "hours": hours})
+    }
+
+    pub(crate) fn hold(&self, at: DateTime<Utc>) -> bool {
+        let minute = (at - self.begin).num_seconds().div_euclid(60).rem_euclid(1_440);
+        self.ranges.iter().any(|(from, to)| (*from..*to).contains(&minute))
+    }
+
+    /// Returns the instants from `from` to `to` at which the period changes.
+    pub(crate) fn changes(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+        let first = (from - self.begin).num_minutes() + 1;
+        let last = (to - self.begin).num_minutes();
+        let minutes = (first..=last).map(|minute| self.begin + TimeDelta::minutes(minute));
+        minutes.filter(|at| self.hold(*at) != self.hold(*at - TimeDelta::minutes(1))).collect()
+    }
+}
+
 /// What a service reports.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Report {
@@ -209,6 +274,9 @@ pub(crate) struct Plan {
     pub(crate) windows: Vec<Window>,
     pub(crate) playbooks: Vec<Playbook>,
     pub(crate) outage: Option<Outage>,
+    pub(crate) stops: Vec<Span>,
+    /// Of the first service, if it has targets by period.
+    pub(crate) hours: Option<Hours>,
     /// How slow everything is: minutes that stand for one.
     pub(crate) pace: i64,
     /// No fault happens after this.
@@ -238,7 +306,11 @@ impl Plan {
             }
         }
         let outage = dice.chance(40).then(|| Outage::of(&mut dice, times));
-        Self { services, windows, playbooks, outage, pace, quiet_from, end }
+        // Dice of their own, so that all else in a seed is as it was without them.
+        let mut dice = Dice::new(seed ^ 0x0067_6170_7300_0000);
+        let stops = if dice.chance(40) { stops(&mut dice, times) } else { Vec::new() };
+        let hours = dice.chance(40).then(|| Hours::of(&mut dice, times));
+        Self { services, windows, playbooks, outage, stops, hours, pace, quiet_from, end }
     }
 }
 

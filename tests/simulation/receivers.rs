@@ -119,6 +119,8 @@ impl Http for Receivers {
             "/api/chat.postEphemeral" => "ephemeral",
             "/v2/enqueue" => "pagerduty",
             "/hook" => "webhook",
+            "/during_hours" => "during_hours",
+            "/after_hours" => "after_hours",
             "/step" => "step",
             other => panic!("nobody receives at {other}"),
         };

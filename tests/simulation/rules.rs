@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::model::Span;
+
 /// When heartbeats must come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timing {
@@ -52,6 +54,30 @@ impl Rule {
         let whole = |lasted: TimeDelta| lasted.num_milliseconds().max(0) / self.period().num_milliseconds() + 1;
         (whole(min), whole(max) + i64::from(self.is_schedule()))
     }
+}
+
+/// Recorded ticks that are further apart leave a gap, and what came so soon after one may have come before it.
+pub(crate) const GAP_LIMIT: TimeDelta = TimeDelta::seconds(150);
+
+/// Returns from when something is late that was due at `own`, was last heard of at `heard`, and could not be heard in gaps: at
+/// the end of each it has `fresh` again, of which there is an hour in all.
+pub(crate) fn postponed(own: DateTime<Utc>, heard: DateTime<Utc>, fresh: TimeDelta, gaps: &[Span]) -> DateTime<Utc> {
+    let (mut late, mut left) = (own, TimeDelta::hours(1));
+    for gap in gaps.iter().filter(|gap| heard <= gap.from + GAP_LIMIT) {
+        let until = gap.to + fresh.min(left);
+        if gap.from <= late && until > late {
+            left -= until - late.max(gap.to);
+            late = until;
+        }
+    }
+    late
+}
+
+/// Returns the instants of a span at which something may have been heard, and that differ as to what gaps do: its ends, and
+/// just after a gap began for sure.
+pub(crate) fn instants(first: DateTime<Utc>, last: DateTime<Utc>, gaps: &[Span]) -> Vec<DateTime<Utc>> {
+    let begun = gaps.iter().map(|gap| gap.from + GAP_LIMIT + TimeDelta::milliseconds(1));
+    begun.filter(|at| first < *at && *at < last).chain([first, last]).collect()
 }
 
 /// Returns the first multiple of `period` at or after `at`, each later by `offset`.

@@ -96,10 +96,13 @@ impl Run {
             1 => FaultLevel::Lossy,
             _ => FaultLevel::Stormy,
         };
-        let plan = Plan::of(number, time.now());
+        let mut plan = Plan::of(number, time.now());
+        if fault_level != FaultLevel::Stormy {
+            plan.stops.clear();
+        }
         let seed = Arc::new(Seed::new(number, fault_level, plan.outage, &time));
         seed.set_quiet(true);
-        let cloud = Cloud::start(seed, time).await;
+        let cloud = Cloud::start(seed, plan.stops.clone(), time).await;
         let places = plan.services.len();
         let mut run = Self {
             cloud,
@@ -141,6 +144,10 @@ impl Run {
             let yaml = playbook.yaml(place, &self.cloud.receivers.address);
             self.request("POST", "/v2/playbooks", json!({"yaml": yaml})).await;
         }
+        if let Some(hours) = &self.plan.hours {
+            let schedule = hours.fields();
+            self.request("POST", "/v2/schedules", schedule).await;
+        }
         self.cloud.seed.set_quiet(false);
         let maintenance: Vec<_> = self.plan.windows.iter().flat_map(|window| window.spans(self.plan.end)).collect();
         let service = |(place, planned): (usize, &PlannedService)| Service {
@@ -151,6 +158,7 @@ impl Run {
             heartbeats: Vec::new(),
             changes: Vec::new(),
             maintenance: maintenance.clone(),
+            gaps: Vec::new(),
             jobs: planned
                 .max_duration_ms
                 .map(|millis| Jobs { max_duration: TimeDelta::milliseconds(millis), signals: Vec::new() }),
@@ -227,12 +235,55 @@ impl Run {
             }
             self.send_due(now);
             if let Some(ended) = self.cloud.run_until(self.next_at(now)).await {
+                let had_id = self.services[0].id != 0;
                 self.ended(ended);
+                if self.services[0].id != 0 && !had_id && self.plan.hours.is_some() {
+                    self.add_targets().await;
+                }
                 continue;
             }
             let is_over = self.cloud.time.now() >= self.plan.end;
             if is_over && self.sent.is_empty() && self.retries.is_empty() {
                 return;
+            }
+        }
+    }
+
+    /// Gives the first service its schedule, and targets that are notified always or by period. Nothing fails meanwhile.
+    async fn add_targets(&mut self) {
+        let id = self.services[0].id;
+        let (targets, address) =
+            (format!("/v2/services/{id}/notification-targets"), self.cloud.receivers.address.clone());
+        let hook = |period: &str| json!({"type": "webhook", "config": {"url": format!("{address}/{period}")}, "period": period});
+        self.cloud.seed.set_quiet(true);
+        self.request_amid("PATCH", &format!("/v2/services/{id}"), json!({"schedule_id": 1})).await;
+        for target in [
+            json!({"type": "slack", "config": {"channel_id": "C0ALERTS"}}),
+            json!({"type": "pagerduty", "config": {"service_key": "R0UTING"}}),
+            hook("during_hours"),
+            hook("after_hours"),
+        ] {
+            self.request_amid("POST", &targets, target).await;
+        }
+        self.cloud.seed.set_quiet(false);
+    }
+
+    /// Sends a request while others are under way.
+    async fn request_amid(&mut self, method: &'static str, path: &str, body: Value) {
+        self.requests += 1;
+        let number = self.requests;
+        let request = ClientRequest { number, method, path: path.to_owned(), body, idempotency_key: None };
+        self.cloud.send(&request);
+        loop {
+            let later = self.cloud.time.now() + TimeDelta::seconds(1);
+            match self.cloud.run_until(later).await {
+                Some(ended) if ended.number == number => {
+                    let status = ended.response.expect("a response").status;
+                    assert!((200..300).contains(&status), "{method} {path}: {status}");
+                    return;
+                }
+                Some(ended) => self.ended(ended),
+                None => {}
             }
         }
     }
@@ -440,6 +491,10 @@ impl Run {
         let later = end + DRAIN_TIME;
         while self.cloud.run_until(later).await.is_some() {}
         let observed = self.observe().await;
+        self.cloud.keep_pulse(self.cloud.time.now()).await;
+        for service in &mut self.services {
+            service.gaps.clone_from(&self.cloud.gaps);
+        }
         for alert in &observed.alerts {
             self.trace.observed.push(format!(
                 "alert {} of {}: {} to {}, cycle {}: {}",

@@ -42,6 +42,8 @@ pub(crate) struct Seed {
     record: Mutex<Vec<String>>,
     /// A row may have been written that falls due.
     pub(crate) has_new_timers: AtomicBool,
+    /// The pulse may have been renewed.
+    pub(crate) has_new_pulse: AtomicBool,
 }
 
 thread_local! {
@@ -63,6 +65,11 @@ impl InstanceState {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.is_dead.load(Ordering::Relaxed)
+    }
+
+    /// Ends the instance, and all its handlers with it.
+    pub(crate) fn die(&self) {
+        self.is_dead.store(true, Ordering::Relaxed);
     }
 
     /// Until when the whole instance is paused.
@@ -126,6 +133,7 @@ impl Seed {
             drawn: AtomicU64::new(0),
             record: Mutex::default(),
             has_new_timers: AtomicBool::new(true),
+            has_new_pulse: AtomicBool::new(true),
         }
     }
 
@@ -220,6 +228,9 @@ impl Fates for Seed {
         let text = String::from_utf8_lossy(body);
         if text.contains("due_at") && operation != "Query" {
             self.has_new_timers.store(true, Ordering::Relaxed);
+        }
+        if text.contains("heard_at") && operation != "GetItem" {
+            self.has_new_pulse.store(true, Ordering::Relaxed);
         }
         let about = (operation, first(&text, "\"pk\":{\"S\":\""), first(&text, "\"sk\":{\"S\":\""));
         let Some(handler) = CURRENT.with_borrow(Clone::clone) else { return Fate::Served };

@@ -174,7 +174,7 @@ impl DynamoDb {
     /// Returns the same tables for a client whose calls are neither measured nor made to fail.
     #[must_use]
     pub fn aside(&self) -> Self {
-        Self { engine: self.engine.clone(), meter: Arc::default(), fates: None }
+        Self { engine: self.engine.clone(), meter: Arc::default(), hidden: Arc::default(), fates: None }
     }
 
     /// Queries the tables themselves: without a client, and without the fates of its calls.

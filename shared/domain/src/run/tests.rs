@@ -210,13 +210,13 @@ fn a_run_that_is_superseded_is_over_and_its_alert_closes() {
     calm.supersede(at(100));
     assert_eq!((calm.status(), calm.duration_ms(), calm.due_at), (RunStatus::Superseded, None, None));
     assert!(!calm.is_measured());
-    assert_eq!(calm.judge(&context(), at(900)), RunDecision::Rest { due_at: None });
+    assert_eq!(calm.judge(&context(), &[], at(900)), RunDecision::Rest { due_at: None });
     let mut run = run.gone_stale(AlertId::new(3), &context(), at(500));
     run.supersede(at(600));
     assert_eq!((run.status(), run.due_at), (RunStatus::Superseded, Some(at(600))));
-    assert_eq!(run.judge(&context(), at(600)), RunDecision::Act(RunTransition::Recover));
+    assert_eq!(run.judge(&context(), &[], at(600)), RunDecision::Act(RunTransition::Recover));
     let run = run.apply(RunTransition::Recover, &context(), at(600));
-    assert_eq!(run.judge(&context(), at(900)), RunDecision::Rest { due_at: None });
+    assert_eq!(run.judge(&context(), &[], at(900)), RunDecision::Rest { due_at: None });
     let mut again = run.clone();
     again.supersede(at(900));
     assert_eq!(again, run);
@@ -246,10 +246,13 @@ fn an_alert_that_is_closed_by_hand_does_not_open_again() {
     run.record_signal(SignalKind::Start, at(0), Some(MAX), at(0));
     let mut run = run.gone_stale(AlertId::new(3), &context(), at(500));
     run.resolve(at(600));
-    assert_eq!((run.due_at, run.judge(&context(), at(600))), (Some(at(600)), RunDecision::Act(RunTransition::Resolve)));
+    assert_eq!(
+        (run.due_at, run.judge(&context(), &[], at(600))),
+        (Some(at(600)), RunDecision::Act(RunTransition::Resolve))
+    );
     let run = run.apply(RunTransition::Resolve, &context(), at(600));
     assert_eq!((run.status(), run.is_stale_open(), run.due_at), (RunStatus::StaleAlerted, false, None));
-    assert_eq!(run.judge(&context(), at(9_000)), RunDecision::Rest { due_at: None });
+    assert_eq!(run.judge(&context(), &[], at(9_000)), RunDecision::Rest { due_at: None });
 }
 
 fn instant() -> impl Strategy<Value = DateTime<Utc>> {
@@ -291,7 +294,7 @@ proptest! {
     ) {
         let (context, now) = (RunContext { is_monitored, max_duration_ms, mute }, at(750));
         for _ in 0..5 {
-            run = match run.judge(&context, now) {
+            run = match run.judge(&context, &[], now) {
                 RunDecision::Rest { due_at } => {
                     prop_assert!(due_at.is_none_or(|at| at > now), "due at {due_at:?}: {run:?}");
                     prop_assert!(!run.is_over() || !run.is_pending(), "nobody is notified: {run:?}");

@@ -55,11 +55,8 @@ fn gaps_postpone_lateness_and_nothing_else() {
 
 #[test]
 fn a_new_period_is_judged_unless_muted_or_acknowledged() {
-    let rule = Rule {
-        expectation: Expectation::Interval(TimeDelta::seconds(600)),
-        grace: TimeDelta::zero(),
-        threshold: 1,
-    };
+    let rule =
+        Rule { expectation: Expectation::Interval(TimeDelta::seconds(600)), grace: TimeDelta::zero(), threshold: 1 };
     let mut open = Service::register(ServiceId::new(1), rule, at(0)).opened(AlertId::new(1), at(600)).service;
     open.set_next_period(Some(at(660)));
     assert_eq!(open.due_at, Some(at(660)));

@@ -3,8 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
     Alert, AlertId, AlertKind, Closing, JobAlert, JobProblem, NotificationKind, Profile, Run, RunContext, RunDecision,
-    RunId,
-    RunTransition, ServiceId, elapsed,
+    RunId, RunTransition, ServiceId, elapsed,
 };
 use store::{Commit, RunRecord, ServiceSnapshot, Writes};
 

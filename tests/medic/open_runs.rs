@@ -43,7 +43,7 @@ async fn a_service_with_thousands_of_open_runs_is_judged_in_time_while_they_are_
     }
     system.service.dynamodb().measure();
     system.time.set(harness::start_of_time() + TimeDelta::seconds(60));
-    let notified = system.receivers.wait_for(Duration::from_secs(60), |arrival| arrival.receiver == "slack").await;
+    let notified = system.receivers.wait_for(Duration::from_mins(1), |arrival| arrival.receiver == "slack").await;
     let requests = system.service.dynamodb().units().requests;
     assert!(notified.unwrap().line().contains("w is down"));
     // A look is a part of a second: a part of the runs, and no more, is looked at before the deadline is seen.

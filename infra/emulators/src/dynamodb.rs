@@ -65,7 +65,10 @@ pub enum Fault {
 }
 
 /// What a call waits for.
-pub type Wait = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The same, as the SDK waits: in whatever thread looks at it.
+pub type SharedWait = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// What becomes of a call.
 pub enum Fate {
@@ -97,7 +100,7 @@ pub trait Fates: Send + Sync {
     }
 
     /// Waits for as long as the SDK gives a call. Without this, calls that hang do so for good.
-    fn sleep(&self, _: Duration) -> Wait {
+    fn sleep(&self, _: Duration) -> SharedWait {
         Box::pin(std::future::pending())
     }
 }

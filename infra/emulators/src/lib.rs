@@ -4,5 +4,5 @@
 mod dynamodb;
 mod queues;
 
-pub use dynamodb::{DynamoDb, Fate, Fates, Fault, Lag, Units, Wait};
+pub use dynamodb::{DynamoDb, Fate, Fates, Fault, Lag, SharedWait, Units, Wait};
 pub use queues::{Error as QueueError, Queues, Received};

@@ -7,7 +7,7 @@ mod time;
 mod wakes;
 
 /// How the embedded database may be made to fail, for tests.
-pub use emulators::{DynamoDb, Fate, Fates, Fault, Lag, Wait};
+pub use emulators::{DynamoDb, Fate, Fates, Fault, Lag, SharedWait, Wait};
 pub use runner::Queue;
 pub use service::{Options, Service, StartError};
 pub use time::{ManualTime, SystemTime, Time};

@@ -263,11 +263,13 @@ fn instant() -> impl Strategy<Value = DateTime<Utc>> {
 fn any_run() -> impl Strategy<Value = Run> {
     let end = (instant(), any::<bool>()).prop_map(|(at, failed)| RunEnd { at, failed });
     let overrun = any::<bool>().prop_map(|settled| Overrun { max_duration_ms: MAX, settled });
-    let stale = (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(notified, resolved, closed)| Stale {
+    let stale = (any::<bool>(), any::<bool>(), any::<bool>(), of(instant()));
+    let stale = stale.prop_map(|(notified, resolved, closed, next_period_at)| Stale {
         alert_id: AlertId::new(3),
         notified,
         resolved,
         closed,
+        next_period_at,
     });
     (of(instant()), of(end), of(instant()), of(overrun), of(stale), any::<bool>(), of(instant())).prop_map(
         |(started_at, end, superseded_at, overrun, stale, let_go, due_at)| Run {
@@ -300,7 +302,7 @@ proptest! {
                     prop_assert!(!run.is_over() || !run.is_pending(), "nobody is notified: {run:?}");
                     return Ok(());
                 }
-                RunDecision::Act(RunTransition::GoStale) => run.gone_stale(AlertId::new(3), &context, now),
+                RunDecision::Act(RunTransition::GoStale(_)) => run.gone_stale(AlertId::new(3), &context, now),
                 RunDecision::Act(transition) => run.apply(transition, &context, now),
             };
         }

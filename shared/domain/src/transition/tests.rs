@@ -177,16 +177,18 @@ fn pending() -> impl Strategy<Value = Option<PendingEvent>> {
 }
 
 fn outage() -> impl Strategy<Value = Option<Outage>> {
-    let fields = (stamp(), instant(), instant(), any::<bool>(), any::<bool>());
-    prop::option::of(fields.prop_map(|(known, next_reminder_at, cycled_at, notified, acknowledged)| Outage {
-        alert_id: AlertId::new(1),
-        known,
-        next_reminder_at,
-        cycled_at,
-        cycle: 1,
-        notified,
-        acknowledged,
-        next_period_at: None,
+    let fields = (stamp(), instant(), instant(), any::<bool>(), any::<bool>(), prop::option::of(instant()));
+    prop::option::of(fields.prop_map(|(known, next_reminder_at, cycled_at, notified, acknowledged, next_period_at)| {
+        Outage {
+            alert_id: AlertId::new(1),
+            known,
+            next_reminder_at,
+            cycled_at,
+            cycle: 1,
+            notified,
+            acknowledged,
+            next_period_at,
+        }
     }))
 }
 

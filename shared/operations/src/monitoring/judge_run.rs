@@ -257,8 +257,9 @@ fn closing_of(run: &Run, transition: RunTransition, asked: Option<Closing>) -> O
         RunTransition::Recover
         | RunTransition::LetGo
         | RunTransition::Exceed
-        | RunTransition::GoStale
-        | RunTransition::Notify => None,
+        | RunTransition::GoStale(_)
+        | RunTransition::Notify
+        | RunTransition::ChangePeriod => None,
     }
 }
 

@@ -113,7 +113,8 @@ mod tests {
             output: String::new(),
             error: None,
             duration_ms: 1,
+            failures: 0,
         };
-        fails_in_time(queue.send_report(&report)).await;
+        fails_in_time(queue.send_report(&report, Duration::ZERO)).await;
     }
 }

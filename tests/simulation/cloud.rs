@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 use crate::executions::MAX_STARTS;
 use crate::executor::Executor;
 use crate::model::Span;
-use crate::queues::{Message, Queue, Queues};
+use crate::queues::{InstanceWakes, Message, Queue, Queues};
 use crate::receivers::Receivers;
 use crate::rules::GAP_LIMIT;
 use crate::seed::{FaultLevel, InstanceState, Seed};
@@ -86,12 +86,16 @@ pub(crate) struct Cloud {
     pub(crate) gaps: Vec<Span>,
 }
 
+/// An instance's clock, which may be ahead of the others or behind.
 #[derive(Debug)]
-struct SharedTime(ManualTime);
+struct InstanceClock {
+    time: ManualTime,
+    ahead: TimeDelta,
+}
 
-impl runtime::Clock for SharedTime {
+impl runtime::Clock for InstanceClock {
     fn now(&self) -> DateTime<Utc> {
-        self.0.now()
+        self.time.now() + self.ahead
     }
 }
 
@@ -103,6 +107,10 @@ const CLIENT_TIMEOUT: TimeDelta = TimeDelta::seconds(10);
 /// The handler of a request that nobody got.
 const NOBODY: u64 = 0;
 const LONG: TimeDelta = TimeDelta::days(400);
+/// How long the functions may take: of requests, of the sweep and the senders, and of playbooks.
+const REQUEST_TIME: TimeDelta = TimeDelta::seconds(15);
+const WORKER_TIME: TimeDelta = TimeDelta::seconds(30);
+const PLAYBOOK_TIME: TimeDelta = TimeDelta::seconds(330);
 
 impl Cloud {
     pub(crate) async fn start(seed: Arc<Seed>, stops: Vec<Span>, time: ManualTime) -> Self {
@@ -153,8 +161,8 @@ impl Cloud {
             is_stopped: false,
             gaps: Vec::new(),
         };
-        for _ in 0..INSTANCES {
-            let instance = cloud.new_instance().await;
+        for place in 0..INSTANCES {
+            let instance = cloud.new_instance(place).await;
             cloud.instances.push(instance);
         }
         cloud
@@ -162,11 +170,12 @@ impl Cloud {
 
     /// Creates an instance whose caches hold nothing but the key: to check that takes a thread, which the seed does not
     /// control.
-    async fn new_instance(&self) -> Instance {
+    async fn new_instance(&self, place: usize) -> Instance {
+        let ahead = self.seed.clock_ahead(place);
         let fates: Arc<dyn local::Fates> = Arc::clone(&self.seed) as Arc<dyn local::Fates>;
         let table = Table::new(self.dynamodb.with_fates(fates).config(), "medic");
         let ports = QueuePorts {
-            wakes: Arc::clone(&self.queues) as Arc<dyn Wakes>,
+            wakes: Arc::new(InstanceWakes { queues: Arc::clone(&self.queues), ahead }) as Arc<dyn Wakes>,
             script_jobs: Arc::clone(&self.queues) as Arc<dyn ScriptJobs>,
             script_reports: Arc::clone(&self.queues) as Arc<dyn ScriptReports>,
         };
@@ -175,7 +184,7 @@ impl Cloud {
         let outgoing = Outgoing::over(Arc::clone(&http), guard);
         let external = ExternalPorts { http, outgoing, entropy: Arc::clone(&self.seed) as Arc<dyn Entropy> };
         let medic = runtime::medic_with(&self.config, table, ports, external, false).unwrap();
-        let clock = Arc::new(SharedTime(self.time.clone()));
+        let clock = Arc::new(InstanceClock { time: self.time.clone(), ahead });
         let app = App { medic: Arc::new(medic), clock, prometheus: None };
         let router = runtime::serve(self.routes.clone(), &app).with_state(app.clone());
         let known = router.clone().oneshot(self.request("GET", "/v2/webhooks?limit=1", Body::empty(), None));
@@ -188,7 +197,7 @@ impl Cloud {
         for place in 0..self.instances.len() {
             if self.instances[place].state.is_dead() {
                 self.seed.record(&format!("instance {place} is replaced"));
-                self.instances[place] = self.new_instance().await;
+                self.instances[place] = self.new_instance(place).await;
             }
         }
     }
@@ -225,6 +234,7 @@ impl Cloud {
         };
         let task = self.executor.start(
             &instance.state,
+            REQUEST_TIME,
             Box::pin(async move {
                 let response = router.oneshot(request).await.unwrap();
                 let status = response.status().as_u16();
@@ -360,6 +370,7 @@ impl Cloud {
             self.seed.record("tick");
             let _tick = self.executor.start(
                 &instance.state,
+                WORKER_TIME,
                 Box::pin(async move {
                     // A tick that fails comes again in a minute.
                     drop(sweep::tick(&app).await);
@@ -383,11 +394,12 @@ impl Cloud {
                 self.seed.record(&format!("message {} is received", message.id));
             }
             let fails = self.queues.fails(&batch);
+            let time_limit = if batch[0].queue == Queue::Playbook { PLAYBOOK_TIME } else { WORKER_TIME };
             let handler = Box::pin(handle(app, queues, batch));
             if fails {
-                self.executor.start_failing(&instance.state, handler);
+                self.executor.start_failing(&instance.state, time_limit, handler);
             } else {
-                self.executor.start(&instance.state, handler);
+                self.executor.start(&instance.state, time_limit, handler);
             }
         }
     }

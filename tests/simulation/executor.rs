@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::LocalBoxFuture;
 use futures::task::AtomicWaker;
 use local::ManualTime;
@@ -17,7 +17,7 @@ use crate::seed::{HandlerState, InstanceState, Seed, poll_as};
 /// The handlers at work.
 pub(crate) struct Executor<T> {
     tasks: Vec<Task<T>>,
-    /// Handlers whose instance died.
+    /// Handlers whose instance died, or whose time was up.
     died: VecDeque<u64>,
     started: u64,
     main_waker: Arc<AtomicWaker>,
@@ -30,6 +30,8 @@ struct Task<T> {
     state: Arc<HandlerState>,
     handler: LocalBoxFuture<'static, T>,
     waker: Arc<TaskWaker>,
+    /// When its function's time is up.
+    ends_at: DateTime<Utc>,
 }
 
 /// Notes that a handler can go on, and wakes the executor.
@@ -65,20 +67,36 @@ impl<T> Executor<T> {
         self.tasks.is_empty()
     }
 
-    /// Starts a handler on an instance, and returns its number.
-    pub(crate) fn start(&mut self, instance: &Arc<InstanceState>, handler: LocalBoxFuture<'static, T>) -> u64 {
-        self.start_handler(HandlerState::new(instance, false), handler)
+    /// Starts a handler on an instance, whose function may take so long, and returns its number.
+    pub(crate) fn start(
+        &mut self,
+        instance: &Arc<InstanceState>,
+        time_limit: TimeDelta,
+        handler: LocalBoxFuture<'static, T>,
+    ) -> u64 {
+        self.start_handler(HandlerState::new(instance, false), time_limit, handler)
     }
 
     /// Starts a handler whose calls to the table all fail.
-    pub(crate) fn start_failing(&mut self, instance: &Arc<InstanceState>, handler: LocalBoxFuture<'static, T>) {
-        self.start_handler(HandlerState::new(instance, true), handler);
+    pub(crate) fn start_failing(
+        &mut self,
+        instance: &Arc<InstanceState>,
+        time_limit: TimeDelta,
+        handler: LocalBoxFuture<'static, T>,
+    ) {
+        self.start_handler(HandlerState::new(instance, true), time_limit, handler);
     }
 
-    fn start_handler(&mut self, state: Arc<HandlerState>, handler: LocalBoxFuture<'static, T>) -> u64 {
+    fn start_handler(
+        &mut self,
+        state: Arc<HandlerState>,
+        time_limit: TimeDelta,
+        handler: LocalBoxFuture<'static, T>,
+    ) -> u64 {
         self.started += 1;
+        let ends_at = self.time.now() + time_limit;
         let waker = Arc::new(TaskWaker { is_woken: AtomicBool::new(true), main_waker: Arc::clone(&self.main_waker) });
-        self.tasks.push(Task { number: self.started, state, handler, waker });
+        self.tasks.push(Task { number: self.started, state, handler, waker, ends_at });
         self.started
     }
 
@@ -100,14 +118,20 @@ impl<T> Executor<T> {
                 return Poll::Ready(Some((number, None)));
             }
             let now = self.time.now();
+            if let Some(place) = self.tasks.iter().position(|task| task.ends_at <= now) {
+                let ended = self.tasks.remove(place);
+                self.seed.record(&format!("the time of handler {} is up", ended.number));
+                return Poll::Ready(Some((ended.number, None)));
+            }
             self.tasks.iter().for_each(|task| task.state.wake(now));
             let is_paused = |task: &Task<T>| task.state.instance.paused_until() > now;
             let is_ready = |task: &Task<T>| !is_paused(task) && task.waker.is_woken.load(Ordering::Acquire);
             let ready: Vec<_> = (0..self.tasks.len()).filter(|place| is_ready(&self.tasks[*place])).collect();
             if ready.is_empty() {
-                // One that does not wait for the clock waits for a thread, which will wake it.
-                let is_at_work = |task: &Task<T>| !is_paused(task) && !task.state.is_waiting();
-                return if self.tasks.iter().any(is_at_work) { Poll::Pending } else { Poll::Ready(None) };
+                // Where nobody waits for the clock, somebody waits for a thread, which will wake it.
+                let waits = |task: &Task<T>| is_paused(task) || task.state.is_waiting();
+                let is_at_work = !self.tasks.is_empty() && !self.tasks.iter().any(waits);
+                return if is_at_work { Poll::Pending } else { Poll::Ready(None) };
             }
             let place = ready[self.seed.choose("turn", ready.len())];
             if let Some(ended) = self.poll(place) {
@@ -146,7 +170,8 @@ impl<T> Executor<T> {
         let now = self.time.now();
         let instants = self.tasks.iter().flat_map(|task| {
             let paused_until = Some(task.state.instance.paused_until()).filter(|until| *until > now);
-            paused_until.into_iter().chain(task.state.waits_until().filter(|until| *until > now))
+            let waits_until = task.state.waits_until().filter(|until| *until > now);
+            paused_until.into_iter().chain(waits_until).chain([task.ends_at])
         });
         instants.min()
     }

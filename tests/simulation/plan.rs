@@ -84,6 +84,8 @@ pub(crate) struct PlannedService {
     pub(crate) max_duration_ms: Option<i64>,
     /// What it reports when; at the end, only that it is up.
     pub(crate) reports: Vec<(DateTime<Utc>, Report)>,
+    /// When another client reports that it is up, at about the same time and without waiting for the first.
+    pub(crate) second_reports: Vec<DateTime<Utc>>,
     /// What operators change when.
     pub(crate) edits: Vec<(DateTime<Utc>, Edit)>,
 }
@@ -294,6 +296,9 @@ impl Plan {
         let end = quiet_from + TimeDelta::minutes(14);
         let times = Times { begin, quiet_from, end, pace };
         let mut services: Vec<_> = (0..dice.between(1, 2)).map(|_| PlannedService::of(&mut dice, times)).collect();
+        if dice.chance(30) {
+            services[0] = PlannedService::with_two_clients(&mut dice, times);
+        }
         let windows = Window::some(&mut dice, begin, pace);
         if dice.chance(60) {
             let service = PlannedService::with_jobs(&mut dice, times);
@@ -301,7 +306,7 @@ impl Plan {
         }
         let playbooks = if dice.chance(60) { Playbook::some(&mut dice) } else { Vec::new() };
         for service in &mut services {
-            if dice.chance(60) {
+            if dice.chance(60) && service.second_reports.is_empty() {
                 service.edits = PlannedService::edits(&mut dice, service, times);
             }
         }
@@ -355,7 +360,21 @@ impl PlannedService {
             at += TimeDelta::minutes(2);
         }
         let reports = reports.into_iter().map(|(at, status)| (at, Report::Status(status))).collect();
-        Self { expected, begins, max_duration_ms: None, reports, edits: Vec::new() }
+        Self { expected, begins, max_duration_ms: None, reports, second_reports: Vec::new(), edits: Vec::new() }
+    }
+
+    /// Plans one of which two clients report at about the same time. As nobody can say in which order their heartbeats
+    /// count, all say that it is up, one of them is enough, and no operator switches it.
+    fn with_two_clients(dice: &mut Dice, times: Times) -> Self {
+        let mut planned = Self::of(dice, times);
+        planned.expected.threshold = 1;
+        planned.reports.retain(|(_, report)| matches!(report, Report::Status("UP" | "COMPLETED")));
+        for (at, _) in &planned.reports {
+            if dice.chance(60) {
+                planned.second_reports.push(*at + TimeDelta::milliseconds(dice.between(-1_500, 1_500)));
+            }
+        }
+        planned
     }
 
     fn edits(dice: &mut Dice, service: &Self, times: Times) -> Vec<(DateTime<Utc>, Edit)> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use local::ManualTime;
-use outbound::{QueueError, ScriptJob, ScriptJobs, ScriptReport, ScriptReports, Wake, WakeError, Wakes};
+use outbound::{QueueError, Route, ScriptJob, ScriptJobs, ScriptReport, ScriptReports, Wake, WakeError, Wakes};
 use runtime::Clock as _;
 
 use crate::executions::ScriptAttempt;
@@ -241,15 +241,35 @@ impl Message {
     }
 }
 
+/// The queues as an instance sends to them, whose clock may be ahead of the others or behind.
+#[derive(Debug)]
+pub(crate) struct InstanceWakes {
+    pub(crate) queues: Arc<Queues>,
+    pub(crate) ahead: TimeDelta,
+}
+
 #[async_trait]
-impl Wakes for Queues {
+impl Wakes for InstanceWakes {
     async fn wake(&self, wake: Wake, at: DateTime<Utc>) -> Result<(), WakeError> {
-        let queue = match &wake {
+        // A delay counts from the sender's now; a schedule fires by the clock of AWS.
+        let now = self.queues.time.now() + self.ahead;
+        let is_delay = matches!(Route::of(at, now), Route::Message { .. });
+        self.queues.send(&wake, if is_delay { at - self.ahead } else { at })
+    }
+
+    fn arrival(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        at.duration_trunc(TimeDelta::seconds(1)).unwrap() + TimeDelta::seconds(1)
+    }
+}
+
+impl Queues {
+    fn send(&self, wake: &Wake, at: DateTime<Utc>) -> Result<(), WakeError> {
+        let queue = match wake {
             Wake::Row { .. } | Wake::Shard { .. } => Queue::Sweep,
             Wake::Lane { .. } => Queue::Notify,
             Wake::Execution { .. } | Wake::Start { .. } | Wake::Press { .. } => Queue::Playbook,
         };
-        let body = serde_json::to_string(&wake).unwrap();
+        let body = serde_json::to_string(wake).unwrap();
         // A message is delayed by whole seconds.
         let now = self.time.now();
         let delay = TimeDelta::milliseconds(((at - now).num_milliseconds() + 999).div_euclid(1_000) * 1_000);
@@ -278,10 +298,6 @@ impl Wakes for Queues {
             _ => self.put(queue, &body, at + millis(1_500)),
         }
         Ok(())
-    }
-
-    fn arrival(&self, at: DateTime<Utc>) -> DateTime<Utc> {
-        at.duration_trunc(TimeDelta::seconds(1)).unwrap() + TimeDelta::seconds(1)
     }
 }
 

@@ -73,7 +73,7 @@ struct Run {
     /// By time, then in the order in which they were planned.
     agenda: BTreeMap<(DateTime<Utc>, u64), PlannedAction>,
     planned_actions: u64,
-    /// The services, the person, then the operators of the services.
+    /// The services, the person, the operators of the services, then their second clients.
     clients: Vec<Client>,
     sent: HashMap<u64, SentAction>,
     /// Actions without a response, by when they are sent again and their number.
@@ -111,7 +111,7 @@ impl Run {
             services: Vec::new(),
             agenda: BTreeMap::new(),
             planned_actions: 0,
-            clients: (0..=places * 2).map(|_| Client::default()).collect(),
+            clients: (0..=places * 3).map(|_| Client::default()).collect(),
             sent: HashMap::new(),
             retries: BTreeMap::new(),
             is_switching: vec![false; places],
@@ -192,9 +192,14 @@ impl Run {
         self.person() + 1 + place
     }
 
+    /// Returns the client that reports for a service beside the service itself.
+    fn second_client_of(&self, place: usize) -> usize {
+        self.operator_of(place) + self.plan.services.len()
+    }
+
     /// Returns the place of the service that a client is, or operates.
     fn place_of(&self, client: usize) -> usize {
-        if client > self.person() { client - self.person() - 1 } else { client }
+        if client > self.person() { (client - self.person() - 1) % self.plan.services.len() } else { client }
     }
 
     /// Returns whether a client may send its next action.
@@ -204,11 +209,10 @@ impl Run {
         if client == self.person() || !is_idle(client) {
             return is_idle(client);
         }
-        let is_operator = client > self.person();
-        if is_operator && self.services[place].id == 0 {
+        if client > self.person() && self.services[place].id == 0 {
             return false;
         }
-        if is_operator {
+        if client == self.operator_of(place) {
             !self.clients[client].waiting.front().is_some_and(Action::switches_service) || is_idle(place)
         } else {
             !self.is_switching[place]
@@ -220,6 +224,9 @@ impl Run {
             self.plan_action(planned.begins, place, Action::Register);
             for (at, report) in planned.reports {
                 self.plan_action(at, place, Action::Report(report));
+            }
+            for at in planned.second_reports {
+                self.plan_action(at, self.second_client_of(place), Action::Report(Report::Status("UP")));
             }
             for (at, edit) in planned.edits {
                 self.plan_action(at, self.operator_of(place), Action::Edit(edit));
@@ -375,9 +382,10 @@ impl Run {
         let now = self.cloud.time.now();
         let place = self.place_of(sent.client);
         self.clients[sent.client].is_busy = false;
-        // Nobody can say which of two heartbeats in one millisecond came first.
-        self.clients[sent.client].free_at = now + TimeDelta::milliseconds(1);
-        let heartbeat = |status| Heartbeat { first: sent.first, last: now, status };
+        let skew = self.cloud.seed.max_skew();
+        // Nobody can say which of two heartbeats in one millisecond came first, or of two within what clocks differ by.
+        self.clients[sent.client].free_at = now + TimeDelta::milliseconds(1) + skew * 2;
+        let heartbeat = |status| Heartbeat { first: sent.first - skew, last: now + skew, status };
         let results = &response.body["results"];
         match &sent.action {
             Action::Register => {
@@ -399,8 +407,8 @@ impl Run {
             Action::Command { execution, command } => self.commands.push(AnsweredCommand {
                 execution: execution.clone(),
                 command: *command,
-                first: sent.first,
-                last: now,
+                first: sent.first - skew,
+                last: now + skew,
                 was_accepted: response.status != 409,
                 is_unsure: sent.attempts > 1,
                 is_press: false,
@@ -431,12 +439,14 @@ impl Run {
         };
         // An attempt that got no response may still be at work; the operator lets it end before doing anything else.
         let last = if sent.attempts > 1 { now + STRAGGLER_LIMIT } else { now };
-        self.clients[sent.client].free_at = last + TimeDelta::milliseconds(1);
+        let skew = self.cloud.seed.max_skew();
+        let (first, last) = (sent.first - skew, last + skew);
+        self.clients[sent.client].free_at = last + skew + TimeDelta::milliseconds(1);
         if sent.action.switches_service() {
-            self.clients[place].free_at = last + TimeDelta::milliseconds(1);
+            self.clients[place].free_at = last + skew + TimeDelta::milliseconds(1);
             self.is_switching[place] = false;
         }
-        self.services[place].changes.push(Change { first: sent.first, last, kind });
+        self.services[place].changes.push(Change { first, last, kind });
     }
 
     /// Decides for the person about executions that are new to them, and plans their next look.

@@ -2,14 +2,16 @@
 //! receivers do, and all that is random.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use local::{Fate, Fates, Fault, ManualTime, Wait};
+use local::{Fate, Fates, Fault, Lag, ManualTime, Wait};
 use operations::Entropy;
 use runtime::Clock as _;
 
@@ -45,6 +47,8 @@ pub(crate) struct Seed {
     /// The pulse may have been renewed.
     pub(crate) has_new_pulse: AtomicBool,
 }
+
+const MAX_SKEW: TimeDelta = TimeDelta::milliseconds(1_500);
 
 thread_local! {
     /// The handler that is being polled.
@@ -85,14 +89,15 @@ pub(crate) struct HandlerState {
     is_dead: AtomicBool,
     /// None of its calls to the table succeeds.
     fails: bool,
-    /// What it waits for on the clock.
-    waits: Mutex<Vec<(DateTime<Utc>, Waker)>>,
+    timers: AtomicU64,
+    /// What it waits for on the clock, by timer.
+    waits: Mutex<BTreeMap<u64, (DateTime<Utc>, Waker)>>,
 }
 
 impl HandlerState {
     pub(crate) fn new(instance: &Arc<InstanceState>, fails: bool) -> Arc<Self> {
         let (instance, is_dead) = (Arc::clone(instance), AtomicBool::new(false));
-        Arc::new(Self { instance, is_dead, fails, waits: Mutex::default() })
+        Arc::new(Self { instance, is_dead, fails, timers: AtomicU64::new(0), waits: Mutex::default() })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -104,12 +109,42 @@ impl HandlerState {
     }
 
     pub(crate) fn waits_until(&self) -> Option<DateTime<Utc>> {
-        self.waits.lock().unwrap().iter().map(|(until, _)| *until).min()
+        self.waits.lock().unwrap().values().map(|(until, _)| *until).min()
     }
 
     /// Wakes what has waited until `now`.
     pub(crate) fn wake(&self, now: DateTime<Utc>) {
-        self.waits.lock().unwrap().extract_if(.., |(until, _)| *until <= now).for_each(|(_, waker)| waker.wake());
+        self.waits
+            .lock()
+            .unwrap()
+            .extract_if(.., |_, (until, _)| *until <= now)
+            .for_each(|(_, (_, waker))| waker.wake());
+    }
+}
+
+/// Waits for the clock, as a part of a handler.
+struct Timer {
+    until: DateTime<Utc>,
+    number: u64,
+    handler: Arc<HandlerState>,
+    time: ManualTime,
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.time.now() >= self.until {
+            return Poll::Ready(());
+        }
+        self.handler.waits.lock().unwrap().insert(self.number, (self.until, context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.handler.waits.lock().unwrap().remove(&self.number);
     }
 }
 
@@ -166,6 +201,18 @@ impl Seed {
         hash((key, *times)) % below
     }
 
+    /// Returns by how much an instance's clock may differ from the time at most.
+    pub(crate) fn max_skew(&self) -> TimeDelta {
+        if self.fault_level == FaultLevel::Stormy { MAX_SKEW } else { TimeDelta::zero() }
+    }
+
+    /// Returns by how much the clock of a new instance is ahead; less than nothing, if it is behind.
+    pub(crate) fn clock_ahead(&self, instance: usize) -> TimeDelta {
+        let max = self.max_skew().num_milliseconds();
+        let millis = self.roll(("clock", instance), u64::try_from(2 * max + 1).expect("a small number"));
+        TimeDelta::milliseconds(i64::try_from(millis).expect("a small number") - max)
+    }
+
     /// Returns one of the numbers below `many`.
     pub(crate) fn choose(&self, about: impl Hash, many: usize) -> usize {
         if many < 2 { 0 } else { usize::try_from(self.roll(about, many as u64)).unwrap() }
@@ -188,15 +235,14 @@ impl Seed {
 
     /// Waits until the clock shows `until`. For handlers.
     pub(crate) async fn wait(&self, until: DateTime<Utc>) {
-        std::future::poll_fn(|context| {
-            if self.time.now() >= until {
-                return Poll::Ready(());
-            }
-            let handler = CURRENT.with_borrow(Clone::clone).expect("only handlers wait for the clock");
-            handler.waits.lock().unwrap().push((until, context.waker().clone()));
-            Poll::Pending
-        })
-        .await;
+        self.timer(until).expect("only handlers wait for the clock").await;
+    }
+
+    /// Returns a timer for the handler that is being polled.
+    fn timer(&self, until: DateTime<Utc>) -> Option<Timer> {
+        let handler = CURRENT.with_borrow(Clone::clone)?;
+        let number = handler.timers.fetch_add(1, Ordering::Relaxed);
+        Some(Timer { until, number, handler, time: self.time.clone() })
     }
 }
 
@@ -273,12 +319,46 @@ impl Fates for Seed {
             }
             20..35 => Fate::Failed(Fault::Throttled),
             35..40 => Fate::Failed(Fault::Internal),
-            40..50 => Fate::TimedOut,
-            50..60 => Fate::Unanswered,
+            40..46 => Fate::TimedOut,
+            46..50 => Fate::Before(never()),
+            50..56 => Fate::Unanswered,
+            56..60 => Fate::After(never()),
             60..75 => Fate::Failed(Fault::Conflict),
             75..250 => Fate::Before(yields()),
             250..350 => Fate::After(yields()),
             _ => Fate::Served,
+        }
+    }
+
+    fn lag(&self, pk: &str, sk: &str) -> Option<Lag> {
+        if self.is_calm() {
+            return None;
+        }
+        let about = ("lag", pk, sk);
+        let max = match self.roll(about, 100) {
+            0..15 => 200,
+            15..25 => 4_500,
+            25..27 if self.is(FaultLevel::Stormy) => 30_000,
+            _ => return None,
+        };
+        let millis = self.roll(about, max);
+        let shows_both = self.roll(about, 2) == 0;
+        self.record(&format!("a change of {pk} {sk} is hidden for {millis} ms: {shows_both}"));
+        Some(Lag {
+            until: self.time.now() + TimeDelta::milliseconds(millis.try_into().expect("a small number")),
+            shows_both,
+        })
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.time.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> SharedWait {
+        let until = self.time.now() + TimeDelta::from_std(duration).expect("some seconds");
+        match self.timer(until) {
+            Some(timer) => Box::pin(timer),
+            None => Box::pin(std::future::pending()),
         }
     }
 }

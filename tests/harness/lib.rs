@@ -8,7 +8,7 @@ mod receivers;
 mod system;
 
 pub use interleaved::{Lost, interleaved};
-pub use process::Process;
+pub use process::{Launched, Process};
 pub use receivers::{Arrival, Planned, Receivers};
 pub use system::{Answer, System, start_of_time};
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -35,25 +35,61 @@ pub(crate) fn medic_local() -> PathBuf {
     binary
 }
 
+/// A process that may not be ready yet.
+pub struct Launched {
+    child: Child,
+    stdout: ChildStdout,
+    began: Instant,
+    data_dir: PathBuf,
+}
+
+impl Launched {
+    /// Waits until it is ready. Returns none when it ends before.
+    pub fn ready(mut self) -> Option<Process> {
+        let lines = BufReader::new(self.stdout).lines();
+        let ready =
+            lines.map_while(Result::ok).find_map(|line| line.strip_prefix("medic ready on ").map(str::to_owned));
+        let Some(url) = ready else {
+            self.child.wait().expect("an end");
+            return None;
+        };
+        let key = std::fs::read_to_string(self.data_dir.join("admin.key")).expect("the admin key").trim().to_owned();
+        Some(Process { child: self.child, url, ready_after: self.began.elapsed(), key, client: reqwest::Client::new() })
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a kill");
+        self.child.wait().expect("an end");
+    }
+}
+
 impl Process {
     /// Starts on a data folder and a free port, and waits until it is ready.
     pub fn start(data_dir: &Path, environment: &[(&'static str, String)]) -> Self {
+        Self::launch("127.0.0.1:0", data_dir, environment, Stdio::inherit()).ready().expect("the ready line")
+    }
+
+    /// Starts on a data folder and an address, and does not wait.
+    pub fn launch(
+        address: &str,
+        data_dir: &Path,
+        environment: &[(&'static str, String)],
+        stderr: impl Into<Stdio>,
+    ) -> Launched {
         let began = Instant::now();
         let mut child = Command::new(medic_local())
-            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["--listen", address, "--data-dir"])
             .arg(data_dir)
             .envs(UNLIMITED)
-            .envs(environment.iter().map(|(name, value)| (*name, value)))
             .env("RUST_LOG", "error")
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("a process");
-        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let ready =
-            lines.map_while(Result::ok).find_map(|line| line.strip_prefix("medic ready on ").map(str::to_owned));
-        let url = ready.expect("the ready line");
-        let key = std::fs::read_to_string(data_dir.join("admin.key")).expect("the admin key").trim().to_owned();
-        Self { child, url, ready_after: began.elapsed(), key, client: reqwest::Client::new() }
+        let stdout = child.stdout.take().expect("stdout");
+        Launched { child, stdout, began, data_dir: data_dir.to_owned() }
     }
 
     /// Starts it where it must not start, and returns what it wrote to stderr.
@@ -85,9 +121,19 @@ impl Process {
     /// Sends a signal, such as `TERM`, and returns how the process ended and after how long.
     pub fn signal(mut self, name: &str) -> (std::process::ExitStatus, Duration) {
         let began = Instant::now();
+        self.send_signal(name);
+        (self.child.wait().expect("an end"), began.elapsed())
+    }
+
+    /// Sends a signal that does not end it, such as `STOP` or `CONT`.
+    pub fn send_signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.expect("kill").success());
-        (self.child.wait().expect("an end"), began.elapsed())
+    }
+
+    /// Returns whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a state").is_some()
     }
 
     /// Sends a request. Returns None when the process dies meanwhile.

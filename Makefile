@@ -34,14 +34,17 @@ STACK ?= medic
 PARAMETERS ?=
 ARCHITECTURE ?= x86_64
 
-# Seeds of `make simulate`: how many, or which one alone. `SEED` and `EXAMPLES` are `make test-schema`'s, too.
+# Seeds of `make simulate`: how many, or which one alone. `SEED` is `make soak`'s and `make test-schema`'s too, `EXAMPLES` the latter's.
 SEEDS ?= 100
 SEED ?=
 EXAMPLES ?=
+# How long `make soak` goes on, and with how many services.
+MINUTES ?= 30
+SERVICES ?= 2000
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-fast test-schema fuzz fuzz-build $(FUZZ_RUNS) sbom test-deployed check format build-lambda deploy bench load simulate mutations demo openapi clean
+.PHONY: help run test test-fast test-schema fuzz fuzz-build $(FUZZ_RUNS) sbom test-deployed check format build-lambda deploy bench load simulate soak mutations demo openapi clean
 
 help: ## Lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -122,6 +125,10 @@ load: ## Loads a real process for two minutes; writes the same
 simulate: ## Runs Medic under virtual time and faults: SEEDS=n of them, or SEED=m alone (RECORD=FILE for all that happens)
 	SIMULATE_FIRST=$(or $(SEED),1) SIMULATE_SEEDS=$(if $(SEED),1,$(SEEDS)) SIMULATE_RECORD=$(abspath $(RECORD)) \
 		$(CARGO) test --locked --package tests --test simulation nothing_is_lost
+
+soak: ## Kills, stops and slows down a real process among 2,000 services: MINUTES=30 SERVICES=2000 SEED=7
+	$(CARGO) build --release --locked --package local --package tests
+	target/release/soak --minutes $(MINUTES) --services $(SERVICES) $(if $(SEED),--seed $(SEED))
 
 mutations: ## Breaks one invariant at a time, and says how many seeds the simulation took to detect it
 	python3 tests/simulation/mutations.py

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on should end where it stands")]
 
 mod interleaved;
+mod limits;
 mod process;
 mod receivers;
 mod system;

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::limits::{pagerduty_takes, slack_error};
+
 /// A request that arrived.
 #[derive(Debug, Clone)]
 pub struct Arrival {
@@ -182,14 +184,14 @@ async fn receive(
         let mut plans = receivers.plans.lock().expect("plans");
         plans.of(receiver).pop_front()
     };
-    let planned = planned.unwrap_or_else(|| Planned::status(if receiver == "pagerduty" { 202 } else { 200 }));
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let planned = planned.unwrap_or_else(|| usually(receiver, &body));
     if !planned.delay.is_zero() {
         #[expect(clippy::disallowed_methods, reason = "a receiver that is planned to be slow")]
         tokio::time::sleep(planned.delay).await;
     }
     let accepted = (200..300).contains(&planned.status) && planned.error.is_none();
-    let text = String::from_utf8_lossy(&body).into_owned();
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let channel = Value::clone(&body["channel"]);
     let arrival = Arrival { receiver, headers, text, body, at, accepted };
     receivers.arrivals.send_modify(|arrivals| arrivals.push(arrival));
@@ -208,4 +210,14 @@ async fn receive(
         response.headers_mut().insert("retry-after", seconds.into());
     }
     response
+}
+
+/// Returns the response where none is planned: what is over the receiver's limits is refused.
+fn usually(receiver: &str, body: &Value) -> Planned {
+    match receiver {
+        "pagerduty" if pagerduty_takes(body) => Planned::status(202),
+        "pagerduty" => Planned::status(400),
+        "slack" | "update" => Planned { error: slack_error(body), ..Planned::status(200) },
+        _ => Planned::status(200),
+    }
 }

@@ -139,7 +139,7 @@ async fn a_run_that_goes_stale_and_ends_while_writes_fail_is_notified_once_each(
             system.post("/v2/heartbeat/1/complete", json!({"run_id": "a"})).await;
             system.seconds(120).await;
             assert_eq!((system.open_alerts().await, system.slack().len()), (0, 2), "{fault:?} {lost}");
-            assert_eq!(system.pagerduty(), ["trigger medic-nightly-a", "resolve medic-nightly-a"]);
+            assert_eq!(system.pagerduty(), ["trigger medic-1-nightly", "resolve medic-1-nightly"]);
         }
     }
 }

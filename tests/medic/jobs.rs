@@ -170,10 +170,10 @@ async fn a_stale_run_is_notified_once_to_the_second_and_its_end_is_a_recovery() 
     let message = ":hourglass: [p3] Stale job detected for nightly: run a has not ended after 1 h 2 min 3 s, and its maximum is \
                 1 h 2 min 3 s";
     assert_eq!(system.slack(), [message]);
-    assert_eq!(system.pagerduty(), ["trigger medic-nightly-a"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-nightly"]);
     let alert = &system.get("/v2/alerts/1").await;
     assert_eq!(alert.results()["alert_name"], "Medic - Stale job detected for nightly");
-    assert_eq!(alert.results()["external_reference_id"], "medic-nightly-a");
+    assert_eq!(alert.results()["external_reference_id"], "medic-1-nightly");
     assert_eq!(series(&system, "medic_stale_jobs_current").await, 1);
     let service = system.get(&format!("/v2/services/{id}")).await;
     assert_eq!(service.results()["down"], false, "a job's alert never sets it");
@@ -184,7 +184,7 @@ async fn a_stale_run_is_notified_once_to_the_second_and_its_end_is_a_recovery() 
     let over = json!({"alert_type": "exceeded", "max_duration_ms": 3_723_000, "exceeded_by_ms": 7_200_000});
     assert_eq!(ended.results()["duration_alert"], over);
     assert_eq!(system.slack()[1..], [":white_check_mark: nightly has recovered: run a ended after 3 h 2 min 3 s"]);
-    assert_eq!(system.pagerduty()[1..], ["resolve medic-nightly-a"]);
+    assert_eq!(system.pagerduty()[1..], ["resolve medic-1-nightly"]);
     assert_eq!(system.receivers.accepted("webhook"), ["job.stale", "alert.resolved"]);
     assert_eq!((system.open_alerts().await, system.alerts().await.len()), (0, 1));
     assert_eq!(series(&system, "medic_stale_jobs_current").await, 0);
@@ -271,7 +271,7 @@ async fn runs_are_muted_held_in_maintenance_and_dropped_with_their_service() {
     let notified = system.slack().len();
     system.patch(&format!("/v2/services/{held}"), json!({"active": false})).await;
     assert_eq!((system.open_alerts().await, system.slack().len()), (1, notified));
-    assert!(system.pagerduty().contains(&"resolve medic-held-a".to_owned()), "{:?}", system.pagerduty());
+    assert!(system.pagerduty().contains(&"resolve medic-2-held".to_owned()), "{:?}", system.pagerduty());
     let refused = system.post(&format!("/v2/heartbeat/{off}/complete"), json!({"run_id": "a"})).await;
     assert_eq!(refused.status, 400, "{refused}");
     let unknown = system.post(&format!("/v2/heartbeat/{gone}/complete"), json!({"run_id": "a"})).await;
@@ -337,10 +337,10 @@ async fn a_stale_run_is_acknowledged_while_its_alert_is_open() {
         "{acknowledged}"
     );
     assert_eq!(acknowledge().await.body, acknowledged.body, "a repetition changes nothing");
-    assert_eq!(system.pagerduty(), ["trigger medic-nightly-a", "acknowledge medic-nightly-a"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-nightly", "acknowledge medic-1-nightly"]);
     signal(&system, id, "fail", "a").await;
     let events = system.pagerduty()[2..].join(", ");
-    assert!(events.contains("resolve medic-nightly-a") && events.contains("trigger"), "it failed as well: {events}");
+    assert!(events.contains("resolve medic-1-nightly") && events.contains("trigger"), "it failed as well: {events}");
     assert_eq!(acknowledge().await.status, 409);
     assert!(system.get("/v2/alerts/1").await.results()["closed_date"].is_string());
 }
@@ -356,4 +356,25 @@ async fn a_run_whose_alert_is_open_does_not_expire() {
     signal(&system, id, "complete", "a").await;
     assert!(system.get("/v2/alerts/1").await.results()["closed_date"].is_string());
     assert_eq!(states(&system, id, "").await, ["a COMPLETED 7862460000"]);
+}
+
+#[tokio::test]
+async fn no_two_alerts_share_an_incident() {
+    let system = System::start().await;
+    let more = json!({"max_duration_ms": 60_000});
+    let db = system.register("db", 36_000.0, more.clone()).await;
+    let backup = system.register("db-backup", 36_000.0, more).await;
+    for (service, run) in [(db, "backup-1"), (backup, "1"), (db, "3")] {
+        system.post(&format!("/v2/heartbeat/{service}/start"), json!({"run_id": run})).await;
+    }
+    system.seconds(61).await;
+    system.heartbeat("db", "FAILED").await;
+    let mut opened = system.pagerduty();
+    opened.sort();
+    let names: Vec<_> = system.alerts().await.iter().rev().map(|alert| alert["heartbeat_name"].clone()).collect();
+    let keys = names.iter().zip(1..).map(|(name, id)| format!("trigger medic-{id}-{}", name.as_str().unwrap()));
+    assert_eq!(opened, keys.collect::<Vec<_>>());
+    system.post(&format!("/v2/heartbeat/{backup}/complete"), json!({"run_id": "1"})).await;
+    let id = names.iter().position(|name| name == "db-backup").unwrap() + 1;
+    assert_eq!(system.pagerduty()[4..], [format!("resolve medic-{id}-db-backup")], "the others stay");
 }

@@ -110,7 +110,7 @@ async fn a_failure_opens_an_alert_even_when_an_up_follows_at_once() {
     system.post("/v2/heartbeats", batch).await;
     let alerts = system.alerts().await;
     assert_eq!((alerts.len(), &alerts[0]["active"]), (1, &json!(0)));
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w", "resolve medic-1-w"]);
     assert_eq!(system.slack().len(), 2);
 }
 
@@ -154,7 +154,7 @@ async fn each_further_interval_adds_to_the_cycle_and_reminds_in_slack_alone() {
     :bell: [p3] w is still down after 1 min 0 s (reminder 1)
     :bell: [p3] w is still down after 2 min 0 s (reminder 2)
     ");
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w"]);
     system.heartbeat("w", "UP").await;
     assert_eq!(service(&system).await["consecutive_failures"], 0);
 }
@@ -195,10 +195,10 @@ async fn when_a_mute_ends_an_open_alert_is_sent() {
     assert_eq!(system.receivers.arrivals().len(), 0);
     system.seconds(1).await;
     assert_eq!(service(&system).await["muted"], false);
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w"]);
     assert_eq!(system.slack().len(), 1);
     system.heartbeat("w", "UP").await;
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w", "resolve medic-1-w"]);
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn unmuting_by_hand_sends_an_open_alert() {
     system.register("w", 60.0, json!({"muted": true})).await;
     system.seconds(60).await;
     system.patch("/v2/services/1", json!({"muted": false})).await;
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w"]);
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn a_mute_holds_back_reminders_and_not_the_recovery_of_an_alert_that_was_s
     assert_eq!(system.slack().len(), 1);
     system.heartbeat("w", "UP").await;
     assert_eq!(system.slack().len(), 2);
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w", "resolve medic-1-w"]);
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn deactivating_a_service_that_is_down_closes_its_alert_and_notifies_nobod
     system.post("/service/w", json!({"active": 0})).await;
     assert_eq!(system.open_alerts().await, 0);
     assert_eq!(system.slack().len(), 1);
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w", "resolve medic-1-w"]);
     system.seconds(600).await;
     assert_eq!(system.alerts().await.len(), 1);
     // Once it is active again, it counts from then.
@@ -251,7 +251,7 @@ async fn deleting_a_service_that_is_down_closes_its_alert_and_keeps_it() {
     let alerts = system.alerts().await;
     assert_eq!((&alerts[0]["active"], &alerts[0]["service_id"]), (&json!(0), &Value::Null));
     assert_eq!(system.slack().len(), 1);
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w", "resolve medic-1-w"]);
 }
 
 #[tokio::test]
@@ -313,7 +313,7 @@ async fn many_outages_of_one_service_are_many_alerts() {
         assert_eq!(system.alerts().await.len(), n);
     }
     let expected: Vec<_> =
-        (1..=5).flat_map(|n| [format!("trigger medic-w-{n}"), format!("resolve medic-w-{n}")]).collect();
+        (1..=5).flat_map(|n| [format!("trigger medic-{n}-w"), format!("resolve medic-{n}-w")]).collect();
     assert_eq!(system.pagerduty(), expected);
     assert_eq!(system.service.dead_letters().unwrap(), [""; 0]);
 }

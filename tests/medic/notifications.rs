@@ -62,7 +62,7 @@ async fn slack_and_pagerduty_get_what_the_on_call_needs() {
       {
         "client": "Medic",
         "client_url": "https://medic.example.com/v2/alerts/1",
-        "dedup_key": "medic-<!here> w-1",
+        "dedup_key": "medic-1-<!here> w",
         "event_action": "trigger",
         "links": [
           {
@@ -139,7 +139,7 @@ async fn slack_and_pagerduty_get_what_the_on_call_needs() {
         "unfurl_links": false
       },
       {
-        "dedup_key": "medic-<!here> w-1",
+        "dedup_key": "medic-1-<!here> w",
         "event_action": "resolve",
         "routing_key": "R0UTING"
       }
@@ -157,7 +157,7 @@ async fn a_receiver_that_fails_is_tried_again_and_order_holds() {
     system.heartbeat("w", "UP").await;
     assert_eq!(system.pagerduty(), [""; 0]);
     system.seconds(10).await;
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w", "resolve medic-1-w"]);
     assert_eq!(system.slack().len(), 2);
 }
 
@@ -234,7 +234,7 @@ async fn one_services_receiver_holds_up_no_other() {
     system.receivers.plan_pagerduty([Planned { retry_after: Some(600), ..Planned::status(503) }]);
     system.heartbeat("a", "FAILED").await;
     system.heartbeat("b", "FAILED").await;
-    assert_eq!(system.pagerduty(), ["trigger medic-b-2"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-2-b"]);
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn a_late_resolve_closes_no_later_incident() {
     system.heartbeat("w", "UP").await;
     system.heartbeat("w", "FAILED").await;
     system.seconds(600).await;
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1", "trigger medic-w-2"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w", "resolve medic-1-w", "trigger medic-2-w"]);
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ async fn targets_are_notified_instead_of_the_team_and_pagerduty() {
     system.heartbeat("w", "UP").await;
     assert_eq!(channels(&system), ["C0ONE", "C0ONE"], "whoever was notified is notified of the recovery");
     assert_eq!(system.receivers.accepted("webhook"), ["alert.opened", "alert.resolved"]);
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w", "resolve medic-1-w"]);
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn an_incident_is_resolved_under_its_key_though_its_target_is_gone() {
     let changed = system.patch(&path(second), json!({"config": {"service_key": "ANOTHER0KEY"}})).await;
     assert_eq!(changed.status, 200, "{changed}");
     system.heartbeat("w", "UP").await;
-    let resolved = system.receivers.arrivals().into_iter().filter(|arrival| arrival.line() == "resolve medic-w-1");
+    let resolved = system.receivers.arrivals().into_iter().filter(|arrival| arrival.line() == "resolve medic-1-w");
     let mut keys: Vec<_> = resolved.map(|arrival| arrival.body["routing_key"].clone()).collect();
     keys.sort_by_key(ToString::to_string);
     assert_eq!(keys, ["THE0FIRST0KEY", "THE0SECOND0KEY"]);

@@ -610,12 +610,12 @@ async fn an_escalation_pages_the_on_call_under_a_key_of_its_own() {
     let execution = execute(&system, playbook, json!({"service_id": service})).await;
     system.seconds(60).await;
     assert_eq!(status(&system, &execution).await, "failed");
-    assert_eq!(system.pagerduty(), [format!("trigger medic-worker-1-{execution}")]);
+    assert_eq!(system.pagerduty(), [format!("trigger medic-{execution}-worker-1")]);
     let page = bodies(&system, "pagerduty").pop().unwrap();
     insta::assert_snapshot!(masked(&page, &execution, "no digest"), @r#"
     {
       "client": "Medic",
-      "dedup_key": "medic-worker-1-[execution]",
+      "dedup_key": "medic-[execution]-worker-1",
       "event_action": "trigger",
       "links": [
         {

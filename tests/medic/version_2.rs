@@ -237,7 +237,7 @@ async fn an_alert_is_listed_shown_and_acknowledged() {
         "alert_name": "Medic - Heartbeat failure for worker-1",
         "closed_date": null,
         "created_date": "2026-01-05T12:00:00.000Z",
-        "external_reference_id": "medic-worker-1-1",
+        "external_reference_id": "medic-1-worker-1",
         "heartbeat_name": "worker-1",
         "reason": "it reported FAILED",
         "resolution": null,
@@ -260,7 +260,7 @@ async fn an_alert_is_listed_shown_and_acknowledged() {
         "alert_name": "Medic - Heartbeat failure for worker-1",
         "closed_date": null,
         "created_date": "2026-01-05T12:00:00.000Z",
-        "external_reference_id": "medic-worker-1-1",
+        "external_reference_id": "medic-1-worker-1",
         "heartbeat_name": "worker-1",
         "reason": "it reported FAILED",
         "resolution": null,
@@ -272,7 +272,7 @@ async fn an_alert_is_listed_shown_and_acknowledged() {
     "#);
     let again = system.send(Method::POST, "/v2/alerts/1/acknowledge", None).await;
     assert_eq!(again.results(), system.get("/v2/alerts?active=true").await.results()["items"][0].pointer("").unwrap());
-    assert_eq!(system.pagerduty(), ["trigger medic-worker-1-1", "acknowledge medic-worker-1-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-worker-1", "acknowledge medic-1-worker-1"]);
     system.seconds(180).await;
     assert_eq!(system.slack().len(), 1, "no reminders: {:?}", system.slack());
     assert_eq!(system.alerts().await[0]["alert_cycle"], 4);

@@ -142,13 +142,11 @@ impl Check<'_> {
                 wrong.push(format!("the webhook accepted an event of nothing: {}", request.body));
             }
         }
-        let key = |alert: &Value| {
-            let of = alert["run_id"].as_str().map_or_else(|| alert["alert_id"].to_string(), str::to_owned);
-            format!("medic-{}-{of}", text(alert, "heartbeat_name"))
-        };
+        let key = |alert: &Value| format!("medic-{}-{}", alert["alert_id"], text(alert, "heartbeat_name"));
         let keys: BTreeSet<String> = alerts.iter().map(key).collect();
         // An escalation goes by the name of its service, or of its playbook where that is deleted.
-        let is_escalation = |key: &str| executions.iter().any(|execution| key.ends_with(&execution.id));
+        let is_escalation =
+            |key: &str| executions.iter().any(|execution| key.starts_with(&format!("medic-{}-", execution.id)));
         for request in self.cloud.receivers.received("pagerduty") {
             if !request.body["dedup_key"].as_str().is_some_and(|key| keys.contains(key) || is_escalation(key)) {
                 wrong.push(format!("PagerDuty accepted an event of nothing: {}", request.body));

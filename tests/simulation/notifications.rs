@@ -83,7 +83,7 @@ impl NotificationCheck<'_> {
 
     fn pagerduty_job_problems(&self, alert: &JobAlert) -> Vec<String> {
         let mut wrong = Vec::new();
-        let key = format!("medic-{}-{}", self.service.name, alert.run);
+        let key = format!("medic-{}-{}", alert.id, self.service.name);
         let received = self.pagerduty(&key);
         let actions = actions(&received);
         let mut once = actions.clone();
@@ -116,7 +116,7 @@ impl NotificationCheck<'_> {
 
     fn pagerduty_problems(&self, alert: &Alert, opening: Expectation) -> Vec<String> {
         let mut wrong = Vec::new();
-        let received = self.pagerduty(&format!("medic-{}-{}", self.service.name, alert.id));
+        let received = self.pagerduty(&format!("medic-{}-{}", alert.id, self.service.name));
         let actions = actions(&received);
         let is_in_order = actions.first() == Some(&"trigger") && actions.last() == Some(&"resolve");
         let is_right = match opening {

@@ -1,5 +1,7 @@
 //! An alert: one outage of one service, or one run of its job that took too long, from its opening to its close.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 
 use crate::{AlertId, Priority, Profile, RunId, ServiceId, TriggerId};
@@ -142,12 +144,17 @@ impl Alert {
         self.is_open() || self.job().is_some_and(|job| job.problem == JobProblem::Exceeded)
     }
 
-    /// Returns the key by which receivers recognise one incident. It holds the alert's id or the run's, so that a resolve
-    /// that comes late cannot close a later incident.
+    /// Returns the key by which receivers recognise one incident. It begins with the alert's id, so that no two alerts share
+    /// one, and a resolve that comes late closes no later incident.
     pub fn dedup_key(&self) -> String {
-        match self.job() {
-            None => format!("medic-{}-{}", self.service.heartbeat_name, self.id),
-            Some(job) => format!("medic-{}-{}", self.service.heartbeat_name, job.run_id),
-        }
+        dedup_key(self.id, &self.service.heartbeat_name)
     }
+}
+
+/// `PagerDuty` takes so many characters in a `dedup_key`.
+const MAX_DEDUP_KEY_CHARS: usize = 255;
+
+/// Returns the key of an incident by what it is about, whose `id` no other has, and a name for people.
+pub(crate) fn dedup_key(id: impl fmt::Display, name: &str) -> String {
+    format!("medic-{id}-{name}").chars().take(MAX_DEDUP_KEY_CHARS).collect()
 }

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::alert::dedup_key;
 use crate::{AlertCopy, ExecutionId, ServiceId, TargetKind};
 
 /// What a notification reports of an execution.
@@ -108,7 +109,7 @@ impl PlaybookNotification {
     /// Returns the key by which receivers recognise two escalations as one incident.
     pub fn dedup_key(&self) -> String {
         let of = self.service.as_ref().map_or(&self.playbook_name, |service| &service.heartbeat_name);
-        format!("medic-{of}-{}", self.execution_id)
+        dedup_key(self.execution_id, of)
     }
 }
 

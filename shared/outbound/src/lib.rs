@@ -5,6 +5,7 @@ mod allowed_hosts;
 #[cfg(feature = "aws")]
 mod aws;
 mod excerpt;
+mod fit;
 mod guard;
 mod http;
 mod inside;

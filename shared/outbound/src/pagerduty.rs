@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::{Alert, NotificationKind, PlaybookEvent, PlaybookNotification, Priority};
 use serde_json::{Value, json};
 
+use crate::fit::fit;
 use crate::http::post_of_json;
 use crate::{Delivery, Http};
 
@@ -124,7 +125,7 @@ fn escalation(routing_key: &str, notification: &PlaybookNotification, base_url: 
         "dedup_key": notification.dedup_key(),
         "client": "Medic",
         "payload": {
-            "summary": summary.chars().take(MAX_SUMMARY_CHARS).collect::<String>(),
+            "summary": fit(&summary, MAX_SUMMARY_CHARS),
             "source": source,
             "severity": severity(service.map_or(Priority::P3, |service| service.priority)),
             "timestamp": domain::format_time(*at),
@@ -160,9 +161,8 @@ const MAX_SUMMARY_CHARS: usize = 1024;
 
 fn payload(alert: &Alert) -> Value {
     let service = &alert.service;
-    let summary: String = format!("{}: {}", alert.name(), alert.reason).chars().take(MAX_SUMMARY_CHARS).collect();
     json!({
-        "summary": summary,
+        "summary": fit(&format!("{}: {}", alert.name(), alert.reason), MAX_SUMMARY_CHARS),
         "source": service.heartbeat_name,
         "severity": severity(service.priority),
         "timestamp": domain::format_time(alert.created_at),

@@ -7,7 +7,7 @@ use domain::{
 };
 use serde_json::{Value, json};
 
-use crate::slack_markup::{context, escape, packed, section, slack_time};
+use crate::slack_markup::{context, escape, field, packed, section, slack_time};
 
 /// The buttons of an approval request.
 pub const APPROVE: &str = "approve_playbook";
@@ -146,15 +146,14 @@ pub(crate) fn decided_blocks(
 }
 
 fn plan_blocks(notification: &PlaybookNotification, request: &ApprovalRequest, base_url: Option<&str>) -> Vec<Value> {
-    let fact = |name: &str, value: &str| json!({"type": "mrkdwn", "text": format!("*{name}*\n{value}")});
     let playbook = format!("{} (version {})", shorten(&notification.playbook_name, MAX_NAME_CHARS), request.version);
-    let mut facts = vec![fact("Playbook", &escape(&playbook))];
+    let mut facts = vec![field("Playbook", &escape(&playbook))];
     if let Some(service) = &notification.service {
-        facts.push(fact("Service", &escape(&shorten(&service.service_name, MAX_NAME_CHARS))));
-        facts.push(fact("Team", &escape(&shorten(&service.team, MAX_NAME_CHARS))));
+        facts.push(field("Service", &escape(&shorten(&service.service_name, MAX_NAME_CHARS))));
+        facts.push(field("Team", &escape(&shorten(&service.team, MAX_NAME_CHARS))));
     }
     let then = if request.proceeds { "then it is approved automatically" } else { "then it expires" };
-    facts.push(fact("Until", &format!("{}, {then}", slack_time(request.until))));
+    facts.push(field("Until", &format!("{}, {then}", slack_time(request.until))));
     let mut blocks = vec![json!({"type": "section", "fields": facts})];
     let mut lines: Vec<_> =
         request.steps.iter().enumerate().map(|(n, step)| format!("{}. {}", n + 1, escape(step))).collect();

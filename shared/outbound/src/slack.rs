@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::{
     Alert, Announcement, Closing, JobAlert, Notification, NotificationKind, PlaybookEvent, SlackMessage, Stage,
-    Subject, elapsed,
+    Subject, elapsed, shorten,
 };
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::http::post_of_json;
 use crate::playbook_message;
 use crate::response::retry_after;
-use crate::slack_markup::{context, escape, packed, section, slack_time};
+use crate::slack_markup::{context, escape, field, message_text, packed, section, slack_time};
 use crate::{Delivery, Http};
 
 /// How Slack is reached.
@@ -150,7 +150,12 @@ impl Slack {
         let blocks = blocks(notification, base_url);
         self.call(
             POST,
-            &json!({"channel": channel, "text": markup(notification), "blocks": blocks, "unfurl_links": false}),
+            &json!({
+                "channel": channel,
+                "text": message_text(&markup(notification)),
+                "blocks": blocks,
+                "unfurl_links": false,
+            }),
         )
         .await
     }
@@ -179,12 +184,15 @@ impl Slack {
             (None, _) | (Some(_), None) => blocks(decided, base_url),
         };
         let SlackMessage { channel, ts } = message;
-        self.call(UPDATE, &json!({"channel": channel, "ts": ts, "text": markup(decided), "blocks": blocks})).await.0
+        let text = message_text(&markup(decided));
+        self.call(UPDATE, &json!({"channel": channel, "ts": ts, "text": text, "blocks": blocks})).await.0
     }
 
     /// Posts a text that one person alone sees.
     pub async fn post_ephemeral(&self, channel: &str, user: &str, text: &str) -> Delivery {
-        self.call(POST_EPHEMERAL, &json!({"channel": channel, "user": user, "text": escape(text)})).await.0
+        self.call(POST_EPHEMERAL, &json!({"channel": channel, "user": user, "text": message_text(&escape(text))}))
+            .await
+            .0
     }
 }
 
@@ -209,6 +217,13 @@ impl Slack {
 fn alert_line(kind: NotificationKind, alert: &Alert, at: DateTime<Utc>) -> String {
     let service = &alert.service;
     match (kind, alert.job()) {
+        (NotificationKind::Unnotified, _) => format!(
+            ":no_bell: [{}] Nobody was notified of this, as every receiver refused it: {} {}: {}",
+            service.priority,
+            alert.title(),
+            service.heartbeat_name,
+            alert.reason
+        ),
         (NotificationKind::Opened | NotificationKind::Exceeded | NotificationKind::Reminder, Some(_)) => {
             format!(":hourglass: [{}] {} {}: {}", service.priority, alert.title(), service.heartbeat_name, alert.reason)
         }
@@ -281,11 +296,12 @@ fn markup(notification: &Notification) -> String {
 
 /// Returns a line for each notification while they are few; of many their number and the first names.
 fn text(notifications: &[Notification]) -> String {
-    if notifications.len() <= MAX_LINES {
-        let lines: Vec<_> = notifications.iter().map(markup).collect();
-        return lines.join("\n");
-    }
-    summary(notifications).join("\n")
+    let lines = if notifications.len() <= MAX_LINES {
+        notifications.iter().map(markup).collect()
+    } else {
+        summary(notifications)
+    };
+    message_text(&lines.join("\n"))
 }
 
 /// Returns a line for each kind of notification: how many there are, and the first names of them.
@@ -293,6 +309,7 @@ fn summary(notifications: &[Notification]) -> Vec<String> {
     let kinds = [
         (":rotating_light:", "services are down"),
         (":bell:", "services are still down"),
+        (":no_bell:", "alerts of which nobody was notified"),
         (":white_check_mark:", "services have recovered"),
         (":hourglass:", "jobs took too long"),
         (":robot_face:", "playbooks started or ended"),
@@ -332,6 +349,7 @@ fn emoji_of(notification: &Notification) -> &'static str {
         NotificationKind::Opened => ":rotating_light:",
         NotificationKind::Reminder => ":bell:",
         NotificationKind::Resolved => ":white_check_mark:",
+        NotificationKind::Unnotified => ":no_bell:",
         NotificationKind::Acknowledged => ":information_source:",
     }
 }
@@ -373,21 +391,19 @@ fn blocks(notification: &Notification, base_url: Option<&str>) -> Vec<Value> {
     }
     let Some((_, alert)) = notification.alert() else { return vec![headline(notification)] };
     let service = &alert.service;
-    let fact = |name: &str, value: &str| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape(value))});
     let mut facts = vec![
-        fact("Service", &service.service_name),
-        fact("Team", &service.team),
-        json!({"type": "mrkdwn", "text": format!("*Since*\n{}", slack_time(alert.created_at))}),
-        fact("Alert", &alert.id.to_string()),
+        field("Service", &escape(&service.service_name)),
+        field("Team", &escape(&service.team)),
+        field("Since", &slack_time(alert.created_at)),
+        field("Alert", &alert.id.to_string()),
     ];
     if let Some(closed_at) = alert.closed_at {
-        facts.push(json!({"type": "mrkdwn", "text": format!("*Recovered*\n{}", slack_time(closed_at))}));
+        facts.push(field("Recovered", &slack_time(closed_at)));
     }
     let mut blocks = vec![headline(notification), json!({"type": "section", "fields": facts})];
     let mut links = Vec::new();
     if let (Some(runbook), true) = (&service.runbook, alert.is_open()) {
-        let shown: String = runbook.chars().take(MAX_RUNBOOK_CHARS).collect();
-        links.push(format!("Runbook: {}", escape(&shown)));
+        links.push(format!("Runbook: {}", escape(&shorten(runbook, MAX_RUNBOOK_CHARS))));
     }
     if let Some(base_url) = base_url {
         links.push(format!("<{base_url}/v2/alerts/{}|Details>", alert.id));

@@ -4,8 +4,16 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-/// Slack takes 3,000 characters in a section.
-const MAX_SECTION_BYTES: usize = 2_900;
+use crate::fit::fit_markup;
+
+/// Slack takes so many characters in a section or a context.
+const MAX_SECTION: usize = 3_000;
+/// And so many in a field of one.
+const MAX_FIELD: usize = 2_000;
+/// It advises so many in a message's text, which is what a phone's notification shows.
+const MAX_TEXT: usize = 4_000;
+/// Lines are joined up to here.
+const MAX_JOINED_BYTES: usize = 2_900;
 
 /// Escapes the characters that Slack asks for, so that a name can neither mention people nor forge a link.
 pub(crate) fn escape(text: &str) -> String {
@@ -22,11 +30,11 @@ pub(crate) fn packed(lines: Vec<String>) -> Vec<String> {
     let mut sections: Vec<String> = Vec::new();
     for line in lines {
         match sections.last_mut() {
-            Some(section) if section.len() + line.len() < MAX_SECTION_BYTES => {
+            Some(section) if section.len() + line.len() < MAX_JOINED_BYTES => {
                 section.push('\n');
                 section.push_str(&line);
             }
-            _ => sections.push(line.chars().take(MAX_SECTION_BYTES).collect()),
+            _ => sections.push(line),
         }
     }
     sections
@@ -34,10 +42,20 @@ pub(crate) fn packed(lines: Vec<String>) -> Vec<String> {
 
 /// Returns a block of text.
 pub(crate) fn section(markup: &str) -> Value {
-    json!({"type": "section", "text": {"type": "mrkdwn", "text": markup}})
+    json!({"type": "section", "text": {"type": "mrkdwn", "text": fit_markup(markup, MAX_SECTION)}})
 }
 
 /// Returns a block of small text.
 pub(crate) fn context(markup: &str) -> Value {
-    json!({"type": "context", "elements": [{"type": "mrkdwn", "text": markup}]})
+    json!({"type": "context", "elements": [{"type": "mrkdwn", "text": fit_markup(markup, MAX_SECTION)}]})
+}
+
+/// Returns a named fact, a field of a section. Its value is markup.
+pub(crate) fn field(name: &str, value: &str) -> Value {
+    json!({"type": "mrkdwn", "text": fit_markup(&format!("*{name}*\n{value}"), MAX_FIELD)})
+}
+
+/// Returns the text of a message beside its blocks.
+pub(crate) fn message_text(markup: &str) -> String {
+    fit_markup(markup, MAX_TEXT)
 }

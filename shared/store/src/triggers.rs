@@ -3,11 +3,14 @@
 use domain::{PlaybookId, Revision, Trigger, TriggerId, TriggerTerms};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{Identity, RevisionItem, read_id};
-use crate::item::{self, Item};
+use crate::entity::{Identity, RevisionItem, Saved, read_id};
+use crate::item::{self, Diff, Item, number};
 use crate::keys::{Key, Partition};
-use crate::table::Page;
+use crate::table::{Page, Writes};
 use crate::{Entity, Error, Table};
+
+/// Counts on a playbook's row how many triggers were created for it, so that of two at once one meets a conflict.
+const TRIGGERS_CREATED: &str = "triggers_created";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct TriggerItem {
@@ -57,10 +60,6 @@ impl Entity for Trigger {
             revision: revision.into_revision(),
         })
     }
-
-    fn needs(&self) -> Option<Key> {
-        Some(Key::playbook(self.playbook_id))
-    }
 }
 
 impl Table {
@@ -68,6 +67,27 @@ impl Table {
     pub async fn triggers(&self) -> Result<Vec<Trigger>, Error> {
         let (items, _) = self.rows(&Partition::triggers(), None, usize::MAX).await?;
         crate::entity::read_all(items)
+    }
+
+    /// Creates a trigger, together with what `writes` holds, unless its playbook is gone or has as many as it may have. Whoever
+    /// creates another at the same time meets a conflict: each counts on the playbook's row.
+    pub async fn create_trigger(&self, new: &Trigger, mut writes: Writes) -> Result<Saved, Error> {
+        let key = Key::playbook(new.playbook_id);
+        let Some(playbook) = self.get(&key, true).await? else { return Ok(Saved::OwnerGone) };
+        let others = self.triggers_of(new.playbook_id, None, Trigger::MAX).await?.items;
+        if others.len() >= Trigger::MAX && others.iter().all(|other| other.id != new.id) {
+            return Ok(Saved::Full);
+        }
+        let created = playbook.get(TRIGGERS_CREATED).cloned();
+        let condition = match created {
+            Some(_) => "attribute_exists(pk) AND triggers_created = :created",
+            None => "attribute_exists(pk) AND attribute_not_exists(triggers_created)",
+        };
+        let values = [(":one".to_owned(), number(1))];
+        let count =
+            Diff { expression: "ADD triggers_created :one".to_owned(), values: values.into(), ..Diff::default() };
+        writes.table_update(self, &key, count, condition, created.map(|created| (":created", created)))?;
+        self.create(new, writes).await
     }
 
     /// Returns triggers of a playbook, newest first.

@@ -1,8 +1,10 @@
 //! Creates, updates and deletes the triggers of playbooks.
 
 use domain::{Playbook, PlaybookId, Revision, Trigger, TriggerId, TriggerTerms};
-use store::Page;
+use store::{Entity as _, Page, Saved};
 
+use crate::retry::retry_on_conflict;
+use crate::settings::described;
 use crate::{Actor, Error, Medic};
 
 /// A trigger to be created.
@@ -28,12 +30,24 @@ impl Medic {
         actor: &Actor,
     ) -> Result<Trigger, Error> {
         let _playbook: Playbook = self.find(playbook_id).await?;
-        if self.table.triggers_of(playbook_id, None, Trigger::MAX).await?.items.len() >= Trigger::MAX {
-            return Err(Error::Conflict(format!("There may be at most {} triggers for one playbook", Trigger::MAX)));
-        }
         let NewTrigger { terms, enabled } = new;
         let id = self.table.next_trigger_id().await?;
-        self.create(Trigger { id, playbook_id, terms, enabled, revision: Revision::beginning(actor.at) }, actor).await
+        let trigger = &Trigger { id, playbook_id, terms, enabled, revision: Revision::beginning(actor.at) };
+        retry_on_conflict(described::<Trigger>(trigger.id()), || async move {
+            match self.table.create_trigger(trigger, self.audit_of_creation(actor, trigger)?).await? {
+                Saved::Done => {
+                    self.forget_configuration();
+                    Ok(Some(()))
+                }
+                Saved::Conflict | Saved::NameTaken => Ok(None),
+                Saved::Full => {
+                    Err(Error::Conflict(format!("There may be at most {} triggers for one playbook", Trigger::MAX)))
+                }
+                Saved::OwnerGone => Err(Error::NotFound(format!("There is no {}", described::<Playbook>(playbook_id)))),
+            }
+        })
+        .await?;
+        Ok(trigger.clone())
     }
 
     /// Returns a playbook's triggers, newest first.

@@ -82,4 +82,9 @@ def test_maintenance_is_announced_and_holds_alerts(stack, slack):
              if one["heartbeat_name"] == "rebuilt"][0]
     assert datetime.fromisoformat(alert["created_date"]) >= now + timedelta(seconds=24)
     stack.json("DELETE", f"/v2/maintenance-windows/{window['window_id']}")
+    times["end_time"] = (now + timedelta(hours=1)).isoformat()
+    window = stack.json("POST", "/v2/maintenance-windows", new | {"name": "repainting"} | times, expect=201)["results"]
+    slack.received(lambda body: "Maintenance has begun: repainting" in body["text"])
+    stack.json("DELETE", f"/v2/maintenance-windows/{window['window_id']}")
+    slack.received(lambda body: "Maintenance has ended: repainting" in body["text"])
     stack.json("DELETE", f"/v2/services/{service_id}")

@@ -185,3 +185,69 @@ async fn a_webhook_of_one_service_gets_no_other_and_no_webhook_gets_a_muted_one(
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].body["data"]["service_id"], id);
 }
+
+/// Lets a hundred services fail and recover, as often as it takes for so many events.
+async fn events(system: &System, count: usize) {
+    let names: Vec<_> = (0..100).map(|n| format!("s{n}")).collect();
+    for round in 0..count / names.len() {
+        let status = if round % 2 == 0 { "FAILED" } else { "UP" };
+        let batch: Vec<_> = names.iter().map(|name| json!({"heartbeat_name": name, "status": status})).collect();
+        assert_eq!(system.post("/v2/heartbeats", json!({"heartbeats": batch})).await.status, 201);
+    }
+}
+
+#[tokio::test]
+async fn deliveries_that_wait_are_all_attempted_again_when_their_time_comes() {
+    const WAITING: usize = 100;
+    let system = start().await;
+    webhook(&system, json!({"max_attempts": 4, "retry_delays_seconds": [600]})).await;
+    for n in 0..100 {
+        system.register(&format!("s{n}"), 86_400.0, json!({})).await;
+    }
+    system.receivers.plan_webhook(vec![Planned::status(503); WAITING]);
+    events(&system, WAITING).await;
+    system.seconds(599).await;
+    assert_eq!(system.receivers.accepted("webhook"), [""; 0]);
+    system.seconds(2).await;
+    assert_eq!(system.receivers.accepted("webhook").len(), WAITING);
+}
+
+#[tokio::test]
+async fn a_delivery_costs_the_same_however_many_wait() {
+    let mut measured = Vec::new();
+    for waiting in [0, 100] {
+        let system = start().await;
+        webhook(&system, json!({"max_attempts": 4, "retry_delays_seconds": [3_600]})).await;
+        for n in 0..100 {
+            system.register(&format!("s{n}"), 86_400.0, json!({})).await;
+        }
+        system.register("w", 86_400.0, json!({})).await;
+        system.receivers.plan_webhook(vec![Planned::status(503); waiting]);
+        events(&system, waiting).await;
+        // What this process remembers is warm then.
+        for status in ["FAILED", "UP"] {
+            system.heartbeat("w", status).await;
+        }
+        system.service.dynamodb().measure();
+        system.heartbeat("w", "FAILED").await;
+        let units = system.service.dynamodb().units();
+        assert_eq!(system.receivers.accepted("webhook"), ["alert.opened", "alert.resolved", "alert.opened"]);
+        measured.push((units.read.to_string(), units.write.to_string()));
+    }
+    assert_eq!(measured[0], measured[1]);
+}
+
+#[tokio::test]
+async fn deliveries_that_are_ready_keep_their_order() {
+    let system = start().await;
+    webhook(&system, json!({"max_attempts": 4, "retry_delays_seconds": [60]})).await;
+    system.register("w", 86_400.0, json!({})).await;
+    system.receivers.plan_webhook(vec![Planned::status(503); 4]);
+    for status in ["FAILED", "UP", "FAILED", "UP"] {
+        system.heartbeat("w", status).await;
+        system.seconds(1).await;
+    }
+    system.seconds(70).await;
+    let expected = ["alert.opened", "alert.resolved", "alert.opened", "alert.resolved"];
+    assert_eq!(system.receivers.accepted("webhook"), expected);
+}

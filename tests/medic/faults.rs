@@ -1,6 +1,6 @@
 //! DynamoDB that throttles, fails or does not respond: what can be repeated is, and what cannot be done is not half done.
 
-use harness::System;
+use harness::{Planned, System};
 use local::Fault;
 use reqwest::Method;
 use serde_json::json;
@@ -67,6 +67,37 @@ async fn what_a_receiver_accepted_is_recorded_despite_a_conflict() {
         let outcomes = outcomes.results()["items"].as_array().unwrap().clone();
         assert_eq!(outcomes.len(), 2, "{written}: {outcomes:?}");
         assert!(outcomes.iter().all(|outcome| outcome["success"] == true), "{written}: {outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_response_of_any_write_delays_no_receiver() {
+    for kept in 0..16 {
+        let system = System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await;
+        system.post("/v2/webhooks", json!({"url": system.receivers.hook()})).await;
+        system.register("worker-1", 3_600.0, json!({})).await;
+        system.seconds(3_599).await;
+        system.service.dynamodb().lose_answers_after(kept, 1);
+        system.seconds(3).await;
+        let received = (system.slack().len(), system.pagerduty().len(), system.receivers.accepted("webhook").len());
+        assert_eq!(received, (1, 1, 1), "after {kept}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_response_of_any_write_delays_no_retry() {
+    for kept in 0..10 {
+        let system = System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await;
+        system.post("/v2/webhooks", json!({"url": system.receivers.hook()})).await;
+        system.register("worker-1", 3_600.0, json!({})).await;
+        system.receivers.plan_slack([Planned::status(503)]);
+        system.receivers.plan_webhook([Planned::status(503)]);
+        system.seconds(3_599).await;
+        // Those of what opens the alert are kept.
+        system.service.dynamodb().lose_answers_after(2 + kept, 1);
+        system.seconds(6).await;
+        let received = (system.slack().len(), system.pagerduty().len(), system.receivers.accepted("webhook").len());
+        assert_eq!(received, (1, 1, 1), "after {kept}");
     }
 }
 

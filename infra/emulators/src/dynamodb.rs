@@ -109,6 +109,7 @@ pub trait Fates: Send + Sync {
 struct Meter {
     on: AtomicBool,
     out_of_reach: AtomicBool,
+    answers_kept: AtomicU32,
     answers_to_lose: AtomicU32,
     loses_answers: AtomicBool,
     list_lags: AtomicBool,
@@ -231,6 +232,12 @@ impl DynamoDb {
     /// Commits the next `count` writes, and loses their responses: the caller gets a timeout. Writes that count a
     /// request for its limit do not matter here.
     pub fn lose_answers(&self, count: u32) {
+        self.lose_answers_after(0, count);
+    }
+
+    /// Lets the next `kept` writes have their responses, and loses those of the `count` after them.
+    pub fn lose_answers_after(&self, kept: u32, count: u32) {
+        self.meter.answers_kept.store(kept, Ordering::Relaxed);
         self.meter.loses_answers.store(true, Ordering::Relaxed);
         self.meter.answers_to_lose.store(count, Ordering::Relaxed);
     }
@@ -278,6 +285,7 @@ impl DynamoDb {
         is_write(operation)
             && !counts_a_request(body)
             && !renews_the_pulse(body)
+            && self.meter.answers_kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_err()
             && self.meter.answers_to_lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
 

@@ -92,6 +92,8 @@ pub struct Alert {
     pub passed_on: u32,
     /// Medic could not hear when it fell due, so that it may be well: no playbook starts for it.
     pub due_in_gap: bool,
+    /// Every receiver refused to be notified of it, and that was reported, once.
+    pub is_unnotified: bool,
     /// The triggers that started a playbook for it, each once.
     pub triggered: Vec<TriggerId>,
 }
@@ -137,6 +139,11 @@ impl Alert {
             Some(Closing::Resolved { reason, .. }) => reason.as_deref(),
             None => None,
         }
+    }
+
+    /// Returns whether it asked for an execution of a playbook.
+    pub fn has_starts(&self) -> bool {
+        !self.triggered.is_empty()
     }
 
     /// Returns whether further receivers may still be notified of it: it is open, or it closed as it opened.

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use domain::{AlertId, Notification, Receiver, ServiceId, TriggerId};
-use store::{AlertContext, Key, Lane, ServiceSnapshot};
+use domain::{AlertId, Delivery, Notification, Receiver, ServiceId, TriggerId};
+use store::{AlertContext, Key, Lane, Queue, ServiceSnapshot};
 
 use crate::outbox::Outbox;
 use crate::turns::RowTurns;
@@ -15,8 +15,19 @@ pub(crate) struct Batch {
     /// The lanes whose senders are to be woken, in the order in which that became due.
     lanes: Mutex<Vec<String>>,
     starts: Mutex<Vec<(AlertId, TriggerId)>>,
+    /// Alerts that have closed, whose starts are to learn of it.
+    closed: Mutex<Vec<AlertId>>,
+    /// What was committed without its places in lanes.
+    unqueued: Mutex<Vec<Unqueued>>,
     pub(crate) alert_ids: tokio::sync::Mutex<AlertIds>,
     read_ahead: Mutex<Option<ReadAhead>>,
+}
+
+/// What was committed without its places in lanes, and is to be put there.
+#[derive(Debug)]
+pub(crate) enum Unqueued {
+    Notification(Box<Notification>),
+    Delivery(Box<Delivery>),
 }
 
 /// What was read for many rows at once. Each is used once: whoever must look again reads the table.
@@ -62,11 +73,15 @@ impl Batch {
     /// Remembers whom to wake for what was committed.
     pub(crate) fn remember(&self, outbox: &Outbox) {
         outbox.notifications.iter().for_each(|notification| self.remember_notification(notification));
-        let webhooks = outbox.deliveries.iter().map(|delivery| Receiver::Webhook { webhook_id: delivery.webhook_id });
-        self.add_lanes(webhooks.map(|webhook| Lane::of(&webhook)));
+        outbox.deliveries.iter().for_each(|delivery| self.remember_delivery(delivery));
         let start = outbox.start.as_ref().map(|start| (start.alert_id, start.trigger_id));
-        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
-        starts.extend(start.into_iter().chain(outbox.closed_starts.iter().copied()));
+        locked(&self.starts).extend(start);
+        locked(&self.closed).extend(outbox.closed);
+        if outbox.queue() == Queue::Later {
+            let notifications = outbox.notifications.iter().cloned().map(Box::new).map(Unqueued::Notification);
+            let deliveries = outbox.deliveries.iter().cloned().map(Box::new).map(Unqueued::Delivery);
+            locked(&self.unqueued).extend(notifications.chain(deliveries));
+        }
     }
 
     /// Remembers to wake the senders of a notification that is committed.
@@ -75,8 +90,14 @@ impl Batch {
         self.add_lanes(pending.map(|outcome| Lane::of(&outcome.receiver)));
     }
 
+    /// Remembers to wake the sender of a delivery that is in its lane.
+    pub(crate) fn remember_delivery(&self, delivery: &Delivery) {
+        let receiver = Receiver::Webhook { webhook_id: delivery.webhook_id };
+        self.add_lanes(std::iter::once(Lane::of(&receiver)));
+    }
+
     fn add_lanes(&self, more: impl Iterator<Item = Lane>) {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = locked(&self.lanes);
         for lane in more.map(|lane| lane.to_string()) {
             if !lanes.contains(&lane) {
                 lanes.push(lane);
@@ -86,12 +107,22 @@ impl Batch {
 
     /// Returns the lanes whose senders are to be woken, and forgets them.
     pub(crate) fn take_lanes(&self) -> Vec<String> {
-        std::mem::take(&mut self.lanes.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut locked(&self.lanes))
     }
 
     /// Returns the starts that somebody is to be woken for, and forgets them.
     pub(crate) fn take_starts(&self) -> Vec<(AlertId, TriggerId)> {
-        std::mem::take(&mut self.starts.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut locked(&self.starts))
+    }
+
+    /// Returns the alerts that have closed, and forgets them.
+    pub(crate) fn take_closed(&self) -> Vec<AlertId> {
+        std::mem::take(&mut locked(&self.closed))
+    }
+
+    /// Returns what is to be put into lanes, and forgets it.
+    pub(crate) fn take_unqueued(&self) -> Vec<Unqueued> {
+        std::mem::take(&mut locked(&self.unqueued))
     }
 
     /// Keeps what was read for all of its rows.
@@ -116,6 +147,10 @@ impl Batch {
     }
 
     fn read_ahead(&self) -> MutexGuard<'_, Option<ReadAhead>> {
-        self.read_ahead.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.read_ahead)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

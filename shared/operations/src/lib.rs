@@ -5,6 +5,7 @@ mod access;
 mod batch;
 mod entropy;
 mod error;
+mod hand_over;
 mod medic;
 mod monitoring;
 mod notifications;

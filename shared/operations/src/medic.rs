@@ -148,6 +148,11 @@ impl Medic {
         random(&*self.settings.entropy)
     }
 
+    /// Returns 128 random bits in hexadecimal, which distinguish one attempt from every other.
+    pub(crate) fn new_stamp(&self) -> Result<String, Error> {
+        Ok(format!("{:032x}", u128::from_be_bytes(self.random()?)))
+    }
+
     pub(crate) fn next_heartbeat_id(&self, now: DateTime<Utc>) -> Result<HeartbeatId, Error> {
         self.heartbeat_ids.next(&*self.settings.entropy, now)
     }

@@ -189,10 +189,11 @@ impl Medic {
             Some(RowKind::Run(service, id)) => self.judge_run(service, &id, batch, now).await,
             Some(RowKind::Notification(owner, id)) => self.hand_over_notification_again(owner, id, batch, now).await,
             Some(RowKind::Window(id)) => self.judge_window(id, now).await,
-            Some(RowKind::Delivery(webhook, id)) => self.hand_over_delivery_again(webhook, id, now).await,
+            Some(RowKind::Delivery(webhook, id)) => self.requeue_delivery(webhook, id, batch, now).await,
             Some(RowKind::Execution(id)) => self.hand_over_execution_again(id, now).await,
             Some(RowKind::Press(execution, id)) => self.hand_over_press_again(execution, id, now).await,
             Some(RowKind::Start(alert, trigger)) => self.hand_over_start_again(alert, trigger, now).await,
+            Some(RowKind::Alert(alert)) => self.close_starts(alert, now).await,
             None => Err(Error::NotFound(format!("No handler knows the row {key}"))),
         }
     }
@@ -218,7 +219,8 @@ fn service_of(row: &DueRow) -> Option<ServiceId> {
             | RowKind::Delivery(..)
             | RowKind::Execution(_)
             | RowKind::Press(..)
-            | RowKind::Start(..),
+            | RowKind::Start(..)
+            | RowKind::Alert(_),
         )
         | None => None,
     }

@@ -9,9 +9,7 @@ use outbound::Wake;
 use store::{DueRow, Key};
 
 use crate::Medic;
-use crate::batch::Batch;
 use crate::error::error_chain;
-use crate::outbox::Outbox;
 use crate::time_budget::TimeBudget;
 
 /// A sweep sends wake-ups for what comes due within this: two ticks and a half, so that one may be missed.
@@ -90,14 +88,19 @@ impl Medic {
         }
     }
 
-    /// Sends a wake-up for a service's timer, if the next tick would be late for it: by its key where the index may not
-    /// show it by then.
-    pub(crate) async fn schedule_service_wakeup(&self, id: ServiceId, due_at: DateTime<Utc>, now: DateTime<Utc>) {
+    /// Sends a wake-up for the timer of a row that was just written, if the next tick would be late for it: by its key
+    /// where the index may not show it by then.
+    pub(crate) async fn schedule_written_wakeup(&self, key: Key, due_at: DateTime<Utc>, now: DateTime<Utc>) {
         if due_at - now <= SHOWN_AFTER {
-            self.wake_service(id, due_at).await;
+            self.wake_row(key, due_at).await;
         } else {
-            self.schedule_row_wakeup(Key::service(id), due_at, now).await;
+            self.schedule_row_wakeup(key, due_at, now).await;
         }
+    }
+
+    /// Sends a wake-up for a service's timer, likewise.
+    pub(crate) async fn schedule_service_wakeup(&self, id: ServiceId, due_at: DateTime<Utc>, now: DateTime<Utc>) {
+        self.schedule_written_wakeup(Key::service(id), due_at, now).await;
     }
 
     /// Sends a wake-up for a run's timer, if the next tick would be late for it.
@@ -109,21 +112,5 @@ impl Medic {
         now: DateTime<Utc>,
     ) {
         self.schedule_row_wakeup(Key::run(service, id), due_at, now).await;
-    }
-
-    /// Wakes the senders of what was committed so far, each lane's once, and whoever starts the playbooks of alerts.
-    pub(crate) async fn wake_lanes(&self, batch: &Batch, now: DateTime<Utc>) {
-        let lanes = batch.take_lanes().into_iter().map(|lane| Wake::Lane { lane });
-        let starts = batch.take_starts().into_iter();
-        let starts = starts.map(|(alert, trigger)| Wake::Start { alert_id: alert.get(), trigger_id: trigger.get() });
-        let wakes: Vec<_> = lanes.chain(starts).map(|wake| self.wake(wake, now)).collect();
-        stream::iter(wakes).buffer_unordered(AT_ONCE).collect::<()>().await;
-    }
-
-    /// Wakes whoever sends or starts what was committed.
-    pub(crate) async fn hand_over(&self, outbox: &Outbox, now: DateTime<Utc>) {
-        let batch = Batch::default();
-        batch.remember(outbox);
-        self.wake_lanes(&batch, now).await;
     }
 }

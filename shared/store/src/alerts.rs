@@ -6,9 +6,10 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::due::HAND_OVER_AGAIN;
 use crate::item::{self, Diff, Item, corrupt, number};
 use crate::keys::{Collection, Key, LIST_PK, LIST_SK, alert_id_of};
-use crate::table::{IS_NEW, Page, Writes};
+use crate::table::{Commit, EXISTS, IS_NEW, Page, Writes};
 use crate::{Error, Table};
 
 /// Which alerts to list.
@@ -235,6 +236,18 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Ends the timer of an alert that has closed: its starts know.
+    pub async fn end_alert(&self, id: AlertId) -> Result<(), Error> {
+        let diff = Diff { expression: "REMOVE due_shard, due_at, due_failures".to_owned(), ..Diff::default() };
+        let mut writes = Writes::new();
+        writes.table_update(self, &Key::alert(id), diff, EXISTS, [])?;
+        // On a conflict a notification is being passed on: the row falls due once more.
+        let _ended: Commit = self.single_update(writes).await?;
+        Ok(())
+    }
+}
+
 impl Writes {
     /// Adds a new alert.
     pub fn open_alert(&mut self, table: &Table, alert: &Alert) -> Result<(), Error> {
@@ -242,10 +255,14 @@ impl Writes {
     }
 
     /// Updates an alert from what was read to `new`, if no notification of it was passed on since. Its service's row,
-    /// written in the same transaction, guards the rest.
+    /// written in the same transaction, guards the rest. One that closes is due until its starts have learnt of it.
     pub fn update_alert(&mut self, table: &Table, old: &Alert, new: &Alert) -> Result<(), Error> {
-        let Some(diff) = Diff::between(&alert_item(old)?, &alert_item(new)?) else { return Ok(()) };
         let key = Key::alert(new.id);
+        let mut item = alert_item(new)?;
+        if let Some(closed_at) = new.closed_at.filter(|_| old.is_open() && new.has_starts()) {
+            item::set_due(&mut item, &key, Some(to_millis(closed_at + HAND_OVER_AGAIN)));
+        }
+        let Some(diff) = Diff::between(&alert_item(old)?, &item) else { return Ok(()) };
         if old.passed_on == 0 {
             return self.table_update(
                 table,

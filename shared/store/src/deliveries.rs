@@ -9,7 +9,7 @@ use crate::due::HAND_OVER_AGAIN;
 use crate::item::{self, Diff, Item, corrupt, number};
 use crate::keys::{Collection, Key, Lane, RowKind};
 use crate::requests::Request as _;
-use crate::table::{Commit, IS_NEW, Page, Writes};
+use crate::table::{Commit, IS_NEW, Page, Queue, Writes};
 use crate::{Error, Table};
 
 const KEPT: TimeDelta = TimeDelta::days(30);
@@ -108,11 +108,14 @@ fn read(item: Item) -> Result<Delivery, Error> {
 }
 
 impl Writes {
-    /// Adds a delivery and its place in its webhook's lane.
-    pub fn add_delivery(&mut self, table: &Table, delivery: &Delivery) -> Result<(), Error> {
+    /// Adds a delivery, and its place in its webhook's lane unless that is to follow the commit.
+    pub fn add_delivery(&mut self, table: &Table, delivery: &Delivery, queue: Queue) -> Result<(), Error> {
         let item = delivery_item(delivery, Some(delivery.created_at + HAND_OVER_AGAIN))?;
         self.table_put(table, item, Some(IS_NEW))?;
-        self.queue_delivery(table, &lane(delivery.webhook_id), delivery.id)
+        match queue {
+            Queue::WithIt => self.queue_delivery(table, &lane(delivery.webhook_id), delivery.id, None),
+            Queue::Later => Ok(()),
+        }
     }
 }
 
@@ -165,21 +168,16 @@ impl Table {
         Ok(Page { items, next })
     }
 
-    /// Puts a delivery into its webhook's lane, if it is not there: until it is settled it must be.
-    pub async fn requeue_delivery(&self, delivery: &Delivery) -> Result<(), Error> {
-        self.queue_if_absent(&lane(delivery.webhook_id), delivery.id).await
+    /// Puts a delivery into its webhook's lane, if it is not there.
+    pub async fn requeue_delivery(&self, delivery: &Delivery, now: DateTime<Utc>) -> Result<(), Error> {
+        self.queue_if_absent(&lane(delivery.webhook_id), delivery.id, now).await
     }
 
-    /// Saves a delivery after an attempt, if it is as it was read. `due_at` is when to look again, should the message for
-    /// the next attempt be lost.
-    pub async fn record_attempt(
-        &self,
-        old: &Delivery,
-        new: &Delivery,
-        due_at: Option<DateTime<Utc>>,
-    ) -> Result<Commit, Error> {
+    /// Saves a delivery after an attempt, if it is as it was read. It is due at its next attempt, which brings it back into
+    /// its lane.
+    pub async fn record_attempt(&self, old: &Delivery, new: &Delivery) -> Result<Commit, Error> {
         let mut writes = Writes::new();
-        self.delivery_change(&mut writes, old, new, due_at)?;
+        self.delivery_change(&mut writes, old, new, new.next_attempt_at)?;
         self.single_update(writes).await
     }
 
@@ -187,7 +185,7 @@ impl Table {
     pub async fn redeliver(&self, old: &Delivery, new: &Delivery, now: DateTime<Utc>) -> Result<Commit, Error> {
         let mut writes = Writes::new();
         self.delivery_change(&mut writes, old, new, Some(now + HAND_OVER_AGAIN))?;
-        writes.queue_delivery(self, &lane(new.webhook_id), new.id)?;
+        writes.queue_delivery(self, &lane(new.webhook_id), new.id, Some(now))?;
         self.commit(writes).await
     }
 

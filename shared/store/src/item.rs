@@ -74,7 +74,7 @@ pub(crate) fn set_due(item: &mut Item, key: &Key, due_at: Option<i64>) {
 }
 
 /// An update expression that turns one version of an item into another and touches nothing else.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Diff {
     pub(crate) expression: String,
     pub(crate) names: HashMap<String, String>,

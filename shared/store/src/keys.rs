@@ -55,6 +55,7 @@ pub enum RowKind {
     Execution(ExecutionId),
     Press(ExecutionId, PressId),
     Start(AlertId, TriggerId),
+    Alert(AlertId),
 }
 
 impl Key {
@@ -101,7 +102,8 @@ impl Key {
         Self::new(format!("run#{service}#unnamed"), "unnamed")
     }
 
-    pub(crate) fn alert(id: AlertId) -> Self {
+    /// Returns the key of an alert, which comes due when it has closed and what it started must learn of it.
+    pub fn alert(id: AlertId) -> Self {
         Self::new(alert_pk(id), "alert")
     }
 
@@ -123,7 +125,8 @@ impl Key {
         Self::new(lane.to_string(), id.to_string())
     }
 
-    pub(crate) fn delivery(webhook: WebhookId, id: DeliveryId) -> Self {
+    /// Returns the key of a delivery, which comes due at its next attempt.
+    pub fn delivery(webhook: WebhookId, id: DeliveryId) -> Self {
         Self::new(deliveries_pk(webhook), id.to_string())
     }
 
@@ -282,6 +285,7 @@ impl Key {
             ("service", "state") => Some(RowKind::Service(id.parse().ok()?)),
             ("run", sk) => Some(RowKind::Run(id.parse().ok()?, RunId::parse(sk).ok()?)),
             ("alert", sk) if sk.starts_with(START_PREFIX) => Some(RowKind::Start(id.parse().ok()?, id_in(sk)?)),
+            ("alert", "alert") => Some(RowKind::Alert(id.parse().ok()?)),
             ("execution", "state") => Some(RowKind::Execution(id.parse().ok()?)),
             ("execution", sk) if sk.starts_with(PRESS_PREFIX) => Some(RowKind::Press(id.parse().ok()?, id_in(sk)?)),
             ("alert", _) => notification(NotificationOwner::Alert(id.parse().ok()?)),

@@ -1,7 +1,5 @@
-//! Lanes: the ordered queue of each receiver. A lane has one sender at a time: of notifications whoever its head names, of
-//! a webhook's deliveries whoever holds an entry.
+//! Lanes: the ordered queue of each receiver. A lane has one sender at a time, whom its head names.
 
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
@@ -12,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Key, LANE_HEAD, Lane, SK};
 use crate::requests::Request as _;
-use crate::table::{Commit, IS_NEW, Writes, commit_of};
+use crate::table::{Commit, IS_NEW, Writes};
 use crate::{Error, Table};
 
 /// What waits at one place of a lane.
@@ -23,12 +21,8 @@ pub struct LaneEntry {
     pub queued: Queued,
     /// Whether another receiver waits for its turn, should this one fail.
     pub others_wait: bool,
-    /// Attempts of a delivery that failed.
-    pub attempts: u32,
-    /// Until then somebody is sending a delivery, or it waits to be tried again.
-    pub held_until: Option<DateTime<Utc>>,
-    /// The process that is sending it; none while it waits.
-    pub holder: Option<String>,
+    /// When it was put here, if that was after what waits was committed: what left the lane may come back to its place.
+    pub queued_at: Option<DateTime<Utc>>,
 }
 
 /// Who sends in a lane of notifications, and what its receiver was sent lately.
@@ -43,6 +37,8 @@ pub struct LaneHead {
     pub pace: Option<Pace>,
     /// Moves with each change, by `Table::set_lane_head` alone.
     pub version: i64,
+    /// Distinguishes the write that made it so from every other.
+    pub stamp: String,
 }
 
 /// A sender's hold of a lane. It ends when the entry leaves the lane, so that no other write need end it.
@@ -52,6 +48,15 @@ pub struct LaneHold {
     pub holder: String,
     /// The place of the entry that it will remove from the lane last.
     pub place: String,
+    /// When that entry was put there, as the entry has it.
+    pub queued_at: Option<DateTime<Utc>>,
+}
+
+impl LaneHold {
+    /// Returns whether this is the entry that the hold ends with.
+    pub fn is_by(&self, entry: &LaneEntry) -> bool {
+        self.place == entry.place && self.queued_at == entry.queued_at
+    }
 }
 
 /// The beginning of a lane.
@@ -71,27 +76,18 @@ pub enum Queued {
     Delivery(DeliveryId),
 }
 
-impl LaneEntry {
-    /// Returns whether somebody is sending it, and so nothing else in its lane. Nobody holds an entry that only waits.
-    pub fn is_leased(&self, now: DateTime<Utc>, dead: impl Fn(&str) -> bool) -> bool {
-        self.holder.is_some() && self.is_held(now, dead)
-    }
-
-    /// Returns whether nobody else may send now. `dead` says whether a holder is known to be gone.
-    fn is_held(&self, now: DateTime<Utc>, dead: impl Fn(&str) -> bool) -> bool {
-        self.held_until.is_some_and(|until| until > now) && !self.holder.as_deref().is_some_and(dead)
-    }
-}
-
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct HeadItem {
     version: i64,
+    stamp: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held_until: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_by_queued_at: Option<i64>,
     #[serde(default, skip_serializing_if = "item::is_zero")]
     attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,14 +102,17 @@ const HEAD_EXPIRES_AFTER: TimeDelta = TimeDelta::days(1);
 
 impl HeadItem {
     fn of(head: &LaneHead) -> Self {
-        let LaneHead { held_until, hold, attempts, pace, version } = head;
-        let (holder, held_by) = hold.clone().map(|LaneHold { holder, place }| (holder, place)).unzip();
+        let LaneHead { held_until, hold, attempts, pace, version, stamp } = head;
+        let queued_at = hold.as_ref().and_then(|hold| hold.queued_at);
+        let (holder, held_by) = hold.clone().map(|LaneHold { holder, place, queued_at: _ }| (holder, place)).unzip();
         let useful_until = held_until.iter().copied().chain(pace.map(|pace| pace.full_at)).max();
         Self {
             version: *version,
+            stamp: stamp.clone(),
             held_until: held_until.map(to_millis),
             holder,
             held_by,
+            held_by_queued_at: queued_at.map(to_millis),
             attempts: *attempts,
             last_at: pace.map(|pace| to_millis(pace.last_at)),
             full_at: pace.map(|pace| to_millis(pace.full_at)),
@@ -122,11 +121,23 @@ impl HeadItem {
     }
 
     fn into_head(self) -> LaneHead {
-        let Self { version, held_until, holder, held_by, attempts, last_at, full_at, expires_at: _ } = self;
-        let hold = holder.zip(held_by).map(|(holder, place)| LaneHold { holder, place });
+        let Self {
+            version,
+            stamp,
+            held_until,
+            holder,
+            held_by,
+            held_by_queued_at,
+            attempts,
+            last_at,
+            full_at,
+            expires_at: _,
+        } = self;
+        let queued_at = held_by_queued_at.map(from_millis);
+        let hold = holder.zip(held_by).map(|(holder, place)| LaneHold { holder, place, queued_at });
         let pace = last_at.zip(full_at);
         let pace = pace.map(|(last, full)| Pace { last_at: from_millis(last), full_at: from_millis(full) });
-        LaneHead { held_until: held_until.map(from_millis), hold, attempts, pace, version }
+        LaneHead { held_until: held_until.map(from_millis), hold, attempts, pace, version, stamp }
     }
 }
 
@@ -143,12 +154,8 @@ struct LaneItem {
     service_id: Option<i64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     others_wait: bool,
-    #[serde(default, skip_serializing_if = "item::is_zero")]
-    attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    held_until: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    holder: Option<String>,
+    queued_at: Option<i64>,
 }
 
 impl LaneItem {
@@ -178,13 +185,20 @@ impl Writes {
     }
 
     /// Puts a delivery into its webhook's lane, in place of what an earlier order of it left there.
-    pub(crate) fn queue_delivery(&mut self, table: &Table, lane: &Lane, id: DeliveryId) -> Result<(), Error> {
-        self.table_put(table, item::write(&Key::delivery_entry(lane, id), &LaneItem::of(None))?, None)
+    pub(crate) fn queue_delivery(
+        &mut self,
+        table: &Table,
+        lane: &Lane,
+        id: DeliveryId,
+        queued_at: Option<DateTime<Utc>>,
+    ) -> Result<(), Error> {
+        let entry = LaneItem { queued_at: queued_at.map(to_millis), ..LaneItem::of(None) };
+        self.table_put(table, item::write(&Key::delivery_entry(lane, id), &entry)?, None)
     }
 }
 
 impl Table {
-    /// Returns the first entries of a webhook's lane, oldest first. Consistent.
+    /// Returns the first entries of a lane, oldest first. Consistent.
     pub async fn lane(&self, lane: &Lane, limit: i32) -> Result<Vec<LaneEntry>, Error> {
         Ok(self.read_lane(lane, limit).await?.entries)
     }
@@ -212,22 +226,24 @@ impl Table {
         })
     }
 
-    /// Returns whether an entry is in a lane. Consistent.
-    pub async fn is_in_lane(&self, lane: &Lane, place: &str) -> Result<bool, Error> {
+    /// Returns whether the entry that a hold ends with is in its lane. Consistent.
+    pub async fn is_held_by_entry(&self, lane: &Lane, hold: &LaneHold) -> Result<bool, Error> {
         let answer = self
             .client
             .query()
             .table_name(&self.name)
             .key_condition_expression("pk = :p AND sk = :s")
             .expression_attribute_values(":p", text(lane.to_string()))
-            .expression_attribute_values(":s", text(place))
+            .expression_attribute_values(":s", text(&hold.place))
             .consistent_read(true)
             .send_boxed()
             .await?;
-        Ok(answer.count > 0)
+        let entry = answer.items.unwrap_or_default().pop().map(read).transpose()?;
+        Ok(entry.is_some_and(|entry| hold.is_by(&entry)))
     }
 
     /// Updates a lane's head, if it is as it was read. Returns the head as it is then, or none if somebody else was first.
+    /// A conflict with this very write, whose response was lost, is none: the stamp says whose it is.
     pub async fn set_lane_head(&self, lane: &Lane, old: &LaneHead, new: LaneHead) -> Result<Option<LaneHead>, Error> {
         let new = LaneHead { version: old.version + 1, ..new };
         let key = Key::lane_head(lane);
@@ -240,61 +256,11 @@ impl Table {
         writes.table_update(self, &key, diff, condition, values)?;
         Ok(match self.single_update(writes).await? {
             Commit::Done => Some(new),
-            Commit::Conflict => None,
+            Commit::Conflict => {
+                let found = self.read_lane(lane, 1).await?.head;
+                (found.stamp == new.stamp).then_some(new)
+            }
         })
-    }
-
-    /// Leases a webhook's lane to `holder` by an entry, until `until`, if the entry is as it was read.
-    pub async fn hold(
-        &self,
-        lane: &Lane,
-        entry: &LaneEntry,
-        holder: &str,
-        until: DateTime<Utc>,
-    ) -> Result<Commit, Error> {
-        let mut request = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(entry.key(lane).attributes()))
-            .update_expression("SET held_until = :until, holder = :holder")
-            .expression_attribute_values(":until", number(to_millis(until)))
-            .expression_attribute_values(":holder", text(holder));
-        request = match entry.held_until {
-            Some(old) => request
-                .condition_expression("held_until = :old")
-                .expression_attribute_values(":old", number(to_millis(old))),
-            None => request.condition_expression("attribute_exists(pk) AND attribute_not_exists(held_until)"),
-        };
-        commit_of(request.send_boxed().await)
-    }
-
-    /// Postpones a delivery until `until` after `attempts` failures, on behalf of its holder, who is known by the `lease`.
-    pub async fn back_off(
-        &self,
-        lane: &Lane,
-        entry: &LaneEntry,
-        lease: DateTime<Utc>,
-        now: DateTime<Utc>,
-        until: DateTime<Utc>,
-        attempts: u32,
-    ) -> Result<Commit, Error> {
-        let sent = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(entry.key(lane).attributes()))
-            .update_expression("SET held_until = :until, attempts = :attempts REMOVE holder")
-            .condition_expression(
-                "attribute_exists(pk) AND (held_until = :lease OR attribute_not_exists(held_until) OR held_until <= :now)",
-            )
-            .expression_attribute_values(":until", number(to_millis(until)))
-            .expression_attribute_values(":attempts", number(attempts))
-            .expression_attribute_values(":lease", number(to_millis(lease)))
-            .expression_attribute_values(":now", number(to_millis(now)))
-            .send_boxed()
-            .await;
-        commit_of(sent)
     }
 
     /// Removes an entry from its lane: it was sent, or given up.
@@ -307,29 +273,26 @@ impl Table {
         self.delete_many(entries.iter().map(|entry| entry.key(lane)).collect()).await
     }
 
-    /// Removes an entry from its lane if it is still held by this `lease`: it may have been queued again.
-    pub async fn leave_lane_leased(&self, lane: &Lane, entry: &LaneEntry, lease: DateTime<Utc>) -> Result<(), Error> {
-        let sent = self
-            .client
-            .delete_item()
-            .table_name(&self.name)
-            .set_key(Some(entry.key(lane).attributes()))
-            .condition_expression("held_until = :lease")
-            .expression_attribute_values(":lease", number(to_millis(lease)))
-            .send_boxed()
-            .await;
-        match sent {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                _ => Err(error.into()),
-            },
-        }
+    /// Puts a notification into the lane of a receiver, if it is not there.
+    pub(crate) async fn join_lane_if_absent(
+        &self,
+        lane: &Lane,
+        owner: NotificationOwner,
+        id: NotificationId,
+        others_wait: bool,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let entry = LaneItem { others_wait, queued_at: Some(to_millis(now)), ..LaneItem::of(Some(owner)) };
+        self.put_if_absent(item::write(&Key::lane_entry(lane, id), &entry)?).await
     }
 
     /// Puts a delivery into its webhook's lane, if it is not there.
-    pub async fn queue_if_absent(&self, lane: &Lane, id: DeliveryId) -> Result<(), Error> {
-        let item = item::write(&Key::delivery_entry(lane, id), &LaneItem::of(None))?;
+    pub(crate) async fn queue_if_absent(&self, lane: &Lane, id: DeliveryId, now: DateTime<Utc>) -> Result<(), Error> {
+        let entry = LaneItem { queued_at: Some(to_millis(now)), ..LaneItem::of(None) };
+        self.put_if_absent(item::write(&Key::delivery_entry(lane, id), &entry)?).await
+    }
+
+    async fn put_if_absent(&self, item: Item) -> Result<(), Error> {
         let sent = self.client.put_item().table_name(&self.name).set_item(Some(item)).condition_expression(IS_NEW);
         match sent.send_boxed().await {
             Ok(_) => Ok(()),
@@ -352,8 +315,7 @@ impl LaneEntry {
 
 fn read(item: Item) -> Result<LaneEntry, Error> {
     let key = Key::of(&item);
-    let LaneItem { alert_id, window_id, execution_id, service_id, others_wait, attempts, held_until, holder } =
-        item::read(item)?;
+    let LaneItem { alert_id, window_id, execution_id, service_id, others_wait, queued_at } = item::read(item)?;
     let place = key.as_ref().map_or("", |key| key.sk.as_str());
     let execution_id = execution_id.map(|id| id.parse()).transpose();
     let execution_id = execution_id.map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?;
@@ -370,8 +332,6 @@ fn read(item: Item) -> Result<LaneEntry, Error> {
         place: place.to_owned(),
         queued: queued.map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?,
         others_wait,
-        attempts,
-        held_until: held_until.map(from_millis),
-        holder,
+        queued_at: queued_at.map(from_millis),
     })
 }

@@ -62,4 +62,4 @@ pub use schema::{TABLE, TableDefinition};
 pub use services::{AlertContext, HeartbeatWrite, ServiceRecord, ServiceSnapshot};
 pub use starts::Start;
 pub use stats::Stats;
-pub use table::{Commit, Page, Table, Writes};
+pub use table::{Commit, Page, Queue, Table, Writes};

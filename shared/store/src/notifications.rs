@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use chrono::{DateTime, Utc};
 use domain::{
-    Announcement, Notification, NotificationId, NotificationKind, NotificationOwner, Outcome, ServiceKey, SlackMessage,
-    Stage, Subject, TargetId, from_millis, to_millis,
+    Announcement, Notification, NotificationId, NotificationKind, NotificationOwner, Outcome, Receiver, ServiceKey,
+    SlackMessage, Stage, Subject, TargetId, from_millis, to_millis,
 };
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use crate::alerts::AlertItem;
@@ -17,7 +18,7 @@ use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Key, Lane, NOTIFICATION_PREFIX, RowKind, notifications_pk, printed_pk};
 use crate::playbook_notifications::{CIRCUIT, CircuitItem, PlaybookItem};
 use crate::requests::Request as _;
-use crate::table::{CONFLICT_RETRIES, Commit, IS_NEW, Page, Writes, commit_of, first, is_conflict};
+use crate::table::{CONFLICT_RETRIES, Commit, IS_NEW, Page, Queue, Writes, commit_of, first, is_conflict};
 use crate::{Error, Table};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ struct NotificationItem {
     circuit: Option<CircuitItem>,
     /// By lane.
     outcomes: BTreeMap<String, OutcomeItem>,
+    /// Its places in lanes are still to follow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unqueued: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +47,9 @@ struct AnnouncementItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<i64>,
 }
+
+/// Lanes that a notification is put into at once.
+const AT_ONCE: usize = 8;
 
 const BEGAN: &str = "began";
 const ENDED: &str = "ended";
@@ -105,8 +112,9 @@ impl OutcomeItem {
 }
 
 impl Writes {
-    /// Adds a notification and its place in the lane of each receiver whose turn it is.
-    pub fn add_notification(&mut self, table: &Table, notification: &Notification) -> Result<(), Error> {
+    /// Adds a notification, and its place in the lane of each receiver whose turn it is unless these are to follow the
+    /// commit.
+    pub fn add_notification(&mut self, table: &Table, notification: &Notification, queue: Queue) -> Result<(), Error> {
         let Notification { id, at, subject, outcomes } = notification;
         let key = Key::notification(notification.owner(), *id);
         let (mut playbook, mut circuit) = (None, None);
@@ -140,11 +148,15 @@ impl Writes {
             playbook,
             circuit,
             outcomes: outcomes.iter().enumerate().map(by_lane).collect(),
+            unqueued: queue == Queue::Later,
         };
         let mut item = item::write(&key, &body)?;
         let due_at = (!notification.is_settled()).then(|| to_millis(*at + HAND_OVER_AGAIN));
         item::set_due(&mut item, &key, due_at);
         self.table_put(table, item, Some(IS_NEW))?;
+        if queue == Queue::Later {
+            return Ok(());
+        }
         let others_wait = outcomes.iter().any(|outcome| outcome.waits);
         for outcome in outcomes.iter().filter(|outcome| outcome.is_pending()) {
             self.join_lane(table, &Lane::of(&outcome.receiver), notification.owner(), *id, others_wait)?;
@@ -153,14 +165,37 @@ impl Writes {
     }
 }
 
+impl Writes {
+    /// Records that a notification failed at the last of its receivers, which ends its timer.
+    pub fn settle_last(&mut self, table: &Table, notification: &Notification, failed: &Outcome) -> Result<(), Error> {
+        let mut diff = Table::outcome_diff(failed);
+        diff.expression.push_str(" REMOVE due_shard, due_at, due_failures");
+        self.table_update(table, &Key::notification(notification.owner(), notification.id), diff, UNSETTLED, [])
+    }
+}
+
 impl Table {
-    /// Finds a notification. Consistent.
+    /// Finds a notification, and when it gets its places in lanes: later, if it has not got them yet. Consistent.
     pub async fn notification(
         &self,
         owner: NotificationOwner,
         id: NotificationId,
-    ) -> Result<Option<Notification>, Error> {
-        self.get(&Key::notification(owner, id), true).await?.map(read).transpose()
+    ) -> Result<Option<(Notification, Queue)>, Error> {
+        let Some(item) = self.get(&Key::notification(owner, id), true).await? else { return Ok(None) };
+        let queue = if item.contains_key("unqueued") { Queue::Later } else { Queue::WithIt };
+        Ok(Some((read(item)?, queue)))
+    }
+
+    /// Puts a notification into the lane of each receiver whose turn it is, where it is not there. It may be done twice: an
+    /// entry of what was sent leaves its lane unsent.
+    pub async fn queue_notification(&self, notification: &Notification, now: DateTime<Utc>) -> Result<(), Error> {
+        let (owner, id) = (notification.owner(), notification.id);
+        let others_wait = notification.outcomes.iter().any(|outcome| outcome.waits);
+        let pending = notification.outcomes.iter().filter(|outcome| outcome.is_pending());
+        let lanes: Vec<_> = pending.map(|outcome| Lane::of(&outcome.receiver)).collect();
+        let joined: Vec<_> =
+            lanes.iter().map(|lane| self.join_lane_if_absent(lane, owner, id, others_wait, now)).collect();
+        stream::iter(joined).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     /// Returns the notifications of these keys that exist, by id: each as it reads, or why it does not. Consistent.
@@ -262,6 +297,21 @@ impl Table {
         Err(Error::Unavailable("a notification is in transactions all the time".into()))
     }
 
+    /// Records that a notification failed at one receiver, if another one is still to be sent it: so this is not the last.
+    pub async fn settle_before(
+        &self,
+        notification: &Notification,
+        failed: &Outcome,
+        pending: &Receiver,
+    ) -> Result<Commit, Error> {
+        let mut diff = Self::outcome_diff(failed);
+        diff.names.insert("#pending".to_owned(), Lane::of(pending).to_string());
+        let is_before = format!("{UNSETTLED} AND attribute_not_exists(outcomes.#pending.#at)");
+        let mut writes = Writes::new();
+        writes.table_update(self, &Key::notification(notification.owner(), notification.id), diff, &is_before, [])?;
+        self.single_update(writes).await
+    }
+
     /// Records that a notification failed at one receiver, and gives the next one its turn, in one transaction. Its alert
     /// must be open: whoever closes it sends its end to all who had their turn.
     pub async fn pass_on(
@@ -271,11 +321,8 @@ impl Table {
         next: &Outcome,
     ) -> Result<Commit, Error> {
         let lane = Lane::of(&next.receiver);
-        let mut diff = Diff {
-            expression: format!("{}, outcomes.#next.#waits = :no", Self::outcome_expression(failed)),
-            names: outcome_names(failed).into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            values: outcome_values(failed).into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        };
+        let mut diff = Self::outcome_diff(failed);
+        diff.expression.push_str(", outcomes.#next.#waits = :no");
         diff.names.insert("#next".to_owned(), lane.to_string());
         diff.names.insert("#waits".to_owned(), "waits".to_owned());
         diff.values.insert(":no".to_owned(), AttributeValue::Bool(false));
@@ -287,6 +334,14 @@ impl Table {
             writes.pass_on_alert(self, alert)?;
         }
         self.commit(writes).await
+    }
+
+    fn outcome_diff(outcome: &Outcome) -> Diff {
+        Diff {
+            expression: Self::outcome_expression(outcome),
+            names: outcome_names(outcome).into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            values: outcome_values(outcome).into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        }
     }
 
     fn outcome_expression(outcome: &Outcome) -> String {
@@ -332,14 +387,14 @@ impl Table {
         Ok(())
     }
 
-    /// Lets a notification come due again at `at`.
+    /// Lets a notification that is in its lanes come due again at `at`.
     pub async fn postpone_notification(&self, notification: &Notification, at: DateTime<Utc>) -> Result<(), Error> {
         let sent = self
             .client
             .update_item()
             .table_name(&self.name)
             .set_key(Some(Key::notification(notification.owner(), notification.id).attributes()))
-            .update_expression("SET due_at = :at REMOVE due_failures")
+            .update_expression("SET due_at = :at REMOVE due_failures, unqueued")
             .condition_expression("attribute_exists(due_at)")
             .expression_attribute_values(":at", number(to_millis(at)))
             .send_boxed()
@@ -395,7 +450,8 @@ fn read(item: Item) -> Result<Notification, Error> {
     let Some(RowKind::Notification(owner, id)) = key.as_ref().and_then(Key::row_kind) else {
         return Err(corrupt(key.as_ref(), "not a notification's key"));
     };
-    let NotificationItem { kind, at, alert, announcement, playbook, circuit, outcomes } = item::read(item)?;
+    let NotificationItem { kind, at, alert, announcement, playbook, circuit, outcomes, unqueued: _ } =
+        item::read(item)?;
     let invalid = |source: domain::Invalid| corrupt(key.as_ref(), source);
     let unknown = || corrupt(key.as_ref(), "an unknown kind of notification");
     let subject = match owner {

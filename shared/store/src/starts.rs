@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::due::HAND_OVER_AGAIN;
 use crate::item::{self, Diff, corrupt, number, text};
 use crate::keys::Key;
-use crate::table::{Commit, EXISTS, IS_NEW, Writes};
+use crate::table::{CONFLICT_RETRIES, Commit, EXISTS, IS_NEW, Writes};
 use crate::{Error, Table};
 
 /// A playbook that is to be started, or was.
@@ -58,28 +58,6 @@ impl Writes {
         self.table_put(table, item, Some(IS_NEW))
     }
 
-    /// Marks a start whose alert closes, so that what it started learns of it.
-    pub fn close_start(
-        &mut self,
-        table: &Table,
-        alert: AlertId,
-        trigger: TriggerId,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        let key = Key::start(alert, trigger);
-        let values = [
-            (":closed".to_owned(), aws_sdk_dynamodb::types::AttributeValue::Bool(true)),
-            (":at".to_owned(), number(to_millis(now + HAND_OVER_AGAIN))),
-            (":shard".to_owned(), text(key.shard().to_string())),
-        ];
-        let diff = Diff {
-            expression: "SET closed = :closed, due_at = :at, due_shard = :shard".to_owned(),
-            values: values.into(),
-            ..Diff::default()
-        };
-        self.table_update(table, &key, diff, EXISTS, [])
-    }
-
     /// Records the result of a start, once; it stays due until its row shows that.
     pub fn settle_start(&mut self, table: &Table, start: &Start) -> Result<(), Error> {
         let mut sets = Vec::new();
@@ -115,6 +93,29 @@ impl Table {
             is_refused: refused,
             is_closed: closed,
         }))
+    }
+
+    /// Marks a start whose alert has closed, once, so that what it started learns of it.
+    pub async fn close_start(&self, alert: AlertId, trigger: TriggerId, now: DateTime<Utc>) -> Result<(), Error> {
+        let key = Key::start(alert, trigger);
+        let values = [
+            (":closed".to_owned(), aws_sdk_dynamodb::types::AttributeValue::Bool(true)),
+            (":at".to_owned(), number(to_millis(now + HAND_OVER_AGAIN))),
+            (":shard".to_owned(), text(key.shard().to_string())),
+        ];
+        let diff = Diff {
+            expression: "SET closed = :closed, due_at = :at, due_shard = :shard".to_owned(),
+            values: values.into(),
+            ..Diff::default()
+        };
+        for _ in 0..CONFLICT_RETRIES {
+            let mut writes = Writes::new();
+            writes.table_update(self, &key, diff.clone(), EXISTS, [])?;
+            if self.single_update(writes).await? == Commit::Done {
+                return Ok(());
+            }
+        }
+        Err(Error::Contended { key: key.to_string() })
     }
 
     /// Lets a start come due again at `at`, if it still is to.

@@ -49,6 +49,15 @@ pub struct Page<T> {
 #[derive(Debug, Default)]
 pub struct Writes(Vec<TransactWriteItem>);
 
+/// When what is committed gets its places in lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// In the same transaction.
+    WithIt,
+    /// After it, by whoever committed it, or when its row falls due: there are too many for one transaction.
+    Later,
+}
+
 /// How often a transaction that conflicts with another one is sent again at once.
 pub(crate) const CONFLICT_RETRIES: usize = 3;
 /// How many keys one `BatchGetItem` takes at most.
@@ -194,6 +203,9 @@ impl Table {
 
     /// Commits all of `writes`, or none.
     pub async fn commit(&self, writes: Writes) -> Result<Commit, Error> {
+        if writes.len() > Writes::MAX {
+            return Err(Error::Refused(format!("{} writes are too many for a transaction", writes.len()).into()));
+        }
         for _ in 0..CONFLICT_RETRIES {
             let sent = self.client.transact_write_items().set_transact_items(Some(writes.0.clone())).send_boxed().await;
             match sent {
@@ -408,8 +420,15 @@ impl Writes {
         Self::default()
     }
 
+    /// How many writes DynamoDB commits together at most.
+    pub const MAX: usize = 100;
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn table_put(&mut self, table: &Table, item: Item, condition: Option<&str>) -> Result<(), Error> {

@@ -162,7 +162,7 @@ impl Medic {
     ) -> Result<Option<Alert>, Error> {
         writes.update_alert(&self.table, alert, &acknowledged)?;
         self.audit_alert(&mut writes, AuditAction::Acknowledged, &acknowledged, actor)?;
-        outbox.add_to(&mut writes, &self.table, actor.at)?;
+        outbox.add_to(&mut writes, &self.table)?;
         if self.table.commit(writes).await? == Commit::Conflict {
             return Ok(None);
         }

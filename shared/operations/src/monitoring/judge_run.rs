@@ -231,7 +231,7 @@ impl Medic {
     ) -> Result<Commit, Error> {
         writes.update_run(&self.table, old, &new)?;
         writes.check_snapshot(&self.table, service)?;
-        outbox.add_to(&mut writes, &self.table, judgement.now)?;
+        outbox.add_to(&mut writes, &self.table)?;
         let commit = self.table.commit(writes).await?;
         if commit == Commit::Done {
             judgement.batch.remember(outbox);

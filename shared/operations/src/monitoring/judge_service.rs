@@ -163,7 +163,7 @@ impl Medic {
         let mut writes = Writes::new();
         writes.transition(&self.table, snapshot, &service)?;
         writes.open_alert(&self.table, &alert)?;
-        outbox.add_to(&mut writes, &self.table, now)?;
+        outbox.add_to(&mut writes, &self.table)?;
         if self.table.commit(writes).await? == Commit::Conflict {
             return Ok(Step::Again);
         }
@@ -211,7 +211,7 @@ impl Medic {
             let mut new = old.clone();
             outbox = self.changed_alert(&mut new, transition, &mut change, now).await?;
             writes.update_alert(&self.table, old, &new)?;
-            outbox.add_to(&mut writes, &self.table, now)?;
+            outbox.add_to(&mut writes, &self.table)?;
         }
         writes.transition(&self.table, snapshot, &change.service)?;
         if self.table.commit(writes).await? == Commit::Conflict {

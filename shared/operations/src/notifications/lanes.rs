@@ -14,10 +14,13 @@ impl Medic {
         let Some(receiver) = lane.receiver() else {
             return Err(Error::NotFound(format!("No receiver has the lane {lane}")));
         };
-        if let Receiver::Webhook { webhook_id } = receiver {
-            return self.drain_webhook(lane, webhook_id, now).await;
+        let at = ReceiverLane { lane, receiver: &receiver };
+        match receiver {
+            Receiver::Webhook { webhook_id } => self.drain_webhook(at, webhook_id, now).await,
+            Receiver::Slack { .. } | Receiver::PagerDuty { .. } | Receiver::Target { .. } => {
+                self.drain_notifications(at, now).await
+            }
         }
-        self.drain_notifications(ReceiverLane { lane, receiver: &receiver }, now).await
     }
 
     /// Leaves the rest of a lane to another message.

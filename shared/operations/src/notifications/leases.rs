@@ -12,7 +12,7 @@ use crate::{Error, Medic};
 /// What became of an attempt to lease a lane.
 pub(super) enum Lease {
     /// The lane is this sender's.
-    Held(Leased),
+    Held(Box<Leased>),
     /// The lane waits for another attempt, so long that other targets should get what waits in it.
     Waiting { entries: Vec<LaneEntry> },
     /// Nothing can be sent now: the lane is empty, somebody else has it, or its receiver takes no more for the moment. Then
@@ -31,7 +31,7 @@ pub(super) struct Leased {
 impl Leased {
     /// Returns whether the lease ends when this entry leaves the lane.
     pub(super) fn is_by(&self, entry: &LaneEntry) -> bool {
-        self.head.hold.as_ref().is_some_and(|hold| hold.place == entry.place)
+        self.head.hold.as_ref().is_some_and(|hold| hold.is_by(entry))
     }
 }
 
@@ -69,7 +69,7 @@ impl Medic {
         }
         let Some(first) = entries.first() else { return Ok(Lease::Nothing) };
         let until = now + LEASE;
-        let hold = LaneHold { holder: self.instance.clone(), place: first.place.clone() };
+        let hold = LaneHold { holder: self.instance.clone(), place: first.place.clone(), queued_at: first.queued_at };
         let is_paced = matches!((receiver, &self.slack), (Receiver::Slack { .. }, SlackDelivery::Post(_)));
         let head = LaneHead {
             held_until: Some(until),
@@ -78,12 +78,12 @@ impl Medic {
             pace: if is_paced { Some(Pace::and_one(old_head.pace, now)) } else { None },
             ..old_head.clone()
         };
-        let Some(head) = self.table.set_lane_head(lane, &old_head, head).await? else {
-            // Somebody was first; or this very write was made, and its response lost.
+        let Some(head) = self.set_head(lane, &old_head, head).await? else {
+            // Somebody was first.
             self.wake(Wake::Lane { lane: lane.to_string() }, until).await;
             return Ok(Lease::Nothing);
         };
-        Ok(Lease::Held(Leased { head, old_head, entries }))
+        Ok(Lease::Held(Box::new(Leased { head, old_head, entries })))
     }
 
     /// Returns until when a lane is held, or waits for another attempt. A hold of a sender that is
@@ -97,13 +97,13 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
         let Some(until) = head.held_until.filter(|until| *until > now) else { return Ok(None) };
-        let Some(LaneHold { holder, place }) = &head.hold else { return Ok(Some(until)) };
-        if self.is_gone(holder) {
+        let Some(hold) = &head.hold else { return Ok(Some(until)) };
+        if self.is_gone(&hold.holder) {
             return Ok(None);
         }
-        let is_listed = entries.iter().any(|entry| entry.place == *place);
-        let may_come = !is_whole && entries.last().is_some_and(|last| last.place < *place);
-        let is_held = is_listed || (may_come && self.table.is_in_lane(lane, place).await?);
+        let is_listed = entries.iter().any(|entry| hold.is_by(entry));
+        let may_come = !is_whole && entries.last().is_some_and(|last| last.place < hold.place);
+        let is_held = is_listed || (may_come && self.table.is_held_by_entry(lane, hold).await?);
         Ok(is_held.then_some(until))
     }
 
@@ -116,9 +116,14 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let renewed = LaneHead { held_until: Some(now + LEASE), pace, ..leased.head.clone() };
-        let Some(head) = self.table.set_lane_head(lane, &leased.head, renewed).await? else { return Ok(false) };
+        let Some(head) = self.set_head(lane, &leased.head, renewed).await? else { return Ok(false) };
         leased.head = head;
         Ok(true)
+    }
+
+    /// Writes a lane's head under a stamp of its own. None if somebody else was first.
+    pub(super) async fn set_head(&self, lane: &Lane, old: &LaneHead, new: LaneHead) -> Result<Option<LaneHead>, Error> {
+        Ok(self.table.set_lane_head(lane, old, LaneHead { stamp: self.new_stamp()?, ..new }).await?)
     }
 
     /// Releases a lane in which nothing was sent.
@@ -127,18 +132,13 @@ impl Medic {
         let free =
             LaneHead { held_until: None, hold: None, attempts: old_head.attempts, pace: old_head.pace, ..head.clone() };
         // On a conflict the lease ran out before.
-        let _released: Option<LaneHead> = self.table.set_lane_head(lane, &head, free).await?;
+        let _released: Option<LaneHead> = self.set_head(lane, &head, free).await?;
         Ok(())
     }
 
     /// Schedules another look at a lane for when its lease ends, should its holder have died.
     pub(super) async fn watch_lane(&self, lane: &Lane, until: DateTime<Utc>, now: DateTime<Utc>) {
         self.schedule_lane_wakeup(lane.to_string(), until, now).await;
-    }
-
-    /// Returns whether somebody is sending this delivery.
-    pub(super) fn is_leased(&self, entry: &LaneEntry, now: DateTime<Utc>) -> bool {
-        entry.is_leased(now, |holder| self.is_gone(holder))
     }
 
     /// Returns whether a sender is known to be gone: it is another process, where this is the only one.

@@ -57,7 +57,7 @@ impl Medic {
     /// Sends the notifications that come next in a lane.
     pub(super) async fn drain_notifications(&self, at: ReceiverLane<'_>, now: Now<'_>) -> Result<Drained, Error> {
         let mut leased = match self.lease(at, now()).await? {
-            Lease::Held(leased) => leased,
+            Lease::Held(leased) => *leased,
             Lease::Waiting { entries } => {
                 self.pass_on_what_waits(at, entries, now()).await?;
                 return Ok(Drained::Done);
@@ -268,7 +268,7 @@ impl Medic {
         if !fresh.is_empty() {
             let waiting = LaneHead { held_until: Some(next), hold: None, attempts, ..leased.head.clone() };
             // On a conflict the lease ran out, and somebody else has the lane.
-            if self.table.set_lane_head(at.lane, &leased.head, waiting).await?.is_some() {
+            if self.set_head(at.lane, &leased.head, waiting).await?.is_some() {
                 self.wake(Wake::Lane { lane: at.lane.to_string() }, next).await;
                 if next - now >= TOO_LONG_FOR_THE_NEXT {
                     // What waits behind it may go to others.

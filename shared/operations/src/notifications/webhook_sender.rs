@@ -3,26 +3,14 @@
 use chrono::{DateTime, Utc};
 use domain::{Delivery, DeliveryStatus, Webhook, WebhookId};
 use outbound::{
-    UserHeaders, WEBHOOK_HEADERS, Wake, WebhookAttempt, WebhookEvent, WebhookOutcome, WebhookReport, WebhookSecret,
+    UserHeaders, WEBHOOK_HEADERS, WebhookAttempt, WebhookEvent, WebhookOutcome, WebhookReport, WebhookSecret,
 };
 use serde_json::Value;
-use store::{Commit, HAND_OVER_AGAIN, Lane, LaneEntry, Queued};
+use store::{Commit, Key, Queued};
 
-use super::drain::{Drained, Now};
-use super::leases::LEASE;
+use super::drain::{Drained, Now, ReceiverLane};
+use super::leases::Lease;
 use crate::{Actor, Error, Medic};
-
-/// Entries of a lane that are read: those that wait for another attempt hold up none behind them.
-const PAGE: i32 = 1_001;
-
-/// An entry of a webhook's lane that this sender holds.
-#[derive(Clone, Copy)]
-struct HeldEntry<'a> {
-    lane: &'a Lane,
-    entry: &'a LaneEntry,
-    /// When the lease ends.
-    until: DateTime<Utc>,
-}
 
 /// A delivery as it is after an attempt.
 struct Attempted {
@@ -32,50 +20,34 @@ struct Attempted {
 }
 
 impl Medic {
-    /// Attempts the first delivery of a webhook whose time has come.
+    /// Attempts the first delivery in a webhook's lane. Only what can be attempted now is there: what waits for its next
+    /// attempt comes back when its row falls due.
     pub(super) async fn drain_webhook(
         &self,
-        lane: &Lane,
+        at: ReceiverLane<'_>,
         webhook_id: WebhookId,
         now: Now<'_>,
     ) -> Result<Drained, Error> {
-        let entries = self.table.lane(lane, PAGE).await?;
-        let leased = entries.iter().filter(|entry| self.is_leased(entry, now()));
-        if let Some(until) = leased.filter_map(|entry| entry.held_until).max() {
-            self.watch_lane(lane, until, now()).await;
+        let (Lease::Held(mut leased), started) = (self.lease(at, now()).await?, now()) else {
             return Ok(Drained::Done);
-        }
-        // One that waits for its next attempt holds up no other.
-        let waits = |entry: &&LaneEntry| entry.held_until.is_some_and(|until| until > now());
-        let Some(first) = entries.iter().find(|entry| !waits(entry)) else { return Ok(Drained::Done) };
-        let Queued::Delivery(id) = first.queued else {
-            return Err(Error::NotFound(format!("There is no delivery {} in {lane}", first.place)));
         };
-        let held = HeldEntry { lane, entry: first, until: now() + LEASE };
-        if self.table.hold(lane, first, &self.instance, held.until).await? == Commit::Conflict {
-            self.wake(Wake::Lane { lane: lane.to_string() }, held.until).await;
-            return Ok(Drained::Done);
-        }
-        let others = self.table.lane(lane, PAGE).await?;
-        if others.iter().any(|entry| entry.place != first.place && self.is_leased(entry, now())) {
-            // On a conflict the lease ran out before.
-            let _released: Commit = self.table.back_off(lane, first, held.until, now(), now(), first.attempts).await?;
-            return Ok(Drained::More);
-        }
+        let Some(entry) = leased.entries.drain(..).next() else { return Ok(Drained::Done) };
+        let Queued::Delivery(id) = entry.queued else {
+            return Err(Error::NotFound(format!("There is no delivery {} in {}", entry.place, at.lane)));
+        };
         let delivery = self.table.delivery(webhook_id, id).await?.filter(|delivery| delivery.status.is_open());
-        let Some(delivery) = delivery else {
-            self.table.leave_lane_leased(lane, first, held.until).await?;
-            return Ok(Drained::More);
-        };
-        // Its last attempt was recorded, and its entry not postponed: whoever was to do that died in between.
-        if let Some(at) = delivery.next_attempt_at.filter(|at| *at > now()) {
-            self.postpone_attempt(held, at, delivery.attempts, now()).await?;
-            return Ok(Drained::More);
+        // Its last attempt was recorded, and its entry did not leave: whoever was to do that died in between.
+        let is_to_be_attempted = |delivery: &Delivery| delivery.next_attempt_at.is_none_or(|at| at <= started);
+        if let Some(delivery) = delivery.filter(is_to_be_attempted) {
+            let webhook = self.table.webhook(webhook_id).await?;
+            let report = self.attempt(webhook.as_ref(), &delivery, now()).await;
+            let attempted = self.attempted(webhook.as_ref(), &delivery, report, now()).await?;
+            if !self.conclude(&delivery, attempted, now()).await? {
+                return Ok(Drained::More);
+            }
         }
-        let webhook = self.table.webhook(webhook_id).await?;
-        let report = self.attempt(webhook.as_ref(), &delivery, now()).await;
-        let attempted = self.attempted(webhook.as_ref(), &delivery, report, now()).await?;
-        self.conclude(held, &delivery, attempted, now()).await?;
+        // The hold ends with it. Should the delivery have been ordered again meanwhile, its row brings it back.
+        self.table.leave_lane(at.lane, &entry).await?;
         Ok(Drained::More)
     }
 
@@ -141,48 +113,25 @@ impl Medic {
         Ok(Attempted { delivery, error })
     }
 
-    /// Records an attempt, and then takes the entry out of its lane or postpones it: the next sender sees a crash
-    /// between the two.
-    async fn conclude(
-        &self,
-        held: HeldEntry<'_>,
-        delivery: &Delivery,
-        attempted: Attempted,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
+    /// Records an attempt, before its entry leaves the lane: the next sender sees a crash between the two. Returns whether
+    /// this attempt is what was recorded.
+    async fn conclude(&self, delivery: &Delivery, attempted: Attempted, now: DateTime<Utc>) -> Result<bool, Error> {
         let Attempted { delivery: attempted, error } = attempted;
         metrics::counter!("medic_webhook_deliveries_total", "status" => attempted.status.as_str()).increment(1);
-        let next = attempted.next_attempt_at;
-        let due_at = next.map(|next| next + HAND_OVER_AGAIN);
-        if self.table.record_attempt(delivery, &attempted, due_at).await? == Commit::Conflict {
+        if self.table.record_attempt(delivery, &attempted).await? == Commit::Conflict {
             // Another sender was here after this one's lease ran out; or this very write was made, and its response lost.
             let found = self.table.delivery(delivery.webhook_id, delivery.id).await?;
             if found.as_ref() != Some(&attempted) {
-                return Ok(());
+                return Ok(false);
             }
         }
         if let (DeliveryStatus::Failed, Some(error)) = (attempted.status, error) {
             tracing::warn!(webhook.id = %delivery.webhook_id, delivery.id = %delivery.id, error, "a delivery failed");
         }
-        match next {
-            Some(next) => self.postpone_attempt(held, next, attempted.attempts, now).await,
-            None => Ok(self.table.leave_lane_leased(held.lane, held.entry, held.until).await?),
+        if let Some(next) = attempted.next_attempt_at {
+            self.schedule_written_wakeup(Key::delivery(delivery.webhook_id, delivery.id), next, now).await;
         }
-    }
-
-    /// Lets an entry that this sender holds wait for its next attempt.
-    async fn postpone_attempt(
-        &self,
-        held: HeldEntry<'_>,
-        next: DateTime<Utc>,
-        attempts: u32,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        let HeldEntry { lane, entry, until } = held;
-        if self.table.back_off(lane, entry, until, now, next, attempts).await? == Commit::Done {
-            self.wake(Wake::Lane { lane: lane.to_string() }, next).await;
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// Disables a webhook whose receiver wants no more (410).

@@ -51,7 +51,7 @@ impl Medic {
     async fn add_effects(&self, writes: &mut Writes, advance: &Advance, now: DateTime<Utc>) -> Result<Outbox, Error> {
         self.audit_execution(writes, advance, now).await?;
         let outbox = self.execution_outbox(advance, now).await?;
-        outbox.add_to(writes, &self.table, now)?;
+        outbox.add_to(writes, &self.table)?;
         Ok(outbox)
     }
 
@@ -174,10 +174,5 @@ impl Medic {
         metrics::histogram!("medic_playbook_execution_duration_seconds", "playbook" => playbook)
             .record(took.as_seconds_f64().max(0.0));
         tracing::info!(execution.id = %execution.id, execution.status = status, "an execution ended");
-    }
-
-    /// Returns 128 random bits in hexadecimal.
-    fn new_stamp(&self) -> Result<String, Error> {
-        Ok(format!("{:032x}", u128::from_be_bytes(self.random()?)))
     }
 }

@@ -148,7 +148,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let outbox = self.circuit_outbox(service_id, now).await?;
-        outbox.add_to(&mut writes, &self.table, now)?;
+        outbox.add_to(&mut writes, &self.table)?;
         writes.settle_start(&self.table, &Start { is_refused: true, ..start })?;
         if self.table.commit(writes).await? == Commit::Done {
             metrics::counter!("medic_circuit_breaker_trips_total", "service_id" => service_id.to_string()).increment(1);

@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 use crate::retry::retry_on_conflict;
 use crate::{Actor, Error, Medic};
 
-/// A notification and its places in lanes are one transaction, which DynamoDB bounds.
+/// Each outcome is a write of the whole notification, so that of many channels several are cheaper than one.
 const MAX_CHANNELS: usize = 50;
 
 impl Medic {
@@ -30,7 +30,7 @@ impl Medic {
                 Some(stage) => self.announcement(&snapshot, stage, now).await?,
                 None => Outbox::default(),
             };
-            outbox.add_to(&mut writes, &self.table, now)?;
+            outbox.add_to(&mut writes, &self.table)?;
             if self.table.commit(writes).await? == Commit::Conflict {
                 return Ok(None);
             }
@@ -51,7 +51,7 @@ impl Medic {
             } else {
                 Outbox::default()
             };
-            outbox.add_to(&mut writes, &self.table, now)?;
+            outbox.add_to(&mut writes, &self.table)?;
             if self.table.delete(&snapshot, writes).await? == Commit::Conflict {
                 return Ok(None);
             }
@@ -70,13 +70,14 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Outbox, Error> {
         let outcomes = self.channels_of(&window.service_ids).await?;
-        if outcomes.is_empty() {
-            return Ok(Outbox::default());
-        }
         let (window_id, name, services) = (window.id, window.name.to_string(), window.service_ids.len());
         let subject = Subject::Maintenance(Announcement { window_id, name, services, stage });
-        let id = NotificationId::at(now, self.random()?);
-        Ok(Outbox::of(Some(Notification { id, at: now, subject, outcomes })))
+        let notification = |outcomes: &[Outcome]| {
+            let (id, subject) = (NotificationId::at(now, self.random()?), subject.clone());
+            Ok(Notification { id, at: now, subject, outcomes: outcomes.to_vec() })
+        };
+        let notifications = outcomes.chunks(MAX_CHANNELS).map(notification).collect::<Result<_, Error>>()?;
+        Ok(Outbox { notifications, ..Outbox::default() })
     }
 
     /// Wakes the sweep for a window that was created or updated.
@@ -98,7 +99,7 @@ impl Medic {
             let team = teams.iter().find(|team| Some(team.id) == record.profile.team_id);
             channels.extend(team.and_then(|team| team.slack_channel_id.clone()).or_else(default));
         }
-        let receivers = channels.into_iter().take(MAX_CHANNELS).map(|channel| Receiver::Slack { channel });
+        let receivers = channels.into_iter().map(|channel| Receiver::Slack { channel });
         Ok(receivers.map(|receiver| Outcome::to(receiver, None)).collect())
     }
 }

@@ -224,6 +224,7 @@ fn due_rows() -> Vec<(&'static str, RowKind, Key)> {
         RowKind::Execution(_) => "execution", RowKind::Execution(execution()), ();
         RowKind::Press(..) => "press in Slack", RowKind::Press(execution(), press()), ();
         RowKind::Start(..) => "start", RowKind::Start(ALERT, TRIGGER), ();
+        RowKind::Alert(_) => "alert", RowKind::Alert(ALERT), ();
     });
     rows.into_iter().map(|(called, kind, ())| (called, kind, key(called))).collect()
 }

@@ -16,6 +16,7 @@ METRICS = {
     "medic_worker_services_checked_total": [],
     "medic_worker_failures_total": [],
     "medic_notifications_failed_total": [],
+    "medic_alerts_unnotified_total": [],
     "medic_webhook_deliveries_total": ["status"],
     "medic_rate_limited_total": ["class"],
     "medic_auth_failures_total": ["reason"],

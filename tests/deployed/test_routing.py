@@ -41,6 +41,19 @@ def test_a_team_a_schedule_and_the_next_target(stack, slack, hook):
         stack.json("DELETE", f"/v2/services/{service}")
 
 
+def test_the_default_channel_hears_that_nobody_was_notified(stack, slack):
+    service_id = stack.register("unheard", seconds=3_600)
+    target = {"type": "slack", "config": {"channel_id": "C0VANISHED"}}
+    stack.json("POST", f"/v2/services/{service_id}/notification-targets", target, expect=201)
+    slack.respond_once(lambda body: body["channel"] == "C0VANISHED", 404)
+    stack.heartbeat("unheard", "FAILED")
+    message = slack.received(lambda body: "Nobody was notified" in body["text"] and "unheard" in body["text"])
+    assert message["channel"] != "C0VANISHED"
+    stack.heartbeat("unheard")
+    slack.received(lambda body: "unheard has recovered" in body["text"] and body["channel"] == message["channel"])
+    stack.json("DELETE", f"/v2/services/{service_id}")
+
+
 def test_a_webhook_is_notified_and_one_that_is_gone_is_disabled(stack, hook):
     service_id = stack.register("hooked", seconds=3_600)
     new = {"url": hook.url, "service_id": service_id}

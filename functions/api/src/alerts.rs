@@ -56,6 +56,7 @@ impl<Flag: From<bool>> AlertView<Flag> {
             acknowledged_by,
             passed_on: _,
             due_in_gap: _,
+            is_unnotified: _,
             triggered: _,
         } = alert;
         Self {

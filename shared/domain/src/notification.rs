@@ -14,18 +14,22 @@ pub enum NotificationKind {
     /// A run took too long; its alert is closed already.
     Exceeded,
     Reminder,
+    /// Every receiver refused to be notified of the alert; for the default channel.
+    Unnotified,
     Acknowledged,
     Resolved,
 }
 
 impl NotificationKind {
-    pub const ALL: [Self; 5] = [Self::Opened, Self::Exceeded, Self::Reminder, Self::Acknowledged, Self::Resolved];
+    pub const ALL: [Self; 6] =
+        [Self::Opened, Self::Exceeded, Self::Reminder, Self::Unnotified, Self::Acknowledged, Self::Resolved];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Opened => "opened",
             Self::Exceeded => "exceeded",
             Self::Reminder => "reminder",
+            Self::Unnotified => "unnotified",
             Self::Acknowledged => "acknowledged",
             Self::Resolved => "resolved",
         }
@@ -40,7 +44,7 @@ impl NotificationKind {
             Self::Exceeded => Some("job.exceeded"),
             Self::Reminder => Some("alert.reminder"),
             Self::Resolved => Some("alert.resolved"),
-            Self::Acknowledged => None,
+            Self::Unnotified | Self::Acknowledged => None,
         }
     }
 
@@ -48,14 +52,14 @@ impl NotificationKind {
     pub const fn can_be_superseded(self) -> bool {
         match self {
             Self::Reminder | Self::Acknowledged => true,
-            Self::Opened | Self::Exceeded | Self::Resolved => false,
+            Self::Opened | Self::Exceeded | Self::Unnotified | Self::Resolved => false,
         }
     }
 
     /// Returns whether it raises an alert; the others go only to those who were notified of it.
     pub const fn raises_alert(self) -> bool {
         match self {
-            Self::Opened | Self::Exceeded | Self::Reminder => true,
+            Self::Opened | Self::Exceeded | Self::Reminder | Self::Unnotified => true,
             Self::Acknowledged | Self::Resolved => false,
         }
     }
@@ -99,9 +103,14 @@ impl Receiver {
         match (self.kind(), kind) {
             (_, NotificationKind::Opened | NotificationKind::Resolved)
             | (TargetKind::Slack | TargetKind::Webhook, NotificationKind::Exceeded | NotificationKind::Reminder)
+            | (TargetKind::Slack, NotificationKind::Unnotified)
             | (TargetKind::PagerDuty, NotificationKind::Acknowledged) => true,
-            (TargetKind::Slack | TargetKind::Webhook, NotificationKind::Acknowledged)
-            | (TargetKind::PagerDuty, NotificationKind::Exceeded | NotificationKind::Reminder) => false,
+            (TargetKind::Slack, NotificationKind::Acknowledged)
+            | (TargetKind::Webhook, NotificationKind::Acknowledged | NotificationKind::Unnotified)
+            | (
+                TargetKind::PagerDuty,
+                NotificationKind::Exceeded | NotificationKind::Reminder | NotificationKind::Unnotified,
+            ) => false,
         }
     }
 }
@@ -145,6 +154,11 @@ impl Outcome {
 
     pub const fn is_success(&self) -> bool {
         self.at.is_some() && self.error.is_none()
+    }
+
+    /// Returns whether its receiver refused it for good, or could not be notified.
+    pub const fn is_failure(&self) -> bool {
+        self.at.is_some() && self.error.is_some()
     }
 
     /// Returns whether it is still to be sent.

@@ -11,7 +11,7 @@ use crate::error::error_chain;
 use crate::outbox::Outbox;
 use crate::{Error, Medic};
 
-/// What is put into lanes, and starts that are closed, at once.
+/// What is put into lanes, starts that are closed, and wake-ups that are sent, at once.
 const AT_ONCE: usize = 8;
 
 impl Medic {
@@ -30,12 +30,11 @@ impl Medic {
                 tracing::warn!(alert.id = %alert, error = %error_chain(&error), "the starts of an alert were not closed");
             }
         }
-        for lane in batch.take_lanes() {
-            self.wake(Wake::Lane { lane }, now).await;
-        }
-        for (alert, trigger) in batch.take_starts() {
-            self.wake(Wake::Start { alert_id: alert.get(), trigger_id: trigger.get() }, now).await;
-        }
+        let lanes = batch.take_lanes().into_iter().map(|lane| Wake::Lane { lane });
+        let starts = batch.take_starts().into_iter();
+        let starts = starts.map(|(alert, trigger)| Wake::Start { alert_id: alert.get(), trigger_id: trigger.get() });
+        let wakes: Vec<_> = lanes.chain(starts).map(|wake| self.wake(wake, now)).collect();
+        stream::iter(wakes).buffer_unordered(AT_ONCE).collect::<()>().await;
     }
 
     /// Puts what was too much for one transaction into its lanes. What is not put there comes back when its row falls due.

@@ -94,7 +94,10 @@ impl PagerDuty {
 fn event(routing_key: &str, kind: NotificationKind, alert: &Alert, base_url: Option<&str>) -> Value {
     let dedup_key = alert.dedup_key();
     let action = match kind {
-        NotificationKind::Opened | NotificationKind::Exceeded | NotificationKind::Reminder => "trigger",
+        NotificationKind::Opened
+        | NotificationKind::Exceeded
+        | NotificationKind::Reminder
+        | NotificationKind::Unnotified => "trigger",
         NotificationKind::Acknowledged => "acknowledge",
         NotificationKind::Resolved => "resolve",
     };

@@ -15,10 +15,11 @@ pub(crate) fn describe_metrics() {
     }
 }
 
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("medic_heartbeats_total", "Heartbeats and job signals that were recorded, by status."),
     ("medic_alerts_total", "Alerts that opened, by the service's priority and team."),
     ("medic_alerts_resolved_total", "Alerts that closed."),
+    ("medic_alerts_unnotified_total", "Alerts of which nobody could be notified, not even the default channel."),
     ("medic_duration_alerts_total", "Alerts about the duration of a job's run, by type: exceeded or stale."),
     ("medic_worker_services_checked_total", "Services whose deadline was checked."),
     ("medic_worker_failures_total", "Due rows whose handling failed."),

@@ -14,6 +14,9 @@ use serde_json::{Map, Value, json};
 const NAMESPACE: &str = "Medic";
 /// What was summed is written at most this often.
 const WRITE_EVERY: TimeDelta = TimeDelta::seconds(10);
+/// Counters that an alarm watches: they are written at once, since this process may be frozen before ten seconds are over.
+const ALARMED: [&str; 3] =
+    ["medic_alerts_unnotified_total", "medic_notifications_failed_total", "medic_worker_failures_total"];
 /// The most values of one metric in one document.
 const MAX_VALUES: usize = 100;
 /// Labels of which there are as many values as services: a metric for each would cost more than Medic.
@@ -48,14 +51,24 @@ impl EmbeddedMetrics {
         }
     }
 
-    /// Writes what was summed, unless it is less than ten seconds since that was last done.
+    /// Writes what was summed, unless it is less than ten seconds since that was last done and no alarm needs it.
     pub(crate) fn write_if_due(&self, now: DateTime<Utc>) {
         let now_ms = now.timestamp_millis();
-        let is_due = |last: i64| now_ms.saturating_sub(last) >= WRITE_EVERY.num_milliseconds();
+        let is_alarmed = self.is_alarmed();
+        let is_due = |last: i64| is_alarmed || now_ms.saturating_sub(last) >= WRITE_EVERY.num_milliseconds();
         let claim = |last: i64| is_due(last).then_some(now_ms);
         if self.written_at_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok() {
             self.write(now);
         }
+    }
+
+    /// Returns whether something was counted that an alarm watches.
+    fn is_alarmed(&self) -> bool {
+        let mut is_alarmed = false;
+        self.registry.visit_counters(|key, counter| {
+            is_alarmed |= ALARMED.contains(&key.name()) && counter.load(Ordering::Relaxed) > 0;
+        });
+        is_alarmed
     }
 
     fn write(&self, now: DateTime<Utc>) {
@@ -225,6 +238,21 @@ mod tests {
             })
         };
         assert_eq!(output.lines(), [expected(0, 2.0), expected(10, 7.0)]);
+    }
+
+    #[test]
+    fn what_an_alarm_watches_is_written_at_once() {
+        let output = Output::default();
+        let emf = EmbeddedMetrics::new(output.clone());
+        metrics::with_local_recorder(&emf, || {
+            metrics::counter!("medic_heartbeats_total", "status" => "UP").increment(2);
+            emf.write_if_due(at(0));
+            metrics::counter!("medic_alerts_unnotified_total").increment(1);
+            emf.write_if_due(at(1));
+            emf.write_if_due(at(2));
+        });
+        let lines = output.lines();
+        assert_eq!((lines.len(), &lines[1]["medic_alerts_unnotified_total"]), (2, &json!(1.0)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Alerts: one item each, in a collection of the open or of the closed ones.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     Alert, AlertCopy, AlertId, AlertKind, Closing, JobAlert, JobProblem, RunId, ServiceId, TriggerId, from_millis,
     to_millis,
@@ -57,6 +58,8 @@ pub(crate) struct AlertItem {
     passed_on: u32,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     due_in_gap: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unnotified: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     triggered: Vec<i64>,
 }
@@ -80,6 +83,7 @@ impl AlertItem {
             acknowledged_by,
             passed_on,
             due_in_gap,
+            is_unnotified,
             triggered,
         } = alert;
         let (closing, resolved_by, resolved_reason) = match closing.clone() {
@@ -109,6 +113,7 @@ impl AlertItem {
             acknowledged_by: acknowledged_by.clone(),
             passed_on: *passed_on,
             due_in_gap: *due_in_gap,
+            unnotified: *is_unnotified,
             triggered: triggered.iter().map(|id| id.get()).collect(),
         }
     }
@@ -135,6 +140,7 @@ impl AlertItem {
             acknowledged_by,
             passed_on,
             due_in_gap,
+            unnotified,
             triggered,
         } = self;
         let closing = match closing.as_deref() {
@@ -166,6 +172,7 @@ impl AlertItem {
             acknowledged_by,
             passed_on,
             due_in_gap,
+            is_unnotified: unnotified,
             triggered: triggered.into_iter().map(TriggerId::new).collect(),
         })
     }
@@ -288,5 +295,17 @@ impl Writes {
         };
         let is_open = "attribute_exists(pk) AND (attribute_not_exists(closed_at) OR job = :exceeded)";
         self.table_update(table, &Key::alert(id), diff, is_open, [])
+    }
+
+    /// Marks an alert of which every receiver refused to be notified, once. That is passed on to the default channel, which
+    /// is then notified of its end as well.
+    pub fn mark_unnotified(&mut self, table: &Table, id: AlertId) -> Result<(), Error> {
+        let diff = Diff {
+            expression: "SET unnotified = :yes ADD passed_on :one".to_owned(),
+            values: Item::from([(":one".to_owned(), number(1)), (":yes".to_owned(), AttributeValue::Bool(true))]),
+            ..Diff::default()
+        };
+        let is_first = "attribute_exists(pk) AND attribute_not_exists(unnotified)";
+        self.table_update(table, &Key::alert(id), diff, is_first, [])
     }
 }

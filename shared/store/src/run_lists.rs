@@ -76,7 +76,8 @@ impl Table {
                 | RowKind::Delivery(..)
                 | RowKind::Execution(_)
                 | RowKind::Press(..)
-                | RowKind::Start(..),
+                | RowKind::Start(..)
+                | RowKind::Alert(_),
             )
             | None => None,
         };

@@ -40,6 +40,8 @@ pub(super) struct Audience {
     pub(super) webhooks: Vec<Webhook>,
     /// When others may have to be notified, because the period changes.
     pub(super) next_period_at: Option<DateTime<Utc>>,
+    /// Nothing is configured that could be notified.
+    pub(super) is_nobody: bool,
 }
 
 impl Medic {
@@ -66,7 +68,9 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Audience, Error> {
         let webhooks = self.webhooks_of(service.service_id, has_webhooks, now).await?;
-        Ok(Audience { webhooks, ..self.audience_of_opening(service, kind, now).await? })
+        let audience = self.audience_of_opening(service, kind, now).await?;
+        let is_nobody = audience.is_nobody && webhooks.is_empty();
+        Ok(Audience { webhooks, is_nobody, ..audience })
     }
 
     /// Returns the receivers of them, without webhooks.
@@ -77,8 +81,9 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Audience, Error> {
         let routing = self.routing(service, now).await?;
-        let next_period_at = routing.next_period_at();
-        Ok(Audience { outcomes: routing.outcomes(kind, now), webhooks: Vec::new(), next_period_at })
+        let (outcomes, next_period_at) = (routing.outcomes(kind, now), routing.next_period_at());
+        let is_nobody = kind == NotificationKind::Opened && routing.targets.is_empty() && outcomes.is_empty();
+        Ok(Audience { outcomes, next_period_at, is_nobody, ..Audience::default() })
     }
 
     /// Returns who is notified of an open alert only now, because its period has come.
@@ -90,7 +95,7 @@ impl Medic {
     ) -> Result<Audience, Error> {
         let routing = self.routing(service, now).await?;
         let outcomes = self.missed_in_period(alert, &routing, now).await?;
-        Ok(Audience { outcomes, webhooks: Vec::new(), next_period_at: routing.next_period_at() })
+        Ok(Audience { outcomes, next_period_at: routing.next_period_at(), ..Audience::default() })
     }
 
     /// Returns who is reminded of an open alert. `known` is when its period was to end: where it ends at another time now,
@@ -110,7 +115,7 @@ impl Medic {
             outcomes.retain(|outcome| !missed.iter().any(|other| other.receiver == outcome.receiver));
             next_period_at = if missed.is_empty() { next_period_at } else { Some(now) };
         }
-        Ok(Audience { outcomes, webhooks: Vec::new(), next_period_at })
+        Ok(Audience { outcomes, next_period_at, ..Audience::default() })
     }
 
     /// Returns who is to be notified of an open alert only now, because its period has come. Reads all its notifications.
@@ -126,21 +131,28 @@ impl Medic {
     }
 
     /// Returns what a change of an alert sends. `at` is the notification's instant in the alert's own order; none where
-    /// people are not notified.
+    /// people are not notified. Where all of its receivers are disabled, or there are none, that is reported.
     pub(super) fn outbox(
         &self,
         kind: NotificationKind,
-        alert: &Alert,
+        alert: &mut Alert,
         audience: Audience,
         at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<Outbox, Error> {
-        let Audience { outcomes, webhooks, next_period_at: _ } = audience;
+        let Audience { outcomes, webhooks, next_period_at: _, is_nobody } = audience;
+        let all_failed = at.is_some() && !outcomes.is_empty() && outcomes.iter().all(Outcome::is_failure);
+        let report = if kind.raises_alert() && !alert.is_unnotified && (all_failed || is_nobody) {
+            self.report_unnotified(alert, &outcomes, at.unwrap_or(now))?
+        } else {
+            None
+        };
         let notification = match at {
             Some(at) => self.notification_of(kind, alert, outcomes, at)?,
             None => None,
         };
-        Ok(Outbox { deliveries: self.deliveries_of(kind, alert, &webhooks, now)?, ..Outbox::of(notification) })
+        let notifications = notification.into_iter().chain(report).collect();
+        Ok(Outbox { notifications, deliveries: self.deliveries_of(kind, alert, &webhooks, now)?, ..Outbox::default() })
     }
 }
 
@@ -166,6 +178,7 @@ pub(super) fn new_alert(
         acknowledged_by: None,
         passed_on: 0,
         due_in_gap: false,
+        is_unnotified: false,
         triggered: Vec::new(),
     }
 }

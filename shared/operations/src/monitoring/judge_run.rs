@@ -106,7 +106,7 @@ impl Medic {
         };
         new.set_next_period(audience.next_period_at);
         let start = self.start_for(&mut alert, 1, now).await?;
-        let outbox = Outbox { start, ..self.run_outbox(kind, &alert, audience, &mut new, now)? };
+        let outbox = Outbox { start, ..self.run_outbox(kind, &mut alert, audience, &mut new, now)? };
         let mut writes = Writes::new();
         writes.open_alert(&self.table, &alert)?;
         if self.commit_run(writes, Move { old, new, service }, &outbox, judgement).await? == Commit::Conflict {
@@ -149,13 +149,13 @@ impl Medic {
             let audience = self.audience_of_run(record, transition, alert.id, now).await?;
             // Of one that somebody acknowledged nobody else is notified.
             new.set_next_period(audience.next_period_at.filter(|_| alert.acknowledged_at.is_none()));
-            self.run_outbox(NotificationKind::Opened, &alert, audience, &mut new, now)?
+            self.run_outbox(NotificationKind::Opened, &mut alert, audience, &mut new, now)?
         } else {
             alert.closed_at = Some(old.newest_at().filter(|_| old.is_over()).unwrap_or(now).max(alert.created_at));
             alert.closing = closing_of(old, transition, alert.closing);
             let was_notified = stale.is_some_and(|stale| stale.notified);
             let audience = self.audience_of_end(&alert, was_notified, transition, now).await?;
-            let mut outbox = self.run_outbox(NotificationKind::Resolved, &alert, audience, &mut new, now)?;
+            let mut outbox = self.run_outbox(NotificationKind::Resolved, &mut alert, audience, &mut new, now)?;
             outbox.close_starts(&alert);
             outbox
         };
@@ -205,14 +205,14 @@ impl Medic {
             return Ok(Audience { outcomes: incidents_only(notified), ..Audience::default() });
         }
         let webhooks = self.webhooks_for(alert.service_id, now).await?;
-        Ok(Audience { outcomes: notified, webhooks, next_period_at: None })
+        Ok(Audience { outcomes: notified, webhooks, ..Audience::default() })
     }
 
     /// Returns what a change of a run's alert sends. A notification takes the next instant of the run's own order.
     fn run_outbox(
         &self,
         kind: NotificationKind,
-        alert: &Alert,
+        alert: &mut Alert,
         audience: Audience,
         run: &mut Run,
         now: DateTime<Utc>,

@@ -159,7 +159,7 @@ impl Medic {
         alert.reason = reason(&snapshot.service, opening);
         alert.due_in_gap = matches!(opening, Opening::Overdue(deadline) if deadline.is_in_gap);
         let start = self.start_for(&mut alert, 1, now).await?;
-        let outbox = Outbox { start, ..self.outbox(kind, &alert, audience, notification_at, now)? };
+        let outbox = Outbox { start, ..self.outbox(kind, &mut alert, audience, notification_at, now)? };
         let mut writes = Writes::new();
         writes.transition(&self.table, snapshot, &service)?;
         writes.open_alert(&self.table, &alert)?;
@@ -268,26 +268,25 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Audience, Error> {
         let kind = kind(transition);
-        let is_silent = matches!(transition, Transition::Close(Close::Unmonitored) | Transition::ChangePeriod);
-        let webhooks = if is_silent { Vec::new() } else { self.webhooks_for(alert.service_id, now).await? };
         if !kind.raises_alert() {
+            let is_silent = transition == Transition::Close(Close::Unmonitored);
+            let webhooks = if is_silent { Vec::new() } else { self.webhooks_for(alert.service_id, now).await? };
             let notified = self.notified_receivers(alert.id, kind).await?;
             let outcomes = if is_silent { incidents_only(notified) } else { notified };
-            return Ok(Audience { outcomes, webhooks, next_period_at: None });
+            return Ok(Audience { outcomes, webhooks, ..Audience::default() });
         }
         let Some((record, targets)) = self.table.service_and_targets(alert.service_id).await? else {
-            return Ok(Audience { webhooks, ..Audience::default() });
+            return Ok(Audience { webhooks: self.webhooks_for(alert.service_id, now).await?, ..Audience::default() });
         };
         let service = self.routed(alert.service_id, record.profile, targets).await?;
         if transition == Transition::ChangePeriod {
             return self.audience_of_period(alert.id, service, now).await;
         }
-        let audience = if kind == NotificationKind::Reminder {
-            self.audience_of_reminder(alert.id, service, next_period_at, now).await?
-        } else {
-            self.audience_of_opening(service, kind, now).await?
-        };
-        Ok(Audience { webhooks, ..audience })
+        if kind == NotificationKind::Reminder {
+            let audience = self.audience_of_reminder(alert.id, service, next_period_at, now).await?;
+            return Ok(Audience { webhooks: self.webhooks_for(alert.service_id, now).await?, ..audience });
+        }
+        self.audience(service, kind, true, now).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the senders of all kinds of lanes have in common.
 
 use chrono::TimeDelta;
-use domain::Receiver;
+use domain::{Notification, Receiver};
 use store::Lane;
 
 pub use crate::time_budget::Now;
@@ -31,4 +31,9 @@ pub(super) const GROUP: usize = 2_000;
 /// Returns how many notifications a receiver takes in one message.
 pub(super) const fn max_at_once(receiver: &Receiver) -> usize {
     if matches!(receiver, Receiver::Slack { .. }) { GROUP } else { 1 }
+}
+
+/// Returns whether nothing came of a notification at a receiver yet. A read may still show a turn as waiting that has come.
+pub(super) fn is_pending(notification: &Notification, receiver: &Receiver) -> bool {
+    notification.outcome(receiver).is_some_and(|outcome| outcome.at.is_none())
 }

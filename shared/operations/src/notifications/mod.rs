@@ -12,6 +12,7 @@ mod send;
 mod sender;
 mod superseded;
 mod target_test;
+mod unnotified;
 mod webhook_sender;
 
 pub(crate) use deliveries::NewEvent;

@@ -1,12 +1,16 @@
 //! Records what became of a notification at each receiver, and gives the next target its turn where one failed.
 
 use chrono::{DateTime, Utc};
-use domain::{Alert, Notification, NotificationOwner, Outcome, Receiver};
+use domain::{Alert, Notification, NotificationKind, NotificationOwner, Outcome, Receiver, shorten};
 use outbound::Wake;
 use store::{Commit, Lane};
 
-use super::drain::ReceiverLane;
+use super::drain::{ReceiverLane, is_pending};
+use super::unnotified::report_nobody;
 use crate::{Error, Medic};
+
+/// How much is kept of what a receiver said.
+const MAX_ERROR_CHARS: usize = 500;
 
 impl Medic {
     /// Ends a notification at one receiver, accepted or with an error for good.
@@ -20,6 +24,9 @@ impl Medic {
         if let Some(error) = &error {
             metrics::counter!("medic_notifications_failed_total").increment(1);
             tracing::error!(lane = %at.lane, owner = %notification.owner(), error, "a notification was not delivered");
+            if let Some((NotificationKind::Unnotified, alert)) = notification.alert() {
+                report_nobody(alert);
+            }
         }
         self.record(at.receiver, notification, error, now).await
     }
@@ -33,13 +40,21 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let Some(pending) = notification.outcome(receiver) else { return Ok(()) };
+        let error = error.map(|error| shorten(&error, MAX_ERROR_CHARS));
         let outcome = Outcome { at: Some(now), error, ..pending.to_same_receiver() };
         let next = if outcome.error.is_some() { notification.next_after(receiver) } else { None };
         let is_passed_on = match next {
             Some(next) => self.pass_on(notification, &outcome, next, now).await?,
             None => false,
         };
-        if !is_passed_on && self.table.settle(notification, &outcome).await? {
+        let raises_alert = notification.alert().is_some_and(|(kind, _)| kind.raises_alert());
+        if is_passed_on {
+            return Ok(());
+        }
+        if outcome.error.is_some() && raises_alert {
+            return self.record_failure(receiver, notification, &outcome, now).await;
+        }
+        if self.table.settle(notification, &outcome).await? {
             self.table.end_notification(notification).await?;
         }
         Ok(())
@@ -74,9 +89,4 @@ impl Medic {
         self.wake(Wake::Lane { lane: Lane::of(&next.receiver).to_string() }, now).await;
         Ok(true)
     }
-}
-
-/// Returns whether nothing came of a notification at a receiver yet. A read may still show a turn as waiting that has come.
-pub(super) fn is_pending(notification: &Notification, receiver: &Receiver) -> bool {
-    notification.outcome(receiver).is_some_and(|outcome| outcome.at.is_none())
 }

@@ -8,9 +8,8 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use outbound::{Delivery, Slack, Wake};
 use store::{LaneEntry, LaneHead, Queued};
 
-use super::drain::{Drained, GROUP, Now, ReceiverLane, TOO_LONG_FOR_THE_NEXT, max_at_once};
+use super::drain::{Drained, GROUP, Now, ReceiverLane, TOO_LONG_FOR_THE_NEXT, is_pending, max_at_once};
 use super::leases::{Lease, Leased};
-use super::outcomes::is_pending;
 use crate::error::error_chain;
 use crate::{Error, Medic};
 

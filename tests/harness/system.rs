@@ -185,6 +185,12 @@ impl System {
 
     /// Sets the clock, with a pulse as if it had passed second by second.
     async fn hear_until(&self, at: DateTime<Utc>) {
+        self.keep_pulse(at).await;
+        self.time.set(at);
+    }
+
+    /// Renews the pulse as if Medic had heard until then. The clock stays where it is.
+    pub async fn keep_pulse(&self, at: DateTime<Utc>) {
         let table = Table::new(self.service.dynamodb().aside().config(), "medic");
         loop {
             let old = table.pulse().await.expect("a table").expect("a pulse");
@@ -193,7 +199,6 @@ impl System {
                 break;
             }
         }
-        self.time.set(at);
     }
 
     /// Waits until nothing is due; no message may have been given up.

@@ -46,7 +46,7 @@ async fn somebody_closes_an_alert_of_a_service() {
         "alert_name": "Medic - Heartbeat failure for w",
         "closed_date": null,
         "created_date": "2026-01-05T12:00:00.000Z",
-        "external_reference_id": "medic-w-1",
+        "external_reference_id": "medic-1-w",
         "heartbeat_name": "w",
         "reason": "it reported FAILED",
         "resolution": "The disk was replaced",

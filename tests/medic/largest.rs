@@ -247,7 +247,7 @@ async fn many_long_lines_in_one_message_are_within_slacks_limits() {
             let name = format!("{n:0>2}{}", longest.repeat(126));
             system.register(&name, 60.0, json!({"service_name": name})).await;
         }
-        system.leap(chrono::TimeDelta::seconds(61)).await;
+        system.lag(chrono::TimeDelta::seconds(61)).await;
         let refused = system.receivers.arrivals().iter().filter(|one| !one.accepted).count();
         assert_eq!(refused, 0);
         assert!(!system.slack().is_empty());

@@ -96,22 +96,22 @@ async fn a_run_is_kept_until_its_stale_alert_would_open_however_late_that_is() {
         let started = system.post(&format!("/v2/heartbeat/{service}/start"), json!({"run_id": "long"})).await;
         assert_eq!(started.status, 201, "{started}");
     }
-    system.leap(TimeDelta::days(80)).await;
+    system.lag(TimeDelta::days(80)).await;
     system.patch(&format!("/v2/services/{other}"), json!({"max_duration_ms": 110 * DAY_MS})).await;
-    system.leap(TimeDelta::days(19)).await;
+    system.lag(TimeDelta::days(19)).await;
     assert_eq!(statuses(&system, id).await, ["STARTED"]);
     // Another maximum finds it although its 90 days are over.
     system.patch(&format!("/v2/services/{id}"), json!({"max_duration_ms": 105 * DAY_MS})).await;
-    system.leap(TimeDelta::days(2)).await;
+    system.lag(TimeDelta::days(2)).await;
     assert_eq!(system.open_alerts().await, 0);
-    system.leap(TimeDelta::days(4)).await;
+    system.lag(TimeDelta::days(4)).await;
     assert_eq!((statuses(&system, id).await, system.open_alerts().await), (vec!["STALE_ALERTED".to_owned()], 1));
-    system.leap(TimeDelta::days(5)).await;
+    system.lag(TimeDelta::days(5)).await;
     assert_eq!((statuses(&system, other).await, system.open_alerts().await), (vec!["STALE_ALERTED".to_owned()], 2));
     // Without a maximum it goes when its time is over.
     let third = system.register("y", 527_040.0 * 60.0, json!({"max_duration_ms": 100 * DAY_MS})).await;
     system.post(&format!("/v2/heartbeat/{third}/start"), json!({"run_id": "long"})).await;
-    system.leap(TimeDelta::days(95)).await;
+    system.lag(TimeDelta::days(95)).await;
     system.patch(&format!("/v2/services/{third}"), json!({"max_duration_ms": null})).await;
     assert_eq!(statuses(&system, third).await, [""; 0]);
 }

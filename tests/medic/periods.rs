@@ -68,10 +68,10 @@ async fn when_hours_end_during_an_alert_whoever_is_on_call_after_them_is_notifie
     assert_eq!(notified(&system).len(), 1);
     system.seconds(1).await;
     assert_eq!(notified(&system), ["C0DAY is down", "C0NIGHT is down"]);
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w"]);
     system.heartbeat("w", "UP").await;
     assert_eq!(notified(&system)[2..], ["C0DAY recovered", "C0NIGHT recovered"]);
-    assert_eq!(system.pagerduty(), ["trigger medic-w-1", "resolve medic-w-1"]);
+    assert_eq!(system.pagerduty(), ["trigger medic-1-w", "resolve medic-1-w"]);
     assert_eq!(system.receivers.accepted("webhook"), [""; 0], "to webhooks nothing has happened");
 }
 

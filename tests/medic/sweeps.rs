@@ -106,9 +106,11 @@ async fn services_in_one_shard(system: &System, many: usize) -> u8 {
     shard
 }
 
-/// Sweeps a shard as of some seconds from the start.
-async fn sweep_at(medic: &Medic, shard: u8, seconds: i64) -> Swept {
-    medic.sweep_part(shard, &|| start_of_time() + TimeDelta::seconds(seconds)).await.unwrap()
+/// Sweeps a shard as of some seconds from the start, until when Medic heard.
+async fn sweep_at(system: &System, medic: &Medic, shard: u8, seconds: i64) -> Swept {
+    let at = start_of_time() + TimeDelta::seconds(seconds);
+    system.keep_pulse(at).await;
+    medic.sweep_part(shard, &|| at).await.unwrap()
 }
 
 #[tokio::test]
@@ -120,7 +122,7 @@ async fn who_is_notified_of_a_row_does_not_wait_for_a_row_that_hangs() {
     let wakes = SentWakes::new(0);
     let dynamodb = system.service.dynamodb().with_fates(Arc::new(hanging));
     let medic = system.instance_with(&dynamodb, Arc::clone(&wakes) as Arc<dyn Wakes>);
-    let sweeping = sweep_at(&medic, shard, 61);
+    let sweeping = sweep_at(&system, &medic, shard, 61);
     let woken = tokio::time::timeout(Duration::from_secs(20), wakes.until_a_lane_is_woken());
     let mut sweeping = std::pin::pin!(sweeping);
     tokio::select! {
@@ -140,7 +142,7 @@ async fn a_wake_up_that_could_not_be_sent_is_sent_by_the_next_tick_and_then_no_m
     let medic = system.instance_with(system.service.dynamodb(), Arc::clone(&wakes) as Arc<dyn Wakes>);
     let mut sent = Vec::new();
     for seconds in 0..3 {
-        sweep_at(&medic, shard, seconds).await;
+        sweep_at(&system, &medic, shard, seconds).await;
         sent.push(wakes.take());
     }
     let at = start_of_time() + TimeDelta::seconds(61);
@@ -154,7 +156,7 @@ async fn a_wake_up_that_comes_early_by_a_slow_clock_is_sent_again() {
     let shard = services_in_one_shard(&system, 1).await;
     let wakes = SentWakes::new(0);
     let medic = system.instance_with(system.service.dynamodb(), Arc::clone(&wakes) as Arc<dyn Wakes>);
-    sweep_at(&medic, shard, 0).await;
+    sweep_at(&system, &medic, shard, 0).await;
     let sent = wakes.take();
     let at = start_of_time() + TimeDelta::seconds(61);
     let slow = || at - TimeDelta::seconds(2);
@@ -170,6 +172,7 @@ async fn a_sweep_whose_time_is_up_leaves_the_rest_to_another_one() {
     let wakes = SentWakes::new(0);
     let medic = system.instance_with(system.service.dynamodb(), Arc::clone(&wakes) as Arc<dyn Wakes>);
     let began = start_of_time() + TimeDelta::seconds(61);
+    system.keep_pulse(began + TimeDelta::minutes(5)).await;
     // Each look at the clock takes 4 s.
     let looks = AtomicI64::new(0);
     let slow = || began + TimeDelta::seconds(4 * looks.fetch_add(1, Ordering::Relaxed));
@@ -197,10 +200,10 @@ async fn a_row_that_the_index_shows_at_its_old_place_and_at_its_new_one_is_count
     let wakes = SentWakes::new(0);
     let medic = system.instance_with(&dynamodb, wakes as Arc<dyn Wakes>);
     // Their alerts open, and the rows move to when they are counted again.
-    assert_eq!(sweep_at(&medic, shard, 61).await.handled, 2);
+    assert_eq!(sweep_at(&system, &medic, shard, 61).await.handled, 2);
     assert!(lagging.0.lock().unwrap().contains(&"service#1".to_owned()));
     // By then the index shows both places of each row.
-    assert_eq!(sweep_at(&medic, shard, 122).await.failed, 0);
+    assert_eq!(sweep_at(&system, &medic, shard, 122).await.failed, 0);
     let alerts = system.get("/v2/alerts").await;
     let alerts = alerts.results()["items"].as_array().unwrap().iter();
     assert_eq!(alerts.map(|alert| alert["alert_cycle"].as_i64().unwrap()).collect::<Vec<_>>(), [2, 2]);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use local::{Fate, Fates, Fault, Lag, ManualTime, Wait};
+use local::{Fate, Fates, Fault, Lag, ManualTime, SharedWait, Wait};
 use operations::Entropy;
 use runtime::Clock as _;
 

@@ -443,6 +443,7 @@ fn failed(fault: Fault, operation: &str, body: &[u8]) -> (u16, Vec<u8>) {
     (status, body.to_string().into_bytes())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn unreadable(error: serde_json::Error) -> DynoxideError {
     DynoxideError::SerializationException(error.to_string())
 }

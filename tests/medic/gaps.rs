@@ -1,9 +1,9 @@
 //! What Medic could not hear it does not judge: a stop, a kill or a sleeping laptop pages nobody and repairs nothing that is
 //! well, and postpones what is not by an hour at most.
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use harness::{Process, System};
-use runtime::Clock as _;
+use runtime::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 /// Creates a playbook that waits, for services of this pattern, at so many failures.
@@ -119,7 +119,7 @@ async fn a_kill_is_a_gap_like_any_stop() {
         assert!(process.post("/service", service).await);
         assert!(process.post("/heartbeat", json!({"heartbeat_name": name, "status": "UP"})).await);
     }
-    let heard_by = Utc::now();
+    let heard_by = SystemClock.now();
     let system = System::after_kill(process, TimeDelta::seconds(75), folder.path()).await;
     system.seconds(50).await;
     system.heartbeat("well", "UP").await;

@@ -55,7 +55,7 @@ impl Medic {
     pub(super) async fn decide_on_service(&self, service: &Service, now: DateTime<Utc>) -> Result<Decision, Error> {
         Ok(match service.judge(&[], now) {
             Decision::Act(Transition::Open(Opening::Overdue(_))) => service.judge(&self.gaps(now).await?, now),
-            decision => decision,
+            decision @ (Decision::Rest { .. } | Decision::Act(_)) => decision,
         })
     }
 
@@ -68,7 +68,7 @@ impl Medic {
     ) -> Result<RunDecision, Error> {
         Ok(match run.judge(context, &[], now) {
             RunDecision::Act(RunTransition::GoStale(_)) => run.judge(context, &self.gaps(now).await?, now),
-            decision => decision,
+            decision @ (RunDecision::Rest { .. } | RunDecision::Act(_)) => decision,
         })
     }
 }

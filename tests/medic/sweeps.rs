@@ -177,9 +177,9 @@ async fn a_sweep_whose_time_is_up_leaves_the_rest_to_another_one() {
     let looks = AtomicI64::new(0);
     let slow = || began + TimeDelta::seconds(4 * looks.fetch_add(1, Ordering::Relaxed));
     let rest_from = || {
-        wakes.take().into_iter().find_map(|wake| match wake {
-            Wake::Shard { shard: of, until_ms } if of == shard => DateTime::from_timestamp_millis(until_ms),
-            _ => None,
+        wakes.take().into_iter().find_map(|wake| {
+            let Wake::Shard { shard: of, until_ms } = wake else { return None };
+            DateTime::from_timestamp_millis(until_ms).filter(|_| of == shard)
         })
     };
     let swept = medic.sweep_part(shard, &slow).await.unwrap();

@@ -522,8 +522,8 @@ impl ExecutionCheck<'_> {
     }
 
     fn webhook_problem(&self, run: &StepRun<'_>) -> Option<String> {
-        let (calls, late) = (&run.calls, self.tolerance.late);
-        let is_in_time = calls.iter().all(|call| call.at >= run.started && call.at <= run.completed + late);
+        let (calls, Tolerance { late, early }) = (&run.calls, self.tolerance);
+        let is_in_time = calls.iter().all(|call| call.at + early >= run.started && call.at <= run.completed + late);
         let is_right = calls.iter().any(|call| call.is_accepted == run.is_done);
         // Each caller may have died before it could record what came of its call.
         let is_lost = self.is_stormy && run.observed.error.contains("was lost");

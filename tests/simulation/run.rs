@@ -417,8 +417,8 @@ impl Run {
             Action::Press { execution, command, .. } => self.commands.push(AnsweredCommand {
                 execution: execution.clone(),
                 command: *command,
-                first: sent.first,
-                last: now,
+                first: sent.first - skew,
+                last: now + skew,
                 was_accepted: false,
                 is_unsure: true,
                 is_press: true,

@@ -28,7 +28,11 @@ fn of_function(folder: &Path) -> [Figure; 2] {
     let name = folder.file_name().expect("a name").to_string_lossy();
     let bootstrap = folder.join("bootstrap");
     let bytes = u32::try_from(fs::metadata(&bootstrap).expect("a file").len()).expect("less than 4 GB");
-    let max = if name == "ingest" { 10.0 } else { 14.0 };
+    let max = match &*name {
+        "ingest" => 10.0,
+        "api" => 20.0,
+        _ => 14.0,
+    };
     let mut starts: Vec<f64> = (0..STARTS).map(|_| first_poll(&bootstrap).as_secs_f64() * 1e3).collect();
     [
         Figure::new(format!("bootstrap of {name}"), f64::from(bytes) / 1e6, "MB").at_most(max),

@@ -71,16 +71,16 @@ impl Alert {
     }
 }
 
-/// Reads all alerts, oldest first.
-pub(crate) async fn read(clients: &Clients, services: &BTreeMap<String, usize>) -> Vec<Alert> {
+/// Reads all alerts, oldest first. Returns none where Medic does not respond.
+pub(crate) async fn read(clients: &Clients, services: &BTreeMap<String, usize>) -> Option<Vec<Alert>> {
     let (mut alerts, mut path) = (Vec::new(), "/v2/alerts?limit=250".to_owned());
     loop {
-        let page = clients.read(&path).await;
+        let page = clients.read(&path).await?;
         let items = page["items"].as_array().cloned().unwrap_or_default();
         alerts.extend(items.iter().map(|item| Alert::read(item, services).expect("an alert of the soak")));
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         path = format!("/v2/alerts?limit=250&cursor={cursor}");
     }
     alerts.sort_by_key(|alert| (alert.opened, alert.id));
-    alerts
+    Some(alerts)
 }

@@ -37,9 +37,10 @@ pub(crate) struct Client {
 
 const AT_ONCE: usize = 200;
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// What is created before all begins has time, and comes a few at once.
+/// What is created before all begins comes a few at once.
 const PLACES_OF_SETUP: u32 = 12;
-const SETUP_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long the soak waits for what it asks itself.
+const PATIENT: Duration = Duration::from_mins(1);
 /// What may still happen to a request whose client does not wait for it any more.
 const AFTERWARDS: TimeDelta = TimeDelta::seconds(30);
 
@@ -64,17 +65,18 @@ impl Clients {
     /// Creates something, which must succeed.
     pub(crate) async fn create(&self, path: &str, body: Value) -> Value {
         let _places = self.places.acquire_many(PLACES_OF_SETUP).await.expect("open for ever");
-        let response = self.post(path, &body).timeout(SETUP_TIMEOUT).send().await.expect("a response");
+        let response = self.post(path, &body).timeout(PATIENT).send().await.expect("a response");
         let status = response.status();
         let body: Value = response.json().await.expect("JSON");
         assert_eq!(status, StatusCode::CREATED, "{path}: {body}");
         body["results"].clone()
     }
 
-    /// Reads something, which must succeed.
-    pub(crate) async fn read(&self, path: &str) -> Value {
-        let response = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.key).send().await;
-        response.expect("a response").json::<Value>().await.expect("JSON")["results"].clone()
+    /// Reads something. Returns none where Medic does not respond.
+    pub(crate) async fn read(&self, path: &str) -> Option<Value> {
+        let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.key).timeout(PATIENT);
+        let response = request.send().await.ok()?.error_for_status().ok()?;
+        Some(response.json::<Value>().await.ok()?["results"].take())
     }
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::alerts::{Alert, Problem};
 use crate::deadlines::{Expectation, History};
 use crate::facts::{Report, Said};
-use crate::plan::{Rhythm, ServicePlan};
+use crate::plan::{Rhythm, ServicePlan, expected_from};
 use crate::wrong::Wrong;
 
 /// What came of a service's reports.
@@ -108,7 +108,13 @@ impl Case<'_> {
         }
         let heard = |report: &Report| report.said.is_alive() && report.acknowledged && report.until <= alert.opened;
         let (n, last) = reports().filter(|(_, report)| heard(report)).max_by_key(|(_, report)| report.until)?;
-        let earliest = self.history.earliest(self.expectation(), last.from);
+        let earliest = match (&last.said, self.plan.rhythm) {
+            // What never reported is late for the first time that is expected.
+            (Said::Registered, Rhythm::Cron { minutes }) => expected_from(last.from, minutes) + self.plan.grace,
+            (_, Rhythm::Every { .. } | Rhythm::Cron { .. } | Rhythm::Job { .. }) => {
+                self.history.earliest(self.expectation(), last.from)
+            }
+        };
         (earliest <= alert.opened + ROUNDING).then_some(n)
     }
 
@@ -135,7 +141,9 @@ impl Case<'_> {
 
     /// A silence that lasted long enough has an alert by then.
     fn judge_silences(&self, alerts: &[&Alert], verdict: &mut Verdict) {
-        let mut alive: Vec<_> = self.reports.iter().filter(|report| report.said.is_alive()).collect();
+        // One that never reported is new, and may be silent.
+        let counts = |report: &&Report| report.said.is_alive() && report.said != Said::Registered;
+        let mut alive: Vec<_> = self.reports.iter().filter(counts).collect();
         alive.sort_by_key(|report| report.from);
         let mut heard = None;
         for report in alive {

@@ -128,9 +128,15 @@ impl Stage {
             let calm = now();
             loop {
                 sleep(LOOK).await;
-                let soak = judged(&plans, began, &facts, &clients, &services, &receivers).await;
+                let is_over = now() - calm > SETTLES_WITHIN;
+                let Some(soak) = judged(&plans, began, &facts, &clients, &services, &receivers).await else {
+                    if is_over {
+                        return Err(Broken("Medic does not say which alerts there are".to_owned()));
+                    }
+                    continue;
+                };
                 let is_settled = !soak.judge().wrong.iter().any(|wrong| wrong.may_pass);
-                if (is_settled && now() - calm > CALM) || now() - calm > SETTLES_WITHIN {
+                if is_over || (is_settled && now() - calm > CALM) {
                     process.kill();
                     return Ok(soak);
                 }
@@ -158,18 +164,18 @@ async fn judged(
     clients: &Clients,
     services: &BTreeMap<String, usize>,
     receivers: &[Receiver; 3],
-) -> Soak {
+) -> Option<Soak> {
     // What arrives after the alerts were read may be of others.
     let arrivals = receivers.each_ref().map(Receiver::arrivals);
-    let alerts = alerts::read(clients, services).await;
-    Soak {
+    let alerts = alerts::read(clients, services).await?;
+    Some(Soak {
         plans: Arc::clone(plans),
         began,
         facts: Arc::clone(facts),
         alerts,
         arrivals,
         troubles: receivers.each_ref().map(Receiver::troubles),
-    }
+    })
 }
 
 async fn add_targets(clients: &Clients, service: i64, plan: &ServicePlan, webhook: SocketAddr) {

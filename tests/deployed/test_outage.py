@@ -8,7 +8,7 @@ def test_people_are_notified_of_a_silent_service_and_of_its_recovery(stack, slac
     stack.heartbeat("worker")
     message = slack.received(lambda body: "worker is down" in body["text"])
     assert message["channel"] == "C0ALERTS"
-    event = pagerduty.received(lambda body: body["event_action"] == "trigger" and "-worker-" in body["dedup_key"])
+    event = pagerduty.received(lambda body: body["event_action"] == "trigger" and body["dedup_key"].endswith("-worker"))
     assert event["payload"]["severity"] == "critical"
     alert = stack.json("GET", f"/v2/alerts?active=true")["results"]["items"][0]
     assert alert["alert_name"] == "Medic - Heartbeat failure for worker"

@@ -126,8 +126,8 @@ async fn a_decision_after_the_timeout_is_too_late_though_the_timeout_was_not_han
             );
         } else {
             decide(&system, "reject_playbook", "U0BOB").await;
-            let told = ["It already went ahead by itself: nobody decided in time."];
-            assert_eq!(lines(&system, "post_ephemeral"), told);
+            let explanation = ["It already went ahead by itself: nobody decided in time."];
+            assert_eq!(lines(&system, "post_ephemeral"), explanation);
         }
         system.seconds(60).await;
         assert_eq!(status(&system, &execution).await, "completed");

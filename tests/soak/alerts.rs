@@ -65,7 +65,7 @@ impl Alert {
         }
     }
 
-    /// Returns whether people are to be told that it is over.
+    /// Returns whether people are to be notified that it is over.
     pub(crate) const fn is_resolved(&self) -> bool {
         self.closed.is_some() && !matches!(self.problem, Problem::Exceeded)
     }

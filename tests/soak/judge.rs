@@ -101,7 +101,7 @@ impl Soak {
         for kind in Kind::ALL {
             let notified = delivered.openings.keys().filter(|(of, _)| *of == kind).count();
             figures.push(Figure::count(
-                format!("notified of alerts, each told apart: {}", kind.name()),
+                format!("notified of alerts, each distinguished: {}", kind.name()),
                 notified,
                 "alerts",
             ));

@@ -1,5 +1,5 @@
 //! Slack, PagerDuty and webhooks on loopback, each on a port of its own: they record what arrives, and respond as they are
-//! told to. They keep no connection, so that refusing one is refusing all.
+//! ordered to. They keep no connection, so that refusing one is refusing all.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

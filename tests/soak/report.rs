@@ -56,13 +56,13 @@ impl Soak {
             writeln!(text, "{many:>6} times: {kind}").unwrap_or_default();
         }
         text.push('\n');
-        let mut told = BTreeSet::new();
+        let mut shown = BTreeSet::new();
         for one in wrong {
             let name = one.service.map_or("", |n| self.plans[n].name.as_str());
             writeln!(text, "{name}: {}", one.what).unwrap_or_default();
             if let Some(n) = one.service
-                && told.len() < MAX_SHOWN
-                && told.insert(n)
+                && shown.len() < MAX_SHOWN
+                && shown.insert(n)
             {
                 text.push_str(&self.story(n));
             }

@@ -39,8 +39,8 @@ pub(crate) struct Stage {
 /// The state, and what Medic logs.
 const FOLDER: &str = "target/soak";
 /// Spells of receivers: a webhook has four attempts, which must outlast them.
-const LONGEST_SPELL: TimeDelta = TimeDelta::seconds(60);
-const LONGEST_OF_WEBHOOKS: TimeDelta = TimeDelta::seconds(30);
+const MAX_SPELL: TimeDelta = TimeDelta::seconds(60);
+const MAX_SPELL_OF_WEBHOOKS: TimeDelta = TimeDelta::seconds(30);
 const WEBHOOK_RETRY_SECONDS: i64 = 35;
 /// How long Medic may take at the end until nothing is left to be done, and how often that is looked at.
 const SETTLES_WITHIN: TimeDelta = TimeDelta::minutes(6);
@@ -79,7 +79,7 @@ impl Stage {
         let clients = Arc::new(Clients::new(address, process.key(), Arc::clone(&facts), seed));
         let mut tasks = JoinSet::new();
         let began = now();
-        for (receiver, longest) in receivers.iter().zip([LONGEST_SPELL, LONGEST_SPELL, LONGEST_OF_WEBHOOKS]) {
+        for (receiver, longest) in receivers.iter().zip([MAX_SPELL, MAX_SPELL, MAX_SPELL_OF_WEBHOOKS]) {
             tasks.spawn(receiver.clone().run(began, spells(seed, receiver.kind.name(), longest, total)));
         }
         let faults = medic_faults(seed, warm_up, total);

@@ -210,18 +210,6 @@ impl Medic {
 }
 
 fn service_of(row: &DueRow) -> Option<ServiceId> {
-    match row.key.row_kind() {
-        Some(RowKind::Service(id)) => Some(id),
-        Some(
-            RowKind::Run(..)
-            | RowKind::Notification(..)
-            | RowKind::Window(_)
-            | RowKind::Delivery(..)
-            | RowKind::Execution(_)
-            | RowKind::Press(..)
-            | RowKind::Start(..)
-            | RowKind::Alert(_),
-        )
-        | None => None,
-    }
+    let Some(RowKind::Service(id)) = row.key.row_kind() else { return None };
+    Some(id)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::item::{self, number, text};
 use crate::keys::{Collection, Key, LIST_INDEX, LIST_PK, LIST_SK, id_in};
-use crate::table::{IS_NEW, Writes};
+use crate::table::{IS_NEW, Writes, all};
 use crate::{Error, Table};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl Table {
 
     /// Returns the services whose circuits are open: it reads what is open, not what exists. It may lag behind by moments.
     pub async fn open_circuits(&self, now: DateTime<Utc>) -> Result<Vec<ServiceId>, Error> {
-        let mut items = self
+        let query = self
             .client
             .query()
             .table_name(&self.name)
@@ -86,14 +86,8 @@ impl Table {
             .expression_attribute_names("#s", LIST_SK)
             .expression_attribute_values(":p", AttributeValue::S(Collection::OpenCircuits.pk()))
             // What closes in this millisecond is closed: `~` sorts after `#`.
-            .expression_attribute_values(":now", AttributeValue::S(format!("{}~", Collection::instant(now))))
-            .into_paginator()
-            .items()
-            .send();
-        let mut open = Vec::new();
-        while let Some(item) = items.next().await {
-            open.extend(Key::of(&item?).and_then(|key| id_in::<ServiceId>(&key.pk)));
-        }
-        Ok(open)
+            .expression_attribute_values(":now", AttributeValue::S(format!("{}~", Collection::instant(now))));
+        let open = all(query).await?;
+        Ok(open.iter().filter_map(|item| id_in::<ServiceId>(&Key::of(item)?.pk)).collect())
     }
 }

@@ -213,22 +213,8 @@ impl Table {
 
     /// Returns the notifications of an alert or another owner, in their order.
     pub async fn notifications(&self, owner: NotificationOwner) -> Result<Vec<Notification>, Error> {
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .key_condition_expression("pk = :p AND begins_with(sk, :s)")
-            .expression_attribute_values(":p", text(notifications_pk(owner)))
-            .expression_attribute_values(":s", text(NOTIFICATION_PREFIX))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        let mut notifications = Vec::new();
-        while let Some(item) = pages.next().await {
-            notifications.push(read(item?)?);
-        }
-        Ok(notifications)
+        let items = self.part(&notifications_pk(owner), NOTIFICATION_PREFIX).await?;
+        items.into_iter().map(read).collect()
     }
 
     /// Returns some notifications of an owner, in their order: those after `after`.

@@ -7,7 +7,7 @@ use domain::{ExecutionId, Press, PressId, SlackUser, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::due::HAND_OVER_AGAIN;
-use crate::item::{self, Item, corrupt, text};
+use crate::item::{self, Item, corrupt};
 use crate::keys::{Key, PRESS_PREFIX, RowKind, execution_pk};
 use crate::notifications::MessageItem;
 use crate::requests::Request as _;
@@ -64,22 +64,8 @@ impl Table {
 
     /// Returns the presses about an execution that are not settled, in the order in which Medic received them. Consistent.
     pub async fn presses(&self, execution: ExecutionId) -> Result<Vec<Press>, Error> {
-        let mut items = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .key_condition_expression("pk = :p AND begins_with(sk, :s)")
-            .expression_attribute_values(":p", text(execution_pk(execution)))
-            .expression_attribute_values(":s", text(PRESS_PREFIX))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        let mut presses = Vec::new();
-        while let Some(item) = items.next().await {
-            presses.push(read(item?)?);
-        }
-        Ok(presses)
+        let items = self.part(&execution_pk(execution), PRESS_PREFIX).await?;
+        items.into_iter().map(read).collect()
     }
 
     /// Lets a press come due again at `at`, unless it is settled.

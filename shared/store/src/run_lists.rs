@@ -67,19 +67,9 @@ impl Table {
         found.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
         let rest = found.get(limit).and_then(|(place, _)| Collection::stamp_of_run_place(place));
         found.truncate(limit);
-        let id = |(_, key): (String, Key)| match key.row_kind() {
-            Some(RowKind::Run(_, id)) => Some(id),
-            Some(
-                RowKind::Service(_)
-                | RowKind::Notification(..)
-                | RowKind::Window(_)
-                | RowKind::Delivery(..)
-                | RowKind::Execution(_)
-                | RowKind::Press(..)
-                | RowKind::Start(..)
-                | RowKind::Alert(_),
-            )
-            | None => None,
+        let id = |(_, key): (String, Key)| {
+            let Some(RowKind::Run(_, id)) = key.row_kind() else { return None };
+            Some(id)
         };
         Ok((found.into_iter().filter_map(id).collect(), rest))
     }

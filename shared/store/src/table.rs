@@ -132,21 +132,27 @@ impl Table {
 
     /// Reads all rows of one partition, consistently.
     pub(crate) async fn partition(&self, pk: &str) -> Result<Vec<Item>, Error> {
-        let mut items = self
+        let query = self
             .client
             .query()
             .table_name(&self.name)
             .key_condition_expression("pk = :p")
             .expression_attribute_values(":p", AttributeValue::S(pk.to_owned()))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        let mut found = Vec::new();
-        while let Some(item) = items.next().await {
-            found.push(item?);
-        }
-        Ok(found)
+            .consistent_read(true);
+        all(query).await
+    }
+
+    /// Reads the rows of one partition whose sort keys begin so, consistently and in their order.
+    pub(crate) async fn part(&self, pk: &str, prefix: &str) -> Result<Vec<Item>, Error> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :p AND begins_with(sk, :s)")
+            .expression_attribute_values(":p", AttributeValue::S(pk.to_owned()))
+            .expression_attribute_values(":s", AttributeValue::S(prefix.to_owned()))
+            .consistent_read(true);
+        all(query).await
     }
 
     /// Deletes many items, in no order. If DynamoDB leaves some undone, that is an error, and all may be deleted again.
@@ -340,6 +346,16 @@ impl Table {
     pub async fn ping(&self) -> Result<(), Error> {
         self.get(&Key::stats(), false).await.map(|_| ())
     }
+}
+
+/// Returns all items of a query.
+pub(crate) async fn all(query: QueryFluentBuilder) -> Result<Vec<Item>, Error> {
+    let mut items = query.into_paginator().items().send();
+    let mut found = Vec::new();
+    while let Some(item) = items.next().await {
+        found.push(item?);
+    }
+    Ok(found)
 }
 
 /// Returns the first items of a query, and whether there are more. A response may end early, at 1 MB.

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Alert, AlertId, AuditAction, AuditDetails, AuditEntry, AuditedThing, Closing, Notification, NotificationId,
-    NotificationKind, NotificationOwner, PendingEvent, Run, RunId, ServicePatch, ThingKind,
+    Alert, AlertId, AuditAction, AuditDetails, AuditedThing, Closing, Notification, NotificationId, NotificationKind,
+    NotificationOwner, PendingEvent, Run, RunId, ServicePatch, ThingKind,
 };
 use store::{AlertFilter, Commit, Key, Page, ServiceSnapshot, Writes};
 
@@ -190,22 +190,13 @@ impl Medic {
 
     /// Adds the entry in the audit log for what somebody does with an alert.
     fn audit_alert(&self, writes: &mut Writes, action: AuditAction, alert: &Alert, actor: &Actor) -> Result<(), Error> {
-        let Actor { name, at } = actor.clone();
-        let entry = AuditEntry {
-            id: self.next_log_id(at)?,
-            at,
-            action,
-            actor: name,
-            execution_id: None,
-            service_id: Some(alert.service_id),
-            details: AuditDetails {
-                service_name: Some(alert.service.service_name.clone()),
-                reason: alert.resolution().map(ToOwned::to_owned),
-                thing: Some(AuditedThing { kind: ThingKind::Alert, id: alert.id.get(), name: Some(alert.name()) }),
-                ..AuditDetails::default()
-            },
+        let details = AuditDetails {
+            service_name: Some(alert.service.service_name.clone()),
+            reason: alert.resolution().map(ToOwned::to_owned),
+            thing: Some(AuditedThing { kind: ThingKind::Alert, id: alert.id.get(), name: Some(alert.name()) }),
+            ..AuditDetails::default()
         };
-        Ok(writes.add_audit(&self.table, &entry, self.settings.audit_retention)?)
+        self.add_audit_entry(writes, action, actor, Some(alert.service_id), details)
     }
 }
 

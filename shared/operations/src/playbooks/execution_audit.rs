@@ -7,7 +7,7 @@ use domain::{
 };
 use store::Writes;
 
-use crate::{Error, Medic};
+use crate::{Actor, Error, Medic};
 
 impl Medic {
     /// Adds the entries of an execution's effects.
@@ -47,21 +47,14 @@ impl Medic {
         problem: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let entry = AuditEntry {
-            id: self.next_log_id(now)?,
-            at: now,
-            action: AuditAction::ExecutionFailed,
-            actor: None,
-            execution_id: None,
-            service_id: Some(alert.service_id),
-            details: AuditDetails {
-                playbook_name: Some(playbook.name.to_string()),
-                service_name: Some(alert.service.service_name.clone()),
-                error_message: Some(problem.to_owned()),
-                ..AuditDetails::default()
-            },
+        let details = AuditDetails {
+            playbook_name: Some(playbook.name.to_string()),
+            service_name: Some(alert.service.service_name.clone()),
+            error_message: Some(problem.to_owned()),
+            ..AuditDetails::default()
         };
-        Ok(writes.add_audit(&self.table, &entry, self.settings.audit_retention)?)
+        let (action, medic) = (AuditAction::ExecutionFailed, Actor::medic(now));
+        self.add_audit_entry(writes, action, &medic, Some(alert.service_id), details)
     }
 
     async fn service_name(&self, service: Option<ServiceId>) -> Result<Option<String>, Error> {

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, Configurable, Configured, LogId, ThingKind,
+    AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, Configurable, Configured, LogId, ServiceId,
+    ThingKind,
 };
 use store::{AuditPage, AuditQuery, Page, Writes};
 
@@ -64,24 +65,30 @@ impl Medic {
         let Some(Configured { thing, service_name, .. }) = after.or(before).filter(|_| !changes.is_empty()) else {
             return Ok(writes);
         };
-        let Actor { name, at } = actor.clone();
-        let entry = AuditEntry {
-            id: self.next_log_id(at)?,
-            at,
-            action,
-            actor: name,
-            execution_id: None,
-            service_id,
-            details: AuditDetails {
-                playbook_name: thing.name.clone().filter(|_| thing.kind == ThingKind::Playbook),
-                service_name,
-                changes,
-                thing: Some(thing),
-                ..AuditDetails::default()
-            },
+        let details = AuditDetails {
+            playbook_name: thing.name.clone().filter(|_| thing.kind == ThingKind::Playbook),
+            service_name,
+            changes,
+            thing: Some(thing),
+            ..AuditDetails::default()
         };
-        writes.add_audit(&self.table, &entry, self.settings.audit_retention)?;
+        self.add_audit_entry(&mut writes, action, actor, service_id, details)?;
         Ok(writes)
+    }
+
+    /// Adds the entry for what `actor` does outside of an execution.
+    pub(crate) fn add_audit_entry(
+        &self,
+        writes: &mut Writes,
+        action: AuditAction,
+        actor: &Actor,
+        service_id: Option<ServiceId>,
+        details: AuditDetails,
+    ) -> Result<(), Error> {
+        let Actor { name, at } = actor.clone();
+        let id = self.next_log_id(at)?;
+        let entry = AuditEntry { id, at, action, actor: name, execution_id: None, service_id, details };
+        Ok(writes.add_audit(&self.table, &entry, self.settings.audit_retention)?)
     }
 
     /// Returns writes that hold the entry for an entity that `actor` creates.

@@ -66,6 +66,7 @@ async fn what_is_silent_before_and_after_a_gap_is_alerted_an_interval_after_it_a
     let gaps = system.counter("medic_gaps_total").await;
     let system = system.restart_after(TimeDelta::seconds(75), folder.path()).await;
     assert!(system.counter("medic_gaps_total").await > gaps);
+    assert_eq!(system.service.medic().table.pulse().await.unwrap().unwrap().gaps.len(), 1);
     system.seconds(39).await;
     assert_eq!(openings(&system).await, [""; 0]);
     system.seconds(1).await;

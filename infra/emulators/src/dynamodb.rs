@@ -457,29 +457,30 @@ fn is_write(operation: &str) -> bool {
 
 /// Returns whether a reader sees every change at once: it reads consistently, and no index.
 fn sees_everything(operation: &str, body: &[u8]) -> bool {
-    let says = |what: &[u8]| body.windows(what.len()).any(|part| part == what);
     match operation {
-        "Query" => !says(b"\"IndexName\""),
-        _ => says(b"\"ConsistentRead\":true"),
+        "Query" => !holds(body, b"\"IndexName\""),
+        _ => holds(body, b"\"ConsistentRead\":true"),
     }
 }
 
 /// Returns whether it is a query of the index `list`.
 fn asks_the_list(body: &[u8]) -> bool {
-    const LIST: &[u8] = b"\"IndexName\":\"list\"";
-    body.windows(LIST.len()).any(|part| part == LIST)
+    holds(body, b"\"IndexName\":\"list\"")
 }
 
 /// Returns whether a write renews the pulse, which comes by itself between those that a test plans.
 fn renews_the_pulse(body: &[u8]) -> bool {
-    const PK: &[u8] = br#""pk":{"S":"pulse"}"#;
-    body.windows(PK.len()).any(|part| part == PK)
+    holds(body, br#""pk":{"S":"pulse"}"#)
 }
 
 /// Returns whether a write is to an item that counts requests.
 fn counts_a_request(body: &[u8]) -> bool {
-    const PK: &[u8] = b"{\"S\":\"limit#";
-    body.windows(PK.len()).any(|part| part == PK)
+    holds(body, b"{\"S\":\"limit#")
+}
+
+/// Returns whether a request holds a text.
+fn holds(body: &[u8], text: &[u8]) -> bool {
+    body.windows(text.len()).any(|part| part == text)
 }
 
 impl HttpConnector for DynamoDb {

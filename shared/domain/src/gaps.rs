@@ -102,8 +102,8 @@ impl Deadline {
         self
     }
 
-    /// Postpones the deadline because nothing could be heard, or nothing counted, before `from`: the one place that does.
-    /// Returns whether that moved it. What it moves past `from` is taken from the hour that all such have together.
+    /// Postpones the deadline because nothing could be heard before `from`. Returns whether that moved it. What it moves past
+    /// `from` is taken from the hour that all gaps have together.
     fn start_afresh(&mut self, from: DateTime<Utc>, fresh: TimeDelta) -> bool {
         let at = from + fresh.min(self.left);
         if at <= self.at {

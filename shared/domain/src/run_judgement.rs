@@ -15,7 +15,8 @@ pub struct RunContext {
 }
 
 impl RunContext {
-    fn is_muted(&self, now: DateTime<Utc>) -> bool {
+    /// Returns whether notifications are held back at `now`.
+    pub fn is_muted(&self, now: DateTime<Utc>) -> bool {
         self.mute.is_some_and(|mute| now < mute.until)
     }
 }

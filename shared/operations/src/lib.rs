@@ -26,7 +26,7 @@ pub use entropy::{Entropy, SystemEntropy};
 pub use error::{Error, error_chain};
 pub use medic::{Medic, QueuePorts, Settings, SlackDelivery};
 pub use monitoring::{HeartbeatReceipt, Named, Ping, Pinged, Report, Signal, SignalReceipt};
-pub use notifications::{Drained, Now};
+pub use notifications::Drained;
 pub use playbooks::{
     Document, NewRun, NewScript, NewSecret, NewTrigger, Problem, ScriptUpdate, SecretUpdate, SlackDecision,
     TriggerUpdate, new_secrets_key,
@@ -36,3 +36,4 @@ pub use settings::{
     ScheduleUpdate, ServiceUpdate, TargetUpdate, TeamChoice, TeamUpdate, WebhookUpdate, WindowUpdate, read_headers,
 };
 pub use sweep::Swept;
+pub use time_budget::Now;

@@ -58,7 +58,7 @@ impl<K: Hash + Eq> SentWakeups<K> {
         }
     }
 
-    /// One that has arrived by now did not see rows that come due later.
+    /// Returns whether one is on its way that is early enough. One that has arrived by now did not see rows that come due later.
     fn is_on_its_way(&self, place: &Place<K>, at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         self.arrivals().get(place).is_some_and(|arrival| now < *arrival && *arrival <= at)
     }

@@ -241,12 +241,10 @@ impl Table {
         let next = if more { ids.last().map(ToString::to_string) } else { None };
         Ok(Page { items, next })
     }
-}
 
-impl Table {
     /// Ends the timer of an alert that has closed: its starts know.
     pub async fn end_alert(&self, id: AlertId) -> Result<(), Error> {
-        let diff = Diff { expression: "REMOVE due_shard, due_at, due_failures".to_owned(), ..Diff::default() };
+        let diff = Diff { expression: item::END_TIMER.to_owned(), ..Diff::default() };
         let mut writes = Writes::new();
         writes.table_update(self, &Key::alert(id), diff, EXISTS, [])?;
         // On a conflict a notification is being passed on: the row falls due once more.

@@ -206,16 +206,8 @@ impl Table {
 
     /// Lets a delivery come due again at `at`.
     pub async fn postpone_delivery(&self, delivery: &Delivery, at: DateTime<Utc>) -> Result<(), Error> {
-        let diff = Diff {
-            expression: "SET due_at = :at REMOVE due_failures".to_owned(),
-            values: Item::from([(":at".to_owned(), number(to_millis(at)))]),
-            ..Diff::default()
-        };
-        let mut writes = Writes::new();
-        let key = Key::delivery(delivery.webhook_id, delivery.id);
-        writes.table_update(self, &key, diff, "attribute_exists(due_at)", [])?;
         // On a conflict it was settled meanwhile.
-        let _postponed: Commit = self.single_update(writes).await?;
+        let _postponed: Commit = self.hand_over_later(&Key::delivery(delivery.webhook_id, delivery.id), at).await?;
         Ok(())
     }
 }

@@ -15,6 +15,8 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// Counts how often handling a due row has failed; gone once it succeeded.
 pub(crate) const DUE_FAILURES: &str = "due_failures";
+/// Ends a row's timer.
+pub(crate) const END_TIMER: &str = "REMOVE due_shard, due_at, due_failures";
 
 impl Key {
     /// Returns the key as an item's first attributes.

@@ -25,7 +25,7 @@ pub struct LaneEntry {
     pub queued_at: Option<DateTime<Utc>>,
 }
 
-/// Who sends in a lane of notifications, and what its receiver was sent lately.
+/// Who sends in a lane, and what its receiver was sent lately.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LaneHead {
     /// Until then somebody holds the lane, or it waits to be tried again.

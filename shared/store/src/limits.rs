@@ -27,7 +27,7 @@ const KEPT_MINUTES: i64 = 5;
 impl Table {
     /// Counts one request, if its minute holds fewer than `max`. Costs one write unit, on AWS also when the minute is full.
     ///
-    /// Returns when the response to a write is lost, the SDK repeats the write: the request counts twice, or is refused
+    /// When the response to a write is lost, the SDK repeats the write: the request counts twice, or is refused
     /// because it filled the minute itself. That costs its key one request, for two minutes at most; to distinguish the
     /// two, the item would have to remember requests.
     pub async fn count_request(

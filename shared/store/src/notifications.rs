@@ -163,13 +163,11 @@ impl Writes {
         }
         Ok(())
     }
-}
 
-impl Writes {
     /// Records that a notification failed at the last of its receivers, which ends its timer.
     pub fn settle_last(&mut self, table: &Table, notification: &Notification, failed: &Outcome) -> Result<(), Error> {
         let mut diff = Table::outcome_diff(failed);
-        diff.expression.push_str(" REMOVE due_shard, due_at, due_failures");
+        diff.expression = format!("{} {}", diff.expression, item::END_TIMER);
         self.table_update(table, &Key::notification(notification.owner(), notification.id), diff, UNSETTLED, [])
     }
 }
@@ -249,7 +247,7 @@ impl Table {
             !notification.outcomes.iter().any(|other| other.receiver != outcome.receiver && other.is_pending());
         let mut update = Self::outcome_expression(outcome);
         if others_settled {
-            update.push_str(" REMOVE due_shard, due_at, due_failures");
+            update = format!("{update} {}", item::END_TIMER);
         }
         let mut request = self
             .client
@@ -366,7 +364,7 @@ impl Table {
             .update_item()
             .table_name(&self.name)
             .set_key(Some(Key::notification(notification.owner(), notification.id).attributes()))
-            .update_expression("REMOVE due_shard, due_at, due_failures")
+            .update_expression(item::END_TIMER)
             .condition_expression("attribute_exists(pk)")
             .send_boxed()
             .await?;

@@ -1,13 +1,12 @@
 //! The pulse: one row that proves when Medic heard, and when it did not.
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use domain::{Gap, Pulse, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, number};
 use crate::keys::Key;
 use crate::requests::Request as _;
-use crate::table::{Commit, IS_NEW};
+use crate::table::{Commit, IS_NEW, commit_of_put};
 use crate::{Error, Table};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,12 +40,6 @@ impl Table {
                 .condition_expression("heard_at = :heard_at")
                 .expression_attribute_values(":heard_at", number(to_millis(old.at))),
         };
-        let Err(error) = put.send_boxed().await else { return Ok(Commit::Done) };
-        match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(_) | PutItemError::TransactionConflictException(_)) => {
-                Ok(Commit::Conflict)
-            }
-            _ => Err(error.into()),
-        }
+        commit_of_put(put.send_boxed().await)
     }
 }

@@ -127,7 +127,7 @@ impl Table {
 
     /// Ends the timer of a start that was handled, unless its alert has closed since it was read.
     pub async fn end_start(&self, old: &Start) -> Result<Commit, Error> {
-        let diff = Diff { expression: "REMOVE due_shard, due_at, due_failures".to_owned(), ..Diff::default() };
+        let diff = Diff { expression: item::END_TIMER.to_owned(), ..Diff::default() };
         let condition = if old.is_closed { EXISTS } else { "attribute_exists(pk) AND attribute_not_exists(closed)" };
         let mut writes = Writes::new();
         writes.table_update(self, &Key::start(old.alert_id, old.trigger_id), diff, condition, [])?;

@@ -13,7 +13,7 @@ use crate::{Error, Medic};
 impl Medic {
     /// Decides whether a request of `key` is let in, and counts it if it is.
     ///
-    /// Returns when it cannot be counted it is let in: a limit protects the service, and must not take heartbeats from
+    /// When it cannot be counted it is let in: a limit protects the service, and must not take heartbeats from
     /// it. If all of the table is out of reach, the request fails by itself.
     pub async fn admit(&self, key: KeyId, limits: RateLimits, class: RequestClass, now: DateTime<Utc>) -> Ruling {
         let limit = limits.of(class).unwrap_or_else(|| self.settings.limits.of(class));

@@ -68,22 +68,10 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<Audience, Error> {
         let webhooks = self.webhooks_of(service.service_id, has_webhooks, now).await?;
-        let audience = self.audience_of_opening(service, kind, now).await?;
-        let is_nobody = audience.is_nobody && webhooks.is_empty();
-        Ok(Audience { webhooks, is_nobody, ..audience })
-    }
-
-    /// Returns the receivers of them, without webhooks.
-    pub(super) async fn audience_of_opening(
-        &self,
-        service: RoutedService,
-        kind: NotificationKind,
-        now: DateTime<Utc>,
-    ) -> Result<Audience, Error> {
         let routing = self.routing(service, now).await?;
         let (outcomes, next_period_at) = (routing.outcomes(kind, now), routing.next_period_at());
-        let is_nobody = kind == NotificationKind::Opened && routing.targets.is_empty() && outcomes.is_empty();
-        Ok(Audience { outcomes, next_period_at, is_nobody, ..Audience::default() })
+        let has_none = routing.targets.is_empty() && outcomes.is_empty() && webhooks.is_empty();
+        Ok(Audience { outcomes, webhooks, next_period_at, is_nobody: kind == NotificationKind::Opened && has_none })
     }
 
     /// Returns who is notified of an open alert only now, because its period has come.

@@ -91,7 +91,7 @@ impl Medic {
         } else {
             (JobProblem::Stale, NotificationKind::Opened)
         };
-        let is_notified = context.mute.is_none_or(|mute| now >= mute.until);
+        let is_notified = !context.is_muted(now);
         let targets = if is_notified { self.table.targets(old.service_id).await? } else { Vec::new() };
         let routed = self.routed(old.service_id, profile.clone(), targets).await?;
         let mut alert = new_alert(id, old.service_id, &routed.profile, kind_of(old, problem, now), now);

@@ -4,8 +4,6 @@ use chrono::TimeDelta;
 use domain::{Notification, Receiver};
 use store::Lane;
 
-pub use crate::time_budget::Now;
-
 /// What one step in a lane came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {

@@ -5,8 +5,8 @@ use domain::Receiver;
 use outbound::Wake;
 use store::Lane;
 
-use super::drain::{Drained, Now, ReceiverLane};
-use crate::{Error, Medic};
+use super::drain::{Drained, ReceiverLane};
+use crate::{Error, Medic, Now};
 
 impl Medic {
     /// Sends what comes next in a lane.

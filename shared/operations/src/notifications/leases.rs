@@ -36,7 +36,7 @@ impl Leased {
 }
 
 /// How long a lease lasts, after which the lane of a sender that died is free. Longer than a send can take.
-pub(super) const LEASE: TimeDelta = TimeDelta::seconds(25);
+const LEASE: TimeDelta = TimeDelta::seconds(25);
 /// Entries read at a time.
 const PAGE: i32 = 2_001;
 /// Items of a lane that a first read returns: enough for most, and at no higher cost than one of them.
@@ -51,7 +51,7 @@ impl Medic {
             return Ok(Lease::Nothing);
         }
         if let Some(until) = self.busy_until(lane, &old_head, &entries, is_whole, now).await? {
-            self.watch_lane(lane, until, now).await;
+            self.schedule_lane_wakeup(lane.to_string(), until, now).await;
             if old_head.hold.is_some() || until - now < TOO_LONG_FOR_THE_NEXT {
                 return Ok(Lease::Nothing);
             }
@@ -61,7 +61,7 @@ impl Medic {
             return Ok(Lease::Waiting { entries });
         }
         if let Some(at) = old_head.pace.map(|pace| pace.next_at()).filter(|at| *at > now) {
-            self.watch_lane(lane, at, now).await;
+            self.schedule_lane_wakeup(lane.to_string(), at, now).await;
             return Ok(Lease::Nothing);
         }
         if !is_whole && max_at_once(receiver) > 1 {
@@ -134,11 +134,6 @@ impl Medic {
         // On a conflict the lease ran out before.
         let _released: Option<LaneHead> = self.set_head(lane, &head, free).await?;
         Ok(())
-    }
-
-    /// Schedules another look at a lane for when its lease ends, should its holder have died.
-    pub(super) async fn watch_lane(&self, lane: &Lane, until: DateTime<Utc>, now: DateTime<Utc>) {
-        self.schedule_lane_wakeup(lane.to_string(), until, now).await;
     }
 
     /// Returns whether a sender is known to be gone: it is another process, where this is the only one.

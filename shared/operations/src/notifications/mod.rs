@@ -16,5 +16,5 @@ mod unnotified;
 mod webhook_sender;
 
 pub(crate) use deliveries::NewEvent;
-pub use drain::{Drained, Now};
+pub use drain::Drained;
 pub(crate) use routing::{RoutedService, incidents_only};

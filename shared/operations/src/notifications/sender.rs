@@ -8,10 +8,10 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use outbound::{Delivery, Slack, Wake};
 use store::{LaneEntry, LaneHead, Queued};
 
-use super::drain::{Drained, GROUP, Now, ReceiverLane, TOO_LONG_FOR_THE_NEXT, is_pending, max_at_once};
+use super::drain::{Drained, GROUP, ReceiverLane, TOO_LONG_FOR_THE_NEXT, is_pending, max_at_once};
 use super::leases::{Lease, Leased};
 use crate::error::error_chain;
-use crate::{Error, Medic};
+use crate::{Error, Medic, Now};
 
 /// An entry that is to be sent, with what it is to say.
 type QueuedNotification = (LaneEntry, Notification);

@@ -8,9 +8,9 @@ use outbound::{
 use serde_json::Value;
 use store::{Commit, Key, Queued};
 
-use super::drain::{Drained, Now, ReceiverLane};
+use super::drain::{Drained, ReceiverLane};
 use super::leases::Lease;
-use crate::{Actor, Error, Medic};
+use crate::{Actor, Error, Medic, Now};
 
 /// A delivery as it is after an attempt.
 struct Attempted {

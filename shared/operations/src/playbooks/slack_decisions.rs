@@ -34,7 +34,7 @@ const MAX_WAKE_TIME: Duration = Duration::from_millis(500);
 struct PressResponse {
     /// Why it does not count, if it does not.
     words: Option<String>,
-    /// The notifications that asked and that tell of the decision, where the message must be updated.
+    /// The notifications of the request and of the decision, where the message must be updated.
     update: Option<(Option<Notification>, Notification)>,
 }
 

@@ -10,7 +10,7 @@ mod system;
 
 pub use interleaved::{Lost, interleaved};
 pub use process::{Launched, Process};
-pub use receivers::{Arrival, Planned, Receivers};
+pub use receivers::{Arrival, NO_CHANNEL, Planned, Receivers};
 pub use system::{Answer, System, start_of_time};
 
 /// Rate limits that no test or benchmark reaches, unless it sets others. Requests are counted all the same.

@@ -212,9 +212,15 @@ async fn receive(
     response
 }
 
+/// A channel that does not exist, in the harness's Slack.
+pub const NO_CHANNEL: &str = "C0GONE";
+
 /// Returns the response where none is planned: what is over the receiver's limits is refused.
 fn usually(receiver: &str, body: &Value) -> Planned {
     match receiver {
+        "slack" if body["channel"] == NO_CHANNEL => {
+            Planned { error: Some("channel_not_found"), ..Planned::status(200) }
+        }
         "pagerduty" if pagerduty_takes(body) => Planned::status(202),
         "pagerduty" => Planned::status(400),
         "slack" | "update" => Planned { error: slack_error(body), ..Planned::status(200) },

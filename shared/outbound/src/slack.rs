@@ -218,11 +218,12 @@ fn alert_line(kind: NotificationKind, alert: &Alert, at: DateTime<Utc>) -> Strin
     let service = &alert.service;
     match (kind, alert.job()) {
         (NotificationKind::Unnotified, _) => format!(
-            ":no_bell: [{}] Nobody was notified of this, as every receiver refused it: {} {}: {}",
+            ":no_bell: [{}] Nobody was notified of this, as every receiver refused it: {} {}: {}{}",
             service.priority,
             alert.title(),
             service.heartbeat_name,
-            alert.reason
+            alert.reason,
+            if alert.may_still_notify() { "" } else { "; it has ended since" }
         ),
         (NotificationKind::Opened | NotificationKind::Exceeded | NotificationKind::Reminder, Some(_)) => {
             format!(":hourglass: [{}] {} {}: {}", service.priority, alert.title(), service.heartbeat_name, alert.reason)

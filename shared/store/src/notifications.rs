@@ -170,6 +170,18 @@ impl Writes {
         diff.expression = format!("{} {}", diff.expression, item::END_TIMER);
         self.table_update(table, &Key::notification(notification.owner(), notification.id), diff, UNSETTLED, [])
     }
+
+    /// Commits the other writes only if a notification is still to be sent to a receiver.
+    pub fn check_pending(
+        &mut self,
+        table: &Table,
+        notification: &Notification,
+        receiver: &Receiver,
+    ) -> Result<(), Error> {
+        let key = Key::notification(notification.owner(), notification.id);
+        let names = [("#lane", Lane::of(receiver).to_string()), ("#at", "at".to_owned())];
+        self.table_check_if(table, &key, UNSETTLED, names, [])
+    }
 }
 
 impl Table {

@@ -178,7 +178,7 @@ impl Writes {
     /// Commits the other writes only if a service is as it was read, but for heartbeats.
     pub fn check_snapshot(&mut self, table: &Table, old: &ServiceSnapshot) -> Result<(), Error> {
         let version = [(":old_version", number(old.service.version))];
-        self.table_check_if(table, &Key::service(old.service.id), UNCHANGED, version)
+        self.table_check_if(table, &Key::service(old.service.id), UNCHANGED, [], version)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table itself: reads, conditional writes and transactions, with one place for their retries.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryPartition;
@@ -504,22 +504,25 @@ impl Writes {
 
     /// Commits the other writes only if `condition` holds for an item.
     pub(crate) fn table_check(&mut self, table: &Table, key: &Key, condition: &str) -> Result<(), Error> {
-        self.table_check_if(table, key, condition, [])
+        self.table_check_if(table, key, condition, [], [])
     }
 
-    /// Commits the other writes only if `condition` holds for an item (its values are in `values`).
+    /// Commits the other writes only if `condition` holds for an item (with these names and values in it).
     pub(crate) fn table_check_if(
         &mut self,
         table: &Table,
         key: &Key,
         condition: &str,
+        names: impl IntoIterator<Item = (&'static str, String)>,
         values: impl IntoIterator<Item = (&'static str, AttributeValue)>,
     ) -> Result<(), Error> {
+        let names: HashMap<_, _> = names.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let values: Item = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let check = ConditionCheck::builder()
             .table_name(&table.name)
             .set_key(Some(key.attributes()))
             .condition_expression(condition)
+            .set_expression_attribute_names(Some(names).filter(|names| !names.is_empty()))
             .set_expression_attribute_values(Some(values).filter(|values| !values.is_empty()))
             .build()
             .map_err(|source| Error::Refused(Box::new(source)))?;

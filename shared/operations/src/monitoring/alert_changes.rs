@@ -70,7 +70,8 @@ impl Medic {
         let webhooks = self.webhooks_of(service.service_id, has_webhooks, now).await?;
         let routing = self.routing(service, now).await?;
         let (outcomes, next_period_at) = (routing.outcomes(kind, now), routing.next_period_at());
-        let has_none = routing.targets.is_empty() && outcomes.is_empty() && webhooks.is_empty();
+        // Targets of the other period are notified when it comes.
+        let has_none = outcomes.is_empty() && webhooks.is_empty() && next_period_at.is_none();
         Ok(Audience { outcomes, webhooks, next_period_at, is_nobody: kind == NotificationKind::Opened && has_none })
     }
 

@@ -28,18 +28,39 @@ impl Medic {
                 report_nobody(alert);
             }
         }
-        self.record(at.receiver, notification, error, now).await
+        let Some(outcome) = self.outcome_unless_passed_on(at.receiver, notification, error, now).await? else {
+            return Ok(());
+        };
+        if outcome.is_failure() && notification.alert().is_some_and(|(kind, _)| kind.raises_alert()) {
+            return self.record_failure(at.receiver, notification, &outcome, now).await;
+        }
+        self.record(notification, &outcome).await
     }
 
-    /// Records what became of a notification at one receiver; where it failed for good, the next one has its turn.
-    pub(super) async fn record(
+    /// Ends a notification at one receiver that need not be sent there any more. Its receiver did not refuse it.
+    pub(super) async fn end_superseded(
+        &self,
+        receiver: &Receiver,
+        notification: &Notification,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        match self.outcome_unless_passed_on(receiver, notification, Some(reason.to_owned()), now).await? {
+            Some(outcome) => self.record(notification, &outcome).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns what became of a notification at one receiver. None where that is recorded: with an error, it was the next
+    /// one's turn.
+    async fn outcome_unless_passed_on(
         &self,
         receiver: &Receiver,
         notification: &Notification,
         error: Option<String>,
         now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        let Some(pending) = notification.outcome(receiver) else { return Ok(()) };
+    ) -> Result<Option<Outcome>, Error> {
+        let Some(pending) = notification.outcome(receiver) else { return Ok(None) };
         let error = error.map(|error| shorten(&error, MAX_ERROR_CHARS));
         let outcome = Outcome { at: Some(now), error, ..pending.to_same_receiver() };
         let next = if outcome.error.is_some() { notification.next_after(receiver) } else { None };
@@ -47,14 +68,12 @@ impl Medic {
             Some(next) => self.pass_on(notification, &outcome, next, now).await?,
             None => false,
         };
-        let raises_alert = notification.alert().is_some_and(|(kind, _)| kind.raises_alert());
-        if is_passed_on {
-            return Ok(());
-        }
-        if outcome.error.is_some() && raises_alert {
-            return self.record_failure(receiver, notification, &outcome, now).await;
-        }
-        if self.table.settle(notification, &outcome).await? {
+        Ok((!is_passed_on).then_some(outcome))
+    }
+
+    /// Records what became of a notification at one receiver.
+    pub(super) async fn record(&self, notification: &Notification, outcome: &Outcome) -> Result<(), Error> {
+        if self.table.settle(notification, outcome).await? {
             self.table.end_notification(notification).await?;
         }
         Ok(())

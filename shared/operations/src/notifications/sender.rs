@@ -208,7 +208,7 @@ impl Medic {
             if !is_pending(&notification, at.receiver) {
                 work.settled.push(entry);
             } else if let Some(reason) = superseded {
-                self.record(at.receiver, &notification, Some(reason.to_owned()), now).await?;
+                self.end_superseded(at.receiver, &notification, reason, now).await?;
                 work.settled.push(entry);
             } else {
                 work.to_send.push((entry, notification));

@@ -48,14 +48,18 @@ impl Medic {
                 let settled = self.table.settle_before(&found, failed, &pending.receiver).await?;
                 return Ok((settled == Commit::Done).then_some(()));
             }
-            let is_last = others().all(Outcome::is_failure);
-            if is_last && let Some(alert) = self.unnotified_alert(&found).await? {
-                return self.record_last_failure(&found, failed, alert, now).await;
+            let heard = if others().all(Outcome::is_failure) { self.heard_of(&found).await? } else { Heard::Yes };
+            match heard {
+                Heard::Nobody(alert) => self.record_last_failure(&found, failed, *alert, now).await,
+                Heard::NotYet(other, receiver) => {
+                    let mut writes = Writes::new();
+                    writes.settle_last(&self.table, &found, failed)?;
+                    // Should it fail at this moment, then one of the two sees the other.
+                    writes.check_pending(&self.table, &other, &receiver)?;
+                    Ok((self.table.commit(writes).await? == Commit::Done).then_some(()))
+                }
+                Heard::Yes => Ok(Some(self.record(&found, failed).await?)),
             }
-            if self.table.settle(&found, failed).await? {
-                self.table.end_notification(&found).await?;
-            }
-            Ok(Some(()))
         })
         .await
     }
@@ -81,17 +85,32 @@ impl Medic {
         Ok(Some(()))
     }
 
-    /// Returns the alert of a notification, if nobody was notified of it and that was not reported.
-    async fn unnotified_alert(&self, notification: &Notification) -> Result<Option<Alert>, Error> {
-        let NotificationOwner::Alert(id) = notification.owner() else { return Ok(None) };
+    /// Returns who heard of the alert of a notification that nobody accepted.
+    async fn heard_of(&self, refused: &Notification) -> Result<Heard, Error> {
+        let NotificationOwner::Alert(id) = refused.owner() else { return Ok(Heard::Yes) };
         let alert = self.table.alerts_by_id([id]).await?.pop().filter(|alert| !alert.is_unnotified);
-        let Some(alert) = alert else { return Ok(None) };
-        let was_notified = |one: &Notification| {
-            one.alert().is_some_and(|(kind, _)| kind.raises_alert()) && one.outcomes.iter().any(Outcome::is_success)
-        };
-        let notifications = self.table.notifications(notification.owner()).await?;
-        Ok(Some(alert).filter(|_| !notifications.iter().any(was_notified)))
+        let Some(alert) = alert else { return Ok(Heard::Yes) };
+        let mut notifications = self.table.notifications(refused.owner()).await?;
+        notifications.retain(|one| one.id != refused.id && one.alert().is_some_and(|(kind, _)| kind.raises_alert()));
+        let outcomes = || notifications.iter().flat_map(|one| one.outcomes.iter().map(move |outcome| (one, outcome)));
+        if outcomes().any(|(_, outcome)| outcome.is_success()) {
+            return Ok(Heard::Yes);
+        }
+        let pending = outcomes().find(|(_, outcome)| outcome.is_pending());
+        Ok(match pending {
+            Some((one, outcome)) => Heard::NotYet(Box::new(one.clone()), outcome.receiver.clone()),
+            None => Heard::Nobody(Box::new(alert)),
+        })
     }
+}
+
+/// Who heard of an alert.
+enum Heard {
+    /// Somebody did, or that nobody did is reported already.
+    Yes,
+    /// Another notification of it is still to be sent.
+    NotYet(Box<Notification>, Receiver),
+    Nobody(Box<Alert>),
 }
 
 /// Reports that nobody can be notified of an alert, not even that nobody was. It may be reported twice, and is never left

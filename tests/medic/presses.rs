@@ -1,10 +1,16 @@
 //! Presses of buttons in Slack: each counts from the moment at which Medic received it, however its handling fails.
 
-use harness::System;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use domain::{ExecutionId, ServiceId, SlackUser, Status};
+use harness::{Arrival, Lost, System, interleaved};
 use local::{Fault, Queue};
+use operations::{Named, Report, SlackDecision};
 use outbound::Wake;
 use runtime::Clock as _;
 use serde_json::{Value, json};
+use store::Key;
 
 use crate::slack::{create, decide, execute, lines, press, send, start, status, value, waiting};
 
@@ -187,4 +193,58 @@ async fn a_press_that_is_handled_twice_is_explained_once() {
     system.seconds(60).await;
     assert_eq!(lines(&system, "post_ephemeral"), ["You are not allowed to approve or reject playbooks."]);
     assert_eq!(status(&system, &execution).await, "pending_approval");
+}
+
+#[tokio::test]
+async fn a_press_that_is_kept_while_the_timeout_is_being_saved_counts() {
+    let system = start().await;
+    let execution = awaiting(&system, "timeout:15m").await;
+    let execution_id: ExecutionId = execution.parse().unwrap();
+    system.seconds(899).await;
+    let (at, pressed) = (system.time.now(), system.instance_with(system.service.dynamodb(), Arc::new(Lost)));
+    let plan = pressed.table.execution(execution_id).await.unwrap().unwrap().execution.plan;
+    let user = SlackUser::parse("U0BOB", None).unwrap();
+    let decision = SlackDecision { execution_id, digest: plan.digest(), approve: false, user, message: None };
+    let press = async move { pressed.receive_press(decision, at).await.unwrap() };
+    let tables = interleaved(system.service.dynamodb(), ":old_version", press);
+    let instance = system.instance_with(&tables, Arc::new(Lost));
+    instance.work_on(execution_id, &|| at + TimeDelta::seconds(1)).await.unwrap();
+    assert_eq!(status(&system, &execution).await, "cancelled");
+    system.seconds(60).await;
+    assert_eq!(decisions(&system, &execution).await, [r#"rejected "slack:U0BOB" "2026-01-05T12:14:59.000Z""#]);
+}
+
+#[tokio::test]
+async fn an_alert_that_closed_ends_what_awaits_approval_before_its_start_knows_of_it() {
+    let system = start().await;
+    let trigger = "timeout:15m\ntrigger: { service_pattern: \"worker-*\" }";
+    create(&system, &waiting(trigger)).await;
+    system.register("worker-1", 6_000.0, json!({})).await;
+    system.heartbeat("worker-1", "DOWN").await;
+    system.seconds(895).await;
+    system.service.dynamodb().fail_writes_holding("start#", Fault::Internal, 100_000);
+    system.heartbeat("worker-1", "UP").await;
+    system.seconds(10).await;
+    let listed = system.get("/v2/executions").await;
+    let execution = &listed.results()["items"][0];
+    let expected = (&json!("cancelled"), &json!("the alert closed"));
+    assert_eq!((&execution["status"], &execution["cancellation"]["reason"]), expected);
+}
+
+#[tokio::test]
+async fn who_is_notified_of_an_alerts_end_waits_for_none_of_its_starts() {
+    let system = start().await;
+    create(&system, &waiting("required\ntrigger: { service_pattern: \"worker-*\" }")).await;
+    let id = system.register("worker-1", 6_000.0, json!({})).await;
+    system.heartbeat("worker-1", "DOWN").await;
+    let (id, now) = (ServiceId::new(id), system.time.now());
+    let report = Report { service: Named::Id(id), status: Status::Up, run_id: None, idempotency_key: None };
+    system.instance_with(system.service.dynamodb(), Arc::new(Lost)).report(report, now).await.unwrap();
+    let tables = interleaved(system.service.dynamodb(), "start#", std::future::pending());
+    let instance = system.instance_with(&tables, Arc::clone(&system.service.medic().wakes));
+    let is_recovery = |arrival: &Arrival| arrival.receiver == "slack" && arrival.text.contains("has recovered");
+    tokio::select! {
+        _ = instance.handle_row(Key::service(id), now) => panic!("one of its writes hangs"),
+        found = system.receivers.wait_for(std::time::Duration::from_secs(30), is_recovery) => assert!(found.is_some()),
+    }
 }

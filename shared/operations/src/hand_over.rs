@@ -25,16 +25,20 @@ impl Medic {
     /// Wakes the senders of what was committed so far, each lane's once, and whoever starts the playbooks of alerts.
     pub(crate) async fn wake_lanes(&self, batch: &Batch, now: DateTime<Utc>) {
         self.queue_later(batch.take_unqueued(), now).await;
-        for alert in batch.take_closed() {
-            if let Err(error) = self.close_starts(alert, now).await {
-                tracing::warn!(alert.id = %alert, error = %error_chain(&error), "the starts of an alert were not closed");
-            }
-        }
         let lanes = batch.take_lanes().into_iter().map(|lane| Wake::Lane { lane });
         let starts = batch.take_starts().into_iter();
         let starts = starts.map(|(alert, trigger)| Wake::Start { alert_id: alert.get(), trigger_id: trigger.get() });
         let wakes: Vec<_> = lanes.chain(starts).map(|wake| self.wake(wake, now)).collect();
         stream::iter(wakes).buffer_unordered(AT_ONCE).collect::<()>().await;
+        // Last, so that no notification waits for it.
+        let closed: Vec<_> = batch.take_closed().into_iter().map(|alert| self.close_starts_of(alert, now)).collect();
+        stream::iter(closed).buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    async fn close_starts_of(&self, alert: AlertId, now: DateTime<Utc>) {
+        if let Err(error) = self.close_starts(alert, now).await {
+            tracing::warn!(alert.id = %alert, error = %error_chain(&error), "the starts of an alert were not closed");
+        }
     }
 
     /// Puts what was too much for one transaction into its lanes. What is not put there comes back when its row falls due.

@@ -10,7 +10,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::item::{self, Item, corrupt, number, text};
+use crate::item::{self, Diff, Item, corrupt, number, text};
 use crate::keys::{Collection, Key, LIST_PK, LIST_SK, RowKind, execution_id_of};
 use crate::requests::Request as _;
 use crate::table::{IS_NEW, Page, Writes};
@@ -328,6 +328,13 @@ impl Writes {
             }
         }
         Ok(())
+    }
+
+    /// Gives an execution that awaits a decision another version.
+    pub(crate) fn touch_awaiting_execution(&mut self, table: &Table, id: ExecutionId) -> Result<(), Error> {
+        let diff = Diff { expression: "SET version = version + :one".to_owned(), ..Diff::default() };
+        let awaits_decision = "attribute_exists(stage.approval)";
+        self.table_update(table, &Key::execution(id), diff, awaits_decision, [(":one", number(1))])
     }
 }
 

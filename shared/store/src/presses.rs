@@ -11,7 +11,7 @@ use crate::item::{self, Item, corrupt};
 use crate::keys::{Key, PRESS_PREFIX, RowKind, execution_pk};
 use crate::notifications::MessageItem;
 use crate::requests::Request as _;
-use crate::table::{Commit, EXISTS};
+use crate::table::{Commit, EXISTS, Writes};
 use crate::{Error, Table};
 
 /// How long one is kept that cannot be settled. No approval is awaited for as long.
@@ -39,22 +39,35 @@ fn read(item: Item) -> Result<Press, Error> {
     Ok(Press { id, execution_id, digest, approves, user, message: message.map(MessageItem::into_message) })
 }
 
+fn press_item(press: &Press) -> Result<Item, Error> {
+    let Press { id, execution_id, digest, approves, user, message } = press.clone();
+    let key = Key::press(execution_id, id);
+    let body = PressItem {
+        digest,
+        approves,
+        user_id: user.id,
+        user_name: user.name,
+        message: message.as_ref().map(MessageItem::of),
+        expires_at: (press.at() + KEPT_FOR).timestamp(),
+    };
+    let mut item = item::write(&key, &body)?;
+    item::set_due(&mut item, &key, Some(to_millis(press.at() + HAND_OVER_AGAIN)));
+    Ok(item)
+}
+
 impl Table {
-    /// Keeps a press, which is due until it is settled. It may be kept again.
-    pub async fn keep_press(&self, press: &Press) -> Result<(), Error> {
-        let Press { id, execution_id, digest, approves, user, message } = press.clone();
-        let key = Key::press(execution_id, id);
-        let body = PressItem {
-            digest,
-            approves,
-            user_id: user.id,
-            user_name: user.name,
-            message: message.as_ref().map(MessageItem::of),
-            expires_at: (press.at() + KEPT_FOR).timestamp(),
-        };
-        let mut item = item::write(&key, &body)?;
-        item::set_due(&mut item, &key, Some(to_millis(press.at() + HAND_OVER_AGAIN)));
-        self.put(item).await
+    /// Keeps a press about an execution that awaits a decision, which is due until it is settled. Whoever read the
+    /// execution before gets a conflict, and sees the press. It may be kept again.
+    pub async fn keep_press(&self, press: &Press) -> Result<Commit, Error> {
+        let mut writes = Writes::new();
+        writes.table_put(self, press_item(press)?, None)?;
+        writes.touch_awaiting_execution(self, press.execution_id)?;
+        self.commit(writes).await
+    }
+
+    /// Keeps a press about an execution that awaits no decision any more.
+    pub async fn keep_late_press(&self, press: &Press) -> Result<(), Error> {
+        self.put(press_item(press)?).await
     }
 
     /// Finds a press that is not settled. Consistent; as a batch, since `playbook` reads executions by batches alone.

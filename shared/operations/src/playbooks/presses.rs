@@ -24,10 +24,10 @@ impl Medic {
         if let Some(first) = presses.iter().find(decides) {
             return Ok(Some(first.event()));
         }
-        let Origin::Alert { alert_id, trigger_id } = execution.origin else { return Ok(None) };
-        let is_over = until <= now;
-        let start = if is_over { self.table.start(alert_id, trigger_id).await? } else { None };
-        Ok(start.filter(|start| start.is_closed).map(|_| Event::AlertClosed))
+        let Origin::Alert { alert_id, .. } = execution.origin else { return Ok(None) };
+        // The alert's own row is closed before its starts learn of it.
+        let alert = if until <= now { self.table.alert(alert_id).await? } else { None };
+        Ok(alert.filter(|alert| !alert.may_still_notify()).map(|_| Event::AlertClosed))
     }
 
     /// Returns why a press decides nothing, whenever it was made.

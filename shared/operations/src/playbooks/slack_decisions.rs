@@ -12,6 +12,7 @@ use outbound::{Delivery, Wake};
 use store::{Commit, ExecutionRecord};
 
 use super::executions::Applied;
+use crate::retry::retry_on_conflict;
 use crate::{Error, Medic, SlackDelivery};
 
 /// A decision that somebody made in Slack.
@@ -51,14 +52,26 @@ impl Medic {
         let SlackDecision { execution_id, digest, approve, user, message } = decision;
         let id = PressId::at(now, self.random()?);
         let press = Press { id, execution_id, digest, approves: approve, user, message };
-        match tokio::time::timeout(MAX_TIME, self.table.keep_press(&press)).await {
-            Ok(kept) => kept?,
-            Err(_) => return Err(Error::TimedOut),
-        }
+        tokio::time::timeout(MAX_TIME, self.keep_press(&press)).await.unwrap_or(Err(Error::TimedOut))?;
         let wake = Wake::Press { execution_id: execution_id.to_string(), press_id: id.to_string() };
         // One that takes too long is lost, and the row falls due.
         tokio::time::timeout(MAX_WAKE_TIME, self.wake(wake, now)).await.unwrap_or_default();
         Ok(())
+    }
+
+    async fn keep_press(&self, press: &Press) -> Result<(), Error> {
+        retry_on_conflict(press.id, || async move {
+            if self.table.keep_press(press).await? == Commit::Done {
+                return Ok(Some(()));
+            }
+            let found = self.table.execution(press.execution_id).await?;
+            if found.is_some_and(|record| record.execution.awaits_decision()) {
+                return Ok(None);
+            }
+            // It decides nothing, and whoever pressed is shown why.
+            Ok(Some(self.table.keep_late_press(press).await?))
+        })
+        .await
     }
 
     /// Settles a press: it decides, or whoever pressed is shown why it does not count. That is shown once, by whoever

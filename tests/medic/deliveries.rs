@@ -1,8 +1,14 @@
 //! Webhook deliveries: signed, tried a few times under one id, and readable afterwards.
 
+use chrono::TimeDelta;
+use domain::{Receiver, WebhookId};
 use harness::{Planned, System};
+use local::Queue;
+use operations::Drained;
 use outbound::WebhookSecret;
+use runtime::Clock as _;
 use serde_json::{Value, json};
+use store::Lane;
 
 async fn start() -> System {
     System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await
@@ -255,4 +261,24 @@ async fn deliveries_that_are_ready_keep_their_order() {
     system.seconds(70).await;
     let expected = ["alert.opened", "alert.resolved", "alert.opened", "alert.resolved"];
     assert_eq!(system.receivers.accepted("webhook"), expected);
+}
+
+#[tokio::test]
+async fn a_delivery_is_attempted_when_it_is_due_though_the_senders_clock_is_behind() {
+    let system = System::start_with(&[("MEDIC_ALLOW_PRIVATE_HOSTS", "true")], None).await;
+    webhook(&system, json!({"retry_delays_seconds": [60]})).await;
+    system.register("w", 600.0, json!({})).await;
+    system.receivers.plan_webhook([Planned::status(500)]);
+    system.heartbeat("w", "FAILED").await;
+    system.service.lose_workers(Queue::Notify, 1);
+    system.seconds(60).await;
+    let hooks = || system.receivers.arrivals().iter().filter(|arrival| arrival.receiver == "webhook").count();
+    assert_eq!(hooks(), 1, "its next attempt is due, and whoever was to make it died");
+    let (now, instance) = (system.time.now(), system.another_instance());
+    let lane = Lane::of(&Receiver::Webhook { webhook_id: WebhookId::new(1) });
+    while instance.drain(&lane, &|| now - TimeDelta::seconds(3)).await.unwrap() == Drained::More {}
+    assert_eq!(hooks(), 2);
+    // Its first attempt is due at once, by whatever clock.
+    system.heartbeat("w", "UP").await;
+    assert_eq!(hooks(), 3);
 }

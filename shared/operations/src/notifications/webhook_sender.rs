@@ -36,8 +36,11 @@ impl Medic {
             return Err(Error::NotFound(format!("There is no delivery {} in {}", entry.place, at.lane)));
         };
         let delivery = self.table.delivery(webhook_id, id).await?.filter(|delivery| delivery.status.is_open());
-        // Its last attempt was recorded, and its entry did not leave: whoever was to do that died in between.
-        let is_to_be_attempted = |delivery: &Delivery| delivery.next_attempt_at.is_none_or(|at| at <= started);
+        // Else its last attempt was recorded, and its entry did not leave: whoever was to do that died in between. It was
+        // put here once it was due, be it by a clock that is ahead of this one.
+        let latest = entry.queued_at.map_or(started, |queued| queued.max(started));
+        let is_to_be_attempted =
+            |delivery: &Delivery| delivery.attempts == 0 || delivery.next_attempt_at.is_none_or(|at| at <= latest);
         if let Some(delivery) = delivery.filter(is_to_be_attempted) {
             let webhook = self.table.webhook(webhook_id).await?;
             let report = self.attempt(webhook.as_ref(), &delivery, now()).await;

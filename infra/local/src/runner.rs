@@ -132,6 +132,12 @@ impl Agenda {
         self.changed();
     }
 
+    /// Returns when the pulse is next renewed. While it is being renewed that is not known.
+    fn next_pulse_at(&self) -> DateTime<Utc> {
+        let state = self.state();
+        if state.renewing { DateTime::<Utc>::MAX_UTC } else { state.pulse_at }
+    }
+
     /// Wakes the runner: a message was sent, or something ended.
     pub(crate) fn changed(&self) {
         self.changed.notify_one();
@@ -200,7 +206,7 @@ impl Runner {
             self.start_what_is_due(now);
             // What is due and was not started waits for a free place, which is signalled, or for the queues to recover.
             let next = Some(self.next_at()).filter(|next| *next > now).unwrap_or(now + AFTER_FAILURE);
-            let next = next.min(self.agenda.state().pulse_at);
+            let next = next.min(self.agenda.next_pulse_at());
             tokio::select! {
                 () = self.agenda.changed.notified() => {}
                 () = self.time.sleep_until(next) => {}
@@ -225,7 +231,7 @@ impl Runner {
         let mut progress = self.agenda.progress.subscribe();
         loop {
             progress.borrow_and_update();
-            let next = self.next_at().min(self.agenda.state().pulse_at);
+            let next = self.next_at().min(self.agenda.next_pulse_at());
             if !self.agenda.is_busy() && next > self.time.now() {
                 return;
             }
@@ -283,7 +289,8 @@ impl Runner {
     }
 
     async fn renew_pulse(self) {
-        sweep::renew_pulse(&self.app).await;
+        // One that panicked has logged it.
+        let _renewed = AssertUnwindSafe(sweep::renew_pulse(&self.app)).catch_unwind().await;
         self.agenda.state().renewing = false;
         self.agenda.changed();
     }

@@ -79,6 +79,7 @@ pub enum Queued {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct HeadItem {
     version: i64,
+    #[serde(default)]
     stamp: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held_until: Option<i64>,

@@ -251,9 +251,8 @@ impl Table {
         Ok(Page { items, next })
     }
 
-    /// Records the outcome of a notification at one receiver, once; the last one ends the notification's timer. Returns
-    /// whether the timer must still be ended: two that settle at once do not see each other before.
-    pub async fn settle(&self, notification: &Notification, outcome: &Outcome) -> Result<bool, Error> {
+    /// Records the outcome of a notification at one receiver, once; the last one ends the notification's timer.
+    pub async fn settle(&self, notification: &Notification, outcome: &Outcome) -> Result<(), Error> {
         let key = Key::notification(notification.owner(), notification.id);
         let others_settled =
             !notification.outcomes.iter().any(|other| other.receiver != outcome.receiver && other.is_pending());
@@ -277,17 +276,18 @@ impl Table {
         }
         for _ in 0..CONFLICT_RETRIES {
             match request.clone().send_boxed().await {
+                // Two that settle at once do not see each other before.
                 Ok(answer) if !others_settled => {
-                    return Ok(answer
-                        .attributes
-                        .map(read)
-                        .transpose()?
-                        .is_some_and(|notification| notification.is_settled()));
+                    let settled = answer.attributes.map(read).transpose()?.filter(Notification::is_settled);
+                    return match settled {
+                        Some(settled) => self.end_notification(&settled).await,
+                        None => Ok(()),
+                    };
                 }
                 // Nothing was recorded: a transaction on this notification was under way.
                 Err(error) if is_conflict(&error) => {}
                 // On a conflict it was recorded before.
-                sent => return commit_of(sent).map(|_| false),
+                sent => return commit_of(sent).map(drop),
             }
         }
         Err(Error::Unavailable("a notification is in transactions all the time".into()))

@@ -34,7 +34,7 @@ impl Medic {
         if outcome.is_failure() && notification.alert().is_some_and(|(kind, _)| kind.raises_alert()) {
             return self.record_failure(at.receiver, notification, &outcome, now).await;
         }
-        self.record(notification, &outcome).await
+        Ok(self.table.settle(notification, &outcome).await?)
     }
 
     /// Ends a notification at one receiver that need not be sent there any more. Its receiver did not refuse it.
@@ -46,7 +46,7 @@ impl Medic {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         match self.outcome_unless_passed_on(receiver, notification, Some(reason.to_owned()), now).await? {
-            Some(outcome) => self.record(notification, &outcome).await,
+            Some(outcome) => Ok(self.table.settle(notification, &outcome).await?),
             None => Ok(()),
         }
     }
@@ -69,14 +69,6 @@ impl Medic {
             None => false,
         };
         Ok((!is_passed_on).then_some(outcome))
-    }
-
-    /// Records what became of a notification at one receiver.
-    pub(super) async fn record(&self, notification: &Notification, outcome: &Outcome) -> Result<(), Error> {
-        if self.table.settle(notification, outcome).await? {
-            self.table.end_notification(notification).await?;
-        }
-        Ok(())
     }
 
     /// Gives the next target its turn. Returns whether it has it: of an alert that has closed it is not notified.

@@ -58,7 +58,7 @@ impl Medic {
                     writes.check_pending(&self.table, &other, &receiver)?;
                     Ok((self.table.commit(writes).await? == Commit::Done).then_some(()))
                 }
-                Heard::Yes => Ok(Some(self.record(&found, failed).await?)),
+                Heard::Yes => Ok(Some(self.table.settle(&found, failed).await?)),
             }
         })
         .await

@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
 async fn play() -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder");
     let receivers = Receivers::start().await;
-    let process = Process::start(folder.path(), &receivers.environment());
+    let process = Process::start(folder.path(), &receivers.environment()).await;
     let stage = Stage { began: Instant::now(), process, receivers };
     stage.say(&format!("Medic is ready, {:.2} s after its start", stage.process.ready_after.as_secs_f64()));
 

@@ -38,7 +38,7 @@ type Delays = Vec<(&'static str, Vec<f64>)>;
 async fn outages(pause: Duration, interval: Duration) -> Delays {
     let folder = tempfile::tempdir().expect("a folder");
     let receivers = Receivers::start().await;
-    let process = Process::start(folder.path(), &receivers.environment());
+    let process = Process::start(folder.path(), &receivers.environment()).await;
     let began = Instant::now();
     for n in 0..OUTAGES {
         let name = format!("silent-{n}");

@@ -28,7 +28,7 @@ pub(crate) async fn flood(receivers: &[&str]) -> Vec<Figure> {
     if !receivers.contains(&"PagerDuty") {
         environment.push(("PAGERDUTY_ROUTING_KEY", String::new()));
     }
-    let process = Process::start(folder.path(), &environment);
+    let process = Process::start(folder.path(), &environment).await;
     let count = u32::try_from(SERVICES).expect("some thousands");
     let deadline = SystemClock.now() + TimeDelta::from_std(REGISTERING * count + MIN_INTERVAL).expect("a span");
     let senders = (0..CONNECTIONS).map(|connection| register(&process, connection, deadline));

@@ -11,14 +11,14 @@ const SERVICES: usize = 1_000;
 
 pub(crate) async fn figures() -> Vec<Figure> {
     let folder = tempfile::tempdir().expect("a folder");
-    let process = Process::start(folder.path(), &[]);
+    let process = Process::start(folder.path(), &[]).await;
     let fresh = process.ready_after;
     register(&process, SERVICES).await;
     rest().await;
     let registered = resident(process.pid());
     let (ended, stop) = process.signal("TERM");
     assert!(ended.success(), "it stops cleanly");
-    let process = Process::start(folder.path(), &[]);
+    let process = Process::start(folder.path(), &[]).await;
     let ready = process.ready_after;
     rest().await;
     let restarted = resident(process.pid());

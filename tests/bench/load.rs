@@ -37,7 +37,7 @@ struct Tally {
 pub(crate) async fn figures() -> Vec<Figure> {
     let folder = tempfile::tempdir().expect("a folder");
     let receivers = Receivers::start().await;
-    let process = Process::start(folder.path(), &receivers.environment());
+    let process = Process::start(folder.path(), &receivers.environment()).await;
     let ids = join_all((0..CONNECTIONS).map(|connection| register(&process, connection))).await;
     let ids: BTreeMap<usize, i64> = ids.into_iter().flatten().collect();
     let (memory, cpu) = (resident(process.pid()), cpu_time(process.pid()));

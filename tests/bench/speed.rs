@@ -13,7 +13,7 @@ const HEARTBEATS: usize = 5_000;
 
 pub(crate) async fn figures() -> Vec<Figure> {
     let folder = tempfile::tempdir().expect("a folder");
-    let process = Process::start(folder.path(), &[]);
+    let process = Process::start(folder.path(), &[]).await;
     register(&process, SERVICES).await;
     // The first pass fills the caches, and checks the key.
     send(&process, 1, SERVICES).await;

@@ -65,9 +65,12 @@ impl Launched {
 }
 
 impl Process {
-    /// Starts on a data folder and a free port, and waits until it is ready.
-    pub fn start(data_dir: &Path, environment: &[(&'static str, String)]) -> Self {
-        Self::launch("127.0.0.1:0", data_dir, environment, Stdio::inherit()).ready().expect("the ready line")
+    /// Starts on a data folder and a free port, and waits until it is ready. Others of the test go on meanwhile: a client
+    /// that connected and has yet to ask is not kept waiting.
+    pub async fn start(data_dir: &Path, environment: &[(&'static str, String)]) -> Self {
+        let launched = Self::launch("127.0.0.1:0", data_dir, environment, Stdio::inherit());
+        let ready = tokio::task::spawn_blocking(|| launched.ready()).await;
+        ready.expect("a thread").expect("the ready line")
     }
 
     /// Starts on a data folder and an address, and does not wait.
@@ -77,8 +80,26 @@ impl Process {
         environment: &[(&'static str, String)],
         stderr: impl Into<Stdio>,
     ) -> Launched {
+        Self::launch_by(Command::new(medic_local()), address, data_dir, environment, stderr)
+    }
+
+    /// Starts it where a process may have so many file descriptors, and waits until it is ready.
+    pub fn start_with_descriptors(max: u32, data_dir: &Path, environment: &[(&'static str, String)]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {max}; exec \"$0\" \"$@\"")]).arg(medic_local());
+        let launched = Self::launch_by(shell, "127.0.0.1:0", data_dir, environment, Stdio::inherit());
+        launched.ready().expect("the ready line")
+    }
+
+    fn launch_by(
+        mut command: Command,
+        address: &str,
+        data_dir: &Path,
+        environment: &[(&'static str, String)],
+        stderr: impl Into<Stdio>,
+    ) -> Launched {
         let began = Instant::now();
-        let mut child = Command::new(medic_local())
+        let mut child = command
             .args(["--listen", address, "--data-dir"])
             .arg(data_dir)
             .envs(UNLIMITED)
@@ -90,6 +111,15 @@ impl Process {
             .expect("a process");
         let stdout = child.stdout.take().expect("stdout");
         Launched { child, stdout, began, data_dir: data_dir.to_owned() }
+    }
+
+    /// Runs it with more arguments until it ends, and returns whether it succeeded and what it wrote to stdout then, or
+    /// else to stderr.
+    pub fn run(data_dir: &Path, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(medic_local());
+        let ended = command.arg("--data-dir").arg(data_dir).args(arguments).output().expect("a process");
+        let written = if ended.status.success() { ended.stdout } else { ended.stderr };
+        (ended.status.success(), String::from_utf8_lossy(&written).trim().to_owned())
     }
 
     /// Starts it where it must not start, and returns what it wrote to stderr.
@@ -106,6 +136,13 @@ impl Process {
 
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Returns the most memory that it has used so far, in MB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        peak.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") / 1_000
     }
 
     pub fn pid(&self) -> u32 {

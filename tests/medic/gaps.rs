@@ -114,7 +114,7 @@ async fn a_restart_within_half_a_minute_changes_nothing() {
 #[tokio::test]
 async fn a_kill_is_a_gap_like_any_stop() {
     let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(folder.path(), &[]);
+    let process = Process::start(folder.path(), &[]).await;
     for name in ["well", "dead"] {
         let service = json!({"heartbeat_name": name, "service_name": "worker", "alert_interval": 1});
         assert!(process.post("/service", service).await);

@@ -33,7 +33,7 @@ async fn execute(killed_after: Duration) {
     let receivers = Receivers::start().await;
     let mut environment = receivers.environment();
     environment.push(("MEDIC_ALLOW_PRIVATE_HOSTS", "true".to_owned()));
-    let process = Process::start(folder.path(), &environment);
+    let process = Process::start(folder.path(), &environment).await;
     let script = json!({"name": "clear", "interpreter": "bash", "content": "echo cleared"});
     assert!(process.post("/v2/scripts", script).await);
     assert!(process.post("/v2/playbooks", json!({"yaml": playbook(&receivers.hook())})).await);
@@ -44,7 +44,7 @@ async fn execute(killed_after: Duration) {
     tokio::time::sleep(killed_after).await;
     process.kill();
 
-    let process = Process::start(folder.path(), &environment);
+    let process = Process::start(folder.path(), &environment).await;
     let end = Instant::now() + PATIENCE;
     let execution = loop {
         // It reports again and again: some heartbeat comes while the last step waits for it, and some after that.

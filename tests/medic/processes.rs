@@ -43,7 +43,7 @@ async fn outage(after_deadline: i64, plans: &[Planned]) {
     receivers.plan_pagerduty(plans.iter().cloned());
     receivers.plan_slack(plans.iter().cloned());
     let environment = receivers.environment();
-    let process = Process::start(folder.path(), &environment);
+    let process = Process::start(folder.path(), &environment).await;
     let register =
         json!({"heartbeat_name": "w", "service_name": "worker", "alert_interval": INTERVAL.as_secs_f64() / 60.0});
     assert!(process.post("/service", register).await);
@@ -56,7 +56,7 @@ async fn outage(after_deadline: i64, plans: &[Planned]) {
     tokio::time::sleep(moment(after_deadline)).await;
     process.kill();
 
-    let process = Process::start(folder.path(), &environment);
+    let process = Process::start(folder.path(), &environment).await;
     let open = until(&process, "/alerts?active=1", |open| count(open) == 1).await;
     assert_eq!(count(&process.get("/alerts").await["results"]), 1, "one alert in all: {open}");
     for receiver in ["slack", "pagerduty"] {
@@ -103,7 +103,7 @@ async fn a_kill_while_a_notification_is_retried_loses_nothing() {
 async fn a_signal_ends_the_process_cleanly_within_five_seconds() {
     for name in ["TERM", "INT"] {
         let folder = tempfile::tempdir().unwrap();
-        let (status, took) = Process::start(folder.path(), &[]).signal(name);
+        let (status, took) = Process::start(folder.path(), &[]).await.signal(name);
         assert!(status.success(), "{name}: {status}");
         assert!(took < Duration::from_secs(5), "{name}: {took:?}");
     }
@@ -113,12 +113,12 @@ async fn a_signal_ends_the_process_cleanly_within_five_seconds() {
 async fn the_admin_key_is_created_once_and_kept_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
-    let first = Process::start(folder.path(), &[]);
+    let first = Process::start(folder.path(), &[]).await;
     let mode = std::fs::metadata(folder.path().join("admin.key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let key = first.key().to_owned();
     first.kill();
-    let second = Process::start(folder.path(), &[]);
+    let second = Process::start(folder.path(), &[]).await;
     assert_eq!(second.key(), key);
     assert_eq!(count(&second.get("/v2/api-keys").await["results"]["items"]), 1);
     // One process at a time.

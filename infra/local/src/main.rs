@@ -10,6 +10,7 @@ use clap::Parser;
 use local::{Options, Service};
 use operations::error_chain;
 use runtime::Config;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use script::Sandbox;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,6 +28,9 @@ struct Arguments {
     /// The folder to keep the state in.
     #[arg(long, value_name = "DIR", default_value = ".medic")]
     data_dir: PathBuf,
+    /// Creates another admin API key of this name in the data folder, prints it and ends. Medic must not be running.
+    #[arg(long, value_name = "NAME")]
+    create_admin_key: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +54,12 @@ async fn start() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_env()?;
     runtime::init_logging(config.log_filter.clone());
+    let mut stdout = std::io::stdout();
+    if let Some(name) = &arguments.create_admin_key {
+        writeln!(stdout, "{}", local::create_admin_key(&arguments.data_dir, &config, name).await?)?;
+        return Ok(());
+    }
+    use_all_descriptors();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let service = Service::start(Options {
@@ -59,13 +69,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         ..Options::new(arguments.listen, config)
     })
     .await?;
-    let mut stdout = std::io::stdout();
-    if let Some(key) = service.new_admin_key() {
-        writeln!(
-            stdout,
-            "admin API key, shown once and kept in {}: {key}",
-            arguments.data_dir.join("admin.key").display()
-        )?;
+    if service.new_admin_key().is_some() {
+        writeln!(stdout, "the admin API key is in {}", arguments.data_dir.join("admin.key").display())?;
     }
     writeln!(stdout, "medic ready on http://{}", service.address())?;
     stdout.flush()?;
@@ -76,4 +81,12 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     tracing::info!("stopping");
     service.stop().await;
     Ok(())
+}
+
+/// Lets this process have as many file descriptors as it may give itself.
+fn use_all_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit of file descriptors stays as it is");
+    }
 }

@@ -1,18 +1,15 @@
 //! Starts the whole system, and stops it.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, Utc};
 use emulators::{DynamoDb, QueueError, Queues};
 use metrics_exporter_prometheus::PrometheusHandle;
-use operations::{QueuePorts, bootstrap_key, new_secrets_key};
+use operations::{Actor, NewApiKey, QueuePorts, bootstrap_key, new_secrets_key};
 use outbound::Seal;
 use runtime::{App, Clock, Config};
 use script::{Sandbox, Scripts};
@@ -21,8 +18,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::folder::{DataFolder, keep_private};
 use crate::runner::{Agenda, Queue, Runner};
 use crate::scripts::LocalScripts;
+use crate::server::serve;
+use crate::start_error::StartError;
 use crate::wakes::LocalWakes;
 use crate::{SystemTime, Time};
 
@@ -46,31 +46,6 @@ impl Options {
     }
 }
 
-/// Why the system did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("the data folder {0} cannot be used")]
-    Folder(PathBuf, #[source] std::io::Error),
-    #[error("another process uses the data folder {0}")]
-    InUse(PathBuf),
-    #[error("the address {0} cannot be listened on")]
-    Listen(SocketAddr, #[source] std::io::Error),
-    #[error("the embedded database does not open: {0}")]
-    Database(String),
-    #[error("the queues do not open")]
-    Queues(#[from] QueueError),
-    #[error("the table cannot be created")]
-    Table(#[from] store::Error),
-    #[error("the admin key cannot be created")]
-    AdminKey(#[from] operations::Error),
-    #[error("when Medic last heard cannot be read or written")]
-    Pulse(#[source] operations::Error),
-    #[error("the API cannot be described")]
-    Document(#[from] serde_json::Error),
-    #[error("the clients cannot be created: {0}")]
-    Clients(Box<dyn std::error::Error + Send + Sync>),
-}
-
 /// The system at work.
 pub struct Service {
     address: SocketAddr,
@@ -79,8 +54,8 @@ pub struct Service {
     dynamodb: DynamoDb,
     stop: watch::Sender<bool>,
     tasks: [JoinHandle<()>; 2],
-    /// Held as long as the data folder is used.
-    _lock: Option<std::fs::File>,
+    /// Held as long as it is used.
+    _folder: Option<DataFolder>,
 }
 
 /// A message that was received so often, and never deleted, is a dead letter.
@@ -94,39 +69,20 @@ impl Service {
     /// Starts the table, the queues, the functions, and the server.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { listen, data_dir, mut config, time, prometheus, sandbox } = options;
-        let folder = data_dir.as_deref();
-        let lock = folder.map(lock).transpose()?;
-        tracing::info!(folder = %folder.map_or_else(|| "memory".into(), Path::to_string_lossy), "opening the database");
-        let expiry = Arc::clone(&time);
-        let dynamodb = match folder {
-            Some(folder) => DynamoDb::open(&folder.join("table.db")),
-            None => DynamoDb::in_memory(move || expiry.now()),
-        }
-        .map_err(StartError::Database)?;
-        let queues = match folder {
-            Some(folder) => Queues::open(&folder.join("queues.db"), MAX_RECEIVES),
-            None => Queues::in_memory(MAX_RECEIVES),
-        }?;
-        let table = Table::new(dynamodb.config(), TABLE_NAME);
-        table.create_table().await?;
-
+        let Opened { folder, dynamodb, queues, table } = open(data_dir.as_deref(), &time).await?;
         tracing::info!(%listen, "starting the functions");
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
         if config.seal.is_none() {
-            let seal = Seal::new(secrets_key(folder)?).map_err(|error| StartError::Clients(error.into()))?;
+            let key = folder.as_ref().map_or_else(|| Ok(new_secrets_key()?), DataFolder::secrets_key)?;
+            let seal = Seal::new(key).map_err(|error| StartError::Clients(error.into()))?;
             config.seal = Some(Arc::new(seal));
         }
-        // The last step that can fail: a key that was created is shown.
-        let new_admin_key = admin_key(&table, folder, time.now()).await?;
+        let new_admin_key = admin_key(&table, folder.as_ref(), time.now()).await?;
 
         let agenda = Arc::new(Agenda::new(time.now()));
-        let wakes = LocalWakes { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };
         let clock: Arc<dyn Clock> = Arc::new(TimeClock(Arc::clone(&time)));
-        let local = LocalScripts { queues: queues.clone(), agenda: Arc::clone(&agenda), time: Arc::clone(&time) };
-        let (wakes, reports) = (Arc::new(wakes), Arc::new(local));
-        let ports =
-            QueuePorts { wakes, script_jobs: Arc::<LocalScripts>::clone(&reports), script_reports: reports.clone() };
+        let (ports, reports) = queue_ports(&queues, &agenda, &time);
         let medic = runtime::medic(&config, table, ports, true).map_err(StartError::Clients)?;
         let seal = config.seal.clone();
         let scripts = sandbox.map(|sandbox| Scripts { sandbox, seal, reports, clock: Arc::clone(&clock) });
@@ -143,15 +99,9 @@ impl Service {
 
         let (stop, stopped) = watch::channel(false);
         let router = router(&app)?;
-        let server = async move {
-            let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-                .with_graceful_shutdown(wait_for(stopped));
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the server failed");
-            }
-        };
+        let server = serve(listener, router, wait_for(stopped));
         let tasks = [spawn(server), spawn(runner.clone().run())];
-        Ok(Self { address, new_admin_key, runner, dynamodb, stop, tasks, _lock: lock })
+        Ok(Self { address, new_admin_key, runner, dynamodb, stop, tasks, _folder: folder })
     }
 
     /// Returns the address of its server.
@@ -239,56 +189,67 @@ async fn wait_for(mut stopped: watch::Receiver<bool>) {
     stopped.wait_for(|stopped| *stopped).await.map(|_| ()).unwrap_or_default();
 }
 
-fn lock(folder: &Path) -> Result<std::fs::File, StartError> {
-    let failed = |error| StartError::Folder(folder.to_owned(), error);
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let file = std::fs::File::create(folder.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse(folder.to_owned())),
-        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
-    }
+/// What was kept by the last process.
+struct Opened {
+    folder: Option<DataFolder>,
+    dynamodb: DynamoDb,
+    queues: Queues,
+    table: Table,
 }
 
-async fn admin_key(table: &Table, folder: Option<&Path>, now: DateTime<Utc>) -> Result<Option<String>, StartError> {
-    let file = folder.map(|folder| folder.join("admin.key"));
-    let kept = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
-    let keep = |key: &str| match &file {
-        Some(file) => write_private(file, key).map_err(|error| StartError::Folder(file.clone(), error)),
-        None => Ok(()),
+async fn open(data_dir: Option<&Path>, time: &Arc<dyn Time>) -> Result<Opened, StartError> {
+    let folder = data_dir.map(DataFolder::open).transpose()?;
+    tracing::info!(folder = %data_dir.map_or_else(|| "memory".into(), Path::to_string_lossy), "opening the database");
+    let expiry = Arc::clone(time);
+    let dynamodb = match &folder {
+        Some(folder) => DynamoDb::open(&folder.table()),
+        None => DynamoDb::in_memory(move || expiry.now()),
+    }
+    .map_err(StartError::Database)?;
+    let queues = match &folder {
+        Some(folder) => Queues::open(&folder.queues(), MAX_RECEIVES),
+        None => Queues::in_memory(MAX_RECEIVES),
+    }?;
+    let table = Table::new(dynamodb.config(), TABLE_NAME);
+    table.create_table().await?;
+    Ok(Opened { folder, dynamodb, queues, table })
+}
+
+fn queue_ports(queues: &Queues, agenda: &Arc<Agenda>, time: &Arc<dyn Time>) -> (QueuePorts, Arc<LocalScripts>) {
+    let wakes = LocalWakes { queues: queues.clone(), agenda: Arc::clone(agenda), time: Arc::clone(time) };
+    let local = LocalScripts { queues: queues.clone(), agenda: Arc::clone(agenda), time: Arc::clone(time) };
+    let local = Arc::new(local);
+    let ports = QueuePorts {
+        wakes: Arc::new(wakes),
+        script_jobs: Arc::<LocalScripts>::clone(&local),
+        script_reports: Arc::<LocalScripts>::clone(&local),
     };
+    (ports, local)
+}
+
+async fn admin_key(
+    table: &Table,
+    folder: Option<&DataFolder>,
+    now: DateTime<Utc>,
+) -> Result<Option<String>, StartError> {
+    let file = folder.map(DataFolder::admin_key);
+    let kept = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+    let keep = |key: &str| file.as_ref().map_or(Ok(()), |file| keep_private(file, key));
     bootstrap_key(table, kept, keep, now).await
 }
 
-/// Returns the key of playbooks' secrets: created at the first start, and kept in the data folder.
-fn secrets_key(folder: Option<&Path>) -> Result<[u8; 32], StartError> {
-    let Some(file) = folder.map(|folder| folder.join("secrets.key")) else { return Ok(new_secrets_key()?) };
-    let failed = |error| StartError::Folder(file.clone(), error);
-    match std::fs::read_to_string(&file) {
-        Ok(kept) => {
-            let bytes = BASE64_STANDARD.decode(kept.trim()).ok().and_then(|bytes| bytes.try_into().ok());
-            let unreadable = || std::io::Error::new(ErrorKind::InvalidData, "it must hold 32 bytes in base64");
-            bytes.ok_or_else(|| failed(unreadable()))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let key = new_secrets_key()?;
-            write_private(&file, &BASE64_STANDARD.encode(key)).map_err(failed)?;
-            Ok(key)
-        }
-        Err(error) => Err(failed(error)),
+/// Creates an admin key in a data folder that no process uses, and returns it: for whoever has lost all of them.
+pub async fn create_admin_key(data_dir: &Path, config: &Config, name: &str) -> Result<String, StartError> {
+    if !DataFolder::is_one(data_dir) {
+        return Err(StartError::NoMedic(data_dir.to_owned()));
     }
-}
-
-/// Writes a file that only its owner can read, whole or not at all.
-fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let draft = file.with_extension("key.new");
-    let mut options = std::fs::OpenOptions::new();
-    let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    writeln!(written, "{text}")?;
-    written.sync_all()?;
-    std::fs::rename(&draft, file)
+    let new = NewApiKey::admin(name)?;
+    let time: Arc<dyn Time> = Arc::new(SystemTime::default());
+    let Opened { folder: _folder, dynamodb: _, queues, table } = open(Some(data_dir), &time).await?;
+    let (ports, _) = queue_ports(&queues, &Arc::new(Agenda::new(time.now())), &time);
+    let medic = runtime::medic(config, table, ports, true).map_err(StartError::Clients)?;
+    let (_, credential) = medic.create_api_key(new, &Actor::medic(time.now())).await?;
+    Ok(credential.reveal())
 }
 
 fn spawn(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {

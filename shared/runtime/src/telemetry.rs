@@ -6,17 +6,39 @@ use domain::{DeliveryStatus, RequestClass, Status};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use operations::AuthFailure;
 use outbound::Delivery;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
 
 use crate::descriptions::describe_metrics;
 
+/// Crates of Medic, by the targets of what they log. What others log in detail holds what they send: keys and tokens.
+const OURS: [&str; 13] = [
+    "api",
+    "domain",
+    "ingest",
+    "local",
+    "medic_local",
+    "notify",
+    "operations",
+    "outbound",
+    "playbook",
+    "runtime",
+    "script",
+    "store",
+    "sweep",
+];
+
+/// Lets through what is ours, and of the rest nothing in detail.
+fn without_secrets() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO).with_targets(OURS.map(|target| (target, LevelFilter::TRACE)))
+}
+
 /// Logs to stderr what `filter` lets through.
 pub fn init_logging(filter: Targets) {
     let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
-    if registry().with(filter).with(lines).try_init().is_err() {
+    if registry().with(filter).with(without_secrets()).with(lines).try_init().is_err() {
         tracing::debug!("logging was set up before");
     }
 }
@@ -30,7 +52,7 @@ pub(crate) fn init_json_logging(filter: Targets) {
         .with_current_span(false)
         .with_span_list(false)
         .with_writer(std::io::stderr);
-    if registry().with(filter).with(lines).try_init().is_err() {
+    if registry().with(filter).with(without_secrets()).with(lines).try_init().is_err() {
         tracing::debug!("logging was set up before");
     }
 }

@@ -132,14 +132,14 @@ async fn every_route_counts_against_the_limit_of_its_class() {
         ("MEDIC_RATE_LIMIT_HEARTBEATS", HEARTBEATS),
         ("MEDIC_RATE_LIMIT_MANAGEMENT", MANAGEMENT),
         ("MEDIC_RATE_LIMIT_EXECUTIONS", EXECUTIONS),
-        ("MEDIC_WEBHOOK_SECRET", "secret"),
+        ("MEDIC_WEBHOOK_SECRET", "secret-of-triggers"),
     ];
     let system = System::start_with(&limits, None).await;
     let key = key(&system, "all", &["admin"]).await;
     let ping_key = system.post("/v2/ping-keys", json!({"name": "pings"})).await.results()["key"].clone();
     for route in Route::all(&system).await {
         let address = route.address().replace("/ping/9000", &format!("/ping/{}", ping_key.as_str().unwrap()));
-        let headers = [("x-webhook-secret", "secret")];
+        let headers = [("x-webhook-secret", "secret-of-triggers")];
         let answer = system.raw(route.method.clone(), &address, Some(&key), &headers, None).await;
         let limit = answer.headers.get("x-ratelimit-limit").map(|limit| limit.to_str().unwrap());
         assert_eq!(limit, route.limit_by_contract(), "{} {}", route.method, route.path);
@@ -148,7 +148,7 @@ async fn every_route_counts_against_the_limit_of_its_class() {
 
 #[tokio::test]
 async fn a_key_is_of_no_use_where_a_secret_is_asked_for() {
-    let environment = [("SLACK_SIGNING_SECRET", "signing"), ("MEDIC_WEBHOOK_SECRET", "secret")];
+    let environment = [("SLACK_SIGNING_SECRET", "signing"), ("MEDIC_WEBHOOK_SECRET", "secret-of-triggers")];
     let (set_up, not_set_up) = (System::start_with(&environment, None).await, System::start().await);
     let routes = Route::all(&set_up).await;
     let by_secret: Vec<_> = routes.iter().filter(|route| route.needs_secret()).collect();
@@ -308,8 +308,8 @@ async fn a_key_revoked_elsewhere_is_refused_within_thirty_seconds() {
     assert_eq!(ask().await, 200);
     // Another process takes it out of the table; this one has it in memory.
     let table = &system.service.medic().table;
-    let record = table.api_key(domain::ApiKeyId::new(2), true).await.unwrap().unwrap();
-    assert_eq!(table.revoke_api_key(&record, store::Writes::new()).await.unwrap(), store::Commit::Done);
+    let record = table.find::<domain::ApiKey>(domain::ApiKeyId::new(2)).await.unwrap().unwrap();
+    assert_eq!(table.delete(&record, store::Writes::new()).await.unwrap(), store::Commit::Done);
     system.advance(TimeDelta::seconds(29)).await;
     assert_eq!(ask().await, 401);
 }
@@ -329,24 +329,4 @@ async fn refusals_cost_no_write() {
     }
     let units = system.service.dynamodb().units();
     assert!(units.write.abs() < f64::EPSILON, "{units:?}");
-}
-
-#[tokio::test]
-async fn argon2_is_spent_once_a_key_and_ten_times_a_minute_on_wrong_secrets() {
-    let system = System::start().await;
-    let ci = key(&system, "ci", &["read"]).await;
-    let verifications = || system.service.medic().keyring.verifications();
-    let before = verifications();
-    let ask = async |key: &str| system.raw(Method::GET, "/service", Some(key), &[], None).await.status.as_u16();
-    let at_once = futures::future::join_all((0..20).map(|_| ask(&ci))).await;
-    assert_eq!((at_once, verifications() - before), (vec![200; 20], 1));
-    // A key that this process has not verified yet, and somebody who guesses at it.
-    let other = key(&system, "other", &["read"]).await;
-    for n in 10..40 {
-        let wrong = format!("{}{n}", &other[..other.len() - 2]);
-        assert_eq!(ask(&wrong).await, 401);
-    }
-    assert_eq!(verifications() - before, 11);
-    system.seconds(60).await;
-    assert_eq!(ask(&other).await, 200);
 }

@@ -20,7 +20,7 @@ const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 const ENVIRONMENT: [(&str, &str); 5] = [
     ("MEDIC_ALLOW_PRIVATE_HOSTS", "true"),
     ("SLACK_SIGNING_SECRET", SIGNING_SECRET),
-    ("MEDIC_WEBHOOK_SECRET", "let-me-in"),
+    ("MEDIC_WEBHOOK_SECRET", "let-me-in-0123456"),
     ("MEDIC_SECRETS_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="),
     ("MEDIC_CIRCUIT_MAX_EXECUTIONS", "100"),
 ];
@@ -304,7 +304,7 @@ async fn playbooks(story: &mut Story) {
         let started = story.post("/v2/playbooks/1/execute", json!({"service_id": 1})).await;
         ids.push(started["execution_id"].as_str().unwrap().to_owned());
     }
-    let secret = [("x-webhook-secret", "let-me-in")];
+    let secret = [("x-webhook-secret", "let-me-in-0123456")];
     let (path, body) = ("/v2/webhooks/playbooks/1/trigger", json!({"service_id": 1}));
     let answer = story.system.raw(Method::POST, path, None, &secret, Some(body.to_string().into())).await;
     story.keep(&Method::POST, path, body, &answer).await;
@@ -348,6 +348,7 @@ async fn keys_and_the_audit_log(story: &mut Story) {
     story.replace(&key, "mdk_2_q7Jd0xv1bS5nE3hWkP8uRtYmZ4aLcG6fVoIiXjQeN2s");
     story.get("/v2/api-keys?limit=1").await;
     story.get("/v2/api-keys/2").await;
+    story.patch("/v2/api-keys/2", json!({"rate_limit_heartbeats": 600})).await;
     let key = story.post("/v2/api-keys/2/rotate", Value::Null).await["key"].clone();
     story.replace(&key, "mdk_2_T9wKfZc2yQ6mHs4rVb8gXn1pLe5uJd7aOi0tRkEqSxY");
     story.get("/v2/audit-logs?limit=2").await;

@@ -394,7 +394,7 @@ async fn deleting_a_playbook_ends_its_open_executions_and_keeps_them() {
 
 #[tokio::test]
 async fn the_trigger_route_requires_its_secret_and_is_limited_by_address() {
-    let system = System::start_with(&[("MEDIC_WEBHOOK_SECRET", "s3cr3t")], None).await;
+    let system = System::start_with(&[("MEDIC_WEBHOOK_SECRET", "s3cr3t-of-triggers")], None).await;
     let id = playbook(&system, "p", "", "  - { name: s, type: wait, duration: 1s }").await;
     let path = format!("/v2/webhooks/playbooks/{id}/trigger");
     let post = async |secret: Option<&'static str>| {
@@ -405,13 +405,13 @@ async fn the_trigger_route_requires_its_secret_and_is_limited_by_address() {
         assert_eq!(post(wrong).await.status, 401, "{wrong:?}");
     }
     for n in 0..10 {
-        let answer = post(Some("s3cr3t")).await;
+        let answer = post(Some("s3cr3t-of-triggers")).await;
         assert_eq!(
             (answer.status.as_u16(), answer.headers["x-ratelimit-remaining"].to_str().unwrap()),
             (201, format!("{}", 9 - n).as_str())
         );
     }
-    assert_eq!(post(Some("s3cr3t")).await.status, 429);
+    assert_eq!(post(Some("s3cr3t-of-triggers")).await.status, 429);
     let unset = System::start().await;
     let answer = unset
         .raw(
@@ -503,11 +503,11 @@ async fn bad_requests_name_what_is_wrong_and_start_nothing() {
 
 #[tokio::test]
 async fn a_start_that_is_repeated_starts_one_execution() {
-    let system = System::start_with(&[LOCAL[0], ("MEDIC_WEBHOOK_SECRET", "of-the-pipeline")], None).await;
+    let system = System::start_with(&[LOCAL[0], ("MEDIC_WEBHOOK_SECRET", "secret-of-the-pipeline")], None).await;
     let call = format!("  - {{ name: call, type: webhook, url: \"{}\" }}", system.receivers.hook());
     let playbook = playbook(&system, "restart", "approval: none", &call).await;
     let start = async |path: String, key: &str| {
-        let headers = [("idempotency-key", key), ("x-webhook-secret", "of-the-pipeline")];
+        let headers = [("idempotency-key", key), ("x-webhook-secret", "secret-of-the-pipeline")];
         let answer = system.raw(Method::POST, &path, Some(&system.key), &headers, None).await;
         assert_eq!(answer.status, 201, "{answer}");
         system.seconds(5).await;

@@ -4,6 +4,8 @@
 
 mod access;
 mod alerts;
+mod attacks;
+mod attacks_on_processes;
 mod audit;
 mod bad_input;
 mod bad_receivers;

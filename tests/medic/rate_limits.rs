@@ -2,7 +2,7 @@
 
 use axum::http::header::RETRY_AFTER;
 use chrono::TimeDelta;
-use domain::{ApiKeyId, KeyId, RequestClass};
+use domain::{ApiKey, ApiKeyId, KeyId, RequestClass};
 use futures::stream::{self, StreamExt as _};
 use harness::{Answer, System};
 use local::Fault;
@@ -153,7 +153,7 @@ async fn the_count_is_shared_by_all_instances() {
     let system = System::start().await;
     let (here, there) = (system.service.medic(), system.another_instance());
     key(&system, "ci", json!({"rate_limit_heartbeats": 50})).await;
-    let ci = here.table.api_key(ApiKeyId::new(2), true).await.unwrap().unwrap();
+    let ci = here.table.find::<ApiKey>(ApiKeyId::new(2)).await.unwrap().unwrap();
     let now = system.time.now();
     let requests = (0..100).map(async |n| {
         let instance = if n % 2 == 0 { here } else { &there };

@@ -17,7 +17,7 @@ HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
 BINARY = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug" / "medic-local"
 
-SECRETS = {"SLACK_SIGNING_SECRET": "8f742231b10e8888abcd99yyyzzz85a5", "MEDIC_WEBHOOK_SECRET": "let-me-in"}
+SECRETS = {"SLACK_SIGNING_SECRET": "8f742231b10e8888abcd99yyyzzz85a5", "MEDIC_WEBHOOK_SECRET": "let-me-in-0123456"}
 EXAMPLES = os.environ.get("EXAMPLES") or "2"
 SEED = os.environ.get("SEED") or "1"
 # A public address that needs no name server.

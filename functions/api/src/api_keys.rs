@@ -3,9 +3,10 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::{ApiKey, ApiKeyId, Credential, Invalid, Label, RateLimits, Scope, Scopes, format_time, parse_time};
+use chrono::{DateTime, Utc};
+use domain::{ApiKey, ApiKeyId, Credential, Invalid, RateLimits, Scope, Scopes, format_time, parse_time};
 use operations::{Actor, NewApiKey};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, reply, schema};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply, schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -27,7 +28,7 @@ pub(crate) struct ApiKeyView {
 
 impl ApiKeyView {
     fn of(key: &ApiKey) -> Self {
-        let ApiKey { id, name, scopes, limits, expires_at, created_at, rotated_at, hash: _ } = key;
+        let ApiKey { id, name, scopes, limits, expires_at, rotated_at, digest: _, hash: _, revision } = key;
         Self {
             api_key_id: id.get(),
             name: name.to_string(),
@@ -35,7 +36,7 @@ impl ApiKeyView {
             expires_at: expires_at.map(format_time),
             rate_limit_heartbeats: limits.heartbeats,
             rate_limit_management: limits.management,
-            created_at: format_time(*created_at),
+            created_at: format_time(revision.date_added),
             rotated_at: rotated_at.map(format_time),
         }
     }
@@ -80,21 +81,31 @@ pub(crate) struct NewKey {
 impl NewKey {
     fn parse(self) -> Result<NewApiKey, Invalid> {
         let Self { name, scopes, expires_at, rate_limit_heartbeats, rate_limit_management } = self;
-        let limit = |field: &str, value: i64| {
-            let value = u32::try_from(value).ok().filter(|value| (1..=1_000_000).contains(value));
-            value.ok_or_else(|| Invalid::new(field, "must be from 1 to 1000000"))
-        };
         let limits = RateLimits {
-            heartbeats: rate_limit_heartbeats.map(|n| limit("rate_limit_heartbeats", n)).transpose()?,
-            management: rate_limit_management.map(|n| limit("rate_limit_management", n)).transpose()?,
+            heartbeats: limit("rate_limit_heartbeats", rate_limit_heartbeats)?,
+            management: limit("rate_limit_management", rate_limit_management)?,
         };
         Ok(NewApiKey {
-            name: Label::parse("name", name, ApiKey::MAX_NAME_CHARS)?,
-            scopes: Scopes::parse(scopes.iter().map(|scope| scope.parse()).collect::<Result<_, _>>()?)?,
+            name: ApiKey::parse_name(name)?,
+            scopes: parse_scopes(&scopes)?,
             limits,
-            expires_at: expires_at.map(|text| parse_time("expires_at", &text)).transpose()?,
+            expires_at: expiry(expires_at)?,
         })
     }
+}
+
+fn parse_scopes(scopes: &[String]) -> Result<Scopes, Invalid> {
+    Scopes::parse(scopes.iter().map(|scope| scope.parse()).collect::<Result<_, _>>()?)
+}
+
+fn expiry(text: Option<String>) -> Result<Option<DateTime<Utc>>, Invalid> {
+    text.map(|text| parse_time("expires_at", &text)).transpose()
+}
+
+fn limit(field: &str, value: Option<i64>) -> Result<Option<u32>, Invalid> {
+    let Some(value) = value else { return Ok(None) };
+    let value = u32::try_from(value).ok().filter(|value| (1..=1_000_000).contains(value));
+    value.map(Some).ok_or_else(|| Invalid::new(field, "must be from 1 to 1000000"))
 }
 
 /// Creates a key.
@@ -161,7 +172,79 @@ pub(crate) async fn list(State(app): State<App>, Params(listing): Params<Listing
     )
 )]
 pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<ApiKeyId>) -> Result<Response, ApiError> {
-    Ok(ok(ApiKeyView::of(&app.medic.api_key(id).await?)))
+    Ok(ok(ApiKeyView::of(&app.medic.find(id).await?)))
+}
+
+/// Changes to a key; fields that are left out stay as they are. Null takes a limit or the expiry away.
+#[expect(clippy::option_option, reason = "a field that is left out, null, or set")]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct KeyPatchBody {
+    /// Unique: 1 to 128 characters.
+    #[schema(value_type = Option<schema::Label>)]
+    name: Option<String>,
+    /// Of `read`, `write`, `admin` and `heartbeat`.
+    #[schema(min_items = 1)]
+    scopes: Option<Vec<String>>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Option<String>>,
+    /// Requests a minute, 1 to 1000000.
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1_000_000)]
+    rate_limit_heartbeats: Option<Option<i64>>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1_000_000)]
+    rate_limit_management: Option<Option<i64>>,
+}
+
+impl KeyPatchBody {
+    /// Returns what these changes make of a key.
+    fn parse(self) -> Result<impl Fn(ApiKey) -> ApiKey, Invalid> {
+        let Self { name, scopes, expires_at, rate_limit_heartbeats, rate_limit_management } = self;
+        let name = name.map(ApiKey::parse_name).transpose()?;
+        let scopes = scopes.map(|scopes| parse_scopes(&scopes)).transpose()?;
+        let expires_at = expires_at.map(expiry).transpose()?;
+        let heartbeats = rate_limit_heartbeats.map(|n| limit("rate_limit_heartbeats", n)).transpose()?;
+        let management = rate_limit_management.map(|n| limit("rate_limit_management", n)).transpose()?;
+        Ok(move |key: ApiKey| ApiKey {
+            name: name.clone().unwrap_or(key.name),
+            scopes: scopes.clone().unwrap_or(key.scopes),
+            expires_at: expires_at.unwrap_or(key.expires_at),
+            limits: RateLimits {
+                heartbeats: heartbeats.unwrap_or(key.limits.heartbeats),
+                management: management.unwrap_or(key.limits.management),
+            },
+            ..key
+        })
+    }
+}
+
+/// Updates a key. What it may no longer do is refused everywhere within 30 s. The last key with `admin` that does not expire
+/// stays one.
+#[utoipa::path(
+    patch,
+    path = "/v2/api-keys/{api_key_id}",
+    operation_id = "v2_update_api_key",
+    tag = "api-keys",
+    params(("api_key_id" = i64, Path, minimum = 1)),
+    request_body = KeyPatchBody,
+    responses(
+        (status = 200, description = "The record", body = Envelope<ApiKeyView>),
+        (status = 400, description = "A field is not valid", body = Envelope<String>),
+        (status = 404, description = "There is no such key", body = Envelope<String>),
+        (status = 409, description = "The name is taken, or it is the last key with `admin`", body = Envelope<String>),
+    )
+)]
+pub(crate) async fn update(
+    State(app): State<App>,
+    actor: Actor,
+    IdPath(id): IdPath<ApiKeyId>,
+    Body(body): Body<KeyPatchBody>,
+) -> Result<Response, ApiError> {
+    let change = body.parse()?;
+    let key = app.medic.update_api_key(id, |key| Ok(change(key)), &actor).await?;
+    Ok(reply(StatusCode::OK, "API key updated.", ApiKeyView::of(&key)))
 }
 
 /// Gives a key a new secret. The old one is refused everywhere within 30 s.
@@ -195,6 +278,7 @@ pub(crate) async fn rotate(
     responses(
         (status = 200, description = "Revoked", body = Envelope<String>),
         (status = 404, description = "There is no such key", body = Envelope<String>),
+        (status = 409, description = "It is the last key with `admin` that does not expire", body = Envelope<String>),
     )
 )]
 pub(crate) async fn revoke(

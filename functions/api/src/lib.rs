@@ -141,7 +141,7 @@ fn playbooks_and_executions() -> Routes {
 fn keys_and_audit() -> Routes {
     Routes::new()
         .admin(routes!(api_keys::create, api_keys::list))
-        .admin(routes!(api_keys::get, api_keys::revoke))
+        .admin(routes!(api_keys::get, api_keys::update, api_keys::revoke))
         .admin(routes!(api_keys::rotate))
         .admin(routes!(ping_keys::create, ping_keys::list))
         .admin(routes!(ping_keys::get, ping_keys::revoke))

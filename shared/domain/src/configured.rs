@@ -83,7 +83,7 @@ impl Profile {
 
 impl Configurable for ApiKey {
     fn configured(&self) -> Configured {
-        let Self { id, name, scopes, limits, expires_at, created_at: _, rotated_at: _, hash } = self;
+        let Self { id, name, scopes, limits, expires_at, rotated_at: _, digest: _, hash, revision: _ } = self;
         let RateLimits { heartbeats, management } = limits;
         let fields = vec![
             AuditedField::new("name", AuditedValue::text(name)),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 
-use crate::{ApiKeyId, Invalid, Label, RequestClass};
+use crate::{ApiKeyId, Invalid, Label, RequestClass, Revision};
 
 /// What a key may do. `admin` grants everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,14 +95,34 @@ pub struct ApiKey {
     pub scopes: Scopes,
     pub limits: RateLimits,
     pub expires_at: Option<DateTime<Utc>>,
-    pub created_at: DateTime<Utc>,
     pub rotated_at: Option<DateTime<Utc>>,
+    /// The first 128 bits of the SHA-256 of the whole key, in hex.
+    pub digest: String,
     /// The argon2id hash of the whole key, as a PHC string.
     pub hash: String,
+    pub revision: Revision,
 }
+
+/// How the names of people begin where they act: no key may pose as one.
+const PEOPLE: [&str; 2] = ["slack:", "oidc:"];
 
 impl ApiKey {
     pub const MAX_NAME_CHARS: usize = 128;
+
+    /// Reads the name of a key, by which it is known in the audit log.
+    pub fn parse_name(text: impl Into<String>) -> Result<Label, Invalid> {
+        let name = Label::parse("name", text, Self::MAX_NAME_CHARS)?;
+        let lower = name.as_str().trim_start().to_lowercase();
+        if PEOPLE.iter().any(|prefix| lower.starts_with(prefix)) {
+            return Err(Invalid::new("name", "must not begin with slack: or oidc:, as the names of people do"));
+        }
+        Ok(name)
+    }
+
+    /// Returns whether it may do everything, for good. One such key stays.
+    pub fn is_lasting_admin(&self) -> bool {
+        self.scopes.iter().any(|scope| scope == Scope::Admin) && self.expires_at.is_none()
+    }
 }
 
 /// The random part of a key: 256 bits in base64url without padding. Its `Debug` shows nothing.

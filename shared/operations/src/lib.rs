@@ -21,7 +21,7 @@ mod ttl_cache;
 mod turns;
 mod wakeups;
 
-pub use access::{AuthFailure, DefaultLimits, Keyring, NewApiKey, bootstrap_key};
+pub use access::{AuthFailure, DefaultLimits, Guesses, Keyring, NewApiKey, bootstrap_key};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{Error, error_chain};
 pub use medic::{Medic, QueuePorts, Settings, SlackDelivery};

@@ -8,7 +8,7 @@ use outbound::{Guard, Outgoing, PagerDuty, ScriptJobs, ScriptReports, Seal, Slac
 use store::{CircuitLimit, SHARDS, Table};
 
 use crate::Error;
-use crate::access::{DefaultLimits, Keyring, PingKeyring, RequestCounts};
+use crate::access::{DefaultLimits, Guesses, Keyring, PingKeyring, RequestCounts};
 use crate::entropy::{Entropy, HeartbeatIds, LogIds, random};
 use crate::sent_wakeups::SentWakeups;
 use crate::service_names::ServiceNames;
@@ -86,6 +86,7 @@ pub struct Medic {
     pub outgoing: Outgoing,
     pub settings: Settings,
     pub keyring: Keyring,
+    pub guesses: Guesses,
     pub(crate) ping_keyring: PingKeyring,
     /// Distinguishes this process from others.
     pub(crate) instance: String,
@@ -127,6 +128,7 @@ impl Medic {
             outgoing,
             settings,
             keyring: Keyring::default(),
+            guesses: Guesses::default(),
             ping_keyring: PingKeyring::default(),
             heartbeat_ids: HeartbeatIds::default(),
             log_ids: LogIds::default(),

@@ -8,11 +8,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use domain::{ApiKey, Credential, PingKeyId, PingKeyText, Scope};
-use operations::{Actor, AuthFailure};
+use domain::{ApiKey, Credential, PingKeyId, PingKeyText, RequestClass, Scope};
+use operations::{Actor, AuthFailure, Guesses};
 
 use crate::access::Access;
 use crate::routes::AccessTable;
+use crate::source_address::source_address;
 use crate::{ApiError, App, ping_refusal};
 
 /// The key that a request came with.
@@ -57,7 +58,7 @@ pub(crate) async fn authenticate(
             let key = check(&app, header, any_of).await?;
             request.extensions_mut().insert(Caller(key));
         }
-        Access::WebhookSecret => check_secret(&app, request.headers().get("x-webhook-secret"))?,
+        Access::WebhookSecret => check_secret(&app, &request)?,
         Access::SlackSignature => request = check_signature(&app, request).await?,
         Access::PingKey => match check_ping_key(&app, request.uri().path()).await {
             Ok(caller) => {
@@ -79,7 +80,11 @@ async fn check_ping_key(app: &App, path: &str) -> Result<PingCaller, ApiError> {
     found.map(PingCaller).ok_or_else(|| refused(AuthFailure::InvalidKey))
 }
 
-fn check_secret(app: &App, given: Option<&HeaderValue>) -> Result<(), ApiError> {
+fn check_secret(app: &App, request: &Request) -> Result<(), ApiError> {
+    let (given, address) = (request.headers().get("x-webhook-secret"), source_address(request));
+    if let Some(retry_after) = app.medic.guesses.refuses_for(address, app.now()) {
+        return Err(ApiError::RateLimited { class: RequestClass::Triggers, limit: Guesses::MAX, retry_after });
+    }
     let Some(is_right) = app.medic.is_webhook_secret(given.map(HeaderValue::as_bytes).unwrap_or_default()) else {
         return Err(ApiError::NotSetUp("MEDIC_WEBHOOK_SECRET is not set: nobody can trigger playbooks".to_owned()));
     };
@@ -88,6 +93,7 @@ fn check_secret(app: &App, given: Option<&HeaderValue>) -> Result<(), ApiError> 
     }
     let failure = if given.is_some() { AuthFailure::InvalidKey } else { AuthFailure::MissingKey };
     metrics::counter!("medic_auth_failures_total", "reason" => failure.reason()).increment(1);
+    app.medic.guesses.count(address, app.now());
     Err(ApiError::WrongSecret)
 }
 

@@ -76,7 +76,7 @@ impl Config {
             pagerduty_url: env
                 .url("MEDIC_PAGERDUTY_URL")?
                 .unwrap_or_else(|| "https://events.pagerduty.com/v2/enqueue".to_owned()),
-            webhook_secret: env.text("MEDIC_WEBHOOK_SECRET"),
+            webhook_secret: env.secret("MEDIC_WEBHOOK_SECRET")?,
             base_url: env.url("MEDIC_BASE_URL")?,
             rate_limit_heartbeats: env.number("MEDIC_RATE_LIMIT_HEARTBEATS", 100)?,
             rate_limit_management: env.number("MEDIC_RATE_LIMIT_MANAGEMENT", 20)?,
@@ -132,6 +132,17 @@ impl<'a> Environment<'a> {
             Ok(token)
         } else {
             Err(error(name, "must be visible ASCII characters"))
+        }
+    }
+
+    /// Reads a secret that people may try to guess.
+    fn secret(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        const MIN_CHARS: usize = 16;
+        let secret = self.text(name);
+        if secret.as_ref().is_none_or(|secret| secret.chars().count() >= MIN_CHARS) {
+            Ok(secret)
+        } else {
+            Err(error(name, "must be at least 16 characters long"))
         }
     }
 
@@ -212,6 +223,7 @@ mod tests {
             ("MEDIC_BASE_URL", "https://"),
             ("MEDIC_ALLOW_PRIVATE_HOSTS", "perhaps"),
             ("MEDIC_ALLOWED_HOSTS", "example.com, https://example.org"),
+            ("MEDIC_WEBHOOK_SECRET", "fifteen-letters"),
             ("MEDIC_SECRETS_KEY", "c2hvcnQ="),
             ("RUST_LOG", "info=debug=trace"),
         ] {

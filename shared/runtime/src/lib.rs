@@ -19,6 +19,7 @@ mod pings;
 mod rate_limit;
 mod routes;
 pub mod schema;
+mod source_address;
 mod telemetry;
 mod wiring;
 

@@ -1,8 +1,6 @@
 //! Limits how many requests a key may make: after it is known whose they are, and before they cost anything else.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-use axum::extract::{ConnectInfo, Extension, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -10,6 +8,7 @@ use domain::{KeyId, RateLimits, RequestClass, Ruling};
 
 use crate::access::Access;
 use crate::auth::{Caller, PingCaller};
+use crate::source_address::source_address;
 use crate::{ApiError, App, ping_refusal};
 
 const LIMIT: &str = "x-ratelimit-limit";
@@ -32,8 +31,7 @@ pub(crate) async fn limit(
             (KeyId::Ping(id), RateLimits::default(), RequestClass::Heartbeats)
         }
         (Access::WebhookSecret, _, _) => {
-            let address = source_address(&request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            (KeyId::Address(address), RateLimits::default(), RequestClass::Triggers)
+            (KeyId::Address(source_address(&request)), RateLimits::default(), RequestClass::Triggers)
         }
         (Access::Public | Access::Key { .. } | Access::PingKey | Access::SlackSignature, _, _) => {
             return next.run(request).await;
@@ -50,12 +48,6 @@ pub(crate) async fn limit(
     };
     describe(ruling, response.headers_mut());
     response
-}
-
-/// Returns the address of the caller: as the connection has it, or API Gateway in its place; never from a header, which a
-/// caller can set.
-fn source_address(request: &Request) -> Option<IpAddr> {
-    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 
 fn describe(Ruling { limit, remaining, reset_at, retry_after: _ }: Ruling, headers: &mut HeaderMap) {

@@ -439,10 +439,6 @@ pub(crate) fn alert_id_of(pk: &str) -> Option<AlertId> {
     pk.strip_prefix("alert#")?.parse().ok()
 }
 
-pub(crate) fn api_key_id_of(pk: &str) -> Option<ApiKeyId> {
-    pk.strip_prefix("api-key#")?.parse().ok()
-}
-
 /// Returns the first 128 bits of a text's SHA-256, in hex.
 pub fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(text).first_chunk::<16>().copied().unwrap_or_default())

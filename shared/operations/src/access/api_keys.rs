@@ -3,12 +3,13 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use domain::{ApiKey, ApiKeyId, Credential, Invalid, KeySecret, Label, RateLimits, Scope, Scopes};
-use store::{Claim, Commit, Page, Table, Writes};
+use domain::{ApiKey, ApiKeyId, Credential, Invalid, KeySecret, Label, RateLimits, Revision, Scope, Scopes};
+use store::{Commit, Page, Saved, Table, Writes, digest};
 
 use super::keyring::hash;
 use crate::entropy::{Entropy, SystemEntropy, random};
-
+use crate::retry::retry_on_conflict;
+use crate::settings::{described, is_saved};
 use crate::{Actor, Error, Medic};
 
 /// A key to be created.
@@ -20,62 +21,135 @@ pub struct NewApiKey {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+impl NewApiKey {
+    /// Returns an admin key of this name, without limits of its own, that does not expire.
+    pub fn admin(name: &str) -> Result<Self, Error> {
+        Ok(Self {
+            name: ApiKey::parse_name(name)?,
+            scopes: Scopes::parse(vec![Scope::Admin])?,
+            limits: RateLimits::default(),
+            expires_at: None,
+        })
+    }
+
+    /// Returns the key's record with a secret that nobody has seen.
+    async fn with_secret(
+        self,
+        id: ApiKeyId,
+        entropy: &dyn Entropy,
+        now: DateTime<Utc>,
+    ) -> Result<(ApiKey, Credential), Error> {
+        let credential = new_credential(id, entropy)?;
+        Ok((self.hashed(&credential, now).await?, credential))
+    }
+
+    async fn hashed(self, credential: &Credential, now: DateTime<Utc>) -> Result<ApiKey, Error> {
+        let Self { name, scopes, limits, expires_at } = self;
+        let Hashed { digest, hash } = Hashed::of(credential).await?;
+        let revision = Revision::beginning(now);
+        Ok(ApiKey { id: credential.id, name, scopes, limits, expires_at, rotated_at: None, digest, hash, revision })
+    }
+}
+
 impl Medic {
     pub async fn create_api_key(&self, new: NewApiKey, actor: &Actor) -> Result<(ApiKey, Credential), Error> {
-        let now = actor.at;
-        let NewApiKey { name, scopes, limits, expires_at } = new;
-        if expires_at.is_some_and(|at| at <= now) {
+        if new.expires_at.is_some_and(|at| at <= actor.at) {
             return Err(Invalid::new("expires_at", "must be in the future").into());
         }
-        let credential = new_credential(self.table.next_api_key_id().await?, &*self.settings.entropy)?;
-        let key = ApiKey {
-            id: credential.id,
-            name,
-            scopes,
-            limits,
-            expires_at,
-            created_at: now,
-            rotated_at: None,
-            hash: hash(credential.reveal()).await?,
-        };
-        match self.table.create_api_key(&key, self.audit_of_creation(actor, &key)?).await? {
-            Claim::Created => Ok((key, credential)),
-            Claim::Taken => Err(Error::Conflict(format!("name is taken: there is an API key named {}", key.name))),
-        }
-    }
-
-    pub async fn api_keys(&self, after: Option<ApiKeyId>, limit: usize) -> Result<Page<ApiKey>, Error> {
-        Ok(self.table.api_keys(after, limit).await?)
-    }
-
-    pub async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey, Error> {
-        self.table.api_key(id, true).await?.ok_or_else(|| not_found(id))
-    }
-
-    /// Gives a key a new secret; the old one is refused from now on.
-    pub async fn rotate_api_key(&self, id: ApiKeyId, actor: &Actor) -> Result<(ApiKey, Credential), Error> {
-        let old = self.api_key(id).await?;
-        let credential = new_credential(id, &*self.settings.entropy)?;
-        let key = ApiKey { hash: hash(credential.reveal()).await?, rotated_at: Some(actor.at), ..old.clone() };
-        match self.table.update_api_key(&old, &key, self.audit_of_update(actor, &old, &key)?).await? {
-            Commit::Done => {}
-            // The SDK may have repeated a write that had succeeded.
-            Commit::Conflict if self.api_key(id).await?.hash == key.hash => {}
-            Commit::Conflict => return Err(Error::Conflict(format!("API key {id} was changed at the same time"))),
-        }
+        let id = self.table.next_api_key_id().await?;
+        let (key, credential) = new.with_secret(id, &*self.settings.entropy, actor.at).await?;
+        let key = self.create(key, actor).await?;
         self.keyring.forget(id);
         Ok((key, credential))
     }
 
+    /// Returns keys, newest first.
+    pub async fn api_keys(&self, after: Option<ApiKeyId>, limit: usize) -> Result<Page<ApiKey>, Error> {
+        Ok(self.table.api_keys(after, limit).await?)
+    }
+
+    /// Gives a key a new secret; the old one is refused from now on.
+    pub async fn rotate_api_key(&self, id: ApiKeyId, actor: &Actor) -> Result<(ApiKey, Credential), Error> {
+        let credential = new_credential(id, &*self.settings.entropy)?;
+        let hashed = Hashed::of(&credential).await?;
+        let rotate = |key: ApiKey| {
+            let Hashed { digest, hash } = hashed.clone();
+            Ok(ApiKey { digest, hash, rotated_at: Some(actor.at), ..key })
+        };
+        Ok((self.update_api_key(id, rotate, actor).await?, credential))
+    }
+
+    /// Updates a key as `decide` says, which is asked again when somebody else updated it meanwhile.
+    pub async fn update_api_key(
+        &self,
+        id: ApiKeyId,
+        decide: impl Fn(ApiKey) -> Result<ApiKey, Error>,
+        actor: &Actor,
+    ) -> Result<ApiKey, Error> {
+        let decide = &decide;
+        let key = retry_on_conflict(described::<ApiKey>(id), || async move {
+            let old: ApiKey = self.find(id).await?;
+            let new = ApiKey { revision: old.revision.changed(actor.at), ..decide(old.clone())? };
+            if new.expires_at != old.expires_at && new.expires_at.is_some_and(|at| at <= actor.at) {
+                return Err(Invalid::new("expires_at", "must be in the future").into());
+            }
+            let mut writes = self.audit_of_update(actor, &old, &new)?;
+            if old.is_lasting_admin() && !new.is_lasting_admin() {
+                self.keep_an_admin(&old, &mut writes).await?;
+            }
+            Ok(is_saved(self.table.update(&old, &new, writes).await?, &new)?.then_some(new))
+        })
+        .await?;
+        self.keyring.forget(id);
+        Ok(key)
+    }
+
     pub async fn revoke_api_key(&self, id: ApiKeyId, actor: &Actor) -> Result<(), Error> {
-        let key = self.api_key(id).await?;
-        match self.table.revoke_api_key(&key, self.audit_of_deletion(actor, &key)?).await? {
-            Commit::Done => {}
-            Commit::Conflict if self.table.api_key(id, true).await?.is_none() => {}
-            Commit::Conflict => return Err(Error::contended(id)),
-        }
+        retry_on_conflict(described::<ApiKey>(id), || async move {
+            let key: ApiKey = self.find(id).await?;
+            let mut writes = self.audit_of_deletion(actor, &key)?;
+            if key.is_lasting_admin() {
+                self.keep_an_admin(&key, &mut writes).await?;
+            }
+            Ok((self.table.delete(&key, writes).await? == Commit::Done).then_some(()))
+        })
+        .await?;
         self.keyring.forget(id);
         Ok(())
+    }
+
+    /// Adds that there is another admin key that does not expire: with none, nobody could make one.
+    async fn keep_an_admin(&self, leaving: &ApiKey, writes: &mut Writes) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let Page { items, next } = self.table.api_keys(after, KEYS_A_PAGE).await?;
+            if let Some(other) = items.iter().find(|key| key.id != leaving.id && key.is_lasting_admin()) {
+                return Ok(writes.check_lasting_admin(&self.table, other.id)?);
+            }
+            after = next.and_then(|next| next.parse().ok());
+            if after.is_none() {
+                return Err(Error::Conflict(
+                    "This is the last key with admin that does not expire: create another first".to_owned(),
+                ));
+            }
+        }
+    }
+}
+
+/// Keys that are read at once.
+const KEYS_A_PAGE: usize = 250;
+
+/// What is stored of a key's secret.
+#[derive(Clone)]
+struct Hashed {
+    digest: String,
+    hash: String,
+}
+
+impl Hashed {
+    async fn of(credential: &Credential) -> Result<Self, Error> {
+        let key = credential.reveal();
+        Ok(Self { digest: digest(&key), hash: hash(key).await? })
     }
 }
 
@@ -100,18 +174,9 @@ pub async fn bootstrap_key<E: From<Error>>(
         keep(&credential.reveal())?;
         credential
     };
-    let key = ApiKey {
-        id: first,
-        name: Label::parse("name", "admin", ApiKey::MAX_NAME_CHARS).map_err(Error::from)?,
-        scopes: Scopes::parse(vec![Scope::Admin]).map_err(Error::from)?,
-        limits: RateLimits::default(),
-        expires_at: None,
-        created_at: now,
-        rotated_at: None,
-        hash: hash(credential.reveal()).await?,
-    };
-    // If the name is taken, an earlier start died right after this.
-    let _claim: Claim = table.create_api_key(&key, Writes::new()).await.map_err(Error::from)?;
+    let key = NewApiKey::admin("admin")?.hashed(&credential, now).await?;
+    // If it is there, an earlier start died right after this.
+    let _saved: Saved = table.create(&key, Writes::new()).await.map_err(Error::from)?;
     table.next_api_key_id().await.map_err(Error::from)?;
     Ok(Some(credential.reveal()))
 }
@@ -120,8 +185,4 @@ fn new_credential(id: ApiKeyId, entropy: &dyn Entropy) -> Result<Credential, Err
     let text = BASE64_URL_SAFE_NO_PAD.encode(random::<32>(entropy)?);
     let secret = KeySecret::parse(&text).ok_or_else(|| Error::Hash("a secret that does not read back".to_owned()))?;
     Ok(Credential { id, secret })
-}
-
-fn not_found(id: ApiKeyId) -> Error {
-    Error::NotFound(format!("There is no API key {id}"))
 }

@@ -1,17 +1,20 @@
-//! Checks API keys: argon2 once per key and process, then a constant-time comparison of a digest.
+//! Checks API keys: a constant-time comparison of a digest, and argon2 once per key and process where that matches. A wrong
+//! secret costs neither time nor memory, and keeps nobody else out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use domain::{ApiKey, ApiKeyId, Credential};
 use sha2::{Digest as _, Sha256};
-use store::Table;
+use store::{Table, digest};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
 
+use super::missing::{Missing, is_trusted};
 use crate::Error;
 
 /// Why a request may not pass. The label of `medic_auth_failures_total` and the response follow from it.
@@ -36,28 +39,25 @@ impl AuthFailure {
     }
 }
 
-/// How long a record is trusted before it is read again: with a stale read's and the clocks' slack, a revoked key is
-/// refused within 30 s.
-pub(super) const TRUSTED_FOR: TimeDelta = TimeDelta::seconds(20);
-/// Wrong secrets that may cost an argon2 verification, per key in a minute.
-const WRONG_SECRETS: usize = 10;
 /// What was learnt is forgotten past this many keys.
 pub(super) const MAX_KEYS: usize = 10_000;
+
+/// Hashes that are computed at once: each takes 19 MiB.
+static HASHING: Semaphore = Semaphore::const_new(2);
 
 /// What this process knows of the keys that it was shown.
 #[derive(Debug, Default)]
 pub struct Keyring {
     verifications: AtomicU64,
     keys: Mutex<HashMap<ApiKeyId, Arc<tokio::sync::Mutex<Known>>>>,
+    missing: Missing<ApiKeyId>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     record: Option<(Arc<ApiKey>, DateTime<Utc>)>,
-    /// The digest of the key that matched the hash beside it.
+    /// The SHA-256 of the key that matched the hash beside it.
     verified: Option<([u8; 32], String)>,
-    /// When a secret was found wrong, and its digest: the same one again costs nothing.
-    wrong: VecDeque<(DateTime<Utc>, [u8; 32])>,
 }
 
 impl Keyring {
@@ -68,14 +68,18 @@ impl Keyring {
         credential: &Credential,
         now: DateTime<Utc>,
     ) -> Result<Result<Arc<ApiKey>, AuthFailure>, Error> {
+        if self.missing.contains(&credential.id, now) {
+            return Ok(Err(AuthFailure::InvalidKey));
+        }
         let known = self.known(credential.id);
         // One at a time for each key, so that a burst of first requests costs one verification.
         let mut known = known.lock().await;
         let Some(record) = known.record(table, credential.id, now).await? else {
             self.forget(credential.id);
+            self.missing.remember(credential.id, now);
             return Ok(Err(AuthFailure::InvalidKey));
         };
-        if !known.matches(&record, credential, now, &self.verifications).await? {
+        if !known.matches(&record, credential, &self.verifications).await? {
             return Ok(Err(AuthFailure::InvalidKey));
         }
         if record.expires_at.is_some_and(|at| at <= now) {
@@ -89,8 +93,9 @@ impl Keyring {
         self.verifications.load(Ordering::Relaxed)
     }
 
-    /// Forgets a key that was changed here, so that this process sees it at once.
+    /// Forgets a key that was created or changed here, so that this process sees it at once.
     pub(super) fn forget(&self, id: ApiKeyId) {
+        self.missing.forget(&id);
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
@@ -106,16 +111,12 @@ impl Keyring {
 impl Known {
     async fn record(&mut self, table: &Table, id: ApiKeyId, now: DateTime<Utc>) -> Result<Option<Arc<ApiKey>>, Error> {
         if let Some((record, read_at)) = &self.record
-            && (TimeDelta::zero()..TRUSTED_FOR).contains(&(now - *read_at))
+            && is_trusted(*read_at, now)
         {
             return Ok(Some(Arc::clone(record)));
         }
-        let found = match table.api_key(id, false).await? {
-            Some(found) => Some(found),
-            // A key created a moment ago may not be everywhere yet.
-            None => table.api_key(id, true).await?,
-        };
-        let found = found.map(Arc::new);
+        // Consistent, as a key created a moment ago may not be everywhere yet; one read, whether it is there or not.
+        let found = table.find::<ApiKey>(id).await?.map(Arc::new);
         self.record = found.clone().map(|record| (record, now));
         Ok(found)
     }
@@ -124,49 +125,49 @@ impl Known {
         &mut self,
         record: &ApiKey,
         credential: &Credential,
-        now: DateTime<Utc>,
         verifications: &AtomicU64,
     ) -> Result<bool, Error> {
         let key = credential.reveal();
-        let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        let has_digest: bool = digest(&key).as_bytes().ct_eq(record.digest.as_bytes()).into();
+        if !has_digest {
+            return Ok(false);
+        }
+        let sha: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         if let Some((verified, hash)) = &self.verified
             && *hash == record.hash
         {
-            return Ok(verified.ct_eq(&digest).into());
-        }
-        while self.wrong.front().is_some_and(|(at, _)| now - *at >= TimeDelta::minutes(1)) {
-            self.wrong.pop_front();
-        }
-        if self.wrong.len() >= WRONG_SECRETS || self.wrong.iter().any(|(_, wrong)| *wrong == digest) {
-            return Ok(false);
+            return Ok(verified.ct_eq(&sha).into());
         }
         verifications.fetch_add(1, Ordering::Relaxed);
-        let right = is_hash_of(record.hash.clone(), key).await?;
-        if right {
-            self.verified = Some((digest, record.hash.clone()));
-        } else {
-            self.wrong.push_back((now, digest));
+        let is_right = is_hash_of(record.hash.clone(), key).await?;
+        if is_right {
+            self.verified = Some((sha, record.hash.clone()));
         }
-        Ok(right)
+        Ok(is_right)
     }
 }
 
 /// Returns whether a key's argon2id hash, as a PHC string, is this one.
 pub(super) async fn is_hash_of(hash: String, key: String) -> Result<bool, Error> {
-    tokio::task::spawn_blocking(move || {
+    hashing(move || {
         let parsed = PasswordHash::new(&hash).map_err(|source| Error::Hash(source.to_string()))?;
-        Ok::<_, Error>(Argon2::default().verify_password(key.as_bytes(), &parsed).is_ok())
+        Ok(Argon2::default().verify_password(key.as_bytes(), &parsed).is_ok())
     })
     .await
-    .map_err(|source| Error::Hash(source.to_string()))?
 }
 
 /// Returns the argon2id hash of a key, as a PHC string.
 pub(super) async fn hash(key: String) -> Result<String, Error> {
-    tokio::task::spawn_blocking(move || {
+    hashing(move || {
         let hash = Argon2::default().hash_password(key.as_bytes());
         hash.map(|hash| hash.to_string()).map_err(|source| Error::Hash(source.to_string()))
     })
     .await
-    .map_err(|source| Error::Hash(source.to_string()))?
+}
+
+/// Computes a hash on a thread of its own, few at once.
+async fn hashing<T: Send + 'static>(compute: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    let failed = |source: &dyn std::fmt::Display| Error::Hash(source.to_string());
+    let _place = HASHING.acquire().await.map_err(|source| failed(&source))?;
+    tokio::task::spawn_blocking(compute).await.map_err(|source| failed(&source))?
 }

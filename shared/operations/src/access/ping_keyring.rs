@@ -8,11 +8,13 @@ use domain::PingKeyId;
 use store::FoundPingKey;
 
 use super::keyring::MAX_KEYS;
+use super::missing::Missing;
 
 /// What this process knows of the ping keys that were shown to it, by the SHA-256 of each. Only right ones are in it.
 #[derive(Debug, Default)]
 pub(crate) struct PingKeyring {
     keys: Mutex<HashMap<[u8; 32], KnownKey>>,
+    pub(super) missing: Missing<[u8; 32]>,
     /// One verification at a time, so that a burst of first pings costs one.
     pub(super) verifying: tokio::sync::Mutex<()>,
 }

@@ -1,11 +1,12 @@
 //! Ping keys: created, listed, revoked and checked.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use domain::{Label, PingKey, PingKeyId, PingKeyText, Revision};
 use sha2::{Digest as _, Sha256};
 use store::{Page, digest};
 
-use super::keyring::{TRUSTED_FOR, hash, is_hash_of};
+use super::keyring::{hash, is_hash_of};
+use super::missing::is_trusted;
 use crate::{Actor, Error, Medic};
 
 impl Medic {
@@ -34,22 +35,21 @@ impl Medic {
         Ok(())
     }
 
-    /// Returns the id of a key, if it is valid now. A wrong key costs two reads, and no argon2.
+    /// Returns the id of a key, if it is valid now. A wrong key costs one read, and no argon2.
     pub async fn verify_ping_key(&self, text: &PingKeyText, now: DateTime<Utc>) -> Result<Option<PingKeyId>, Error> {
         let sha: [u8; 32] = Sha256::digest(text.reveal().as_bytes()).into();
         let known = self.ping_keyring.known(&sha);
         if let Some((key, read_at)) = &known
-            && (TimeDelta::zero()..TRUSTED_FOR).contains(&(now - *read_at))
+            && is_trusted(*read_at, now)
         {
             return Ok(Some(key.id));
         }
-        let digest = digest(text.reveal());
-        let found = match self.table.ping_key_by_digest(&digest, false).await? {
-            Some(found) => Some(found),
-            // A key created a moment ago may not be everywhere yet.
-            None => self.table.ping_key_by_digest(&digest, true).await?,
-        };
-        let Some(found) = found else {
+        if self.ping_keyring.missing.contains(&sha, now) {
+            return Ok(None);
+        }
+        // Consistent, as a key created a moment ago may not be everywhere yet.
+        let Some(found) = self.table.ping_key_by_digest(&digest(text.reveal())).await? else {
+            self.ping_keyring.missing.remember(sha, now);
             if let Some((key, _)) = known {
                 self.ping_keyring.forget(key.id);
             }

@@ -62,13 +62,14 @@ impl Medic {
 }
 
 /// Returns whether an entity was saved; if not, somebody else was first.
-fn is_saved<T: Entity>(saved: Saved, entity: &T) -> Result<bool, Error> {
+pub(crate) fn is_saved<T: Entity>(saved: Saved, entity: &T) -> Result<bool, Error> {
     match saved {
         Saved::Done => Ok(true),
         Saved::Conflict => Ok(false),
         Saved::NameTaken => {
             let name = entity.name().map(ToString::to_string).unwrap_or_default();
-            Err(Error::Conflict(format!("name is taken: there is a {} named {name}", T::NOUN)))
+            let article = if T::NOUN.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+            Err(Error::Conflict(format!("name is taken: there is {article} {} named {name}", T::NOUN)))
         }
         Saved::Full => {
             let (max, of) = entity.limit().map(|limit| (limit.max, limit.of)).unwrap_or_default();

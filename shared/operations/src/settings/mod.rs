@@ -13,7 +13,7 @@ mod teams;
 mod webhooks;
 
 pub use audit::{Actor, AuditBounds, AuditFilter};
-pub(crate) use configuration::described;
+pub(crate) use configuration::{described, is_saved};
 pub use endpoints::read_headers;
 pub use maintenance::{NewWindow, WindowUpdate};
 pub use schedules::{NewSchedule, ScheduleUpdate};

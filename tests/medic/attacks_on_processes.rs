@@ -190,3 +190,73 @@ async fn the_server_speaks_http_1_alone_and_refuses_a_header_of_over_64_kib() {
     let answer = read_to_end(&mut large).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_for_slack_and_pagerduty_and_never_for_addresses_of_users() {
+    let (folder, proxy, receivers) = (tempfile::tempdir().unwrap(), Receivers::start().await, Receivers::start().await);
+    let mut environment = receivers.environment();
+    environment.retain(|(name, _)| !name.ends_with("_URL"));
+    environment.extend([
+        // Nobody can resolve these names: they are reached through the proxy, or not at all.
+        ("MEDIC_SLACK_API_URL", "http://slack.invalid/api".to_owned()),
+        ("MEDIC_PAGERDUTY_URL", "http://pagerduty.invalid/v2/enqueue".to_owned()),
+        ("HTTP_PROXY", proxy.hook().trim_end_matches("/hook").to_owned()),
+        ("MEDIC_ALLOW_PRIVATE_HOSTS", "true".to_owned()),
+    ]);
+    let process = Process::start(folder.path(), &environment).await;
+    assert!(process.post("/v2/webhooks", json!({"url": receivers.hook()})).await);
+    let register = json!({"heartbeat_name": "w", "service_name": "w", "alert_interval": 5});
+    assert!(process.post("/service", register).await);
+    let failed = json!({"heartbeat_name": "w", "service_name": "w", "status": "FAILED"});
+    assert!(process.post("/heartbeat", failed).await);
+    for (through, receiver) in [(&proxy, "slack"), (&proxy, "pagerduty"), (&receivers, "webhook")] {
+        let arrived = through.wait_for(PATIENCE, |arrival: &Arrival| arrival.receiver == receiver).await;
+        assert!(arrived.is_some(), "{receiver}");
+    }
+    assert!(proxy.arrivals().iter().all(|arrival| arrival.receiver != "webhook"), "not even tried");
+}
+
+#[tokio::test]
+async fn under_attack_an_alert_arrives_and_memory_stays() {
+    let (folder, receivers) = (tempfile::tempdir().unwrap(), Receivers::start().await);
+    let mut environment = receivers.environment();
+    environment.push(("MEDIC_WEBHOOK_SECRET", "secret-of-triggers".to_owned()));
+    let process = Process::start_with_descriptors(1_024, folder.path(), &environment);
+    let mut held = Vec::new();
+    for n in 0..700 {
+        let mut stream = connect(&process).await;
+        if n % 2 == 0 {
+            stream.write_all(b"GET /service HTTP/1.1\r\nx-endless: ").await.unwrap();
+        }
+        held.push(stream);
+    }
+    let register = json!({"heartbeat_name": "w", "service_name": "w", "alert_interval": 5.0 / 60.0});
+    assert!(process.post("/service", register).await);
+    assert!(process.post("/heartbeat", json!({"heartbeat_name": "w", "service_name": "w", "status": "UP"})).await);
+    let wrong = format!("{}x", &process.key()[..process.key().len() - 1]);
+    let yaml = format!("name: bomb\nsteps:\n{}", "  - { name: a, type: wait, duration: 1s }\n".repeat(1_500));
+    let client = reqwest::Client::new();
+    let flood = async {
+        for n in 0.. {
+            let at_once = (0..50).map(|_| {
+                let request = match n % 3 {
+                    0 => client.get(format!("{}/service", process.url)),
+                    1 => client.get(format!("{}/service", process.url)).bearer_auth(&wrong),
+                    _ => client
+                        .post(format!("{}/v2/playbooks/validate", process.url))
+                        .bearer_auth(process.key())
+                        .json(&json!({"yaml": yaml})),
+                };
+                request.send()
+            });
+            futures::future::join_all(at_once).await;
+        }
+    };
+    let is_alert = |arrival: &Arrival| arrival.receiver == "slack" && arrival.text.contains("w is down");
+    tokio::select! {
+        () = flood => {}
+        arrived = receivers.wait_for(PATIENCE, is_alert) => assert!(arrived.is_some()),
+    }
+    assert!(process.peak_memory() < 150, "{} MB", process.peak_memory());
+    drop(held);
+}

@@ -12,6 +12,7 @@ from stack import FUNCTIONS, NAME
 BY_LAMBDA = "Lambda does it with the function's role; the emulator does it by itself"
 IF_LOST = "sweep does it where a hand-over was lost; notify and api do it in each run"
 IF_FAILED = "sweep puts off a row whose handling failed"
+IF_REFUSED = "notify refuses to report while another notification of the alert is still to be sent"
 NOT_RECORDED = {
     "sqs:ReceiveMessage": BY_LAMBDA,
     "sqs:DeleteMessage": BY_LAMBDA,
@@ -29,6 +30,7 @@ NOT_RECORDED = {
     "dynamodb:BatchGetItem Table execution#*": IF_LOST,
     "dynamodb:GetItem Table delivery#*": IF_LOST,
     "dynamodb:UpdateItem Table delivery#*": IF_LOST,
+    "dynamodb:ConditionCheckItem Table alert#*": IF_REFUSED,
     "dynamodb:GetItem Table run#*": IF_FAILED,
     "dynamodb:UpdateItem Table run#*": IF_FAILED,
 }

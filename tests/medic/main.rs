@@ -6,6 +6,7 @@ mod access;
 mod alerts;
 mod attacks;
 mod attacks_on_processes;
+mod attacks_playbooks;
 mod audit;
 mod bad_input;
 mod bad_receivers;

@@ -1,5 +1,7 @@
 //! `/v2/audit-logs`.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
@@ -62,6 +64,10 @@ pub(crate) struct DetailsView {
     /// SHA-256, and other texts are cut after 1,024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Vec<ChangeView>>,
+    /// What an execution was started with: what is always there and what its caller gave. Values are cut after 1,024
+    /// bytes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    variables: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -122,6 +128,7 @@ impl DetailsView {
             reason,
             thing,
             changes,
+            variables,
         } = details;
         let change = |AuditedChange { field, old, new }| ChangeView { field, old: value(old), new: value(new) };
         Self {
@@ -135,6 +142,7 @@ impl DetailsView {
             reason,
             changes: (!changes.is_empty()).then(|| changes.into_iter().map(change).collect()),
             thing: thing.map(|AuditedThing { kind, id, name }| ThingView { kind: kind.as_str(), id, name }),
+            variables,
         }
     }
 }
@@ -261,7 +269,7 @@ const MAX_ROWS: usize = 5_000;
 const MAX_PAGES: usize = 20;
 const ROWS_OF_A_PAGE: usize = 250;
 
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 19] = [
     "log_id",
     "timestamp",
     "action_type",
@@ -280,6 +288,7 @@ const COLUMNS: [&str; 18] = [
     "thing_id",
     "thing_name",
     "changes",
+    "variables",
 ];
 
 /// Returns a file of entries. It is bounded, because Lambda sends a response in one piece.
@@ -339,14 +348,16 @@ fn push_entry(text: &mut String, entry: AuditEntry) {
         reason,
         thing,
         changes,
+        variables,
     } = details;
+    let variables = (!variables.is_empty()).then(|| serde_json::to_string(&variables).unwrap_or_default());
     let (kind, id, name) = match thing {
         Some(ThingView { kind, id, name }) => (kind, id.to_string(), name),
         None => ("", String::new(), None),
     };
     let changes = changes.map(|changes| serde_json::to_string(&changes).unwrap_or_default());
     let cell = |text: Option<String>| text.unwrap_or_default();
-    let cells: [String; 18] = [
+    let cells: [String; 19] = [
         log_id,
         timestamp,
         action_type.to_owned(),
@@ -365,6 +376,7 @@ fn push_entry(text: &mut String, entry: AuditEntry) {
         id,
         cell(name),
         cell(changes),
+        cell(variables),
     ];
     push_row(text, cells.iter().map(String::as_str));
 }

@@ -43,9 +43,9 @@ impl NewExecutionBody {
                 Err(Invalid::new(format!("variables.{name}"), "must be a text, a number or a boolean"))
             }
         };
-        let variables = self.variables.unwrap_or_default().into_iter().map(text).collect::<Result<Variables, _>>()?;
+        let given = self.variables.unwrap_or_default().into_iter().map(text).collect::<Result<Variables, _>>()?;
         let service_id = self.service_id.map(ServiceId::read).transpose()?;
-        Ok(NewRun { playbook_id, service_id, variables, origin, idempotency_key: key })
+        Ok(NewRun { playbook_id, service_id, given, of_alert: Variables::new(), origin, idempotency_key: key })
     }
 }
 

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::parse_variable;
+use domain::parse_parameter;
 use operations::error_chain;
 use outbound::{QueueError, ScriptJob, ScriptReport, ScriptReports, Seal};
 use runtime::sqs::SqsEvent;
@@ -102,7 +102,7 @@ impl Scripts {
         let mut environment = job.environment.clone();
         environment.extend(sealed.environment);
         for (name, value) in &environment {
-            parse_variable(&format!("The variable {name:?}"), name, value).map_err(|invalid| invalid.to_string())?;
+            parse_parameter(&format!("The variable {name:?}"), name, value).map_err(|invalid| invalid.to_string())?;
         }
         environment.insert("MEDIC_EXECUTION_ID".to_owned(), job.execution_id.clone());
         environment.insert("MEDIC_PLAYBOOK_ID".to_owned(), job.playbook_id.to_string());

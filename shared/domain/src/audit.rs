@@ -7,7 +7,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use crate::{ExecutionId, Invalid, LogId, ServiceId};
+use crate::{ExecutionId, Invalid, LogId, ServiceId, Variables};
 
 /// One entry, which is never changed.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +61,8 @@ pub struct AuditDetails {
     /// What was configured, or the alert that it is about.
     pub thing: Option<AuditedThing>,
     pub changes: Vec<AuditedChange>,
+    /// What an execution was started with, each kept to `AuditedValue::MAX_TEXT` bytes.
+    pub variables: Variables,
 }
 
 /// A configuration entity, or an alert, that an entry is about.
@@ -140,9 +142,15 @@ impl AuditDetails {
             output: cut(self.output, Self::MAX_OUTPUT),
             error_message: cut(self.error_message, Self::MAX_ERROR),
             reason: cut(self.reason, Self::MAX_REASON),
+            variables: self.variables.into_iter().map(|(name, value)| (name, shown(value))).collect(),
             ..self
         }
     }
+}
+
+/// Returns a text as far as it is shown.
+fn shown(text: String) -> String {
+    if text.len() <= AuditedValue::MAX_TEXT { text } else { format!("{}…", cut(text, AuditedValue::MAX_TEXT)) }
 }
 
 /// Returns the first `max_bytes` of a text, less a character that would be cut in two.
@@ -156,11 +164,7 @@ impl AuditedValue {
     const MAX_TEXT: usize = 1_024;
 
     pub fn text(text: impl fmt::Display) -> Self {
-        let text = text.to_string();
-        if text.len() <= Self::MAX_TEXT {
-            return Self::Text(text);
-        }
-        Self::Text(format!("{}…", cut(text, Self::MAX_TEXT)))
+        Self::Text(shown(text.to_string()))
     }
 
     pub fn optional(text: Option<impl fmt::Display>) -> Self {

@@ -92,7 +92,7 @@ pub use run::{Overrun, Run, RunEnd, RunId, RunStatus, SignalKind, Stale};
 pub use run_judgement::{RunContext, RunDecision, RunTransition};
 pub use runs_look::RunsLook;
 pub use schedule::{Hours, Period, Schedule};
-pub use script::{Interpreter, Script, parse_variable};
+pub use script::{Interpreter, Script, parse_parameter, parse_variable};
 pub use secret::{SealedSecret, Secret};
 pub use service::{
     Mute, NotificationMode, Outage, PendingEvent, Priority, Profile, Rule, Service, ServicePatch, TeamName,

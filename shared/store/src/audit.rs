@@ -54,6 +54,8 @@ struct DetailsItem {
     thing: Option<ThingItem>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     changes: Vec<ChangeItem>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    variables: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -126,6 +128,7 @@ impl DetailsItem {
             reason,
             thing,
             changes,
+            variables,
         } = details.kept();
         Self {
             playbook_name,
@@ -145,6 +148,7 @@ impl DetailsItem {
                     new: ValueItem::of(new),
                 })
                 .collect(),
+            variables,
         }
     }
 
@@ -160,6 +164,7 @@ impl DetailsItem {
             reason,
             thing,
             changes,
+            variables,
         } = self;
         let thing = thing.map(|ThingItem { kind, id, name }| Ok(AuditedThing { kind: kind.parse()?, id, name }));
         Ok(AuditDetails {
@@ -180,6 +185,7 @@ impl DetailsItem {
                     new: new.into_value(),
                 })
                 .collect(),
+            variables,
         })
     }
 }

@@ -273,6 +273,7 @@ fn read(item: Item) -> Result<ExecutionRecord, Error> {
             version: state.playbook_version,
             service_id: state.service_id.map(ServiceId::new),
             variables: domain::Variables::new(),
+            given: domain::Variables::new(),
             steps: Vec::new(),
         },
         playbook_name: state.playbook_name,

@@ -60,6 +60,7 @@ fn begin_with(approval: Approval, works: Vec<PlannedWork>) -> Advance {
             version: 1,
             service_id: Some(ServiceId::new(7)),
             variables: BTreeMap::new(),
+            given: BTreeMap::new(),
             steps: works.into_iter().enumerate().map(step).collect(),
         },
         playbook_name: "restart".to_owned(),

@@ -16,8 +16,10 @@ pub struct Plan {
     pub playbook_id: PlaybookId,
     pub version: u64,
     pub service_id: Option<ServiceId>,
-    /// What scripts get beside their parameters.
+    /// What is always there, by the names in `ALWAYS_THERE`. Scripts get it beside their parameters.
     pub variables: Variables,
+    /// What the caller gave. It is filled into the steps, and reaches a script only as the value of a parameter.
+    pub given: Variables,
     pub steps: Vec<PlannedStep>,
 }
 
@@ -46,26 +48,45 @@ pub struct PlannedScript {
 }
 
 impl Plan {
-    /// Plans a version of a playbook. `script` finds a script by its name, in any case.
+    /// The names of the variables that Medic itself gives; the last five only where an alert is behind it.
+    pub const ALWAYS_THERE: [&str; 10] = [
+        "EXECUTION_ID",
+        "PLAYBOOK_ID",
+        "PLAYBOOK_NAME",
+        "SERVICE_ID",
+        "SERVICE_NAME",
+        "ALERT_ID",
+        "ALERT_CYCLE",
+        "CONSECUTIVE_FAILURES",
+        "TRIGGER_ID",
+        "RUN_ID",
+    ];
+
+    /// Plans a version of a playbook. `variables` are those that are always there, which `given` ones cannot replace.
+    /// `script` finds a script by its name, in any case.
     pub fn of<'a>(
         definition: &PlaybookDefinition,
         playbook_id: PlaybookId,
         version: u64,
         service_id: Option<ServiceId>,
-        variables: &Variables,
+        variables: Variables,
+        given: Variables,
         script: impl Fn(&str) -> Option<&'a Script>,
     ) -> Result<Self, Invalid> {
+        let mut all = given.clone();
+        all.extend(variables.clone());
+        let all = &all;
         let fill = |texts: &BTreeMap<String, Template>| -> BTreeMap<String, Template> {
-            texts.iter().map(|(name, text)| (name.clone(), text.fill(variables))).collect()
+            texts.iter().map(|(name, text)| (name.clone(), text.fill(all))).collect()
         };
         let mut steps = Vec::with_capacity(definition.steps.len());
         for (n, step) in definition.steps.iter().enumerate() {
             let work = match &step.kind {
                 StepKind::Webhook(call) => PlannedWork::Webhook(WebhookCall {
                     method: call.method,
-                    url: call.url.fill(variables),
+                    url: call.url.fill(all),
                     headers: fill(&call.headers),
-                    body: call.body.as_ref().map(|body| body.fill(variables)),
+                    body: call.body.as_ref().map(|body| body.fill(all)),
                     success_codes: call.success_codes.clone(),
                     timeout: call.timeout,
                 }),
@@ -89,7 +110,7 @@ impl Plan {
             };
             steps.push(PlannedStep { name: step.name.clone(), work });
         }
-        Ok(Self { playbook_id, version, service_id, variables: variables.clone(), steps })
+        Ok(Self { playbook_id, version, service_id, variables, given, steps })
     }
 
     /// Returns the SHA-256 of the whole plan, in lower-case hexadecimal. Secrets enter by their names.
@@ -112,11 +133,13 @@ impl Plan {
 
     /// Writes the plan as JSON with its keys in order: two plans that differ in anything differ in this.
     fn canonical(&self) -> String {
-        let Self { playbook_id, version, service_id, variables, steps } = self;
+        let Self { playbook_id, version, service_id, variables, given, steps } = self;
         let service = service_id.map_or_else(|| "null".to_owned(), |id| id.to_string());
         let mut out = format!("{{\"playbook_id\":{playbook_id},\"version\":{version},\"service_id\":{service},");
         out.push_str("\"variables\":");
         write_map(&mut out, variables, |value, out| write_json_string(value, out));
+        out.push_str(",\"given\":");
+        write_map(&mut out, given, |value, out| write_json_string(value, out));
         out.push_str(",\"steps\":");
         write_list(&mut out, steps, PlannedStep::write);
         out.push('}');
@@ -243,7 +266,7 @@ mod tests {
         };
         let variables = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let find = |name: &str| name.eq_ignore_ascii_case("clear").then_some(&script);
-        Plan::of(definition, PlaybookId::new(3), 2, Some(ServiceId::new(7)), &variables, find)
+        Plan::of(definition, PlaybookId::new(3), 2, Some(ServiceId::new(7)), Variables::new(), variables, find)
     }
 
     #[test]

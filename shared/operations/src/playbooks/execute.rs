@@ -25,7 +25,7 @@ impl Medic {
             }
             None => None,
         };
-        check_variables(&new.variables)?;
+        check_variables(&new.given)?;
         let mut id = ExecutionId::at(now, self.random()?);
         if let Some(key) = &new.idempotency_key {
             let first = self.table.first_execution(playbook.id, key, id, now).await?;

@@ -86,7 +86,11 @@ fn details(audited: &Audited, execution: &Execution, now: DateTime<Utc>) -> Audi
     let playbook_name = Some(execution.playbook_name.clone());
     let so_far = u64::try_from((now - execution.started_at).num_milliseconds()).ok();
     match audited {
-        Audited::Started | Audited::ApprovalRequested => AuditDetails { playbook_name, ..AuditDetails::default() },
+        Audited::Started | Audited::ApprovalRequested => {
+            let mut variables = execution.plan.given.clone();
+            variables.extend(execution.plan.variables.clone());
+            AuditDetails { playbook_name, variables, ..AuditDetails::default() }
+        }
         Audited::Approved(Decided { reason, .. }) | Audited::Rejected(Decided { reason, .. }) => {
             AuditDetails { playbook_name, reason: reason.clone(), ..AuditDetails::default() }
         }

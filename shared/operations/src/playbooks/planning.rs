@@ -18,7 +18,9 @@ pub struct NewRun {
     pub playbook_id: PlaybookId,
     pub service_id: Option<ServiceId>,
     /// The caller's own, which cannot replace those that are always there.
-    pub variables: Variables,
+    pub given: Variables,
+    /// What the alert that starts it gives.
+    pub of_alert: Variables,
     pub origin: Origin,
     /// The client's key for its request, which starts one execution however often it is sent.
     pub idempotency_key: Option<String>,
@@ -41,7 +43,7 @@ impl Medic {
         let unreadable = |_| Error::Conflict(format!("The playbook {} is no longer valid", playbook.name));
         let definition = definition.map_err(unreadable)?;
         let service_name = service.map(|record| record.profile.service_name.as_str()).unwrap_or_default();
-        let mut variables = new.variables.clone();
+        let mut variables = new.of_alert.clone();
         variables.extend([
             ("EXECUTION_ID".to_owned(), id.to_string()),
             ("PLAYBOOK_ID".to_owned(), playbook.id.to_string()),
@@ -52,7 +54,7 @@ impl Medic {
         let scripts = self.scripts_of(&definition).await?;
         let find = |name: &str| -> Option<&Script> { scripts.get(name) };
         let version = playbook.revision.version;
-        let plan = Plan::of(&definition, playbook.id, version, new.service_id, &variables, find)?;
+        let plan = Plan::of(&definition, playbook.id, version, new.service_id, variables, new.given.clone(), find)?;
         if plan.size() > MAX_PLAN_BYTES {
             let problem = format!("must not make the plan longer than {MAX_PLAN_BYTES} bytes");
             return Err(Invalid::new("variables", problem).into());

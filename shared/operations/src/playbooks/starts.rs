@@ -123,7 +123,8 @@ impl Medic {
         let new = NewRun {
             playbook_id: playbook.id,
             service_id: Some(alert.service_id),
-            variables: variables(alert, start),
+            given: Variables::new(),
+            of_alert: variables(alert, start),
             origin: Origin::Alert { alert_id: alert.id, trigger_id: start.trigger_id },
             // The start that this settles is the key.
             idempotency_key: None,

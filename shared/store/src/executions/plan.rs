@@ -19,7 +19,10 @@ pub(super) struct PlanItem {
 
 #[derive(Serialize, Deserialize)]
 struct PlanText {
+    /// In rows of an earlier release also what the caller gave.
     variables: BTreeMap<String, String>,
+    #[serde(default)]
+    given: BTreeMap<String, String>,
     steps: Vec<StepText>,
 }
 
@@ -87,15 +90,19 @@ impl PlanItem {
             .steps
             .iter()
             .map(|step| StepText { name: step.name.as_str().to_owned(), work: WorkText::of(&step.work) });
-        let text = PlanText { variables: plan.variables.clone(), steps: steps.collect() };
+        let text = PlanText { variables: plan.variables.clone(), given: plan.given.clone(), steps: steps.collect() };
         let plan = serde_json::to_string(&text).map_err(|source| corrupt(None, source))?;
         Ok(Self { plan })
     }
 
     /// Fills in what a plan's row holds.
     pub(super) fn fill(self, plan: &mut Plan) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let PlanText { variables, steps } = serde_json::from_str(&self.plan)?;
-        plan.variables = variables;
+        let PlanText { variables, mut given, steps } = serde_json::from_str(&self.plan)?;
+        let is_always_there = |name: &str| Plan::ALWAYS_THERE.contains(&name);
+        let (always, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            variables.into_iter().partition(|(name, _)| is_always_there(name));
+        given.extend(others);
+        (plan.variables, plan.given) = (always, given);
         plan.steps = steps.into_iter().map(StepText::into_step).collect::<Result<_, Invalid>>()?;
         Ok(())
     }

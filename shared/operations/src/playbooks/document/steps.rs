@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use domain::{
     Condition, HttpMethod, Invalid, Label, OnFailure, PlaybookDefinition, ServiceId, Status, Step, StepKind, Template,
-    WebhookCall, parse_variable,
+    WebhookCall, parse_parameter,
 };
 use outbound::UserHeaders;
 
@@ -153,7 +153,7 @@ fn read_script(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<StepKind>
         for (name, line, value) in reader.map(field, node)?.into_entries() {
             let field = format!("{field}.{name}");
             let text = reader.scalar(&field, &value)?;
-            if let Err(Invalid { field, problem }) = parse_variable(&field, &name, &text) {
+            if let Err(Invalid { field, problem }) = parse_parameter(&field, &name, &text) {
                 return reader.problem(&field, &problem, line);
             }
             read.insert(name, Template::parse(&text));

@@ -57,7 +57,8 @@ def ops():
 
 
 def test_a_silent_service_is_repaired_and_verified(stack, slack, ops):
-    stack.json("POST", "/v2/secrets", {"name": "OPS", "value": "open sesame"}, expect=201)
+    secret = {"name": "OPS", "value": "open sesame", "allowed_hosts": ["127.0.0.1"]}
+    stack.json("POST", "/v2/secrets", secret, expect=201)
     script = {"name": "clear-cache", "interpreter": "bash", "content": SCRIPT}
     stack.json("POST", "/v2/scripts", script, expect=201)
     playbook = stack.json("POST", "/v2/playbooks", {"yaml": REPAIR.format(hook=ops.url)}, expect=201)["results"]

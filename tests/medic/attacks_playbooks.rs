@@ -87,3 +87,84 @@ async fn the_audit_log_shows_what_an_execution_was_started_with() {
     assert_eq!(variables["PLAYBOOK_NAME"], "p", "{page}");
     assert_eq!(variables["WHO"], format!("{}…", "w".repeat(1_024)));
 }
+
+/// Returns a key with these scopes.
+async fn key(system: &System, name: &str, scopes: &[&str]) -> String {
+    let created = system.post("/v2/api-keys", json!({"name": name, "scopes": scopes})).await;
+    created.results()["key"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_writer_cannot_send_a_secret_to_a_host_or_a_script_of_their_own() {
+    let system = System::start_with_scripts(&LOCAL).await;
+    let mine = system.receivers.hook();
+    let mut secret = json!({"name": "TOKEN", "value": "hunter2-hunter2", "allowed_hosts": ["ops.example.com"]});
+    system.post("/v2/secrets", secret.clone()).await;
+    system.post("/v2/scripts", json!({"name": "show", "interpreter": "bash", "content": "echo $T"})).await;
+    let writer = key(&system, "writer", &["read", "write"]).await;
+    let steps = [
+        format!("type: webhook, url: \"{mine}\", headers: {{ X-A: \"${{secrets.TOKEN}}\" }}"),
+        format!("type: webhook, url: \"{mine}\", body: [\"${{secrets.TOKEN}}\"]"),
+        format!("type: webhook, url: \"{mine}?key=${{secrets.TOKEN}}\""),
+        format!("type: webhook, url: \"{mine}?ops.example.com\", body: \"${{secrets.TOKEN}}\""),
+        "type: script, script: show, parameters: { T: \"${secrets.TOKEN}\" }".to_owned(),
+    ];
+    let run = async |n: usize, step: &str| {
+        let yaml = format!("name: p{n}\nsteps:\n  - {{ name: s, {step} }}");
+        let body = Some(serde_json::to_vec(&json!({"yaml": yaml})).unwrap());
+        let created = system.raw(Method::POST, "/v2/playbooks", Some(&writer), &[], body).await;
+        assert_eq!(created.status, 201, "{created}");
+        let path = format!("/v2/playbooks/{}/execute", created.results()["playbook_id"]);
+        let started = system.raw(Method::POST, &path, Some(&writer), &[], Some(b"{}".to_vec())).await;
+        system.service.settle().await;
+        execution(&system, &started).await
+    };
+    for (n, step) in steps.iter().enumerate() {
+        let ended = run(n, step).await;
+        let error = ended["steps"][0]["error_message"].as_str().unwrap_or_default();
+        assert_eq!(ended["status"], "failed", "{step}: {ended}");
+        assert!(error.starts_with("The secret TOKEN may not be "), "{step}: {error}");
+    }
+    assert_eq!(system.receivers.accepted("webhook"), [""; 0]);
+    // What an admin allows is sent.
+    secret = json!({"allowed_hosts": ["127.0.0.1"], "allowed_scripts": ["show"]});
+    system.patch("/v2/secrets/1", secret).await;
+    for (n, step) in steps.iter().enumerate() {
+        assert_eq!(run(100 + n, step).await["status"], "completed", "{step}");
+    }
+    assert_eq!(system.receivers.accepted("webhook").len(), 4);
+}
+
+#[tokio::test]
+async fn a_secret_is_masked_however_a_receiver_or_a_script_spells_it() {
+    let system = System::start_with_scripts(&LOCAL).await;
+    let secret = "hunter2/ hunter2";
+    let uses = json!({"name": "T", "value": secret, "allowed_hosts": ["127.0.0.1"], "allowed_scripts": ["spell"]});
+    system.post("/v2/secrets", uses).await;
+    let content = "import base64, json, os, urllib.parse as u\n\
+        t = os.environ['T']; b = t.encode()\n\
+        for s in [t, u.quote(t, safe=''), u.quote_plus(t), json.dumps(t), b.hex(), b.hex().upper(), repr(b)]: print(s)\n\
+        for p in [b'', b'a', b'ab', b'user:']: print(base64.b64encode(p + b), base64.urlsafe_b64encode(p + b + b'!'))";
+    system.post("/v2/scripts", json!({"name": "spell", "interpreter": "python", "content": content})).await;
+    let steps = format!(
+        "  - {{ name: call, type: webhook, url: \"{}\", body: \"${{secrets.T}}\" }}\n  \
+         - {{ name: spell, type: script, script: spell, parameters: {{ T: \"${{secrets.T}}\" }} }}",
+        system.receivers.hook()
+    );
+    let id = playbook(&system, "p", "", &steps).await;
+    // As the script prints it: quoted, in hexadecimal, and in base64 at each offset.
+    let spelled = "hunter2%2F%20hunter2 hunter2%2F+hunter2 68756E746572322F2068756E74657232 \
+        aHVudGVyMi8gaHVudGVyMg== YWh1bnRlcjIvIGh1bnRlcjI= YWJodW50ZXIyLyBodW50ZXIy";
+    system
+        .receivers
+        .plan_webhook([harness::Planned { body: Some(spelled.to_owned()), ..harness::Planned::status(200) }]);
+    let started = execute(&system, id, json!({})).await;
+    let done = execution(&system, &started).await;
+    assert_eq!(done["status"], "completed", "{done}");
+    let log = system.get("/v2/audit-logs").await.to_string();
+    for shown in [done.to_string(), log] {
+        for leaked in ["hunter2", "HVudGVy", "1bnRlcj", "odW50ZX", "756e7465", "756E7465"] {
+            assert!(!shown.contains(leaked), "{leaked}: {shown}");
+        }
+    }
+}

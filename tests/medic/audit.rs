@@ -115,7 +115,7 @@ async fn each_change_of_a_configuration_entity_is_logged_with_its_actor_and_fiel
     ops updated trigger 2 null: enabled true -> false
     ops created script 1 s: name null -> "s", content null -> "1 bytes, SHA-256 ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb", interpreter null -> "bash", timeout_seconds null -> 30
     ops updated script 1 s: content "1 bytes, SHA-256 ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb" -> "1 bytes, SHA-256 3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d"
-    ops created secret 1 TOKEN: name null -> "TOKEN", value null -> "…"
+    ops created secret 1 TOKEN: name null -> "TOKEN", allowed_hosts null -> [], allowed_scripts null -> [], value null -> "…"
     ops updated secret 1 TOKEN: value "…" -> "…"
     ops updated webhook 1 null: secret "…" -> "…"
     ops created api_key 3 ci: name null -> "ci", scopes null -> ["read","write"], rate_limit_management null -> 7, key null -> "…"

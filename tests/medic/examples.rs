@@ -283,7 +283,13 @@ async fn playbooks(story: &mut Story) {
         .post("/v2/scripts", json!({"name": "restart", "content": "systemctl restart worker", "interpreter": "bash"}))
         .await;
     story
-        .post("/v2/secrets", json!({"name": "DEPLOY_TOKEN", "value": "s3cr3t", "description": "Of the deploy API"}))
+        .post(
+            "/v2/secrets",
+            json!({
+                "name": "DEPLOY_TOKEN", "value": "s3cr3t", "description": "Of the deploy API",
+                "allowed_hosts": ["deploy.example.com"], "allowed_scripts": ["clear-cache"]
+            }),
+        )
         .await;
     for path in ["/v2/scripts", "/v2/scripts/1", "/v2/secrets", "/v2/secrets/1"] {
         story.get(path).await;

@@ -337,7 +337,7 @@ async fn during_maintenance_nothing_is_triggered() {
 async fn secrets_are_filled_in_and_never_shown() {
     let system = System::start_with_scripts(&LOCAL).await;
     let hook = system.receivers.hook();
-    system.post("/v2/secrets", json!({"name": "TOKEN", "value": "hunter2hunter2"})).await;
+    system.post("/v2/secrets", json!({"name": "TOKEN", "value": "hunter2hunter2", "allowed_hosts": ["127.0.0.1"], "allowed_scripts": ["S"]})).await;
     system.post("/v2/scripts", json!({"name": "s", "interpreter": "bash", "content": "echo got $T; echo $T >&2; [ \"$T\" = hunter2hunter2 ]"})).await;
     let steps_yaml = format!(
         r#"

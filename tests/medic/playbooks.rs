@@ -189,16 +189,32 @@ async fn a_secret_is_written_and_never_shown_and_outlives_a_restart() {
         (json!({"name": "A", "value": ""}), "value"),
         (json!({"name": "A", "value": "x".repeat(8_193)}), "value"),
         (json!({"name": "A"}), "value"),
+        (json!({"name": "A", "value": "x", "allowed_hosts": ["https://a.example/"]}), "allowed_hosts"),
+        (json!({"name": "A", "value": "x", "allowed_hosts": ["*"]}), "allowed_hosts"),
+        (json!({"name": "A", "value": "x", "allowed_hosts": vec!["a.example"; 21]}), "allowed_hosts"),
+        (json!({"name": "A", "value": "x", "allowed_scripts": [""]}), "allowed_scripts"),
+        (json!({"name": "A", "value": "x", "allowed_scripts": vec!["a"; 21]}), "allowed_scripts"),
     ] {
         let answer = system.post("/v2/secrets", body).await;
         assert_eq!((answer.status.as_u16(), answer.message().contains(field)), (400, true), "{answer}");
     }
     let system = system.restart_after(chrono::TimeDelta::seconds(1), folder.path()).await;
-    let reveal = async |name: &str| system.service.medic().reveal_secret(name).await.unwrap();
+    let reveal =
+        async |name: &str| system.service.medic().reveal_secret(name).await.unwrap().map(|secret| secret.value);
     assert_eq!(reveal("TOKEN").await.as_deref(), Some("s3cr3t-value"));
     let changed = system.patch("/v2/secrets/1", json!({"value": "another", "description": "of ops"})).await;
     assert_eq!(changed.results()["description"], "of ops", "{changed}");
     assert_eq!(reveal("TOKEN").await.as_deref(), Some("another"));
+    let uses = json!({"allowed_hosts": ["*.example.com", "10.0.0.1"], "allowed_scripts": ["deploy"]});
+    let changed = system.patch("/v2/secrets/1", uses.clone()).await;
+    assert_eq!(
+        (&changed.results()["allowed_hosts"], &changed.results()["allowed_scripts"]),
+        (&uses["allowed_hosts"], &uses["allowed_scripts"]),
+        "{changed}"
+    );
+    assert_eq!(system.patch("/v2/secrets/1", json!({"allowed_hosts": ["a b"]})).await.status, 400);
+    let kept = system.get("/v2/secrets/1").await;
+    assert_eq!(kept.results()["allowed_hosts"], uses["allowed_hosts"], "{kept}");
     assert_eq!(system.delete("/v2/secrets/1").await.status, 200);
     assert_eq!(reveal("TOKEN").await, None);
 }

@@ -131,7 +131,9 @@ fn digest_in(value: &str) -> &str {
 }
 
 async fn request_approval(system: &System) -> String {
-    let secret = system.post("/v2/secrets", json!({"name": "KEY", "value": "hunter2"})).await;
+    let secret = system
+        .post("/v2/secrets", json!({"name": "KEY", "value": "hunter2", "allowed_hosts": ["ops.example.com"]}))
+        .await;
     assert_eq!(secret.status, 201, "{secret}");
     let service = system.register("worker-1", 600.0, json!({"runbook": "https://run.example/worker"})).await;
     let playbook = create(system, REQUIRING_APPROVAL).await;

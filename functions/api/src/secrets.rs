@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::{Invalid, Revision, Secret, SecretId, format_time};
+use domain::{Invalid, Label, Revision, Secret, SecretId, SecretUses, format_time};
 use operations::{Actor, NewSecret, SecretUpdate};
 use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
 use serde::{Deserialize, Serialize};
@@ -18,18 +18,24 @@ pub(crate) struct SecretView {
     /// The `NAME` in `${secrets.NAME}`.
     name: String,
     description: Option<String>,
+    /// Hosts that webhook steps may send it to.
+    allowed_hosts: Vec<String>,
+    /// The scripts that may receive it.
+    allowed_scripts: Vec<String>,
     date_added: String,
     date_modified: Option<String>,
 }
 
 impl SecretView {
     fn of(secret: Secret) -> Self {
-        let Secret { id, name, description, sealed: _, revision } = secret;
+        let Secret { id, name, description, uses: SecretUses { hosts, scripts }, sealed: _, revision } = secret;
         let Revision { version: _, date_added, date_modified } = revision;
         Self {
             secret_id: id.get(),
             name: name.into_string(),
             description,
+            allowed_hosts: hosts,
+            allowed_scripts: scripts.into_iter().map(Label::into_string).collect(),
             date_added: format_time(date_added),
             date_modified: date_modified.map(format_time),
         }
@@ -49,15 +55,25 @@ pub(crate) struct NewSecretBody {
     #[serde(default)]
     #[schema(max_length = 500)]
     description: Option<String>,
+    /// Hosts that webhook steps may send it to, such as `example.com` or `*.example.com`, without ports: at most 20.
+    /// Without these and `allowed_scripts` nobody can use it.
+    #[serde(default)]
+    #[schema(max_items = 20)]
+    allowed_hosts: Vec<String>,
+    /// The scripts that may receive it, by name: at most 20.
+    #[serde(default)]
+    #[schema(max_items = 20)]
+    allowed_scripts: Vec<String>,
 }
 
 impl NewSecretBody {
     fn parse(self) -> Result<NewSecret, Invalid> {
-        let Self { name, value, description } = self;
+        let Self { name, value, description, allowed_hosts, allowed_scripts } = self;
         Ok(NewSecret {
             name: Secret::parse_name(name)?,
             value: Secret::parse_value(value)?,
             description: read_description(description)?,
+            uses: SecretUses { hosts: allowed_hosts, scripts: SecretUses::parse_scripts(allowed_scripts)? },
         })
     }
 }
@@ -78,20 +94,30 @@ pub(crate) struct SecretPatchBody {
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<String>, max_length = 500)]
     description: Option<Option<String>>,
+    #[schema(max_items = 20)]
+    allowed_hosts: Option<Vec<String>>,
+    #[schema(max_items = 20)]
+    allowed_scripts: Option<Vec<String>>,
 }
 
 impl SecretPatchBody {
     fn parse(self) -> Result<SecretUpdate, Invalid> {
-        let Self { name, value, description } = self;
+        let Self { name, value, description, allowed_hosts, allowed_scripts } = self;
         Ok(SecretUpdate {
             name: name.map(Secret::parse_name).transpose()?,
             value: value.map(Secret::parse_value).transpose()?,
             description: description.map(read_description).transpose()?,
+            allowed_hosts,
+            allowed_scripts: allowed_scripts.map(SecretUses::parse_scripts).transpose()?,
         })
     }
 }
 
 /// Creates a secret. It is stored sealed, and steps refer to it as `${secrets.NAME}`.
+///
+/// Outputs show `[secret NAME]` or `***` in its place, also where it is in hexadecimal, base64, or escaped. That keeps it out
+/// of logs by mistake. What keeps it from whoever writes playbooks is `allowed_hosts` and `allowed_scripts`: list only those
+/// that do not hand it on.
 #[utoipa::path(
     post,
     path = "/v2/secrets",

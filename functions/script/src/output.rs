@@ -1,13 +1,18 @@
 //! What a script writes: cut while it is read, its secrets masked.
 
-use outbound::cut;
+use outbound::{Masks, cut};
 
 /// How much is kept of a script's output.
 pub const OUTPUT_BYTES: usize = 8_192;
 
 const TRUNCATED: &str = "[output truncated]";
 const STDERR: &[u8] = b"[STDERR]\n";
-const MASK: &[u8] = b"***";
+const MASK: &str = "***";
+
+/// Returns what masks these secrets.
+pub(crate) fn masks(secrets: &[String]) -> Masks {
+    Masks::new(secrets.iter().map(|secret| (secret.as_str(), MASK.to_owned())))
+}
 
 /// The beginning of a stream. What comes after is read and forgotten, so that the script can go on.
 #[derive(Debug)]
@@ -19,9 +24,8 @@ pub(crate) struct Captured {
 
 impl Captured {
     /// Keeps enough beyond what is shown to recognise a secret that is cut at the end.
-    pub(crate) fn new(secrets: &[String]) -> Self {
-        let longest = secrets.iter().map(String::len).max().unwrap_or_default();
-        Self { bytes: Vec::new(), max: OUTPUT_BYTES + longest, is_cut: false }
+    pub(crate) fn new(masks: &Masks) -> Self {
+        Self { bytes: Vec::new(), max: OUTPUT_BYTES + masks.longest(), is_cut: false }
     }
 
     pub(crate) fn take(&mut self, bytes: &[u8]) {
@@ -29,35 +33,18 @@ impl Captured {
         self.bytes.extend_from_slice(&bytes[..kept]);
         self.is_cut |= self.bytes.len() > OUTPUT_BYTES || kept < bytes.len();
     }
-
-    fn masked(&self, secrets: &[String]) -> Vec<u8> {
-        let mut shown = Vec::new();
-        let mut at = 0;
-        while at < self.bytes.len().min(OUTPUT_BYTES) {
-            let rest = &self.bytes[at..];
-            let secret = secrets.iter().filter(|secret| !secret.is_empty() && rest.starts_with(secret.as_bytes()));
-            if let Some(length) = secret.map(String::len).max() {
-                shown.extend_from_slice(MASK);
-                at += length;
-            } else {
-                shown.push(rest[0]);
-                at += 1;
-            }
-        }
-        shown
-    }
 }
 
 /// Returns both streams as one text: at most 8,192 bytes, and then a mark that it was cut.
-pub(crate) fn shown(stdout: &Captured, stderr: &Captured, secrets: &[String]) -> String {
-    let mut text = stdout.masked(secrets);
+pub(crate) fn shown(stdout: &Captured, stderr: &Captured, masks: &Masks) -> String {
+    let mut text = masks.mask(&stdout.bytes, OUTPUT_BYTES);
     let mut is_cut = stdout.is_cut;
     if !is_cut && !stderr.bytes.is_empty() {
         if !text.is_empty() && !text.ends_with(b"\n") {
             text.push(b'\n');
         }
         text.extend_from_slice(STDERR);
-        text.extend(stderr.masked(secrets));
+        text.extend(masks.mask(&stderr.bytes, OUTPUT_BYTES));
         is_cut = stderr.is_cut;
     }
     cut(&text, is_cut, OUTPUT_BYTES, TRUNCATED)
@@ -69,10 +56,11 @@ mod tests {
 
     fn text(stdout: &[u8], stderr: &[u8], secrets: &[&str]) -> String {
         let secrets: Vec<_> = secrets.iter().map(|secret| (*secret).to_owned()).collect();
-        let [mut out, mut err] = [Captured::new(&secrets), Captured::new(&secrets)];
+        let masks = masks(&secrets);
+        let [mut out, mut err] = [Captured::new(&masks), Captured::new(&masks)];
         stdout.chunks(1_000).for_each(|chunk| out.take(chunk));
         stderr.chunks(1_000).for_each(|chunk| err.take(chunk));
-        shown(&out, &err, &secrets)
+        shown(&out, &err, &masks)
     }
 
     #[test]
@@ -98,7 +86,7 @@ mod tests {
 
     #[test]
     fn no_more_is_held_than_is_shown() {
-        let mut captured = Captured::new(&[]);
+        let mut captured = Captured::new(&masks(&[]));
         (0..10_000).for_each(|_| captured.take(&[b'a'; 1_000]));
         assert_eq!((captured.bytes.len(), captured.is_cut), (8_192, true));
     }

@@ -21,7 +21,7 @@ use crate::descendants::end_all;
 use crate::launcher;
 use crate::limits::own_user;
 use crate::order::{Answer, Ended, Order};
-use crate::output::{Captured, shown};
+use crate::output::{Captured, masks, shown};
 use crate::watch::Watch;
 
 /// What a binary is started with to be a runner.
@@ -137,7 +137,7 @@ fn follow(mut script: Child, watch: Watch, order: &Order) -> io::Result<Option<A
         return Ok(None);
     }
     streams.read_last(Instant::now() + LAST_OUTPUT)?;
-    let output = shown(&streams.stdout.captured, &streams.stderr.captured, &order.secrets);
+    let output = shown(&streams.stdout.captured, &streams.stderr.captured, &masks(&order.secrets));
     let error = match status {
         _ if !is_alone => Some("Not all that the script started could be ended".to_owned()),
         None => Some(format!("Script timed out after {} seconds", order.timeout_seconds)),
@@ -171,7 +171,8 @@ struct Stream<T> {
 
 impl Streams {
     fn of(script: &mut Child, watch: Watch, order: &Order) -> Self {
-        let captured = || Captured::new(&order.secrets);
+        let masks = masks(&order.secrets);
+        let captured = || Captured::new(&masks);
         Self {
             stdout: Stream { pipe: script.stdout.take(), captured: captured() },
             stderr: Stream { pipe: script.stderr.take(), captured: captured() },

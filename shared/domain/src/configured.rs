@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     ApiKey, AuditedField, AuditedThing, AuditedValue, Destination, Endpoint, Hours, MaintenanceWindow, PingKey,
-    Playbook, Profile, RateLimits, Rule, Schedule, ScheduleId, Scope, Script, Secret, Service, ServiceId, Target, Team,
-    TeamId, ThingKind, Trigger, TriggerTerms, Webhook, WebhookSecrets, format_time, minutes_of,
+    Playbook, Profile, RateLimits, Rule, Schedule, ScheduleId, Scope, Script, Secret, SecretUses, Service, ServiceId,
+    Target, Team, TeamId, ThingKind, Trigger, TriggerTerms, Webhook, WebhookSecrets, format_time, minutes_of,
 };
 
 /// A configuration entity as the audit log shows it.
@@ -245,10 +245,12 @@ impl Configurable for Script {
 
 impl Configurable for Secret {
     fn configured(&self) -> Configured {
-        let Self { id, name, description, sealed, revision: _ } = self;
+        let Self { id, name, description, uses: SecretUses { hosts, scripts }, sealed, revision: _ } = self;
         let fields = vec![
             AuditedField::new("name", AuditedValue::text(name)),
             AuditedField::new("description", AuditedValue::optional(description.as_ref())),
+            AuditedField::new("allowed_hosts", AuditedValue::list(hosts)),
+            AuditedField::new("allowed_scripts", AuditedValue::list(scripts)),
             AuditedField::secret("value", sealed.bytes()),
         ];
         thing(ThingKind::Secret, id.get(), Some(name.as_str()), fields)

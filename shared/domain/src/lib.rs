@@ -77,8 +77,7 @@ pub use pace::Pace;
 pub use ping::{PingKey, PingKeyText, PingKind};
 pub use playbook::{
     Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,
-    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, mask, mask_cut,
-    read_duration, whole_units,
+    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, read_duration, whole_units,
 };
 pub use playbook_notification::{
     ApprovalRequest, OpenCircuit, PlaybookEvent, PlaybookNotification, Verdict, VerdictKind, shorten,
@@ -93,7 +92,7 @@ pub use run_judgement::{RunContext, RunDecision, RunTransition};
 pub use runs_look::RunsLook;
 pub use schedule::{Hours, Period, Schedule};
 pub use script::{Interpreter, Script, parse_parameter, parse_variable};
-pub use secret::{SealedSecret, Secret};
+pub use secret::{SealedSecret, Secret, SecretUses};
 pub use service::{
     Mute, NotificationMode, Outage, PendingEvent, Priority, Profile, Rule, Service, ServicePatch, TeamName,
 };

@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use crate::{Invalid, Label, PlaybookId, Revision, ServiceId, Status, TriggerId, TriggerTerms};
 
 pub use plan::{Plan, PlannedScript, PlannedStep, PlannedWork};
-pub use template::{Piece, Template, Value, Variables, mask, mask_cut};
+pub use template::{Piece, Template, Value, Variables};
 pub use words::whole_units;
 
 /// A playbook as people wrote it, at one version.

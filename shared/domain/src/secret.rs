@@ -11,8 +11,40 @@ pub struct Secret {
     /// Unique whatever the case; what stands in `${secrets.NAME}`.
     pub name: Label,
     pub description: Option<String>,
+    pub uses: SecretUses,
     pub sealed: SealedSecret,
     pub revision: Revision,
+}
+
+/// Where a secret may go. Without either nobody can use it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecretUses {
+    /// Hosts that webhook steps may send it to, such as `example.com` or `*.example.com`.
+    pub hosts: Vec<String>,
+    /// The scripts that may receive it, by name.
+    pub scripts: Vec<Label>,
+}
+
+impl SecretUses {
+    pub const MAX: usize = 20;
+
+    pub fn parse_scripts(names: Vec<String>) -> Result<Vec<Label>, Invalid> {
+        if names.len() > Self::MAX {
+            return Err(Invalid::new("allowed_scripts", "must be at most 20 scripts"));
+        }
+        let parse = |name| {
+            crate::Script::parse_name(name).map_err(|Invalid { problem, .. }| {
+                Invalid::new("allowed_scripts", format!("must hold names, each of which {problem}"))
+            })
+        };
+        names.into_iter().map(parse).collect()
+    }
+
+    /// Returns whether a script of this name may receive it.
+    pub fn allow_script(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
+        self.scripts.iter().any(|allowed| allowed.as_str().to_lowercase() == name)
+    }
 }
 
 /// A secret's value under AES-256-GCM: a nonce of 12 bytes, then the ciphertext with its tag. Bound to the secret's id.

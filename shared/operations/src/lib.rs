@@ -28,8 +28,8 @@ pub use medic::{Medic, QueuePorts, Settings, SlackDelivery};
 pub use monitoring::{HeartbeatReceipt, Named, Ping, Pinged, Report, Signal, SignalReceipt};
 pub use notifications::Drained;
 pub use playbooks::{
-    Document, NewRun, NewScript, NewSecret, NewTrigger, Problem, ScriptUpdate, SecretUpdate, SlackDecision,
-    TriggerUpdate, new_secrets_key,
+    Document, NewRun, NewScript, NewSecret, NewTrigger, Problem, RevealedSecret, ScriptUpdate, SecretUpdate,
+    SlackDecision, TriggerUpdate, new_secrets_key,
 };
 pub use settings::{
     Actor, AuditBounds, AuditFilter, NewSchedule, NewTarget, NewTeam, NewWebhook, NewWindow, Registered, Registration,

@@ -1,9 +1,9 @@
-//! The hosts that `MEDIC_ALLOWED_HOSTS` restricts users' addresses to.
+//! Lists of hosts: those that `MEDIC_ALLOWED_HOSTS` restricts users' addresses to, and those that a secret may be sent to.
 
 use domain::Invalid;
-use url::Host;
+use url::{Host, Url};
 
-/// Hosts that may be called; any when none is listed. It lets nobody inside: the guard's other checks remain.
+/// Listed hosts. It lets nobody inside: the guard's other checks remain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedHosts(Vec<Pattern>);
 
@@ -18,18 +18,32 @@ impl AllowedHosts {
     /// Reads host names or addresses without ports, in any case, and `*.` before a name for all below it, separated
     /// by commas; spaces around them do not count. `field` names the setting in the error.
     pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
-        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        Self::of(field, text.split(',').map(str::trim).filter(|entry| !entry.is_empty()))
+    }
+
+    /// Reads the same from a list.
+    pub fn of<'a>(field: &str, entries: impl IntoIterator<Item = &'a str>) -> Result<Self, Invalid> {
         let pattern = |entry: &str| {
             Pattern::parse(entry).ok_or_else(|| {
                 Invalid::new(field, format!("must list host names such as example.com or *.example.com, not {entry:?}"))
             })
         };
-        entries.map(pattern).collect::<Result<_, _>>().map(Self)
+        entries.into_iter().map(pattern).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Returns whether `host`, of a URL that was read, may be called.
-    pub(crate) fn admit(&self, host: &Host<&str>) -> bool {
-        self.0.is_empty() || self.0.iter().any(|pattern| pattern.admits(host))
+    /// Returns whether `host`, of a URL that was read, is listed.
+    pub(crate) fn list(&self, host: &Host<&str>) -> bool {
+        self.0.iter().any(|pattern| pattern.admits(host))
+    }
+
+    /// Returns whether a list, which was checked when it was saved, has the host of this address.
+    pub fn list_host_of(hosts: &[String], url: &Url) -> bool {
+        let listed = Self::of("allowed_hosts", hosts.iter().map(String::as_str));
+        url.host().is_some_and(|host| listed.is_ok_and(|listed| listed.list(&host)))
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{AllowedHosts, Lookup, Refusal};
 #[derive(Debug, Clone)]
 pub struct Guard {
     allow_private: bool,
+    /// Any when none is listed.
     allowed: AllowedHosts,
     lookup: Arc<dyn Lookup>,
 }
@@ -79,7 +80,7 @@ impl Guard {
 
     /// Judges a host as the URL parser wrote it: decoded, in lower case, and a number in any disguise as an address.
     fn judge(&self, host: &Host<&str>) -> Result<(), Refusal> {
-        if !self.allowed.admit(host) {
+        if !self.allowed.is_empty() && !self.allowed.list(host) {
             return Err(Refusal::NotAllowed);
         }
         let leads_inside = match *host {

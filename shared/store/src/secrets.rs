@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use domain::{Revision, SealedSecret, Secret, SecretId};
+use domain::{Revision, SealedSecret, Secret, SecretId, SecretUses};
 use serde::{Deserialize, Serialize};
 
 use crate::entity::{Identity, RevisionItem, read_id};
@@ -16,6 +16,10 @@ struct SecretItem {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    allowed_hosts: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    allowed_scripts: Vec<String>,
     /// In base64.
     sealed: String,
     #[serde(flatten)]
@@ -40,10 +44,12 @@ impl Entity for Secret {
     }
 
     fn write(&self) -> Result<Item, Error> {
-        let Self { id, name, description, sealed, revision } = self;
+        let Self { id, name, description, uses: SecretUses { hosts, scripts }, sealed, revision } = self;
         let body = SecretItem {
             name: name.as_str().to_owned(),
             description: description.clone(),
+            allowed_hosts: hosts.clone(),
+            allowed_scripts: scripts.iter().map(|name| name.as_str().to_owned()).collect(),
             sealed: BASE64_STANDARD.encode(sealed.bytes()),
             revision: RevisionItem::of(revision),
         };
@@ -51,11 +57,13 @@ impl Entity for Secret {
     }
 
     fn read(key: &Key, item: Item) -> Result<Self, Error> {
-        let SecretItem { name, description, sealed, revision } = item::read(item)?;
+        let SecretItem { name, description, allowed_hosts, allowed_scripts, sealed, revision } = item::read(item)?;
+        let scripts = SecretUses::parse_scripts(allowed_scripts).map_err(|source| corrupt(Some(key), source))?;
         Ok(Self {
             id: read_id(key, &key.sk)?,
             name: Self::parse_name(name).map_err(|source| corrupt(Some(key), source))?,
             description,
+            uses: SecretUses { hosts: allowed_hosts, scripts },
             sealed: SealedSecret::new(BASE64_STANDARD.decode(sealed).map_err(|source| corrupt(Some(key), source))?),
             revision: revision.into_revision(),
         })

@@ -199,63 +199,6 @@ impl Value {
     }
 }
 
-/// Replaces each secret's value in a text, the longest first; also as JSON writes it, and as URLs do.
-pub fn mask(text: &str, secrets: &BTreeMap<String, String>) -> String {
-    let values = spellings(secrets);
-    let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        if let Some((value, name)) = values.iter().find(|(value, _)| rest.starts_with(value.as_str())) {
-            write!(masked, "[secret {name}]").unwrap_or_default();
-            rest = &rest[value.len()..];
-        } else {
-            masked.push(first);
-            rest = &rest[first.len_utf8()..];
-        }
-    }
-    masked
-}
-
-/// As `mask`, of a text that was cut: what may be the beginning of a secret at its end is left out.
-pub fn mask_cut(text: &str, secrets: &BTreeMap<String, String>) -> String {
-    let values = spellings(secrets);
-    let begins_at = |(value, _): &(String, &str)| {
-        text.char_indices()
-            .map(|(at, _)| at)
-            .find(|at| text.len() - at < value.len() && value.starts_with(&text[*at..]))
-    };
-    let end = values.iter().filter_map(begins_at).min().unwrap_or(text.len());
-    mask(&text[..end], secrets)
-}
-
-/// Returns the values of secrets in every spelling, with their names, the longest first.
-fn spellings(secrets: &BTreeMap<String, String>) -> Vec<(String, &str)> {
-    let mut values: Vec<(String, &str)> = Vec::new();
-    for (name, value) in secrets.iter().filter(|(_, value)| !value.is_empty()) {
-        let mut quoted = String::new();
-        write_json_string(value, &mut quoted);
-        let escaped = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
-        values.push((value.clone(), name));
-        values.push((percent_encoded(value), name));
-        values.push((escaped, name));
-    }
-    values.retain(|(value, _)| !value.is_empty());
-    values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
-    values
-}
-
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte.into());
-        } else {
-            write!(out, "%{byte:02X}").unwrap_or_default();
-        }
-    }
-    out
-}
-
 pub(super) fn write_json_string(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
@@ -340,16 +283,5 @@ mod tests {
         assert_eq!(filled.shown(), "Bearer [secret KEY].");
         assert_eq!(filled.reveal(&map([("KEY", "s3cr3t")])), Ok("Bearer s3cr3t.".to_owned()));
         assert_eq!(filled.reveal(&map([])), Err("KEY"));
-    }
-
-    #[test]
-    fn masking_finds_a_secret_in_every_spelling_and_the_longest_first() {
-        let secrets = map([("A", "pass"), ("B", "passport \"7\"\n"), ("C", "")]);
-        let text = "pass passport \"7\"\n {\"x\": \"passport \\\"7\\\"\\n\"} ?k=passport%20%227%22%0A";
-        let masked = mask(text, &secrets);
-        assert_eq!(masked, "[secret A] [secret B] {\"x\": \"[secret B]\"} ?k=[secret B]");
-        assert_eq!(mask("nothing", &secrets), "nothing");
-        // What masks one is not searched for another.
-        assert_eq!(mask("pass", &map([("A", "pass"), ("X", "secret")])), "[secret A]");
     }
 }

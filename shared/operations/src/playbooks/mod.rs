@@ -22,6 +22,6 @@ mod work;
 pub use document::{Document, Problem};
 pub use planning::NewRun;
 pub use scripts::{NewScript, ScriptUpdate};
-pub use secrets::{NewSecret, SecretUpdate, new_secrets_key};
+pub use secrets::{NewSecret, RevealedSecret, SecretUpdate, new_secrets_key};
 pub use slack_decisions::SlackDecision;
 pub use triggers::{NewTrigger, TriggerUpdate};

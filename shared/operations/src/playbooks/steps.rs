@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Condition, Event, Execution, Interpreter, PlannedScript, PlannedWork, Script, StepOutcome, Template, WebhookCall,
-    mask, mask_cut, to_millis,
+    Condition, Event, Execution, Interpreter, PlannedScript, PlannedWork, Script, SecretUses, StepOutcome, Template,
+    WebhookCall, to_millis,
 };
-use outbound::{ScriptInterpreter, ScriptJob, SealedVariables, StepCall, TRUNCATED};
+use outbound::{AllowedHosts, Masks, ScriptInterpreter, ScriptJob, SealedVariables, StepCall, TRUNCATED};
 use store::ExecutionRecord;
 
+use super::secrets::RevealedSecret;
 use crate::error::error_chain;
 use crate::{Error, Medic};
 
@@ -40,7 +41,7 @@ impl Medic {
                     Ok(secrets) => secrets,
                     Err(problem) => return Ok(done(failed(problem))),
                 };
-                Ok(done(self.call(call, &execution.idempotency_key(step), &secrets).await))
+                Ok(done(self.call(call, &execution.idempotency_key(step), secrets).await))
             }
             PlannedWork::Script(script) => match self.hand_over_script(record, script, claim).await? {
                 Ok(()) => Ok(None),
@@ -55,44 +56,57 @@ impl Medic {
         }
     }
 
-    /// Returns the values of the secrets in a step, by name; or which one is missing.
-    async fn secrets_of(&self, work: &PlannedWork) -> Result<Result<BTreeMap<String, String>, String>, Error> {
-        let mut values = BTreeMap::new();
+    /// Returns the secrets in a step, by name; or which one is missing.
+    async fn secrets_of(&self, work: &PlannedWork) -> Result<Result<BTreeMap<String, RevealedSecret>, String>, Error> {
+        let mut secrets = BTreeMap::new();
         for name in work.secrets() {
             match self.reveal_secret(name).await {
-                Ok(Some(value)) => values.insert(name.to_owned(), value),
+                Ok(Some(secret)) => secrets.insert(name.to_owned(), secret),
                 Ok(None) => return Ok(Err(format!("There is no secret {name}"))),
                 Err(error @ (Error::Secret { .. } | Error::Conflict(_))) => return Ok(Err(error.to_string())),
                 Err(error) => return Err(error),
             };
         }
-        Ok(Ok(values))
+        Ok(Ok(secrets))
     }
 
-    async fn call(&self, call: &WebhookCall, idempotency_key: &str, secrets: &BTreeMap<String, String>) -> StepOutcome {
+    async fn call(
+        &self,
+        call: &WebhookCall,
+        idempotency_key: &str,
+        secrets: BTreeMap<String, RevealedSecret>,
+    ) -> StepOutcome {
         let WebhookCall { method, url, headers, body, success_codes, timeout } = call;
         let line = format!("{} {}", method.as_str(), url.shown());
+        let failed = |error| StepOutcome { succeeded: false, output: line.clone(), error: Some(error) };
+        let (values, uses) = parted(secrets);
         // None of them is missing.
-        let reveal = |text: &Template| text.reveal(secrets).unwrap_or_default();
+        let reveal = |text: &Template| text.reveal(&values).unwrap_or_default();
+        let url = reveal(url);
+        // An address that the guard refuses is not called, and the response says why.
+        if let Ok(url) = self.guard.read(&url)
+            && let Some((name, _)) = uses.iter().find(|(_, uses)| !AllowedHosts::list_host_of(&uses.hosts, &url))
+        {
+            return failed(format!("The secret {name} may not be sent to this host: its allowed_hosts do not list it"));
+        }
         let request = StepCall {
             method: method.as_str(),
-            url: reveal(url),
+            url,
             headers: headers.iter().map(|(name, value)| (name.as_str(), reveal(value))).collect(),
             body: body.as_ref().map(|body| body.to_json(&reveal)),
             idempotency_key,
             timeout: timeout.to_std().unwrap_or_default(),
         };
+        let masks = Masks::new(values.iter().map(|(name, value)| (value.as_str(), format!("[secret {name}]"))));
         match request.send(&self.outgoing).await {
             Ok(response) => {
                 let code = response.status.as_u16();
                 let succeeded = success_codes.contains(&code);
-                let output = format!("{line}\n{code}\n{}", masked_response(&response.body, secrets));
+                let output = format!("{line}\n{code}\n{}", masked_response(&response.body, &masks));
                 let error = (!succeeded).then(|| format!("the status {code} is not one of success_codes"));
                 StepOutcome { succeeded, output, error }
             }
-            Err(error) => {
-                StepOutcome { succeeded: false, output: line, error: Some(mask(&error.to_string(), secrets)) }
-            }
+            Err(error) => failed(masks.mask_text(&error.to_string())),
         }
     }
 
@@ -114,6 +128,11 @@ impl Medic {
             Ok(secrets) => secrets,
             Err(problem) => return Ok(Err(problem)),
         };
+        let (secrets, uses) = parted(secrets);
+        if let Some((secret, _)) = uses.iter().find(|(_, uses)| !uses.allow_script(name)) {
+            let problem = "its allowed_scripts do not list it";
+            return Ok(Err(format!("The secret {secret} may not be given to the script {name}: {problem}")));
+        }
         let (environment, sealed) = variables_of(record.execution.plan.variables.clone(), parameters, secrets);
         let execution = &record.execution;
         let mut job = ScriptJob {
@@ -161,11 +180,16 @@ impl Medic {
 }
 
 /// Returns a response without what it repeats of secrets.
-fn masked_response(body: &str, secrets: &BTreeMap<String, String>) -> String {
+fn masked_response(body: &str, masks: &Masks) -> String {
     match body.strip_suffix(TRUNCATED) {
-        Some(start) => mask_cut(start, secrets) + TRUNCATED,
-        None => mask(body, secrets),
+        Some(start) => masks.mask_cut(start) + TRUNCATED,
+        None => masks.mask_text(body),
     }
+}
+
+/// Returns the values of secrets, and where each may go.
+fn parted(secrets: BTreeMap<String, RevealedSecret>) -> (BTreeMap<String, String>, Vec<(String, SecretUses)>) {
+    secrets.into_iter().map(|(name, RevealedSecret { value, uses })| ((name.clone(), value), (name, uses))).unzip()
 }
 
 fn failed(problem: String) -> StepOutcome {

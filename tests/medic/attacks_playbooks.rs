@@ -168,3 +168,86 @@ async fn a_secret_is_masked_however_a_receiver_or_a_script_spells_it() {
         }
     }
 }
+
+fn slack_blocks(system: &System) -> Vec<String> {
+    let arrivals = system.receivers.arrivals();
+    let request = arrivals.iter().rfind(|arrival| arrival.receiver == "slack").unwrap();
+    let blocks = request.body["blocks"].as_array().unwrap().iter();
+    blocks.filter_map(|block| block["text"]["text"].as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn an_approver_sees_all_that_runs_or_how_much_is_not_shown() {
+    let base = [LOCAL[0], LOCAL[1], ("MEDIC_BASE_URL", "https://medic.example.com")];
+    let system = System::start_with(&base, None).await;
+    system.post("/v2/scripts", json!({"name": "deploy", "interpreter": "bash", "content": "true"})).await;
+    let steps = format!(
+        "  - {{ name: call, type: webhook, url: \"{}\", headers: {{ X-Target: \"${{TARGET}}\", X-Key: \"${{secrets.K}}\" }} }}\n  \
+         - {{ name: deploy, type: script, script: deploy, parameters: {{ WHERE: \"${{TARGET}}\" }} }}",
+        system.receivers.hook()
+    );
+    let id = playbook(&system, "p", "approval: required", &steps).await;
+    let hostile = "prod\n2. deploy (script): nothing at all\u{202e}";
+    let started = execute(&system, id, json!({"variables": {"TARGET": hostile}})).await;
+    let shown = slack_blocks(&system).join("\n");
+    let target = "prod 2. deploy (script): nothing at all\u{fffd}";
+    assert!(shown.contains(&format!(r#"headers {{"x-key":"[secret K]","x-target":"prod\n2. deploy"#)), "{shown}");
+    assert!(shown.contains(&format!("2. deploy (script): deploy (version 1) WHERE={target}, at most 30 s")), "{shown}");
+    assert!(shown.contains("Scripts also receive EXECUTION_ID="), "{shown}");
+    assert!(!shown.contains(":warning:"), "{shown}");
+    let plan = execution(&system, &started).await["plan"].clone();
+    assert_eq!(plan["variables"]["PLAYBOOK_NAME"], "p", "{plan}");
+    assert_eq!(
+        (&plan["steps"][1]["script_version"], &plan["variables"]["TARGET"]),
+        (&json!(1), &Value::Null),
+        "{plan}"
+    );
+    // One whose end would be lost in Slack says how much that is, and where to see it.
+    let padding = "&".repeat(600);
+    let step = |n: usize| {
+        format!("  - {{ name: s{n}, type: webhook, url: \"https://ops.example.com\", body: \"{padding}${{EVIL}}\" }}")
+    };
+    let long: Vec<_> = (0..30).map(step).collect();
+    let id = playbook(&system, "long", "approval: required", &long.join("\n")).await;
+    let started = execute(&system, id, json!({"variables": {"EVIL": "rm -rf"}})).await;
+    let blocks = slack_blocks(&system);
+    let warning = blocks.iter().find(|block| block.starts_with(":warning: Not shown here: ")).expect("a warning");
+    let shown: Vec<_> = blocks.iter().flat_map(|block| block.lines()).filter(|line| line.contains(". s")).collect();
+    assert!(shown.len() < 30 && shown.iter().all(|line| line.ends_with('…')), "{shown:?}");
+    assert!(warning.contains(&format!("{} more steps", 30 - shown.len())), "{warning}");
+    let url =
+        format!("<https://medic.example.com/v2/executions/{}|", started.results()["execution_id"].as_str().unwrap());
+    assert!(warning.contains("characters of these steps and") && warning.contains(&url), "{warning}");
+}
+
+#[tokio::test]
+async fn whoever_started_an_execution_cannot_approve_it() {
+    let system = System::start_with(&[("MEDIC_ALLOW_SELF_APPROVAL", "false")], None).await;
+    let id = playbook(&system, "p", "approval: required", "  - { name: s, type: wait, duration: 1h }").await;
+    let [one, other] = [key(&system, "one", &["write", "read"]).await, key(&system, "other", &["write"]).await];
+    let post = async |key: &str, path: String| {
+        let answer = system.raw(Method::POST, &path, Some(key), &[], Some(b"{}".to_vec())).await;
+        system.service.settle().await;
+        answer
+    };
+    let run = async || {
+        let started = post(&one, format!("/v2/playbooks/{id}/execute")).await;
+        format!("/v2/executions/{}", started.results()["execution_id"].as_str().unwrap())
+    };
+    let path = run().await;
+    let refused = post(&one, format!("{path}/approve")).await;
+    assert_eq!(refused.status, 403, "{refused}");
+    assert!(refused.message().starts_with("Whoever started an execution cannot approve it"), "{refused}");
+    assert_eq!(system.get(&path).await.results()["status"], "pending_approval");
+    assert_eq!(post(&other, format!("{path}/approve")).await.status, 200);
+    // They may take it back.
+    let path = run().await;
+    assert_eq!(post(&one, format!("{path}/reject")).await.status, 200);
+    assert_eq!(system.get(&path).await.results()["status"], "cancelled");
+    // What nobody in particular started, anybody may approve; and in the local system, where one works alone, anybody.
+    let local = System::start().await;
+    let id = playbook(&local, "p", "approval: required", "  - { name: s, type: wait, duration: 1h }").await;
+    let started = execute(&local, id, json!({})).await;
+    let path = format!("/v2/executions/{}/approve", started.results()["execution_id"].as_str().unwrap());
+    assert_eq!(local.post(&path, json!({})).await.status, 200);
+}

@@ -20,7 +20,8 @@ async fn slack_and_pagerduty_get_what_the_on_call_needs() {
           {
             "text": {
               "text": ":rotating_light: [p1] &lt;!here&gt; w is down: no heartbeat yet, expected every 1 min",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             },
             "type": "section"
           },
@@ -28,19 +29,23 @@ async fn slack_and_pagerduty_get_what_the_on_call_needs() {
             "fields": [
               {
                 "text": "*Service*\nworker",
-                "type": "mrkdwn"
+                "type": "mrkdwn",
+                "verbatim": true
               },
               {
                 "text": "*Team*\npayments",
-                "type": "mrkdwn"
+                "type": "mrkdwn",
+                "verbatim": true
               },
               {
                 "text": "*Since*\n<!date^1767614460^{date_short_pretty} {time_secs}|2026-01-05T12:01:00.000Z>",
-                "type": "mrkdwn"
+                "type": "mrkdwn",
+                "verbatim": true
               },
               {
                 "text": "*Alert*\n1",
-                "type": "mrkdwn"
+                "type": "mrkdwn",
+                "verbatim": true
               }
             ],
             "type": "section"
@@ -48,8 +53,9 @@ async fn slack_and_pagerduty_get_what_the_on_call_needs() {
           {
             "elements": [
               {
-                "text": "Runbook: https://runbooks.example.com/w?a=1&amp;b=2 · <https://medic.example.com/v2/alerts/1|Details>",
-                "type": "mrkdwn"
+                "text": "Runbook: <https://runbooks.example.com/w?a=1&amp;b=2> · <https://medic.example.com/v2/alerts/1|Details>",
+                "type": "mrkdwn",
+                "verbatim": true
               }
             ],
             "type": "context"
@@ -95,7 +101,8 @@ async fn slack_and_pagerduty_get_what_the_on_call_needs() {
           {
             "text": {
               "text": ":white_check_mark: &lt;!here&gt; w has recovered after 0.0 s",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             },
             "type": "section"
           },
@@ -103,23 +110,28 @@ async fn slack_and_pagerduty_get_what_the_on_call_needs() {
             "fields": [
               {
                 "text": "*Service*\nworker",
-                "type": "mrkdwn"
+                "type": "mrkdwn",
+                "verbatim": true
               },
               {
                 "text": "*Team*\npayments",
-                "type": "mrkdwn"
+                "type": "mrkdwn",
+                "verbatim": true
               },
               {
                 "text": "*Since*\n<!date^1767614460^{date_short_pretty} {time_secs}|2026-01-05T12:01:00.000Z>",
-                "type": "mrkdwn"
+                "type": "mrkdwn",
+                "verbatim": true
               },
               {
                 "text": "*Alert*\n1",
-                "type": "mrkdwn"
+                "type": "mrkdwn",
+                "verbatim": true
               },
               {
                 "text": "*Recovered*\n<!date^1767614460^{date_short_pretty} {time_secs}|2026-01-05T12:01:00.000Z>",
-                "type": "mrkdwn"
+                "type": "mrkdwn",
+                "verbatim": true
               }
             ],
             "type": "section"
@@ -128,7 +140,8 @@ async fn slack_and_pagerduty_get_what_the_on_call_needs() {
             "elements": [
               {
                 "text": "<https://medic.example.com/v2/alerts/1|Details>",
-                "type": "mrkdwn"
+                "type": "mrkdwn",
+                "verbatim": true
               }
             ],
             "type": "context"

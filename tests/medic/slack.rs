@@ -154,7 +154,8 @@ async fn an_approval_request_shows_the_plan_and_the_decision_replaces_it() {
         {
           "text": {
             "text": ":hourglass: Playbook restart-worker is awaiting approval for worker-1: started by admin",
-            "type": "mrkdwn"
+            "type": "mrkdwn",
+            "verbatim": true
           },
           "type": "section"
         },
@@ -162,19 +163,23 @@ async fn an_approval_request_shows_the_plan_and_the_decision_replaces_it() {
           "fields": [
             {
               "text": "*Playbook*\nrestart-worker (version 1)",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             },
             {
               "text": "*Service*\nworker",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             },
             {
               "text": "*Team*\nsite-reliability",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             },
             {
               "text": "*Until*\n<!date^1768219200^{date_short_pretty} {time_secs}|2026-01-12T12:00:00.000Z>, then it expires",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             }
           ],
           "type": "section"
@@ -182,7 +187,8 @@ async fn an_approval_request_shows_the_plan_and_the_decision_replaces_it() {
         {
           "text": {
             "text": "1. restart (webhook): POST https://ops.example.com/restart?key=[secret KEY] {\"by\":\"&lt;R&amp;D&gt;\",\"service\":\"worker\"}\n2. settle (wait): 30 s",
-            "type": "mrkdwn"
+            "type": "mrkdwn",
+            "verbatim": true
           },
           "type": "section"
         },
@@ -190,7 +196,8 @@ async fn an_approval_request_shows_the_plan_and_the_decision_replaces_it() {
           "elements": [
             {
               "text": "Plan `[digest]`",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             }
           ],
           "type": "context"
@@ -238,7 +245,8 @@ async fn an_approval_request_shows_the_plan_and_the_decision_replaces_it() {
         {
           "text": {
             "text": ":+1: Playbook restart-worker for worker-1 was approved by <@U0ALICE>, <!date^1767614400^{date_short_pretty} {time_secs}|2026-01-05T12:00:00.000Z>",
-            "type": "mrkdwn"
+            "type": "mrkdwn",
+            "verbatim": true
           },
           "type": "section"
         },
@@ -246,19 +254,23 @@ async fn an_approval_request_shows_the_plan_and_the_decision_replaces_it() {
           "fields": [
             {
               "text": "*Playbook*\nrestart-worker (version 1)",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             },
             {
               "text": "*Service*\nworker",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             },
             {
               "text": "*Team*\nsite-reliability",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             },
             {
               "text": "*Until*\n<!date^1768219200^{date_short_pretty} {time_secs}|2026-01-12T12:00:00.000Z>, then it expires",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             }
           ],
           "type": "section"
@@ -266,7 +278,8 @@ async fn an_approval_request_shows_the_plan_and_the_decision_replaces_it() {
         {
           "text": {
             "text": "1. restart (webhook): POST https://ops.example.com/restart?key=[secret KEY] {\"by\":\"&lt;R&amp;D&gt;\",\"service\":\"worker\"}\n2. settle (wait): 30 s",
-            "type": "mrkdwn"
+            "type": "mrkdwn",
+            "verbatim": true
           },
           "type": "section"
         },
@@ -274,7 +287,8 @@ async fn an_approval_request_shows_the_plan_and_the_decision_replaces_it() {
           "elements": [
             {
               "text": "Plan `[digest]`",
-              "type": "mrkdwn"
+              "type": "mrkdwn",
+              "verbatim": true
             }
           ],
           "type": "context"

@@ -75,6 +75,8 @@ pub(crate) struct StepView {
 pub(crate) struct PlanView {
     /// SHA-256 in hexadecimal.
     digest: String,
+    /// What scripts receive beside their parameters.
+    variables: BTreeMap<String, String>,
     steps: Vec<PlannedStepView>,
 }
 
@@ -98,6 +100,9 @@ pub(crate) struct PlannedStepView {
     duration_seconds: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     script: Option<String>,
+    /// The script's version; one that is updated meanwhile does not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script_version: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,7 +128,11 @@ impl DecisionView {
 
 impl PlanView {
     fn of(plan: &Plan) -> Self {
-        Self { digest: plan.digest(), steps: plan.steps.iter().map(PlannedStepView::of).collect() }
+        Self {
+            digest: plan.digest(),
+            variables: plan.variables.clone(),
+            steps: plan.steps.iter().map(PlannedStepView::of).collect(),
+        }
     }
 }
 
@@ -146,8 +155,9 @@ impl PlannedStepView {
                 ..view
             },
             PlannedWork::Wait { duration } => Self { duration_seconds: Some(duration.num_seconds()), ..view },
-            PlannedWork::Script(PlannedScript { script_id: _, name, version: _, parameters, timeout }) => Self {
+            PlannedWork::Script(PlannedScript { script_id: _, name, version, parameters, timeout }) => Self {
                 script: Some(name.clone()),
+                script_version: Some(*version),
                 parameters: Some(shown(parameters)),
                 timeout_seconds: Some(timeout.num_seconds()),
                 ..view

@@ -204,6 +204,8 @@ impl DecisionBody {
 }
 
 /// Approves an execution that awaits approval. The first decision stands.
+///
+/// The key that started it cannot, unless `MEDIC_ALLOW_SELF_APPROVAL` is `true`.
 #[utoipa::path(
     post,
     path = "/v2/executions/{execution_id}/approve",
@@ -213,6 +215,7 @@ impl DecisionBody {
     request_body = Option<DecisionBody>,
     responses(
         (status = 200, description = "The execution as it is now", body = Envelope<ExecutionView>),
+        (status = 403, description = "Whoever started it cannot approve it", body = Envelope<String>),
         (status = 404, description = "There is no such execution", body = Envelope<String>),
         (status = 409, description = "It does not await approval", body = Envelope<String>),
     )

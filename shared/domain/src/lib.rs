@@ -77,10 +77,11 @@ pub use pace::Pace;
 pub use ping::{PingKey, PingKeyText, PingKind};
 pub use playbook::{
     Approval, Condition, HttpMethod, OnFailure, OnTimeout, Piece, Plan, PlannedScript, PlannedStep, PlannedWork,
-    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, read_duration, whole_units,
+    Playbook, PlaybookDefinition, Step, StepKind, Template, Value, Variables, WebhookCall, one_line, read_duration,
+    whole_units,
 };
 pub use playbook_notification::{
-    ApprovalRequest, OpenCircuit, PlaybookEvent, PlaybookNotification, Verdict, VerdictKind, shorten,
+    ApprovalRequest, OpenCircuit, PlaybookEvent, PlaybookNotification, ShownPlan, Verdict, VerdictKind, shorten,
 };
 pub use press::Press;
 pub use rate_limit::{RateWindow, RequestClass, Ruling};

@@ -13,7 +13,7 @@ use crate::{Invalid, Label, PlaybookId, Revision, ServiceId, Status, TriggerId, 
 
 pub use plan::{Plan, PlannedScript, PlannedStep, PlannedWork};
 pub use template::{Piece, Template, Value, Variables};
-pub use words::whole_units;
+pub use words::{one_line, whole_units};
 
 /// A playbook as people wrote it, at one version.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::alert::dedup_key;
-use crate::{AlertCopy, ExecutionId, ServiceId, TargetKind};
+use crate::{AlertCopy, ExecutionId, Plan, ServiceId, TargetKind};
 
 /// What a notification reports of an execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,15 +54,64 @@ pub struct ApprovalRequest {
     pub until: DateTime<Utc>,
     /// Whether it proceeds automatically then; otherwise it expires.
     pub proceeds: bool,
+    pub shown: ShownPlan,
+}
+
+/// As much of a plan as a message can show, and how much it leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ShownPlan {
     /// The first steps in words, secrets masked.
     pub steps: Vec<String>,
     /// How many steps there are beside those.
     pub more_steps: usize,
+    /// How many characters are left out of those that are shown.
+    pub more_chars: usize,
+    /// What scripts receive beside their parameters; none if no script runs.
+    pub variables: Option<String>,
 }
 
-impl ApprovalRequest {
-    pub const MAX_STEPS: usize = 20;
-    pub const MAX_STEP_CHARS: usize = 150;
+impl ShownPlan {
+    /// How long a step, and all of them, may be as markup, in units of UTF-16: Slack takes 3,000 in a block.
+    const MAX_STEP: usize = 2_500;
+    const MAX: usize = 8_000;
+
+    pub fn of(plan: &Plan) -> Self {
+        let mut left = Self::MAX;
+        let mut shown = Self { variables: plan.variables_in_words(), ..Self::default() };
+        for step in &plan.steps {
+            if left == 0 {
+                shown.more_steps += 1;
+                continue;
+            }
+            let words = step.in_words();
+            let mut room = left.min(Self::MAX_STEP);
+            let fits = |c: &char| match room.checked_sub(as_markup(*c)) {
+                Some(rest) => {
+                    room = rest;
+                    true
+                }
+                None => false,
+            };
+            let mut text: String = words.chars().take_while(fits).collect();
+            let missing = words.chars().count() - text.chars().count();
+            if missing > 0 {
+                text.push('…');
+                shown.more_chars += missing;
+            }
+            left = left.saturating_sub(text.chars().map(as_markup).sum());
+            shown.steps.push(text);
+        }
+        shown
+    }
+}
+
+/// Returns how long a character is as Slack's markup.
+const fn as_markup(c: char) -> usize {
+    match c {
+        '&' => "&amp;".len(),
+        '<' | '>' => "&lt;".len(),
+        c => c.len_utf16(),
+    }
 }
 
 /// What was decided, and by whom.

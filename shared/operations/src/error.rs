@@ -12,6 +12,9 @@ pub enum Error {
     /// A name is taken, or the state forbids it; the sentence says which.
     #[error("{0}")]
     Conflict(String),
+    /// This caller may not; the sentence says why.
+    #[error("{0}")]
+    Forbidden(String),
     /// The service is registered and switched off.
     #[error("Heartbeat is not active: {0}")]
     Inactive(String),

@@ -29,6 +29,8 @@ pub struct Settings {
     pub slack_signing_secret: Option<SlackSecret>,
     /// Ids of the Slack users who may decide about executions; anybody who can press a button, when empty.
     pub slack_approvers: Vec<String>,
+    /// Whether whoever started an execution may approve it.
+    pub allow_self_approval: bool,
     /// Starts playbooks without a key.
     pub webhook_secret: Option<String>,
     /// How many executions may start for a service, and within what time.

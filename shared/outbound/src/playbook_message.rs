@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    ApprovalRequest, OpenCircuit, PlaybookEvent, PlaybookNotification, SlackUser, Verdict, VerdictKind, elapsed,
-    format_time, shorten, whole_units,
+    ApprovalRequest, OpenCircuit, PlaybookEvent, PlaybookNotification, ShownPlan, SlackUser, Verdict, VerdictKind,
+    elapsed, format_time, one_line, shorten, whole_units,
 };
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ struct Style {
 }
 
 /// For a log.
-const PLAIN: Style = Style { text: str::to_owned, person: SlackUser::plain_name, time: format_time };
+const PLAIN: Style = Style { text: one_line, person: SlackUser::plain_name, time: format_time };
 /// For a message: nothing that a user wrote is markup.
 const MARKUP: Style = Style { text: escape, person: mention, time: slack_time };
 
@@ -155,17 +155,29 @@ fn plan_blocks(notification: &PlaybookNotification, request: &ApprovalRequest, b
     let then = if request.proceeds { "then it is approved automatically" } else { "then it expires" };
     facts.push(field("Until", &format!("{}, {then}", slack_time(request.until))));
     let mut blocks = vec![json!({"type": "section", "fields": facts})];
-    let mut lines: Vec<_> =
-        request.steps.iter().enumerate().map(|(n, step)| format!("{}. {}", n + 1, escape(step))).collect();
-    if request.more_steps > 0 {
-        lines.push(format!("and {} more", request.more_steps));
-    }
+    let ShownPlan { steps, more_steps, more_chars, variables } = &request.shown;
+    let mut lines: Vec<_> = steps.iter().enumerate().map(|(n, step)| format!("{}. {}", n + 1, escape(step))).collect();
+    lines.extend(variables.as_deref().map(escape));
     blocks.extend(packed(lines).iter().map(|text| section(text)));
+    if *more_steps > 0 || *more_chars > 0 {
+        let mut left_out = Vec::new();
+        left_out.extend(
+            (*more_chars > 0).then(|| counted(*more_chars, "character of these steps", "characters of these steps")),
+        );
+        left_out.extend((*more_steps > 0).then(|| counted(*more_steps, "more step", "more steps")));
+        let whole = details(notification, base_url)
+            .unwrap_or_else(|| format!("`GET /v2/executions/{}` shows them", notification.execution_id));
+        blocks.push(section(&format!(":warning: Not shown here: {}. {whole}", left_out.join(" and "))));
+    }
     let digest = format!("Plan `{}`", escape(&request.digest));
     blocks.push(context(
         &details(notification, base_url).map_or_else(|| digest.clone(), |link| format!("{digest} · {link}")),
     ));
     blocks
+}
+
+fn counted(many: usize, one: &str, more: &str) -> String {
+    if many == 1 { format!("1 {one}") } else { format!("{many} {more}") }
 }
 
 fn details(notification: &PlaybookNotification, base_url: Option<&str>) -> Option<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::{
     Alert, Announcement, Closing, JobAlert, Notification, NotificationKind, PlaybookEvent, SlackMessage, Stage,
-    Subject, elapsed, shorten,
+    Subject, elapsed, one_line, shorten,
 };
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::http::post_of_json;
 use crate::playbook_message;
 use crate::response::retry_after;
-use crate::slack_markup::{context, escape, field, message_text, packed, section, slack_time};
+use crate::slack_markup::{context, escape, field, link, message_text, packed, section, slack_time};
 use crate::{Delivery, Http};
 
 /// How Slack is reached.
@@ -203,14 +203,14 @@ impl Slack {
         self.send(&json!({"channel": channel, "text": text, "blocks": [section(&text)]})).await
     }
 
-    /// Returns a notification as plain text: the `text` of its message, and what is printed where there is no Slack.
+    /// Returns a notification as one line of plain text, which is printed where there is no Slack.
     pub fn line(notification: &Notification) -> String {
-        match &notification.subject {
+        one_line(&match &notification.subject {
             Subject::Alert { kind, alert } => alert_line(*kind, alert, notification.at),
             Subject::Maintenance(announcement) => announcement_line(announcement),
             Subject::Playbook(playbook) => playbook_message::line(playbook),
             Subject::Circuit(circuit) => playbook_message::circuit_line(circuit),
-        }
+        })
     }
 }
 
@@ -404,7 +404,9 @@ fn blocks(notification: &Notification, base_url: Option<&str>) -> Vec<Value> {
     let mut blocks = vec![headline(notification), json!({"type": "section", "fields": facts})];
     let mut links = Vec::new();
     if let (Some(runbook), true) = (&service.runbook, alert.is_open()) {
-        links.push(format!("Runbook: {}", escape(&shorten(runbook, MAX_RUNBOOK_CHARS))));
+        let whole = runbook.chars().count() <= MAX_RUNBOOK_CHARS;
+        let shown = if whole { link(runbook) } else { escape(&shorten(runbook, MAX_RUNBOOK_CHARS)) };
+        links.push(format!("Runbook: {shown}"));
     }
     if let Some(base_url) = base_url {
         links.push(format!("<{base_url}/v2/alerts/{}|Details>", alert.id));

@@ -4,6 +4,8 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use domain::one_line;
+
 use crate::fit::fit_markup;
 
 /// Slack takes so many characters in a section or a context.
@@ -15,9 +17,10 @@ const MAX_TEXT: usize = 4_000;
 /// Lines are joined up to here.
 const MAX_JOINED_BYTES: usize = 2_900;
 
-/// Escapes the characters that Slack asks for, so that a name can neither mention people nor forge a link.
+/// Escapes the characters that Slack asks for, so that a name can neither mention people nor forge a link, and keeps to
+/// one line, so that it can forge none either.
 pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Returns an instant that Slack shows in the reader's own zone.
@@ -40,19 +43,33 @@ pub(crate) fn packed(lines: Vec<String>) -> Vec<String> {
     sections
 }
 
+/// Returns markup of at most so many characters, in which Slack finds no links, names and mentions of its own.
+fn verbatim(markup: &str, max: usize) -> Value {
+    json!({"type": "mrkdwn", "text": fit_markup(markup, max), "verbatim": true})
+}
+
+/// Returns a link to what a user wrote, if it is an address on the web, and otherwise its text.
+pub(crate) fn link(text: &str) -> String {
+    let is_web = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+    if is_web && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return format!("<{}>", escape(text).replace('|', "%7C"));
+    }
+    escape(text)
+}
+
 /// Returns a block of text.
 pub(crate) fn section(markup: &str) -> Value {
-    json!({"type": "section", "text": {"type": "mrkdwn", "text": fit_markup(markup, MAX_SECTION)}})
+    json!({"type": "section", "text": verbatim(markup, MAX_SECTION)})
 }
 
 /// Returns a block of small text.
 pub(crate) fn context(markup: &str) -> Value {
-    json!({"type": "context", "elements": [{"type": "mrkdwn", "text": fit_markup(markup, MAX_SECTION)}]})
+    json!({"type": "context", "elements": [verbatim(markup, MAX_SECTION)]})
 }
 
 /// Returns a named fact, a field of a section. Its value is markup.
 pub(crate) fn field(name: &str, value: &str) -> Value {
-    json!({"type": "mrkdwn", "text": fit_markup(&format!("*{name}*\n{value}"), MAX_FIELD)})
+    verbatim(&format!("*{name}*\n{value}"), MAX_FIELD)
 }
 
 /// Returns the text of a message beside its blocks.

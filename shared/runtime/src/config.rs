@@ -26,6 +26,8 @@ pub struct Config {
     pub slack_signing_secret: Option<String>,
     /// Slack user ids that may decide; anybody who can press, when empty.
     pub slack_approvers: Vec<String>,
+    /// Whether whoever started an execution may approve it; only locally, when none.
+    pub allow_self_approval: Option<bool>,
     pub slack_api_url: String,
     pub pagerduty_routing_key: Option<String>,
     pub pagerduty_url: String,
@@ -71,6 +73,7 @@ impl Config {
             slack_channel_id: env.text("SLACK_CHANNEL_ID"),
             slack_signing_secret: env.text("SLACK_SIGNING_SECRET"),
             slack_approvers: env.list("MEDIC_SLACK_APPROVERS"),
+            allow_self_approval: env.optional_flag("MEDIC_ALLOW_SELF_APPROVAL")?,
             slack_api_url: env.url("MEDIC_SLACK_API_URL")?.unwrap_or_else(|| "https://slack.com/api".to_owned()),
             pagerduty_routing_key: env.text("PAGERDUTY_ROUTING_KEY"),
             pagerduty_url: env
@@ -179,9 +182,14 @@ impl<'a> Environment<'a> {
     }
 
     fn flag(&self, name: &'static str) -> Result<bool, ConfigError> {
+        Ok(self.optional_flag(name)?.unwrap_or(false))
+    }
+
+    fn optional_flag(&self, name: &'static str) -> Result<Option<bool>, ConfigError> {
         match self.text(name).map(|value| value.to_lowercase()).as_deref() {
-            None | Some("false" | "0") => Ok(false),
-            Some("true" | "1") => Ok(true),
+            None => Ok(None),
+            Some("false" | "0") => Ok(Some(false)),
+            Some("true" | "1") => Ok(Some(true)),
             Some(_) => Err(error(name, "must be true or false")),
         }
     }
@@ -222,6 +230,7 @@ mod tests {
             ("MEDIC_PAGERDUTY_URL", "ftp://events.example.com"),
             ("MEDIC_BASE_URL", "https://"),
             ("MEDIC_ALLOW_PRIVATE_HOSTS", "perhaps"),
+            ("MEDIC_ALLOW_SELF_APPROVAL", "sometimes"),
             ("MEDIC_ALLOWED_HOSTS", "example.com, https://example.org"),
             ("MEDIC_WEBHOOK_SECRET", "fifteen-letters"),
             ("MEDIC_SECRETS_KEY", "c2hvcnQ="),

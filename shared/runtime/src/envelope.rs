@@ -153,6 +153,7 @@ fn failed(error: &Error) -> (StatusCode, String) {
         Error::Invalid(invalid) => (StatusCode::BAD_REQUEST, invalid.to_string()),
         Error::Inactive(_) => (StatusCode::BAD_REQUEST, error.to_string()),
         Error::NotFound(message) => (StatusCode::NOT_FOUND, message.clone()),
+        Error::Forbidden(message) => (StatusCode::FORBIDDEN, message.clone()),
         Error::Conflict(message) => (StatusCode::CONFLICT, message.clone()),
         Error::Store(store::Error::Unavailable(_) | store::Error::Contended { .. }) | Error::TimedOut => {
             log();

@@ -78,6 +78,7 @@ pub fn medic_with(
         },
         slack_signing_secret: config.slack_signing_secret.clone().map(SlackSecret::new),
         slack_approvers: config.slack_approvers.clone(),
+        allow_self_approval: config.allow_self_approval.unwrap_or(only_process),
         webhook_secret: config.webhook_secret.clone(),
         circuit: CircuitLimit { max: config.circuit_max_executions, window: config.circuit_window },
         seal: config.seal.clone(),

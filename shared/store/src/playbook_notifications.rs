@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use domain::{
     AlertCopy, ApprovalRequest, ExecutionId, Invalid, OpenCircuit, PlaybookEvent, PlaybookNotification, ServiceId,
-    Verdict, VerdictKind, from_millis, to_millis,
+    ShownPlan, Verdict, VerdictKind, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,10 @@ struct ApprovalRequestItem {
     proceeds: bool,
     steps: Vec<String>,
     more_steps: usize,
+    #[serde(default)]
+    more_chars: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    variables: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,11 +107,11 @@ impl PlaybookItem {
                 digest,
                 until,
                 proceeds,
-                steps,
-                more_steps,
+                shown: ShownPlan { steps, more_steps, more_chars, variables },
             }) => {
+                let until = to_millis(until);
                 let request =
-                    ApprovalRequestItem { version, digest, until: to_millis(until), proceeds, steps, more_steps };
+                    ApprovalRequestItem { version, digest, until, proceeds, steps, more_steps, more_chars, variables };
                 (APPROVAL_REQUESTED, Self { why: Some(why), request: Some(request), ..item })
             }
             PlaybookEvent::Decided(Verdict { kind, by, reason, at }) => {
@@ -140,18 +144,11 @@ impl PlaybookItem {
         let event = match kind {
             STARTED => PlaybookEvent::Started { why: why.unwrap_or_default() },
             APPROVAL_REQUESTED => {
-                let ApprovalRequestItem { version, digest, until, proceeds, steps, more_steps } =
+                let ApprovalRequestItem { version, digest, until, proceeds, steps, more_steps, more_chars, variables } =
                     request.unwrap_or_default();
                 let (why, until) = (why.unwrap_or_default(), from_millis(until));
-                PlaybookEvent::ApprovalRequested(ApprovalRequest {
-                    why,
-                    version,
-                    digest,
-                    until,
-                    proceeds,
-                    steps,
-                    more_steps,
-                })
+                let shown = ShownPlan { steps, more_steps, more_chars, variables };
+                PlaybookEvent::ApprovalRequested(ApprovalRequest { why, version, digest, until, proceeds, shown })
             }
             APPROVED => verdict(VerdictKind::Approved),
             REJECTED => verdict(VerdictKind::Rejected),
@@ -201,8 +198,12 @@ mod tests {
             digest: "d".to_owned(),
             until: at,
             proceeds: true,
-            steps: vec!["one".to_owned()],
-            more_steps: 2,
+            shown: ShownPlan {
+                steps: vec!["one".to_owned()],
+                more_steps: 2,
+                more_chars: 3,
+                variables: Some("A=1".to_owned()),
+            },
         };
         let events = [
             PlaybookEvent::Started { why: text.clone() },

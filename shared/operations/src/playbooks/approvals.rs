@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::{Decided, Event, Execution, ExecutionId, ExecutionStatus, PlaybookId};
 use store::ExecutionRecord;
 
+use super::self_approval::{EXCEPTION, OWN_REQUEST};
 use crate::{Actor, Error, Medic};
 
 /// How many open executions are read at a time to find those of one playbook.
@@ -25,7 +26,14 @@ impl Medic {
             Error::Conflict(format!("The execution is not awaiting approval: it is {}", standing(execution)))
         };
         let decide = |record: &ExecutionRecord| {
-            if record.execution.awaits_decision() { Ok(Some(event.clone())) } else { Err(too_late(&record.execution)) }
+            let execution = &record.execution;
+            if !execution.awaits_decision() {
+                return Err(too_late(execution));
+            }
+            if approve && self.is_own_request(execution, decided.by.as_deref()) {
+                return Err(Error::Forbidden(format!("{OWN_REQUEST} {EXCEPTION}")));
+            }
+            Ok(Some(event.clone()))
         };
         let applied = self.apply(id, decide, now).await?;
         let execution = applied.record.execution;

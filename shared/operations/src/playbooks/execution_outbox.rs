@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
     Advance, AlertCopy, ApprovalRequest, Audited, Decided, Delivery, Effect, Execution, ExecutionStage,
     ExecutionStatus, Notification, NotificationId, NotificationOwner, OpenCircuit, Origin, Outcome, PlaybookEvent,
-    PlaybookNotification, Receiver, Routing, ServiceId, SlackUser, StepStatus, Subject, TargetKind, Verdict,
+    PlaybookNotification, Receiver, Routing, ServiceId, ShownPlan, SlackUser, StepStatus, Subject, TargetKind, Verdict,
     VerdictKind, format_time, shorten,
 };
 use serde_json::{Value, json};
@@ -171,21 +171,13 @@ impl Medic {
     /// Returns the plan that is to be approved, cut to what a message can show.
     async fn approval_request(&self, execution: &Execution) -> Result<Option<ApprovalRequest>, Error> {
         let ExecutionStage::Approval { until, proceeds } = execution.stage else { return Ok(None) };
-        let steps: Vec<_> = execution
-            .plan
-            .steps
-            .iter()
-            .take(ApprovalRequest::MAX_STEPS)
-            .map(|step| shorten(&step.in_words(), ApprovalRequest::MAX_STEP_CHARS))
-            .collect();
         Ok(Some(ApprovalRequest {
             why: self.why(execution).await?,
             version: execution.plan.version,
             digest: execution.plan.digest(),
             until,
             proceeds,
-            more_steps: execution.plan.steps.len().saturating_sub(steps.len()),
-            steps,
+            shown: ShownPlan::of(&execution.plan),
         }))
     }
 

@@ -13,6 +13,7 @@ mod planning;
 mod presses;
 mod scripts;
 mod secrets;
+mod self_approval;
 mod slack_decisions;
 mod starts;
 mod steps;

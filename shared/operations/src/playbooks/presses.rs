@@ -6,6 +6,7 @@ use domain::{Event, Execution, ExecutionStage, Origin, Press};
 use store::ExecutionRecord;
 use subtle::ConstantTimeEq as _;
 
+use super::self_approval::OWN_REQUEST;
 use crate::{Error, Medic};
 
 impl Medic {
@@ -38,6 +39,9 @@ impl Medic {
         match (is_allowed, is_same) {
             (false, _) => Some("You are not allowed to approve or reject playbooks."),
             (true, false) => Some("The plan has changed since you were shown it."),
+            (true, true) if press.approves && self.is_own_request(execution, Some(&press.user.actor())) => {
+                Some(OWN_REQUEST)
+            }
             (true, true) => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Attacks on playbooks: what runs, what is shown and what is stored of them, each as its attacker would go about it.
 
-use harness::{Answer, System};
+use harness::{Answer, Process, System};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -250,4 +250,100 @@ async fn whoever_started_an_execution_cannot_approve_it() {
     let started = execute(&local, id, json!({})).await;
     let path = format!("/v2/executions/{}/approve", started.results()["execution_id"].as_str().unwrap());
     assert_eq!(local.post(&path, json!({})).await.status, 200);
+}
+
+/// Returns a figure of a process's memory, in kB.
+fn memory(process: &Process, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_start_matches(':').split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Sends a request, and returns its status and by how many MB it made the process grow at most.
+async fn growth(process: &Process, path: &str, body: Value) -> (u16, u64) {
+    // From here on the peak is counted anew.
+    std::fs::write(format!("/proc/{}/clear_refs", process.pid()), "5").unwrap();
+    let before = memory(process, "VmRSS");
+    let (status, _) = process.send(Method::POST, path, Some(body)).await.expect("a response");
+    (status, memory(process, "VmHWM").saturating_sub(before) / 1_024)
+}
+
+fn steps_of(body: &str) -> String {
+    format!("steps:\n- {{name: s, type: webhook, url: 'https://a.example/', body: {body}}}\n")
+}
+
+#[tokio::test]
+async fn no_document_and_no_variable_takes_more_than_64_megabytes() {
+    const MAX_MB: u64 = 64;
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &[(LOCAL[0].0, LOCAL[0].1.to_owned())]);
+    let aliases = |anchor: &str, many: usize| format!("[{}]", vec![format!("*{anchor}"); many].join(", "));
+    // A short text, written out many times over.
+    let repeated = |text: String, many: usize| {
+        format!("name: x\na: &a {text}\nb: &b {}\nc: {}\n{}", aliases("a", many), aliases("b", many), steps_of("*b"))
+    };
+    let nan = vec![".nan"; 9_000].join(", ");
+    let bad = [
+        repeated(format!("\"{}\"", "x".repeat(48_000)), 32),
+        repeated(format!("\"{}\"", "${A}".repeat(12_000)), 32),
+        repeated(format!("[{}]", vec!["x"; 5_000].join(", ")), 32),
+        // Each of many mistakes, with the long path to it.
+        format!("name: x\n{}", steps_of(&format!("{{ {}: [{nan}] }}", "k".repeat(15_000)))),
+        format!("name: x\n{}\n{}", (0..5_000).map(|n| format!("k{n}: 1\n")).collect::<String>(), steps_of("x")),
+        "[".repeat(60_000),
+        format!("name: x\nsteps: {}", "[".repeat(60_000)),
+    ];
+    for yaml in &bad {
+        for path in ["/v2/playbooks/validate", "/v2/playbooks"] {
+            let (status, grown) = growth(&process, path, json!({"yaml": yaml})).await;
+            assert!(status < 500 && grown < MAX_MB, "{path}: {status}, {grown} MB for {}", &yaml[..60]);
+        }
+    }
+    // What is short until it is filled in: 12,000 times a text of 8,192 bytes.
+    let yaml = format!("name: many\n{}", steps_of(&format!("\"{}\"", "${A}".repeat(12_000))));
+    assert!(process.post("/v2/playbooks", json!({"yaml": yaml})).await);
+    let url = format!("https://a.example/{}", "${A}".repeat(12_000));
+    let yaml = format!("name: url\nsteps:\n- {{name: s, type: webhook, url: \"{url}\"}}\n");
+    assert!(process.post("/v2/playbooks", json!({"yaml": yaml})).await);
+    let listed = process.get("/v2/playbooks").await;
+    for playbook in listed["results"]["items"].as_array().unwrap() {
+        let path = format!("/v2/playbooks/{}/execute", playbook["playbook_id"]);
+        let (status, grown) = growth(&process, &path, json!({"variables": {"A": "x".repeat(8_192)}})).await;
+        assert!(status < 500 && grown < MAX_MB, "{path}: {status}, {grown} MB");
+    }
+    let path = "/v2/playbooks/1/execute";
+    let variables: serde_json::Map<_, _> = (0..1_000).map(|n| (format!("V{n}"), json!("x".repeat(200)))).collect();
+    for variables in [json!(variables), json!({"A": vec![0; 120_000]}), json!("[".repeat(200_000))] {
+        let (status, grown) = growth(&process, path, json!({"variables": variables})).await;
+        assert!(status < 500 && grown < MAX_MB, "{status}, {grown} MB");
+    }
+}
+
+#[tokio::test]
+async fn a_value_in_an_address_stays_in_its_place() {
+    let system = System::start_with(&LOCAL, None).await;
+    let hook = system.receivers.hook();
+    let step = format!("  - {{ name: s, type: webhook, url: \"{hook}?name=${{NAME}}&dry_run=true\" }}");
+    let id = playbook(&system, "p", "", &step).await;
+    let started = execute(&system, id, json!({"variables": {"NAME": "x&dry_run=false#"}})).await;
+    let done = execution(&system, &started).await;
+    let called = format!("{hook}?name=x%26dry_run%3Dfalse%23&dry_run=true");
+    assert_eq!((&done["status"], &done["plan"]["steps"][0]["url"]), (&json!("completed"), &json!(called)), "{done}");
+    // Neither by a value nor by several together does a path lead out of itself.
+    let step = format!("  - {{ name: s, type: webhook, url: \"{hook}/users/${{A}}${{B}}/restart\" }}");
+    let id = playbook(&system, "q", "", &step).await;
+    for (a, b, inside) in [("../../admin", "?x", "..%2F..%2Fadmin%3Fx"), ("a", ".", "a.")] {
+        let started = execute(&system, id, json!({"variables": {"A": a, "B": b}})).await;
+        let url = execution(&system, &started).await["plan"]["steps"][0]["url"].clone();
+        assert_eq!(url, format!("{hook}/users/{inside}/restart"));
+    }
+    for (a, b) in [("..", ""), (".", "."), ("", ".")] {
+        let refused = execute(&system, id, json!({"variables": {"A": a, "B": b}})).await;
+        assert_eq!(refused.status, 400, "{refused}");
+        assert_eq!(refused.message(), "variables must not make a part of steps[0].url `.` or `..`");
+    }
+    // A whole address is the playbook's to give.
+    let yaml = "name: r\nsteps:\n  - { name: s, type: webhook, url: \"${WHERE}/restart\" }";
+    let refused = system.post("/v2/playbooks", json!({"yaml": yaml})).await;
+    assert!(refused.status == 400 && refused.message().contains("steps[0].url must begin with http"), "{refused}");
 }

@@ -47,7 +47,31 @@ pub struct PlannedScript {
     pub timeout: TimeDelta,
 }
 
+impl PlaybookDefinition {
+    /// Returns how many bytes of text its steps have with their variables filled in. Added up, and not filled in: a short
+    /// document can name a long variable ten thousand times.
+    fn filled_bytes(&self, variables: &Variables) -> usize {
+        /// A byte of a value that is encoded.
+        const ENCODED: usize = "%00".len();
+        let all = |texts: &BTreeMap<String, Template>| -> usize {
+            texts.iter().map(|(name, text)| name.len() + text.filled_bytes(variables, 1)).sum()
+        };
+        let of_step = |kind: &StepKind| match kind {
+            StepKind::Webhook(WebhookCall { url, headers, body, .. }) => {
+                let body = body.as_ref().map_or(0, |body| body.filled_bytes(variables));
+                url.filled_bytes(variables, ENCODED) + all(headers) + body
+            }
+            StepKind::Script { parameters, .. } => all(parameters),
+            StepKind::Wait { .. } | StepKind::Condition(_) => 0,
+        };
+        self.steps.iter().map(|step| of_step(&step.kind)).sum()
+    }
+}
+
 impl Plan {
+    /// The longest plan, in bytes, written out: it and all that comes of its steps must be kept.
+    const MAX_BYTES: usize = 100_000;
+
     /// The names of the variables that Medic itself gives; the last five only where an alert is behind it.
     pub const ALWAYS_THERE: [&str; 10] = [
         "EXECUTION_ID",
@@ -76,6 +100,9 @@ impl Plan {
         let mut all = given.clone();
         all.extend(variables.clone());
         let all = &all;
+        if definition.filled_bytes(all) > Self::MAX_BYTES {
+            return Err(Self::too_long());
+        }
         let fill = |texts: &BTreeMap<String, Template>| -> BTreeMap<String, Template> {
             texts.iter().map(|(name, text)| (name.clone(), text.fill(all))).collect()
         };
@@ -84,7 +111,9 @@ impl Plan {
             let work = match &step.kind {
                 StepKind::Webhook(call) => PlannedWork::Webhook(WebhookCall {
                     method: call.method,
-                    url: call.url.fill(all),
+                    url: call.url.fill_address(all).ok_or_else(|| {
+                        Invalid::new("variables", format!("must not make a part of steps[{n}].url `.` or `..`"))
+                    })?,
                     headers: fill(&call.headers),
                     body: call.body.as_ref().map(|body| body.fill(all)),
                     success_codes: call.success_codes.clone(),
@@ -110,17 +139,17 @@ impl Plan {
             };
             steps.push(PlannedStep { name: step.name.clone(), work });
         }
-        Ok(Self { playbook_id, version, service_id, variables, given, steps })
+        let plan = Self { playbook_id, version, service_id, variables, given, steps };
+        if plan.canonical().len() > Self::MAX_BYTES { Err(Self::too_long()) } else { Ok(plan) }
+    }
+
+    fn too_long() -> Invalid {
+        Invalid::new("variables", format!("must not make the plan longer than {} bytes", Self::MAX_BYTES))
     }
 
     /// Returns the SHA-256 of the whole plan, in lower-case hexadecimal. Secrets enter by their names.
     pub fn digest(&self) -> String {
         hex::encode(Sha256::digest(self.canonical()))
-    }
-
-    /// Returns its length in bytes, written out.
-    pub fn size(&self) -> usize {
-        self.canonical().len()
     }
 
     /// Returns the names of the secrets in it.
@@ -138,8 +167,10 @@ impl Plan {
         let mut out = format!("{{\"playbook_id\":{playbook_id},\"version\":{version},\"service_id\":{service},");
         out.push_str("\"variables\":");
         write_map(&mut out, variables, |value, out| write_json_string(value, out));
-        out.push_str(",\"given\":");
-        write_map(&mut out, given, |value, out| write_json_string(value, out));
+        if !given.is_empty() {
+            out.push_str(",\"given\":");
+            write_map(&mut out, given, |value, out| write_json_string(value, out));
+        }
         out.push_str(",\"steps\":");
         write_list(&mut out, steps, PlannedStep::write);
         out.push('}');

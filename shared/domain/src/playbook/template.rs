@@ -67,18 +67,60 @@ impl Template {
     /// Fills in the variables; unknown ones stay as they are written, and secrets stay secrets.
     #[must_use]
     pub fn fill(&self, variables: &Variables) -> Self {
+        self.filled(|name| variables.get(name).cloned())
+    }
+
+    fn filled(&self, value: impl Fn(&str) -> Option<String>) -> Self {
         let mut filled = Self::default();
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => filled.push_text(text),
-                Piece::Variable(name) => match variables.get(name) {
-                    Some(value) => filled.push_text(value),
+                Piece::Variable(name) => match value(name) {
+                    Some(value) => filled.push_text(&value),
                     None => filled.push_text(&format!("${{{name}}}")),
                 },
                 Piece::Secret(_) => filled.0.push(piece.clone()),
             }
         }
         filled
+    }
+
+    /// Returns how many bytes `fill` makes of it; `width` is what each byte of a value may become.
+    pub(super) fn filled_bytes(&self, variables: &Variables, width: usize) -> usize {
+        let bytes = |piece: &Piece| match piece {
+            Piece::Text(text) => text.len(),
+            Piece::Variable(name) => variables.get(name).map_or(name.len() + "${}".len(), |value| value.len() * width),
+            Piece::Secret(name) => name.len() + "${secrets.}".len(),
+        };
+        self.0.iter().map(bytes).sum()
+    }
+
+    /// Returns whether it begins as an address does, and not with a variable: one's value is encoded, and is no address.
+    pub fn begins_as_address(&self) -> bool {
+        let is_scheme = |text: &str| {
+            let text = text.to_ascii_lowercase();
+            text.starts_with("http://") || text.starts_with("https://")
+        };
+        match self.0.first() {
+            Some(Piece::Text(text)) => is_scheme(text),
+            Some(Piece::Variable(_)) => false,
+            Some(Piece::Secret(_)) | None => true,
+        }
+    }
+
+    /// As `fill`, for an address: each value is percent-encoded, so that it stays in its place. None if a value would make
+    /// a part of the path `.` or `..`, which leads out of it.
+    pub fn fill_address(&self, variables: &Variables) -> Option<Self> {
+        let encoded = |name: &str| variables.get(name).map(|value| percent_encoded(value));
+        let filled = self.filled(encoded);
+        let harmless = self.filled(|name| variables.get(name).map(|_| "x".to_owned()));
+        let dots = |template: &Self| -> Vec<bool> {
+            let address = template.written(|_| "x".to_owned());
+            let path = address.split(['?', '#']).next().unwrap_or_default();
+            path.split('/').map(is_dots).collect()
+        };
+        // Encoded, no value adds a part, or ends the path.
+        (dots(&filled) == dots(&harmless)).then_some(filled)
     }
 
     /// Returns the text for people: secrets are masked.
@@ -170,6 +212,17 @@ impl Value {
         }
     }
 
+    /// Returns how many bytes `fill` makes of it.
+    pub(super) fn filled_bytes(&self, variables: &Variables) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) => "false".len(),
+            Self::Number(number) => number.len(),
+            Self::Text(text) => text.filled_bytes(variables, 1),
+            Self::List(items) => items.iter().map(|item| item.filled_bytes(variables)).sum(),
+            Self::Map(fields) => fields.iter().map(|(name, value)| name.len() + value.filled_bytes(variables)).sum(),
+        }
+    }
+
     /// Returns the names of the secrets in it.
     pub fn secrets(&self) -> Vec<&str> {
         match self {
@@ -197,6 +250,24 @@ impl Value {
             Self::Map(fields) => write_map(out, fields, |value, out| value.write(out, text)),
         }
     }
+}
+
+/// Encodes all but what has no meaning in any part of an address (RFC 3986, 2.3).
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte.into());
+        } else {
+            write!(out, "%{byte:02X}").unwrap_or_default();
+        }
+    }
+    out
+}
+
+/// Returns whether a part of a path leads out of it, as URLs are read: also when its dots are encoded.
+fn is_dots(part: &str) -> bool {
+    matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
 pub(super) fn write_json_string(text: &str, out: &mut String) {
@@ -261,6 +332,37 @@ mod tests {
             assert_eq!(Template::parse(text).fill(&variables).source(), filled, "{text}");
             assert_eq!(Template::parse(text).source(), text);
         }
+    }
+
+    #[test]
+    fn a_value_stays_in_its_place_in_an_address() {
+        let fill = |text: &str, value: &str| {
+            let filled = Template::parse(text).fill_address(&map([("A", value), ("EMPTY", "")]));
+            filled.map(|filled| filled.source())
+        };
+        let at = |text, value| fill(text, value).unwrap();
+        assert_eq!(
+            at("https://a.example/x?q=${A}&z=1", "x&force=true#"),
+            "https://a.example/x?q=x%26force%3Dtrue%23&z=1"
+        );
+        assert_eq!(at("https://a.example/${A}/x", "../../admin?a"), "https://a.example/..%2F..%2Fadmin%3Fa/x");
+        assert_eq!(at("https://${A}.a.example/", "evil.example/"), "https://evil.example%2F.a.example/");
+        assert_eq!(at("https://a.example/${A}", "a b%2e\\ä"), "https://a.example/a%20b%252e%5C%C3%A4");
+        assert_eq!(at("https://a.example/../${A}.1", "v"), "https://a.example/../v.1");
+        assert_eq!(at("https://a.example/x?p=${A}", ".."), "https://a.example/x?p=..");
+        for (text, value) in [
+            ("https://a.example/${A}", ".."),
+            ("https://a.example/${A}/x", "."),
+            ("https://a.example/.${A}", "."),
+            ("https://a.example/${A}${A}", "."),
+            ("https://a.example/%2E${A}?x", "."),
+            ("https://a.example/.${EMPTY}.", "x"),
+        ] {
+            assert_eq!(fill(text, value), None, "{text}");
+        }
+        assert!(!Template::parse("${A}/x").begins_as_address());
+        assert!(!Template::parse("https:${A}").begins_as_address());
+        assert!(Template::parse("${secrets.HOOK}").begins_as_address());
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Document {
 
 /// The longest document, in bytes.
 const MAX_BYTES: usize = 65_536;
+/// Of more, only the first are reported.
+const MAX_WARNINGS: usize = 100;
 
 impl Medic {
     /// Reads a playbook's document, and names what is wrong with it.
@@ -36,7 +38,7 @@ impl Medic {
 impl Document {
     pub fn read(yaml: &str, guard: &Guard) -> Self {
         let whole = |message: String, line| Self {
-            definition: Err(vec![Problem { field: "yaml".to_owned(), message, line }]),
+            definition: Err(vec![Problem::at("yaml", &message, line)]),
             warnings: Vec::new(),
         };
         if yaml.len() > MAX_BYTES {
@@ -47,7 +49,7 @@ impl Document {
             Err((message, line)) => return whole(message, line),
         };
         let line = node.line;
-        let Kind::Map(entries) = node.kind else {
+        let Kind::Map(entries) = &node.kind else {
             return whole("must be a map with at least name and steps".to_owned(), line.max(1));
         };
         let mut reader = Reader::new(guard);
@@ -55,11 +57,8 @@ impl Document {
         let definition = read_definition(&mut reader, &mut fields);
         let warnings = fields
             .rest()
-            .map(|(name, line)| Problem {
-                field: name,
-                message: "is kept, and means nothing to Medic".to_owned(),
-                line,
-            })
+            .take(MAX_WARNINGS)
+            .map(|(name, line)| Problem::at(&name, "is kept, and means nothing to Medic", line))
             .collect();
         let errors = reader.into_problems();
         let definition = match definition {
@@ -70,7 +69,7 @@ impl Document {
     }
 }
 
-fn read_definition(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<PlaybookDefinition> {
+fn read_definition(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<PlaybookDefinition> {
     let name = reader.required(fields, "name", |reader, field, node| {
         let text = reader.text(field, node)?;
         reader.valid(node, field, Label::parse(field, text, PlaybookDefinition::MAX_NAME_CHARS))
@@ -112,7 +111,7 @@ fn read_trigger(reader: &mut Reader<'_>, field: &str, node: &Node) -> Option<Tri
     Some(TriggerTerms { service_pattern: service_pattern?, consecutive_failures: consecutive_failures.unwrap_or(1) })
 }
 
-fn read_approval(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<Approval> {
+fn read_approval(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Approval> {
     const EXPECTED: &str = "must be none, required, or timeout: and a duration, such as timeout:15m";
     let before = reader.problems();
     let approval = reader.optional(fields, "approval", |reader, field, node| {

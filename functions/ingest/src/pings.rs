@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use domain::{HeartbeatName, Invalid, PingKeyId, PingKind, RunId};
 use futures::StreamExt as _;
-use operations::{Ping, Pinged};
+use operations::{Error, Ping, Pinged};
 use runtime::{ApiError, App, PingCaller, ping_refusal, ping_response};
 use utoipa::{IntoParams, IntoResponses};
 use uuid::Uuid;
@@ -73,7 +73,7 @@ struct PingPath {
 struct PingQuery {
     /// The run: a UUID
     rid: Option<String>,
-    /// 1: registers the service if it does not exist
+    /// 1: registers the service if it does not exist and the slug is of a-z, 0-9, - and _
     create: Option<u8>,
 }
 
@@ -182,6 +182,8 @@ async fn record_ping(app: &App, address: Address, body: Body) -> Response {
     match pinged {
         Ok(Pinged::Recorded) => ping_response(StatusCode::OK, "OK"),
         Ok(Pinged::Registered) => ping_response(StatusCode::CREATED, "Created"),
+        // The slug of a service that was to be registered.
+        Err(Error::Invalid(_)) => ping_response(StatusCode::BAD_REQUEST, BAD_ADDRESS),
         Err(error) => ping_refusal(error.into()),
     }
 }

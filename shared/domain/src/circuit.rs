@@ -1,10 +1,48 @@
-//! The circuit of a service: how many executions may start for it within a period, so that a repair that does not help is
-//! not tried for ever. Pure.
+//! Circuits: how many executions may start within a period for a service, so that a repair that does not help is not tried
+//! for ever, and for all of them, so that no flood of failures starts more than people can follow. Pure.
+
+use std::fmt;
+use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// When executions started for one service, however they were started, oldest first. Kept as one item, written as it was
-/// read.
+use crate::{Invalid, ServiceId};
+
+/// Whose starts a circuit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CircuitOf {
+    Service(ServiceId),
+    /// All services, and what is for none.
+    All,
+}
+
+impl CircuitOf {
+    pub const fn service(self) -> Option<ServiceId> {
+        match self {
+            Self::Service(id) => Some(id),
+            Self::All => None,
+        }
+    }
+}
+
+impl fmt::Display for CircuitOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(id) => id.fmt(f),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
+impl FromStr for CircuitOf {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text == "all" { Ok(Self::All) } else { text.parse().map(Self::Service) }
+    }
+}
+
+/// When executions started, however they were started, oldest first. Kept as one item, written as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Circuit {
     pub starts: Vec<DateTime<Utc>>,

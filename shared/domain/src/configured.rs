@@ -47,6 +47,7 @@ impl Profile {
             notification_mode,
             max_duration_ms,
             date_added: _,
+            is_unedited: _,
             date_modified: _,
         } = self;
         let Rule { expectation, grace, threshold } = &service.rule;

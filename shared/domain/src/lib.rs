@@ -49,7 +49,7 @@ pub use alert::{Alert, AlertCopy, AlertKind, Closing, JobAlert, JobProblem};
 pub use audit::{
     AuditAction, AuditDetails, AuditEntry, AuditedChange, AuditedField, AuditedThing, AuditedValue, ThingKind,
 };
-pub use circuit::{Admission, Circuit};
+pub use circuit::{Admission, Circuit, CircuitOf};
 pub use configured::{Configurable, Configured};
 pub use cron::Recurrence;
 pub use delivery::{Delivery, DeliveryStatus};

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    Alert, AlertId, ExecutionId, NotificationId, OpenCircuit, PlaybookNotification, ServiceId, ServiceKey, TargetId,
-    TargetKind, WebhookId, WindowId,
+    Alert, AlertId, CircuitOf, ExecutionId, NotificationId, OpenCircuit, PlaybookNotification, ServiceId, ServiceKey,
+    TargetId, TargetKind, WebhookId, WindowId,
 };
 
 /// What a notification reports of its alert.
@@ -173,8 +173,7 @@ pub enum NotificationOwner {
     Alert(AlertId),
     Window(WindowId),
     Execution(ExecutionId),
-    /// The circuit of a service.
-    Circuit(ServiceId),
+    Circuit(CircuitOf),
 }
 
 impl std::fmt::Display for NotificationOwner {
@@ -183,7 +182,7 @@ impl std::fmt::Display for NotificationOwner {
             Self::Alert(id) => write!(f, "alert {id}"),
             Self::Window(id) => write!(f, "window {id}"),
             Self::Execution(id) => write!(f, "execution {id}"),
-            Self::Circuit(id) => write!(f, "the circuit of service {id}"),
+            Self::Circuit(of) => write!(f, "the circuit of {of}"),
         }
     }
 }
@@ -236,7 +235,7 @@ impl Notification {
             Subject::Alert { alert, .. } => NotificationOwner::Alert(alert.id),
             Subject::Maintenance(announcement) => NotificationOwner::Window(announcement.window_id),
             Subject::Playbook(playbook) => NotificationOwner::Execution(playbook.execution_id),
-            Subject::Circuit(circuit) => NotificationOwner::Circuit(circuit.service_id),
+            Subject::Circuit(circuit) => NotificationOwner::Circuit(circuit.of),
         }
     }
 

@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::alert::dedup_key;
-use crate::{AlertCopy, ExecutionId, Plan, ServiceId, TargetKind};
+use crate::{AlertCopy, CircuitOf, ExecutionId, Plan, ServiceId, TargetKind};
 
 /// What a notification reports of an execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,11 +162,11 @@ impl PlaybookNotification {
     }
 }
 
-/// A circuit that is open: playbooks no longer start automatically for a service.
+/// A circuit that is open: playbooks no longer start automatically, for a service or for all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCircuit {
-    pub service_id: ServiceId,
-    /// Its name; none when it was deleted.
+    pub of: CircuitOf,
+    /// The service's name; none when it was deleted.
     pub heartbeat_name: Option<String>,
     /// How many started within `window`.
     pub max: u32,

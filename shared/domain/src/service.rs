@@ -130,6 +130,8 @@ pub struct Profile {
     pub schedule_id: Option<ScheduleId>,
     pub notification_mode: NotificationMode,
     pub max_duration_ms: Option<u64>,
+    /// A ping registered it, and nobody has edited it since: it starts no playbook.
+    pub is_unedited: bool,
     pub date_added: DateTime<Utc>,
     pub date_modified: Option<DateTime<Utc>>,
 }

@@ -35,6 +35,8 @@ pub struct Settings {
     pub webhook_secret: Option<String>,
     /// How many executions may start for a service, and within what time.
     pub circuit: CircuitLimit,
+    /// The same for all services together.
+    pub circuit_of_all: CircuitLimit,
     /// What secrets of playbooks are sealed with.
     pub seal: Option<Arc<Seal>>,
     /// Whether no other process works on the table, so that what another one holds is free.

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    ApprovalRequest, OpenCircuit, PlaybookEvent, PlaybookNotification, ShownPlan, SlackUser, Verdict, VerdictKind,
-    elapsed, format_time, one_line, shorten, whole_units,
+    ApprovalRequest, CircuitOf, OpenCircuit, PlaybookEvent, PlaybookNotification, ShownPlan, SlackUser, Verdict,
+    VerdictKind, elapsed, format_time, one_line, shorten, whole_units,
 };
 use serde_json::{Value, json};
 
@@ -39,13 +39,16 @@ pub(crate) fn markup(notification: &PlaybookNotification) -> String {
 }
 
 pub(crate) fn circuit_line(circuit: &OpenCircuit) -> String {
-    let OpenCircuit { service_id, heartbeat_name, max, window } = circuit;
-    let service = heartbeat_name.clone().unwrap_or_else(|| format!("service {service_id}"));
+    let OpenCircuit { of, heartbeat_name, max, window } = circuit;
+    let whose = match (of, heartbeat_name) {
+        (CircuitOf::All, _) => String::new(),
+        (CircuitOf::Service(_), Some(name)) => format!(" of {}", shorten(name, MAX_NAME_CHARS)),
+        (CircuitOf::Service(id), None) => format!(" of service {id}"),
+    };
     let playbooks = if *max == 1 { "playbook" } else { "playbooks" };
     format!(
-        ":electric_plug: Alerts of {} start no playbooks for now: {max} {playbooks} started within {}. People can still \
+        ":electric_plug: Alerts{whose} start no playbooks for now: {max} {playbooks} started within {}. People can still \
          start them",
-        shorten(&service, MAX_NAME_CHARS),
         whole_units(*window),
     )
 }

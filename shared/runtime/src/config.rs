@@ -38,6 +38,7 @@ pub struct Config {
     pub rate_limit_management: u32,
     pub rate_limit_executions: u32,
     pub circuit_max_executions: u32,
+    pub circuit_max_executions_all: u32,
     pub circuit_window: TimeDelta,
     pub allow_private_hosts: bool,
     /// Hosts that users may set.
@@ -85,6 +86,7 @@ impl Config {
             rate_limit_management: env.number("MEDIC_RATE_LIMIT_MANAGEMENT", 20)?,
             rate_limit_executions: env.number("MEDIC_RATE_LIMIT_EXECUTIONS", 10)?,
             circuit_max_executions: env.number("MEDIC_CIRCUIT_MAX_EXECUTIONS", 5)?,
+            circuit_max_executions_all: env.number("MEDIC_CIRCUIT_MAX_EXECUTIONS_ALL", 50)?,
             circuit_window: TimeDelta::seconds(env.number("MEDIC_CIRCUIT_WINDOW_SECONDS", 3_600)?.into()),
             allow_private_hosts: env.flag("MEDIC_ALLOW_PRIVATE_HOSTS")?,
             allowed_hosts: env.hosts("MEDIC_ALLOWED_HOSTS")?,

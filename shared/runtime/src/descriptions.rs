@@ -31,7 +31,10 @@ const COUNTERS: [(&str, &str); 16] = [
     ("medic_auth_failures_total", "Requests that failed authentication, by reason."),
     ("medic_rate_limited_total", "Requests over their limit, by class."),
     ("medic_playbook_executions_total", "Playbook executions that ended, by playbook and status."),
-    ("medic_circuit_breaker_trips_total", "Starts of playbooks that a circuit breaker refused, by service."),
+    (
+        "medic_circuit_breaker_trips_total",
+        "Times that a circuit breaker opened, by service; all for that of all services.",
+    ),
 ];
 
 const SECONDS: [(&str, &str); 3] = [
@@ -47,5 +50,5 @@ pub(crate) const GAUGES: [(&str, &str); 6] = [
     ("medic_alerts_active", "Alerts that are open."),
     ("medic_stale_jobs_current", "Runs of jobs that are reported as stale and have not ended."),
     ("medic_playbook_executions_pending_approval", "Playbook executions that await approval."),
-    ("medic_circuit_breaker_open", "Services whose circuit breaker is open."),
+    ("medic_circuit_breaker_open", "Circuit breakers that are open: of services, and of all."),
 ];

@@ -81,6 +81,7 @@ pub fn medic_with(
         allow_self_approval: config.allow_self_approval.unwrap_or(only_process),
         webhook_secret: config.webhook_secret.clone(),
         circuit: CircuitLimit { max: config.circuit_max_executions, window: config.circuit_window },
+        circuit_of_all: CircuitLimit { max: config.circuit_max_executions_all, window: config.circuit_window },
         seal: config.seal.clone(),
         only_process,
         gap_limit: if only_process { LOCAL_GAP_LIMIT } else { GAP_LIMIT },

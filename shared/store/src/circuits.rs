@@ -1,8 +1,8 @@
-//! The circuit of each service: one item, written as it was read. Those that are open are listed by when they close.
+//! The circuit of each service and that of all: one item each, written as it was read. Those that are open are listed by when they close.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Circuit, ServiceId, from_millis, to_millis};
+use domain::{Circuit, CircuitOf, from_millis, to_millis};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{self, number, text};
@@ -38,12 +38,12 @@ impl Writes {
     pub fn update_circuit(
         &mut self,
         table: &Table,
-        service: ServiceId,
+        of: CircuitOf,
         old: &CircuitRecord,
         circuit: &Circuit,
         limit: CircuitLimit,
     ) -> Result<(), Error> {
-        let key = Key::circuit(service);
+        let key = Key::circuit(of);
         let newest = circuit.starts.last().copied().unwrap_or_default();
         let body = CircuitItem {
             starts: circuit.starts.iter().copied().map(to_millis).collect(),
@@ -56,7 +56,7 @@ impl Writes {
         let deciding = circuit.starts.len().checked_sub(max).and_then(|n| circuit.starts.get(n));
         if let Some(deciding) = deciding {
             item.insert(LIST_PK.to_owned(), text(Collection::OpenCircuits.pk()));
-            item.insert(LIST_SK.to_owned(), text(Collection::circuit_place(*deciding + limit.window, service)));
+            item.insert(LIST_SK.to_owned(), text(Collection::circuit_place(*deciding + limit.window, of)));
         }
         if old.version == 0 {
             return self.table_put(table, item, Some(IS_NEW));
@@ -66,16 +66,16 @@ impl Writes {
 }
 
 impl Table {
-    /// Reads a service's circuit. Consistent.
-    pub async fn circuit(&self, service: ServiceId) -> Result<CircuitRecord, Error> {
-        let Some(item) = self.get(&Key::circuit(service), true).await? else { return Ok(CircuitRecord::default()) };
+    /// Reads a circuit. Consistent.
+    pub async fn circuit(&self, of: CircuitOf) -> Result<CircuitRecord, Error> {
+        let Some(item) = self.get(&Key::circuit(of), true).await? else { return Ok(CircuitRecord::default()) };
         let CircuitItem { starts, notified, version, expires_at: _ } = item::read(item)?;
         let starts = starts.into_iter().map(from_millis).collect();
         Ok(CircuitRecord { circuit: Circuit { starts, is_notified: notified }, version })
     }
 
-    /// Returns the services whose circuits are open: it reads what is open, not what exists. It may lag behind by moments.
-    pub async fn open_circuits(&self, now: DateTime<Utc>) -> Result<Vec<ServiceId>, Error> {
+    /// Returns the circuits that are open: it reads what is open, not what exists. It may lag behind by moments.
+    pub async fn open_circuits(&self, now: DateTime<Utc>) -> Result<Vec<CircuitOf>, Error> {
         let query = self
             .client
             .query()
@@ -88,6 +88,6 @@ impl Table {
             // What closes in this millisecond is closed: `~` sorts after `#`.
             .expression_attribute_values(":now", AttributeValue::S(format!("{}~", Collection::instant(now))));
         let open = all(query).await?;
-        Ok(open.iter().filter_map(|item| id_in::<ServiceId>(&Key::of(item)?.pk)).collect())
+        Ok(open.iter().filter_map(|item| id_in::<CircuitOf>(&Key::of(item)?.pk)).collect())
     }
 }

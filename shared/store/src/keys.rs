@@ -9,7 +9,7 @@ use std::fmt;
 
 use chrono::NaiveDate;
 use domain::{
-    AlertId, ApiKeyId, DeliveryId, ExecutionId, HeartbeatId, HeartbeatName, KeyId, LogId, NotificationId,
+    AlertId, ApiKeyId, CircuitOf, DeliveryId, ExecutionId, HeartbeatId, HeartbeatName, KeyId, LogId, NotificationId,
     NotificationOwner, PingKeyId, PlaybookId, PressId, RequestClass, RunId, ScheduleId, ScriptId, SecretId, ServiceId,
     TargetId, TeamId, TriggerId, WebhookId, WindowId,
 };
@@ -228,8 +228,8 @@ impl Key {
         Self::new(alert_pk(alert), format!("{START_PREFIX}{trigger}"))
     }
 
-    pub(crate) fn circuit(service: ServiceId) -> Self {
-        Self::new(circuit_pk(service), "circuit")
+    pub(crate) fn circuit(of: CircuitOf) -> Self {
+        Self::new(circuit_pk(of), "circuit")
     }
 
     /// Returns the key of an audit entry, under the day (UTC) of its id.
@@ -405,8 +405,8 @@ pub(crate) fn execution_pk(id: ExecutionId) -> String {
     format!("execution#{id}")
 }
 
-fn circuit_pk(service: ServiceId) -> String {
-    format!("circuit#{service}")
+fn circuit_pk(of: CircuitOf) -> String {
+    format!("circuit#{of}")
 }
 
 /// Returns where an owner's notifications are.
@@ -415,7 +415,7 @@ pub(crate) fn notifications_pk(owner: NotificationOwner) -> String {
         NotificationOwner::Alert(id) => alert_pk(id),
         NotificationOwner::Window(id) => format!("announcement#{id}"),
         NotificationOwner::Execution(id) => execution_pk(id),
-        NotificationOwner::Circuit(id) => circuit_pk(id),
+        NotificationOwner::Circuit(of) => circuit_pk(of),
     }
 }
 

@@ -3,7 +3,8 @@
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    AlertId, DeliveryId, NotificationId, NotificationOwner, Pace, ServiceId, WindowId, from_millis, to_millis,
+    AlertId, CircuitOf, DeliveryId, NotificationId, NotificationOwner, Pace, ServiceId, WindowId, from_millis,
+    to_millis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -150,9 +151,12 @@ struct LaneItem {
     window_id: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     execution_id: Option<String>,
-    /// Of a circuit's notification.
+    /// Of a notification of a service's circuit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service_id: Option<i64>,
+    /// Of one of the circuit of all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    all_services: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     others_wait: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,7 +169,10 @@ impl LaneItem {
             Some(NotificationOwner::Alert(id)) => Self { alert_id: Some(id.get()), ..Self::default() },
             Some(NotificationOwner::Window(id)) => Self { window_id: Some(id.get()), ..Self::default() },
             Some(NotificationOwner::Execution(id)) => Self { execution_id: Some(id.to_string()), ..Self::default() },
-            Some(NotificationOwner::Circuit(id)) => Self { service_id: Some(id.get()), ..Self::default() },
+            Some(NotificationOwner::Circuit(CircuitOf::Service(id))) => {
+                Self { service_id: Some(id.get()), ..Self::default() }
+            }
+            Some(NotificationOwner::Circuit(CircuitOf::All)) => Self { all_services: true, ..Self::default() },
             None => Self::default(),
         }
     }
@@ -316,7 +323,8 @@ impl LaneEntry {
 
 fn read(item: Item) -> Result<LaneEntry, Error> {
     let key = Key::of(&item);
-    let LaneItem { alert_id, window_id, execution_id, service_id, others_wait, queued_at } = item::read(item)?;
+    let LaneItem { alert_id, window_id, execution_id, service_id, all_services, others_wait, queued_at } =
+        item::read(item)?;
     let place = key.as_ref().map_or("", |key| key.sk.as_str());
     let execution_id = execution_id.map(|id| id.parse()).transpose();
     let execution_id = execution_id.map_err(|source: domain::Invalid| corrupt(key.as_ref(), source))?;
@@ -324,7 +332,8 @@ fn read(item: Item) -> Result<LaneEntry, Error> {
         .or_else(|| alert_id.map(|id| NotificationOwner::Alert(AlertId::new(id))))
         .or_else(|| window_id.map(|id| NotificationOwner::Window(WindowId::new(id))))
         .or_else(|| execution_id.map(NotificationOwner::Execution))
-        .or_else(|| service_id.map(|id| NotificationOwner::Circuit(ServiceId::new(id))));
+        .or_else(|| service_id.map(|id| NotificationOwner::Circuit(CircuitOf::Service(ServiceId::new(id)))))
+        .or_else(|| all_services.then_some(NotificationOwner::Circuit(CircuitOf::All)));
     let queued = match owner {
         Some(owner) => place.parse().map(|id| Queued::Notification(owner, id)),
         None => place.parse().map(Queued::Delivery),

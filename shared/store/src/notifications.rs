@@ -469,9 +469,7 @@ fn read(item: Item) -> Result<Notification, Error> {
             let playbook = playbook.ok_or_else(unknown)?.into_notification(id, &kind).map_err(invalid)?;
             Subject::Playbook(Box::new(playbook.ok_or_else(unknown)?))
         }
-        NotificationOwner::Circuit(service_id) => {
-            Subject::Circuit(circuit.ok_or_else(unknown)?.into_circuit(service_id))
-        }
+        NotificationOwner::Circuit(of) => Subject::Circuit(circuit.ok_or_else(unknown)?.into_circuit(of)),
     };
     let mut outcomes = outcomes
         .into_iter()

@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 use domain::{
-    AlertCopy, ApprovalRequest, ExecutionId, Invalid, OpenCircuit, PlaybookEvent, PlaybookNotification, ServiceId,
-    ShownPlan, Verdict, VerdictKind, from_millis, to_millis,
+    AlertCopy, ApprovalRequest, CircuitOf, ExecutionId, Invalid, OpenCircuit, PlaybookEvent, PlaybookNotification,
+    ServiceId, ShownPlan, Verdict, VerdictKind, from_millis, to_millis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -170,13 +170,13 @@ impl PlaybookItem {
 
 impl CircuitItem {
     pub(crate) fn of(circuit: &OpenCircuit) -> Self {
-        let OpenCircuit { service_id: _, heartbeat_name, max, window } = circuit;
+        let OpenCircuit { of: _, heartbeat_name, max, window } = circuit;
         Self { heartbeat_name: heartbeat_name.clone(), max: *max, window_ms: window.num_milliseconds() }
     }
 
-    pub(crate) fn into_circuit(self, service_id: ServiceId) -> OpenCircuit {
+    pub(crate) fn into_circuit(self, of: CircuitOf) -> OpenCircuit {
         let Self { heartbeat_name, max, window_ms } = self;
-        OpenCircuit { service_id, heartbeat_name, max, window: TimeDelta::milliseconds(window_ms) }
+        OpenCircuit { of, heartbeat_name, max, window: TimeDelta::milliseconds(window_ms) }
     }
 }
 

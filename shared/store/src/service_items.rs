@@ -253,6 +253,8 @@ pub(crate) struct ProfileItem {
     notification_mode: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_duration_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unedited: bool,
     date_added: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     date_modified: Option<i64>,
@@ -271,6 +273,7 @@ pub(crate) fn profile_item(id: ServiceId, profile: &Profile) -> Result<Item, Err
         schedule_id,
         notification_mode,
         max_duration_ms,
+        is_unedited,
         date_added,
         date_modified,
     } = profile;
@@ -284,6 +287,7 @@ pub(crate) fn profile_item(id: ServiceId, profile: &Profile) -> Result<Item, Err
         schedule_id: schedule_id.map(ScheduleId::get),
         notification_mode: notification_mode.as_str().to_owned(),
         max_duration_ms: *max_duration_ms,
+        unedited: *is_unedited,
         date_added: to_millis(*date_added),
         date_modified: date_modified.map(to_millis),
         list_pk: Collection::Services.pk(),
@@ -304,6 +308,7 @@ impl ProfileItem {
             schedule_id,
             notification_mode,
             max_duration_ms,
+            unedited,
             date_added,
             date_modified,
             list_pk: _,
@@ -319,6 +324,7 @@ impl ProfileItem {
             schedule_id: schedule_id.map(ScheduleId::new),
             notification_mode: notification_mode.parse::<NotificationMode>()?,
             max_duration_ms,
+            is_unedited: unedited,
             date_added: from_millis(date_added),
             date_modified: date_modified.map(from_millis),
         })

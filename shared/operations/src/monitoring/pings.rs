@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Entry, Expectation, HeartbeatId, HeartbeatName, NotificationMode, PingKey, PingKeyId, PingKind, Priority, Profile,
-    Rule, RunId, ServiceId, SignalKind,
+    Entry, Expectation, HeartbeatId, HeartbeatName, Invalid, NotificationMode, PingKey, PingKeyId, PingKind, Priority,
+    Profile, Rule, RunId, ServiceId, SignalKind,
 };
 use store::Heartbeat;
 
@@ -134,6 +134,9 @@ impl Medic {
 /// Returns what a ping registers that finds no service.
 fn registration(slug: &HeartbeatName, now: DateTime<Utc>) -> Result<Registration, Error> {
     let team = Profile::parse_team(Profile::DEFAULT_TEAM)?;
+    if !is_slug(slug.as_str()) {
+        return Err(Invalid::new("slug", "must be of a-z, 0-9, - and _ to be registered").into());
+    }
     Ok(Registration {
         profile: Profile {
             heartbeat_name: slug.clone(),
@@ -145,6 +148,7 @@ fn registration(slug: &HeartbeatName, now: DateTime<Utc>) -> Result<Registration
             schedule_id: None,
             notification_mode: NotificationMode::NotifyAll,
             max_duration_ms: None,
+            is_unedited: true,
             date_added: now,
             date_modified: None,
         },
@@ -153,4 +157,9 @@ fn registration(slug: &HeartbeatName, now: DateTime<Utc>) -> Result<Registration
         active: true,
         muted: None,
     })
+}
+
+/// Returns whether a name has the letters alone that Healthchecks gives to slugs.
+fn is_slug(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'))
 }

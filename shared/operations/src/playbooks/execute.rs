@@ -1,7 +1,7 @@
 //! Starts a playbook for a caller.
 
 use chrono::{DateTime, Utc};
-use domain::{Execution, ExecutionId, Invalid, Playbook, ServiceId, Variables, parse_variable};
+use domain::{Execution, ExecutionId, Invalid, Playbook, Variables, parse_variable};
 use sha2::{Digest as _, Sha256};
 use store::Writes;
 use subtle::ConstantTimeEq as _;
@@ -41,22 +41,13 @@ impl Medic {
         retry_on_conflict(format!("the circuit of service {:?}", new.service_id), || async move {
             let begun = self.plan(playbook, service, id, new, now).await?;
             let mut writes = Writes::new();
-            if let Some(service) = new.service_id {
-                self.count_start(service, &mut writes, now).await?;
-            }
+            // None refuses a person.
+            self.pass_circuits(new.service_id, true, &mut writes, now).await?;
             let Some(applied) = self.begin(begun, writes, now).await? else { return Ok(None) };
             self.wake_execution(&applied.record.execution, now).await;
             Ok(Some(applied.record.execution))
         })
         .await
-    }
-
-    /// Counts one more start for a service, by a person.
-    async fn count_start(&self, service: ServiceId, writes: &mut Writes, now: DateTime<Utc>) -> Result<(), Error> {
-        let old = self.table.circuit(service).await?;
-        let limit = self.settings.circuit;
-        let (circuit, _) = old.circuit.admit(true, now, limit.max, limit.window);
-        Ok(writes.update_circuit(&self.table, service, &old, &circuit, limit)?)
     }
 
     /// Returns whether this is the secret that starts playbooks without a key; none when none is set. In constant time.

@@ -1,7 +1,7 @@
 //! Lists executions, and says how well playbooks work.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Effectiveness, Execution, ExecutionId, Playbook, PlaybookId, ServiceId};
+use domain::{CircuitOf, Effectiveness, Execution, ExecutionId, Playbook, PlaybookId, ServiceId};
 use store::{ExecutionFilter, Page};
 
 use crate::{Error, Medic};
@@ -29,7 +29,7 @@ impl Medic {
 
     /// Returns the services for which no alert starts a playbook now.
     pub async fn open_circuits(&self, now: DateTime<Utc>) -> Result<Vec<ServiceId>, Error> {
-        Ok(self.table.open_circuits(now).await?)
+        Ok(self.table.open_circuits(now).await?.into_iter().filter_map(CircuitOf::service).collect())
     }
 
     /// Returns how a playbook's runs of the last 30 days went.

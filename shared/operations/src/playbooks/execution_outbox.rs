@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Advance, AlertCopy, ApprovalRequest, Audited, Decided, Delivery, Effect, Execution, ExecutionStage,
+    Advance, AlertCopy, ApprovalRequest, Audited, CircuitOf, Decided, Delivery, Effect, Execution, ExecutionStage,
     ExecutionStatus, Notification, NotificationId, NotificationOwner, OpenCircuit, Origin, Outcome, PlaybookEvent,
     PlaybookNotification, Receiver, Routing, ServiceId, ShownPlan, SlackUser, StepStatus, Subject, TargetKind, Verdict,
     VerdictKind, format_time, shorten,
@@ -117,9 +117,9 @@ impl Medic {
         self.new_deliveries(&webhooks, NewEvent { event_type, data: &data, service_id }, now)
     }
 
-    /// Returns the notification that the circuit of a service has opened, which is sent once, in Slack.
-    pub(super) async fn circuit_outbox(&self, service_id: ServiceId, now: DateTime<Utc>) -> Result<Outbox, Error> {
-        let scene = self.scene(Some(service_id), now).await?;
+    /// Returns the notification that a circuit has opened, which is sent once, in Slack.
+    pub(super) async fn circuit_outbox(&self, of: CircuitOf, now: DateTime<Utc>) -> Result<Outbox, Error> {
+        let scene = self.scene(of.service(), now).await?;
         if scene.is_muted {
             return Ok(Outbox::default());
         }
@@ -131,8 +131,8 @@ impl Medic {
             return Ok(Outbox::default());
         }
         let heartbeat_name = scene.service.map(|service| service.heartbeat_name);
-        let CircuitLimit { max, window } = self.settings.circuit;
-        let subject = Subject::Circuit(OpenCircuit { service_id, heartbeat_name, max, window });
+        let CircuitLimit { max, window } = self.circuit_limit(of);
+        let subject = Subject::Circuit(OpenCircuit { of, heartbeat_name, max, window });
         let at = now + MOMENT;
         Ok(Outbox::of(Some(Notification { id: NotificationId::at(at, self.random()?), at, subject, outcomes })))
     }

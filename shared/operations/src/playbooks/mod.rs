@@ -1,6 +1,7 @@
 //! Playbooks: reading and keeping them, starting them, doing their steps, and asking people for approval.
 
 mod approvals;
+mod circuits;
 mod definitions;
 mod document;
 mod execute;

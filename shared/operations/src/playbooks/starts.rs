@@ -2,11 +2,10 @@
 //! playbooks settles it, once.
 
 use chrono::{DateTime, Utc};
-use domain::{
-    Admission, Advance, Alert, AlertId, Event, ExecutionId, Origin, Playbook, ServiceId, TriggerId, Variables, winner,
-};
+use domain::{Advance, Alert, AlertId, CircuitOf, Event, ExecutionId, Origin, Playbook, TriggerId, Variables, winner};
 use store::{Commit, ExecutionRecord, Start, Writes};
 
+use super::circuits::Refusal;
 use super::planning::NewRun;
 use crate::retry::retry_on_conflict;
 use crate::{Error, Medic};
@@ -31,7 +30,12 @@ impl Medic {
         };
         let (service_name, heartbeat_name) = (&alert.service.service_name, &alert.service.heartbeat_name);
         let won = winner(triggers.iter(), service_name, heartbeat_name, consecutive_failures);
-        let start = won.filter(|trigger| !alert.triggered.contains(&trigger.id)).map(|trigger| Start {
+        let won = won.filter(|trigger| !alert.triggered.contains(&trigger.id));
+        // What only a ping key stands behind starts nothing: whoever has one can name any service, and fail it.
+        if won.is_some() && self.table.service(alert.service_id).await?.is_some_and(|found| found.profile.is_unedited) {
+            return Ok(None);
+        }
+        let start = won.map(|trigger| Start {
             alert_id: alert.id,
             trigger_id: trigger.id,
             playbook_id: trigger.playbook_id,
@@ -80,19 +84,15 @@ impl Medic {
             return self.refuse_start(start, Writes::new()).await;
         };
         let service_id = alert.service_id;
-        let old = self.table.circuit(service_id).await?;
-        let limit = self.settings.circuit;
-        let (circuit, admission) = old.circuit.admit(false, now, limit.max, limit.window);
         let mut writes = Writes::new();
-        if let Admission::Refuse { is_first } = admission {
-            tracing::warn!(service.id = %service_id, alert.id = %alert.id, "the circuit is open: no playbook starts");
-            if !is_first {
-                return self.refuse_start(start, writes).await;
-            }
-            writes.update_circuit(&self.table, service_id, &old, &circuit, limit)?;
-            return self.refuse_and_notify(start, writes, service_id, now).await;
+        if let Some(Refusal { of, is_first }) = self.pass_circuits(Some(service_id), false, &mut writes, now).await? {
+            tracing::warn!(circuit = %of, alert.id = %alert.id, "the circuit is open: no playbook starts");
+            return if is_first {
+                self.refuse_and_notify(start, writes, of, now).await
+            } else {
+                self.refuse_start(start, writes).await
+            };
         }
-        writes.update_circuit(&self.table, service_id, &old, &circuit, limit)?;
         let begun = match self.plan_start(&start, &playbook, &alert, now).await {
             Ok(begun) => begun,
             Err(Error::Invalid(problem)) => {
@@ -140,19 +140,19 @@ impl Medic {
         Ok(())
     }
 
-    /// Refuses a start because its service's circuit has just opened, and notifies people of that.
+    /// Refuses a start because a circuit has just opened, and notifies people of that.
     async fn refuse_and_notify(
         &self,
         start: Start,
         mut writes: Writes,
-        service_id: ServiceId,
+        of: CircuitOf,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let outbox = self.circuit_outbox(service_id, now).await?;
+        let outbox = self.circuit_outbox(of, now).await?;
         outbox.add_to(&mut writes, &self.table)?;
         writes.settle_start(&self.table, &Start { is_refused: true, ..start })?;
         if self.table.commit(writes).await? == Commit::Done {
-            metrics::counter!("medic_circuit_breaker_trips_total", "service_id" => service_id.to_string()).increment(1);
+            metrics::counter!("medic_circuit_breaker_trips_total", "service_id" => of.to_string()).increment(1);
             self.hand_over(&outbox, now).await;
         }
         Ok(())

@@ -277,6 +277,7 @@ impl ServiceUpdate {
         }
         profile.notification_mode = notification_mode.unwrap_or(profile.notification_mode);
         profile.max_duration_ms = max_duration_ms.unwrap_or(profile.max_duration_ms);
+        profile.is_unedited = false;
         profile.date_modified = Some(now);
         Ok((service, profile))
     }

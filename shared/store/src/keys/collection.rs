@@ -1,7 +1,7 @@
 //! The collections of the `list` index, and the places in them.
 
 use chrono::{DateTime, Utc};
-use domain::{ExecutionStatus, PlaybookId, RunId, ServiceId, Stamp, to_millis};
+use domain::{CircuitOf, ExecutionStatus, PlaybookId, RunId, ServiceId, Stamp, to_millis};
 
 use super::digest;
 
@@ -104,8 +104,8 @@ impl Collection<'_> {
     }
 
     /// Returns the place of a circuit: by when it closes.
-    pub(crate) fn circuit_place(closes_at: DateTime<Utc>, service: ServiceId) -> String {
-        format!("{}#{service}", Self::instant(closes_at))
+    pub(crate) fn circuit_place(closes_at: DateTime<Utc>, of: CircuitOf) -> String {
+        format!("{}#{of}", Self::instant(closes_at))
     }
 
     /// Writes an instant as a text that sorts as time does: its milliseconds since 1970.

@@ -71,7 +71,7 @@ fn notifications() -> Vec<(&'static str, Key)> {
         ("notification of an alert", of(NotificationOwner::Alert(ALERT))),
         ("announcement", of(NotificationOwner::Window(WINDOW))),
         ("notification of a playbook", of(NotificationOwner::Execution(execution()))),
-        ("notification of a circuit", of(NotificationOwner::Circuit(SERVICE))),
+        ("notification of a circuit", of(NotificationOwner::Circuit(CircuitOf::Service(SERVICE)))),
         ("lane's head", Key::lane_head(&slack)),
         ("lane entry: Slack", Key::lane_entry(&slack, notification())),
         ("lane entry: PagerDuty", Key::lane_entry(&pagerduty, notification())),
@@ -119,7 +119,8 @@ fn executions() -> Vec<(&'static str, Key)> {
         ("execution's playbook", Key::execution_of_playbook(execution())),
         ("press in Slack", Key::press(execution(), press())),
         ("start", Key::start(ALERT, TRIGGER)),
-        ("circuit", Key::circuit(SERVICE)),
+        ("circuit", Key::circuit(CircuitOf::Service(SERVICE))),
+        ("circuit of all", Key::circuit(CircuitOf::All)),
         ("audit entry", Key::audit(log)),
         ("audit: execution", Key::audit_pointer(AuditedBy::Execution(execution()), log)),
         ("audit: service", Key::audit_pointer(AuditedBy::Service(SERVICE), log)),
@@ -199,7 +200,7 @@ fn collections() -> Vec<(&'static str, Collection<'static>, String)> {
         Collection::ExecutionsOfPlaybook(_) =>
             "executions of a playbook", Collection::ExecutionsOfPlaybook(PLAYBOOK), id;
         Collection::OpenCircuits =>
-            "open circuits", Collection::OpenCircuits, Collection::circuit_place(now(), SERVICE);
+            "open circuits", Collection::OpenCircuits, Collection::circuit_place(now(), CircuitOf::Service(SERVICE));
     })
 }
 
@@ -218,7 +219,7 @@ fn due_rows() -> Vec<(&'static str, RowKind, Key)> {
         RowKind::Notification(NotificationOwner::Execution(_), _) =>
             "notification of a playbook", notification(NotificationOwner::Execution(execution())), ();
         RowKind::Notification(NotificationOwner::Circuit(_), _) =>
-            "notification of a circuit", notification(NotificationOwner::Circuit(SERVICE)), ();
+            "notification of a circuit", notification(NotificationOwner::Circuit(CircuitOf::Service(SERVICE))), ();
         RowKind::Delivery(..) => "delivery", RowKind::Delivery(WEBHOOK, delivery()), ();
         RowKind::Window(_) => "maintenance window", RowKind::Window(WINDOW), ();
         RowKind::Execution(_) => "execution", RowKind::Execution(execution()), ();

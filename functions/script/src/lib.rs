@@ -5,6 +5,7 @@
 
 mod descendants;
 mod launcher;
+mod leftovers;
 mod limits;
 mod metadata;
 mod order;
@@ -12,6 +13,7 @@ mod output;
 mod runner;
 mod sandbox;
 mod seccomp;
+mod users;
 mod watch;
 
 use std::ffi::OsStr;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::io;
-use rustix::process::{Gid, Resource, Rlimit, Signal, Uid, getgid, getpid, getuid, setrlimit};
+use rustix::process::{Gid, Resource, Rlimit, Signal, Uid, getgid, getuid, setrlimit};
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::descendants::threads_of;
@@ -14,18 +14,10 @@ const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Processes and threads besides those that run already.
 const PROCESSES: u64 = 64;
+/// Open files.
+const OPEN_FILES: u64 = 1_024;
 /// CPU time beyond the timeout.
 const CPU_SLACK: Duration = Duration::from_secs(5);
-/// The users that no distribution and no systemd gives to anyone (systemd's UIDS-GIDS: 60578 to 61183 are unused).
-const FIRST_USER: u32 = 60_578;
-const USERS: u32 = 606;
-
-/// Returns the user that scripts of this runner run as, if Medic runs as root: a user of its own, so that no script can
-/// reach another one, nor anything of Medic's, and the limit on processes holds.
-pub(crate) fn own_user() -> Option<u32> {
-    let runner = u32::try_from(getpid().as_raw_nonzero().get()).unwrap_or_default();
-    getuid().is_root().then_some(FIRST_USER + runner % USERS)
-}
 
 /// Sets the limits of this process, and of whatever it becomes, except for memory.
 pub(crate) fn bind(user: Option<u32>, timeout: Duration) -> io::Result<()> {
@@ -42,6 +34,7 @@ pub(crate) fn bind(user: Option<u32>, timeout: Duration) -> io::Result<()> {
     limit(Resource::Cpu, seconds, seconds + 1)?;
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, FILE_BYTES, FILE_BYTES)?;
+    limit(Resource::Nofile, OPEN_FILES, OPEN_FILES)?;
     let processes = threads_of(getuid()) + PROCESSES;
     limit(Resource::Nproc, processes, processes)
 }

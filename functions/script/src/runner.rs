@@ -19,9 +19,10 @@ use rustix::process::{set_dumpable_behavior, setsid};
 
 use crate::descendants::end_all;
 use crate::launcher;
-use crate::limits::own_user;
+use crate::leftovers::{excess, remove_files_of, remove_folder};
 use crate::order::{Answer, Ended, Order};
 use crate::output::{Captured, masks, shown};
+use crate::users::OwnUser;
 use crate::watch::Watch;
 
 /// What a binary is started with to be a runner.
@@ -33,6 +34,8 @@ const PATH: &str = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/
 const LAMBDA_LIBRARIES: &str = "/var/lang/lib";
 /// How often to check whether the script has ended, if it does not show it by closing its output.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// How often to look at the script's files.
+const FILES_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the last of the output may take once every process is gone.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
@@ -61,25 +64,46 @@ fn run() -> io::Result<()> {
     io::stdin().lock().read_line(&mut line)?;
     let order: Order = serde_json::from_str(&line)?;
     drop(line);
-    let folder = tempfile::Builder::new().prefix("medic-script-").tempdir()?;
-    let answer = start(&order, folder.path()).and_then(|(script, watch)| follow(script, watch, &order));
-    let answer = match answer {
+    let answer = match carry_out(&order) {
         Ok(Some(answer)) => answer,
         // Nobody waits for it any more.
         Ok(None) => return Ok(()),
         Err(error) => Answer { ended: Ended::failed(format!("The script could not be run: {error}")), gap: None },
     };
-    // What a script leaves there may prevent it; the next start of the machine deletes it.
-    folder.close().unwrap_or_default();
     let mut stdout = io::stdout().lock();
     serde_json::to_writer(&mut stdout, &answer)?;
     stdout.flush()
 }
 
+/// Runs the script in a folder and, where that can be, as a user of its own, and leaves nothing of it. Returns none if
+/// whoever ordered it is gone.
+fn carry_out(order: &Order) -> io::Result<Option<Answer>> {
+    let user = OwnUser::take()?;
+    let user_id = user.as_ref().map(OwnUser::id);
+    let folder = tempfile::Builder::new().prefix("medic-script-").tempdir()?;
+    let place = Place { folder: folder.path(), user: user_id };
+    let answer = start(order, place).and_then(|(script, watch)| follow(script, watch, order, place));
+    // One that cannot be removed stays until the machine's next start.
+    remove_folder(folder.path()).unwrap_or_default();
+    if let Some(user) = user_id {
+        remove_files_of(user);
+    }
+    // Another script may have it now.
+    drop(user);
+    answer
+}
+
+/// Where a script runs, and as whom.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    folder: &'a Path,
+    /// None where it runs as Medic's own user.
+    user: Option<u32>,
+}
+
 /// Starts the script in its folder: as a user of its own if that can be, in a process group of its own, and
 /// watched.
-fn start(order: &Order, folder: &Path) -> io::Result<(Child, Watch)> {
-    let user = own_user();
+fn start(order: &Order, Place { folder, user }: Place<'_>) -> io::Result<(Child, Watch)> {
     let (file, work) = (folder.join("script"), folder.join("work"));
     fs::write(&file, &order.content)?;
     fs::create_dir(&work)?;
@@ -113,14 +137,16 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Follows the script to its end. Returns none if whoever ordered it is gone.
-fn follow(mut script: Child, watch: Watch, order: &Order) -> io::Result<Option<Answer>> {
+fn follow(mut script: Child, watch: Watch, order: &Order, place: Place<'_>) -> io::Result<Option<Answer>> {
     let deadline = Instant::now() + Duration::from_secs(order.timeout_seconds.into());
     let group = i32::try_from(script.id()).ok().and_then(Pid::from_raw);
     let mut streams = Streams::of(&mut script, watch, order);
     let mut status = None;
     let mut is_waited_for = true;
-    while status.is_none() && is_waited_for && Instant::now() < deadline {
+    let mut files = FileWatch::new();
+    while status.is_none() && is_waited_for && files.excess.is_none() && Instant::now() < deadline {
         is_waited_for = streams.read(deadline.saturating_duration_since(Instant::now()).min(CHECK_INTERVAL))?;
+        files.look(place);
         status = script.try_wait()?;
     }
     if status.is_none() {
@@ -140,11 +166,33 @@ fn follow(mut script: Child, watch: Watch, order: &Order) -> io::Result<Option<A
     let output = shown(&streams.stdout.captured, &streams.stderr.captured, &masks(&order.secrets));
     let error = match status {
         _ if !is_alone => Some("Not all that the script started could be ended".to_owned()),
+        None if files.excess.is_some() => files.excess.map(str::to_owned),
         None => Some(format!("Script timed out after {} seconds", order.timeout_seconds)),
         Some(status) => problem(status),
     };
     let ended = Ended { exit: status.and_then(|status| status.code()), output, error };
     Ok(Some(Answer { ended, gap: streams.watch.into_gap() }))
+}
+
+/// Looks at a script's files now and then, for a tenth of the time at most.
+struct FileWatch {
+    next_at: Instant,
+    /// What there was too much of.
+    excess: Option<&'static str>,
+}
+
+impl FileWatch {
+    fn new() -> Self {
+        Self { next_at: Instant::now() + FILES_INTERVAL, excess: None }
+    }
+
+    fn look(&mut self, Place { folder, user }: Place<'_>) {
+        let began = Instant::now();
+        if began >= self.next_at {
+            self.excess = excess(folder, user);
+            self.next_at = Instant::now() + (began.elapsed() * 10).max(FILES_INTERVAL);
+        }
+    }
 }
 
 fn problem(status: ExitStatus) -> Option<String> {

@@ -21,6 +21,9 @@ const X32: u32 = 0x4000_0000;
 /// The calls that name an address, or may. `sendto` may too, and is distinguished by its argument.
 pub(crate) const ASKED: [c_long; 3] = [libc::SYS_connect, libc::SYS_sendmsg, libc::SYS_sendmmsg];
 
+/// The calls that make shared memory, semaphores and queues which no process owns. Files in `/dev/shm` do without them.
+const LASTING: [c_long; 4] = [libc::SYS_shmget, libc::SYS_semget, libc::SYS_msgget, libc::SYS_mq_open];
+
 /// What the kernel does with the call that it asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -87,6 +90,10 @@ fn filter() -> Option<Vec<sock_filter>> {
     }
     // It would connect and send without any of these calls. Programs do without it where a kernel has none.
     filter.extend(on(number(libc::SYS_io_uring_setup)?, errno(libc::EPERM)));
+    // What these make would outlive the script.
+    for lasting in LASTING {
+        filter.extend(on(number(lasting)?, errno(libc::ENOSYS)));
+    }
     filter.extend(unless(number(libc::SYS_sendto)?, libc::SECCOMP_RET_ALLOW));
     // A null pointer is no address.
     for half in [SENDTO_ADDRESS_AT, SENDTO_ADDRESS_AT + 4] {

@@ -202,13 +202,19 @@ while pid > 1:
 async fn a_job_that_must_not_run_is_reported_as_failed() {
     let touched = tempfile::tempdir().unwrap();
     let script = format!("touch {}/ran", touched.path().display());
-    for (name, value) in [("BASH_ENV", "/tmp/x"), ("LD_PRELOAD", "x"), ("PYTHONPATH", "x"), ("PATH", "x"), ("A", "\0")]
-    {
+    for (name, value) in [
+        ("BASH_ENV", "/tmp/x"),
+        ("LD_PRELOAD", "x"),
+        ("PYTHONPATH", "x"),
+        ("PATH", "x"),
+        ("TAR_OPTIONS", "x"),
+        ("A", "\0"),
+    ] {
         let mut job = job(&script, ScriptInterpreter::Bash);
         job.environment.insert(name.to_owned(), value.to_owned());
         let (reports, answer) = handled(event(&[job])).await;
         assert_eq!(answer, json!({"batchItemFailures": []}));
-        assert!(reports[0].error.as_ref().unwrap().starts_with(&format!("The variable {name:?} must not")));
+        assert!(reports[0].error.as_ref().unwrap().starts_with(&format!("The variable {name:?} must ")));
     }
     let mut job = job(&script, ScriptInterpreter::Bash);
     job.seal(&Seal::new([8; 32]).unwrap(), &SealedVariables::default()).unwrap();

@@ -84,7 +84,7 @@ async fn a_gigabyte_of_memory_is_not_given() {
 async fn a_limit_cannot_be_lifted() {
     let script = "
 import resource
-for name in ['AS', 'CPU', 'NPROC', 'FSIZE', 'CORE']:
+for name in ['AS', 'CPU', 'NPROC', 'FSIZE', 'CORE', 'NOFILE']:
     limit = getattr(resource, 'RLIMIT_' + name)
     soft, hard = resource.getrlimit(limit)
     try:
@@ -94,7 +94,10 @@ for name in ['AS', 'CPU', 'NPROC', 'FSIZE', 'CORE']:
         print(name, 'stays', hard if name != 'NPROC' else '')
 ";
     let ended = run(&python(script)).await;
-    assert_eq!(ended.output, "AS stays 268435456\nCPU stays 26\nNPROC stays \nFSIZE stays 67108864\nCORE stays 0\n");
+    assert_eq!(
+        ended.output,
+        "AS stays 268435456\nCPU stays 26\nNPROC stays \nFSIZE stays 67108864\nCORE stays 0\nNOFILE stays 1024\n"
+    );
 }
 
 #[tokio::test]

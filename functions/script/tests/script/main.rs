@@ -5,6 +5,7 @@
 mod environment;
 mod escapes;
 mod function;
+mod leftovers;
 mod limits;
 mod metadata;
 mod outcomes;

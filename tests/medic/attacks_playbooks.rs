@@ -191,7 +191,7 @@ async fn an_approver_sees_all_that_runs_or_how_much_is_not_shown() {
     let started = execute(&system, id, json!({"variables": {"TARGET": hostile}})).await;
     let shown = slack_blocks(&system).join("\n");
     let target = "prod 2. deploy (script): nothing at all\u{fffd}";
-    assert!(shown.contains(&format!(r#"headers {{"x-key":"[secret K]","x-target":"prod\n2. deploy"#)), "{shown}");
+    assert!(shown.contains(r#"headers {"x-key":"[secret K]","x-target":"prod\n2. deploy"#), "{shown}");
     assert!(shown.contains(&format!("2. deploy (script): deploy (version 1) WHERE={target}, at most 30 s")), "{shown}");
     assert!(shown.contains("Scripts also receive EXECUTION_ID="), "{shown}");
     assert!(!shown.contains(":warning:"), "{shown}");
@@ -264,7 +264,7 @@ async fn growth(process: &Process, path: &str, body: Value) -> (u16, u64) {
     // From here on the peak is counted anew.
     std::fs::write(format!("/proc/{}/clear_refs", process.pid()), "5").unwrap();
     let before = memory(process, "VmRSS");
-    let (status, _) = process.send(Method::POST, path, Some(body)).await.expect("a response");
+    let (status, _) = process.send(Method::POST, path, Some(body)).await.unwrap();
     (status, memory(process, "VmHWM").saturating_sub(before) / 1_024)
 }
 
@@ -283,13 +283,14 @@ async fn no_document_and_no_variable_takes_more_than_64_megabytes() {
         format!("name: x\na: &a {text}\nb: &b {}\nc: {}\n{}", aliases("a", many), aliases("b", many), steps_of("*b"))
     };
     let nan = vec![".nan"; 9_000].join(", ");
+    let keys: Vec<_> = (0..5_000).map(|n| format!("k{n}: 1\n")).collect();
     let bad = [
         repeated(format!("\"{}\"", "x".repeat(48_000)), 32),
         repeated(format!("\"{}\"", "${A}".repeat(12_000)), 32),
         repeated(format!("[{}]", vec!["x"; 5_000].join(", ")), 32),
         // Each of many mistakes, with the long path to it.
         format!("name: x\n{}", steps_of(&format!("{{ {}: [{nan}] }}", "k".repeat(15_000)))),
-        format!("name: x\n{}\n{}", (0..5_000).map(|n| format!("k{n}: 1\n")).collect::<String>(), steps_of("x")),
+        format!("name: x\n{}\n{}", keys.concat(), steps_of("x")),
         "[".repeat(60_000),
         format!("name: x\nsteps: {}", "[".repeat(60_000)),
     ];
@@ -409,4 +410,84 @@ async fn a_flood_of_failures_starts_no_more_than_the_circuit_of_all_services_let
     system.heartbeat("worker-0", "DOWN").await;
     system.seconds(1).await;
     assert_eq!(started(&system).await, 6);
+}
+
+#[tokio::test]
+async fn who_acknowledged_tested_and_redelivered_is_in_the_audit_log() {
+    let system = System::start_with(&LOCAL, None).await;
+    let ops = key(&system, "ops", &["read", "write"]).await;
+    let by_ops = async |path: &str| {
+        let answer = system.raw(Method::POST, path, Some(&ops), &[], Some(b"{}".to_vec())).await;
+        system.service.settle().await;
+        assert_eq!(answer.status, 200, "{path}: {answer}");
+    };
+    let id = system.register("db", 3_600.0, json!({})).await;
+    let hook = system.receivers.hook();
+    let targets = format!("/v2/services/{id}/notification-targets");
+    system.post(&targets, json!({"type": "webhook", "config": {"url": hook}})).await;
+    system.post("/v2/webhooks", json!({"url": hook})).await;
+    system.heartbeat("db", "DOWN").await;
+    by_ops("/v2/alerts/1/acknowledge").await;
+    by_ops(&format!("{targets}/1/test")).await;
+    let deliveries = system.get("/v2/webhook-deliveries").await;
+    let delivery = deliveries.results()["items"][0]["delivery_id"].as_str().unwrap();
+    by_ops(&format!("/v2/webhook-deliveries/{delivery}/redeliver")).await;
+    let log = system.get("/v2/audit-logs?actor=ops").await;
+    let entries: Vec<_> = log.results()["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            let thing = &entry["details"]["thing"];
+            (entry["action_type"].as_str().unwrap(), thing["kind"].as_str().unwrap(), thing["id"].as_i64().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        entries,
+        [("redelivered", "webhook", 1), ("tested", "notification_target", 1), ("acknowledged", "alert", 1)],
+        "{log}"
+    );
+    assert_eq!(log.results()["items"][0]["details"]["changes"][0]["new"], delivery, "{log}");
+    assert_eq!(log.results()["items"][0]["service_id"], id, "{log}");
+}
+
+#[tokio::test]
+async fn nothing_that_a_user_writes_makes_a_line_or_a_mention_in_slack() {
+    let system = System::start().await;
+    let forged = "fixed\u{2028}:rotating_light: [p1] db is down: @channel <!here> \u{202e}";
+    let id = system.register("worker-1", 600.0, json!({"runbook": "https://run.example/a|b @channel"})).await;
+    system.heartbeat("worker-1", "DOWN").await;
+    let resolved = system.post("/v2/alerts/1/resolve", json!({"reason": forged})).await;
+    assert_eq!(resolved.status, 200, "{id}: {resolved}");
+    let playbook = playbook(&system, "p", "approval: required", "  - { name: s, type: wait, duration: 1h }").await;
+    let started = execute(&system, playbook, json!({})).await;
+    let path = format!("/v2/executions/{}/reject", started.results()["execution_id"].as_str().unwrap());
+    assert_eq!(system.post(&path, json!({"reason": forged})).await.status, 200);
+    assert_eq!(system.post(&path, json!({"reason": "two\nlines"})).await.status, 400);
+    let arrivals = system.receivers.arrivals();
+    let mut texts = Vec::new();
+    for arrival in arrivals.iter().filter(|arrival| arrival.body["blocks"].is_array()) {
+        texts.extend(arrival.body["text"].as_str().map(str::to_owned));
+        markup_of(&arrival.body["blocks"], &mut texts);
+    }
+    assert!(texts.iter().filter(|text| text.contains("fixed :rotating_light:")).count() >= 2, "{texts:#?}");
+    for text in texts {
+        let has = |forbidden: &str| text.contains(forbidden);
+        assert!(!has("<!here>") && !has("\u{2028}") && !has("\u{202e}") && !has("\n:rotating"), "{text}");
+    }
+}
+
+/// Collects the markup in blocks, each of which must be taken as it is written.
+fn markup_of(blocks: &Value, texts: &mut Vec<String>) {
+    match blocks {
+        Value::Array(items) => items.iter().for_each(|item| markup_of(item, texts)),
+        Value::Object(fields) => {
+            if fields.get("type") == Some(&json!("mrkdwn")) {
+                assert_eq!(fields.get("verbatim"), Some(&json!(true)), "{blocks}");
+                texts.extend(fields["text"].as_str().map(str::to_owned));
+            }
+            fields.values().for_each(|value| markup_of(value, texts));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }

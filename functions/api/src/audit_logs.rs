@@ -28,7 +28,8 @@ pub(crate) struct AuditLogView {
     service_id: Option<i64>,
     /// `execution_started`, `step_completed`, `step_failed`, `approval_requested`, `approved`, `rejected`,
     /// `execution_completed`, `execution_failed` or `execution_cancelled`; for configuration `created`, `updated` or
-    /// `deleted`; for an alert `acknowledged` or `resolved`.
+    /// `deleted`; for an alert `acknowledged` or `resolved`; for a notification target `tested`, and for a webhook
+    /// `redelivered`.
     action_type: &'static str,
     /// The name of a key or a Slack user; null for what Medic did by itself.
     actor: Option<String>,
@@ -156,7 +157,7 @@ pub(crate) struct Filter {
     #[param(value_type = Option<i64>, minimum = 1)]
     service_id: Option<String>,
     #[param(
-        pattern = "^(execution_started|step_completed|step_failed|approval_requested|approved|rejected|execution_completed|execution_failed|execution_cancelled|created|updated|deleted|acknowledged|resolved)$"
+        pattern = "^(execution_started|step_completed|step_failed|approval_requested|approved|rejected|execution_completed|execution_failed|execution_cancelled|created|updated|deleted|acknowledged|resolved|tested|redelivered)$"
     )]
     action_type: Option<String>,
     /// The name of a key or a Slack user, as it is written.

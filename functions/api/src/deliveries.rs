@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use domain::{Delivery, DeliveryId, DeliveryStatus, WebhookId, format_time};
+use operations::Actor;
 use runtime::{ApiError, App, Envelope, IdPath, Listing, Params, ok};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -120,6 +121,10 @@ pub(crate) async fn get(State(app): State<App>, IdPath(id): IdPath<DeliveryId>) 
         (status = 409, description = "It is still being attempted", body = Envelope<String>),
     )
 )]
-pub(crate) async fn redeliver(State(app): State<App>, IdPath(id): IdPath<DeliveryId>) -> Result<Response, ApiError> {
-    Ok(ok(DeliveryView::of(app.medic.redeliver(id, app.now()).await?)))
+pub(crate) async fn redeliver(
+    State(app): State<App>,
+    actor: Actor,
+    IdPath(id): IdPath<DeliveryId>,
+) -> Result<Response, ApiError> {
+    Ok(ok(DeliveryView::of(app.medic.redeliver(id, &actor).await?)))
 }

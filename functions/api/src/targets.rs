@@ -348,9 +348,10 @@ pub(crate) struct TestView {
 )]
 pub(crate) async fn test(
     State(app): State<App>,
+    actor: Actor,
     IdPaths(service, id): IdPaths<ServiceId, TargetId>,
 ) -> Result<Response, ApiError> {
-    let (target, error_message) = app.medic.test_target(service, id, app.now()).await?;
+    let (target, error_message) = app.medic.test_target(service, id, &actor).await?;
     let (target_id, target_type) = (id.get(), target.destination.kind().as_str());
     Ok(ok(TestView { target_id, target_type, success: error_message.is_none(), error_message }))
 }

@@ -42,6 +42,10 @@ pub enum AuditAction {
     Acknowledged,
     /// An alert was closed by hand.
     Resolved,
+    /// A notification target got a test.
+    Tested,
+    /// A delivery to a webhook was sent once more.
+    Redelivered,
 }
 
 /// What else an entry records, as far as it applies.
@@ -267,7 +271,7 @@ impl AuditedChange {
 }
 
 impl AuditAction {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ExecutionStarted,
         Self::StepCompleted,
         Self::StepFailed,
@@ -282,6 +286,8 @@ impl AuditAction {
         Self::Deleted,
         Self::Acknowledged,
         Self::Resolved,
+        Self::Tested,
+        Self::Redelivered,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -300,6 +306,8 @@ impl AuditAction {
             Self::Deleted => "deleted",
             Self::Acknowledged => "acknowledged",
             Self::Resolved => "resolved",
+            Self::Tested => "tested",
+            Self::Redelivered => "redelivered",
         }
     }
 }

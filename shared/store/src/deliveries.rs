@@ -182,8 +182,13 @@ impl Table {
     }
 
     /// Orders a delivery again, if it is as it was read.
-    pub async fn redeliver(&self, old: &Delivery, new: &Delivery, now: DateTime<Utc>) -> Result<Commit, Error> {
-        let mut writes = Writes::new();
+    pub async fn redeliver(
+        &self,
+        old: &Delivery,
+        new: &Delivery,
+        mut writes: Writes,
+        now: DateTime<Utc>,
+    ) -> Result<Commit, Error> {
         self.delivery_change(&mut writes, old, new, Some(now + HAND_OVER_AGAIN))?;
         writes.queue_delivery(self, &lane(new.webhook_id), new.id, Some(now))?;
         self.commit(writes).await

@@ -1,13 +1,16 @@
 //! Deliveries of events to webhooks: created with what they report, listed, and sent once more.
 
 use chrono::{DateTime, Utc};
-use domain::{Alert, Delivery, DeliveryId, DeliveryStatus, NotificationKind, Receiver, ServiceId, Webhook, WebhookId};
+use domain::{
+    Alert, AuditAction, AuditDetails, AuditedChange, AuditedThing, AuditedValue, Delivery, DeliveryId, DeliveryStatus,
+    NotificationKind, Receiver, ServiceId, ThingKind, Webhook, WebhookId,
+};
 use outbound::Wake;
-use store::{Commit, Lane, Page};
+use store::{Commit, Lane, Page, Writes};
 
 use super::payload::event_data;
 use crate::retry::retry_on_conflict;
-use crate::{Error, Medic};
+use crate::{Actor, Error, Medic};
 
 /// Pages that a list with a filter reads before it returns what it has.
 const MAX_PAGES: usize = 10;
@@ -102,7 +105,8 @@ impl Medic {
     }
 
     /// Sends a delivery once more, under the same id. One that is under way is left alone.
-    pub async fn redeliver(&self, id: DeliveryId, now: DateTime<Utc>) -> Result<Delivery, Error> {
+    pub async fn redeliver(&self, id: DeliveryId, actor: &Actor) -> Result<Delivery, Error> {
+        let now = actor.at;
         retry_on_conflict(format!("delivery {id}"), || async move {
             let old = self.delivery(id, now).await?;
             if old.status.is_open() {
@@ -116,12 +120,30 @@ impl Medic {
                 next_attempt_at: Some(now),
                 ..old.clone()
             };
-            if self.table.redeliver(&old, &new, now).await? == Commit::Conflict {
+            let writes = self.audit_of_redelivery(&new, actor)?;
+            if self.table.redeliver(&old, &new, writes, now).await? == Commit::Conflict {
                 return Ok(None);
             }
             self.wake_webhook(new.webhook_id, now).await;
             Ok(Some(new))
         })
         .await
+    }
+
+    /// Returns writes that hold the entry for a delivery that somebody sends once more.
+    fn audit_of_redelivery(&self, delivery: &Delivery, actor: &Actor) -> Result<Writes, Error> {
+        let which = AuditedChange {
+            field: "delivery_id".to_owned(),
+            old: AuditedValue::Null,
+            new: AuditedValue::text(delivery.id),
+        };
+        let details = AuditDetails {
+            thing: Some(AuditedThing { kind: ThingKind::Webhook, id: delivery.webhook_id.get(), name: None }),
+            changes: vec![which],
+            ..AuditDetails::default()
+        };
+        let mut writes = Writes::new();
+        self.add_audit_entry(&mut writes, AuditAction::Redelivered, actor, delivery.service_id, details)?;
+        Ok(writes)
     }
 }

@@ -1,22 +1,36 @@
 //! Sends a test message to a notification target.
 
-use chrono::{DateTime, Utc};
-use domain::{Destination, NotificationId, ServiceId, Target, TargetId};
+use domain::{
+    AuditAction, AuditDetails, AuditedThing, Destination, NotificationId, ServiceId, Target, TargetId, ThingKind,
+};
 use outbound::{Delivery, WebhookEvent};
 use serde_json::json;
+use store::{Commit, Writes};
 
-use crate::{Error, Medic, SlackDelivery};
+use crate::{Actor, Error, Medic, SlackDelivery};
 
 impl Medic {
-    /// Sends a test to a target. Returns the error, if the target did not accept it.
+    /// Sends a test to a target. Returns the error, if the target did not accept it. The audit log has it before it is
+    /// sent, so that none goes out without an entry.
     pub async fn test_target(
         &self,
         service: ServiceId,
         id: TargetId,
-        now: DateTime<Utc>,
+        actor: &Actor,
     ) -> Result<(Target, Option<String>), Error> {
+        let now = actor.at;
         let target = self.target(service, id).await?;
-        let about = self.service(service).await?.profile.heartbeat_name.to_string();
+        let profile = self.service(service).await?.profile;
+        let details = AuditDetails {
+            service_name: Some(profile.service_name.to_string()),
+            thing: Some(AuditedThing { kind: ThingKind::NotificationTarget, id: id.get(), name: None }),
+            ..AuditDetails::default()
+        };
+        let mut writes = Writes::new();
+        self.add_audit_entry(&mut writes, AuditAction::Tested, actor, Some(service), details)?;
+        // Its rows are new: there is nothing to conflict with but a first try of this very write.
+        let _logged: Commit = self.table.commit(writes).await?;
+        let about = profile.heartbeat_name.to_string();
         let delivery = match (&target.destination, &self.slack) {
             (Destination::Slack { channel_id }, SlackDelivery::Post(slack)) => slack.test(channel_id, &about).await,
             (Destination::Slack { .. }, SlackDelivery::Print { .. }) => {

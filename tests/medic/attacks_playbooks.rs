@@ -276,7 +276,7 @@ fn steps_of(body: &str) -> String {
 async fn no_document_and_no_variable_takes_more_than_64_megabytes() {
     const MAX_MB: u64 = 64;
     let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(folder.path(), &[(LOCAL[0].0, LOCAL[0].1.to_owned())]);
+    let process = Process::start(folder.path(), &[(LOCAL[0].0, LOCAL[0].1.to_owned())]).await;
     let aliases = |anchor: &str, many: usize| format!("[{}]", vec![format!("*{anchor}"); many].join(", "));
     // A short text, written out many times over.
     let repeated = |text: String, many: usize| {

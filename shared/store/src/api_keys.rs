@@ -106,6 +106,12 @@ impl Writes {
 }
 
 impl Table {
+    /// Finds a key's record: half a read unit, or one when consistent.
+    pub async fn api_key(&self, id: ApiKeyId, consistent: bool) -> Result<Option<ApiKey>, Error> {
+        let key = Key::api_key(id);
+        self.get(&key, consistent).await?.map(|item| ApiKey::read(&key, item)).transpose()
+    }
+
     /// Returns keys, newest first.
     pub async fn api_keys(&self, after: Option<ApiKeyId>, limit: usize) -> Result<Page<ApiKey>, Error> {
         let after = after.map(|id| Collection::sk(id.get()));

@@ -82,9 +82,9 @@ impl Entity for PingKey {
 }
 
 impl Table {
-    /// Finds a key by its digest. Consistent: one read unit.
-    pub async fn ping_key_by_digest(&self, digest: &str) -> Result<Option<FoundPingKey>, Error> {
-        let Some(item) = self.get(&Key::ping_key_digest(digest), true).await? else {
+    /// Finds a key by its digest: half a read unit, or one when consistent.
+    pub async fn ping_key_by_digest(&self, digest: &str, consistent: bool) -> Result<Option<FoundPingKey>, Error> {
+        let Some(item) = self.get(&Key::ping_key_digest(digest), consistent).await? else {
             return Ok(None);
         };
         let DigestItem { id, hash } = item::read(item)?;

@@ -115,8 +115,8 @@ impl Known {
         {
             return Ok(Some(Arc::clone(record)));
         }
-        // Consistent, as a key created a moment ago may not be everywhere yet; one read, whether it is there or not.
-        let found = table.find::<ApiKey>(id).await?.map(Arc::new);
+        // At first consistent, as a key created a moment ago may not be everywhere yet; one read, whether it is there or not.
+        let found = table.api_key(id, self.record.is_none()).await?.map(Arc::new);
         self.record = found.clone().map(|record| (record, now));
         Ok(found)
     }

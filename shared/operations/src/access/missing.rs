@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// How long what was read is trusted before it is read again: with the clocks' slack, a revoked key is refused within 30 s.
+/// How long what was read is trusted before it is read again: with a stale read's and the clocks' slack, a revoked key is refused within 30 s.
 const TRUSTED_FOR: TimeDelta = TimeDelta::seconds(20);
 
 /// Keys that do not exist, so that asking for them again costs no read. What is not there is trusted to be so for as long

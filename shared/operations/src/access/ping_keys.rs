@@ -47,8 +47,8 @@ impl Medic {
         if self.ping_keyring.missing.contains(&sha, now) {
             return Ok(None);
         }
-        // Consistent, as a key created a moment ago may not be everywhere yet.
-        let Some(found) = self.table.ping_key_by_digest(&digest(text.reveal())).await? else {
+        // At first consistent, as a key created a moment ago may not be everywhere yet.
+        let Some(found) = self.table.ping_key_by_digest(&digest(text.reveal()), known.is_none()).await? else {
             self.ping_keyring.missing.remember(sha, now);
             if let Some((key, _)) = known {
                 self.ping_keyring.forget(key.id);

@@ -53,7 +53,7 @@ help: ## Lists these commands
 
 run: ## Builds and starts the whole system on http://127.0.0.1:8080, state in .medic/
 	@[ -x target/release/medic-local ] || echo "Compiling Medic: 6 to 8 minutes the first time, on two cores."
-	@echo "It then starts on http://127.0.0.1:8080 with its state in .medic/, and shows an admin API key. Ctrl-C stops it."
+	@echo "It then starts on http://127.0.0.1:8080 with its state in .medic/; the admin API key is in .medic/admin.key. Ctrl-C stops it."
 	$(CARGO) build --release --locked --package local
 	@exec target/release/medic-local
 

@@ -2,12 +2,14 @@
 //! real process to kill.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on should end where it stands")]
 
+mod hangs;
 mod interleaved;
 mod limits;
 mod process;
 mod receivers;
 mod system;
 
+pub use hangs::Hangs;
 pub use interleaved::{Lost, interleaved};
 pub use process::{Launched, Process};
 pub use receivers::{Arrival, NO_CHANNEL, Planned, Receivers};

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::Pulse;
 use flate2::read::GzDecoder;
-use local::{DynamoDb, ManualTime, Options, Service};
+use local::{DynamoDb, Fates, ManualTime, Options, Service};
 use metrics_exporter_prometheus::PrometheusHandle;
 use operations::{Medic, QueuePorts};
 use outbound::Wakes;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use store::{Commit, Table};
 
 use crate::process::medic_local;
-use crate::{Process, Receivers, UNLIMITED};
+use crate::{Hangs, Process, Receivers, UNLIMITED};
 
 /// Returns when every test begins.
 pub fn start_of_time() -> DateTime<Utc> {
@@ -85,21 +85,35 @@ impl System {
 
     /// Starts a system with more in its environment, and perhaps with its state on disk.
     pub async fn start_with(more: &[(&'static str, &str)], data_dir: Option<&Path>) -> Self {
-        Self::start_in(more, data_dir, None).await
+        Self::start_in(more, data_dir, None, None).await
+    }
+
+    /// Starts a system whose calls to the table can be made to hang, and whose functions are ended at their time limit.
+    pub async fn start_hanging(more: &[(&'static str, &str)]) -> (Self, Hangs) {
+        let time = ManualTime::starting_at(start_of_time());
+        let hangs = Hangs::new(&time);
+        (Self::start_in(more, None, None, Some((time, hangs.clone()))).await, hangs)
     }
 
     /// Starts a system that also runs scripts, for which it needs `medic-local`. Others run none: a script's step fails.
     pub async fn start_with_scripts(more: &[(&'static str, &str)]) -> Self {
         let sandbox = Arc::new(Sandbox::of([medic_local().into_os_string()]));
-        Self::start_in(more, None, Some(sandbox)).await
+        Self::start_in(more, None, Some(sandbox), None).await
     }
 
-    async fn start_in(more: &[(&'static str, &str)], data_dir: Option<&Path>, sandbox: Option<Arc<Sandbox>>) -> Self {
+    async fn start_in(
+        more: &[(&'static str, &str)],
+        data_dir: Option<&Path>,
+        sandbox: Option<Arc<Sandbox>>,
+        hanging: Option<(ManualTime, Hangs)>,
+    ) -> Self {
         let receivers = Receivers::start().await;
-        let time = ManualTime::starting_at(start_of_time());
+        let (time, hangs) = hanging.unzip();
+        let time = time.unwrap_or_else(|| ManualTime::starting_at(start_of_time()));
         let mut environment = receivers.environment();
         environment.extend(UNLIMITED.iter().chain(more).map(|(name, value)| (*name, (*value).to_owned())));
-        let service = Self::service(&environment, &time, data_dir, sandbox.clone()).await;
+        let fates = hangs.map(|hangs| Arc::new(hangs) as Arc<dyn Fates>);
+        let service = Self::service(&environment, &time, data_dir, sandbox.clone(), fates).await;
         let key = service.new_admin_key().expect("a fresh data folder").to_owned();
         Self { service, time, receivers, key, client: reqwest::Client::new(), environment, sandbox }
     }
@@ -112,7 +126,7 @@ impl System {
         let time = ManualTime::starting_at(SystemClock.now() + pause);
         let mut environment = receivers.environment();
         environment.extend(UNLIMITED.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let service = Self::service(&environment, &time, Some(data_dir), None).await;
+        let service = Self::service(&environment, &time, Some(data_dir), None, None).await;
         let system = Self { service, time, receivers, key, client: reqwest::Client::new(), environment, sandbox: None };
         system.service.settle().await;
         system
@@ -123,6 +137,7 @@ impl System {
         time: &ManualTime,
         data_dir: Option<&Path>,
         sandbox: Option<Arc<Sandbox>>,
+        fates: Option<Arc<dyn Fates>>,
     ) -> Service {
         let get = |name: &'static str| {
             environment.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
@@ -133,6 +148,7 @@ impl System {
             time: Arc::new(time.clone()),
             prometheus: Some(METRICS.clone()),
             sandbox,
+            fates,
             ..Options::new("127.0.0.1:0".parse().expect("an address"), config)
         };
         Service::start(options).await.expect("a start")
@@ -161,7 +177,7 @@ impl System {
         let Self { service, time, receivers, key, client, environment, sandbox } = self;
         service.stop().await;
         time.set(time.now() + pause);
-        let service = Self::service(&environment, &time, Some(data_dir), sandbox.clone()).await;
+        let service = Self::service(&environment, &time, Some(data_dir), sandbox.clone(), None).await;
         let system = Self { service, time, receivers, key, client, environment, sandbox };
         system.service.settle().await;
         system

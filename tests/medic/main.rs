@@ -17,6 +17,7 @@ mod executions;
 mod expectations;
 mod faults;
 mod gaps;
+mod hanging_calls;
 mod jobs;
 mod killed_executions;
 mod largest;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use emulators::{QueueError, Queues, Received};
-use futures::{FutureExt as _, future};
+use futures::FutureExt as _;
 use operations::Swept;
 use outbound::ScriptJob;
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
@@ -14,6 +14,7 @@ use script::Scripts;
 use serde_json::json;
 use store::SHARDS;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 use crate::Time;
 
@@ -40,14 +41,18 @@ impl Queue {
         }
     }
 
-    /// Returns how long a message is hidden that was received and not deleted: six times its function's timeout, as in
-    /// `template.yaml`.
-    const fn visibility_timeout(self) -> TimeDelta {
+    /// Returns how long its function may take, as in `template.yaml`.
+    const fn time_limit(self) -> TimeDelta {
         match self {
-            Self::Sweep | Self::Notify => TimeDelta::seconds(180),
-            Self::Playbook | Self::ScriptResults => TimeDelta::seconds(1_980),
-            Self::Script => TimeDelta::seconds(3_960),
+            Self::Sweep | Self::Notify => WORKER_TIME,
+            Self::Playbook | Self::ScriptResults => TimeDelta::seconds(330),
+            Self::Script => TimeDelta::seconds(660),
         }
+    }
+
+    /// Returns how long a message is hidden that was received and not deleted: six times its function's limit, as there.
+    fn visibility_timeout(self) -> TimeDelta {
+        self.time_limit() * 6
     }
 
     /// Returns how many messages a batch holds at most.
@@ -67,6 +72,8 @@ impl Queue {
     }
 }
 
+/// How long the sweep and the senders may take.
+const WORKER_TIME: TimeDelta = TimeDelta::seconds(30);
 /// EventBridge's rate: a sweep comes at least this often.
 const TICK: TimeDelta = TimeDelta::seconds(60);
 /// How many batches of one queue are handled at once: enough that hundreds of receivers may hang while others are
@@ -192,6 +199,8 @@ pub(crate) struct Runner {
     pub(crate) queues: Queues,
     pub(crate) agenda: Arc<Agenda>,
     pub(crate) time: Arc<dyn Time>,
+    /// Whether functions are ended at their time limit, wherever they are.
+    pub(crate) ends_functions: bool,
     pub(crate) clean: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -299,12 +308,13 @@ impl Runner {
         if let Some(prometheus) = &self.app.prometheus {
             prometheus.run_upkeep();
         }
-        let next = match sweep::timed(&self.app, self.sweep_parts()).await {
-            Ok(swept) => swept.next_due,
-            Err(error) => {
+        let next = match self.within(WORKER_TIME, sweep::timed(&self.app, self.sweep_parts())).await {
+            Some(Ok(swept)) => swept.next_due,
+            Some(Err(error)) => {
                 tracing::error!(%error, "the sweep failed");
                 Some(self.time.now() + AFTER_FAILURE)
             }
+            None => None,
         };
         let mut state = self.agenda.state();
         state.sweeping = false;
@@ -313,17 +323,18 @@ impl Runner {
         self.agenda.changed();
     }
 
-    /// Sweeps each shard in a task of its own, so that every core has a part in it.
+    /// Sweeps each shard in a task of its own, so that every core has a part in it. They end with the sweep.
     async fn sweep_parts(&self) -> Result<Swept, operations::Error> {
-        let part = |shard| {
-            let swept = AssertUnwindSafe(sweep::part(self.app.clone(), shard)).catch_unwind();
-            #[expect(clippy::disallowed_methods, reason = "whoever starts them waits for their ends")]
-            tokio::spawn(swept)
-        };
-        let parts: Vec<_> = (0..SHARDS).map(part).collect();
-        let swept = future::join_all(parts).await.into_iter();
-        // One that panicked has logged it; its rows stay due.
-        Swept::of(swept.map(|part| part.ok().and_then(Result::ok).unwrap_or(Err(operations::Error::Panicked))))
+        let mut parts = JoinSet::new();
+        for shard in 0..SHARDS {
+            parts.spawn(AssertUnwindSafe(sweep::part(self.app.clone(), shard)).catch_unwind());
+        }
+        let mut swept = Vec::new();
+        while let Some(part) = parts.join_next().await {
+            // One that panicked has logged it; its rows stay due.
+            swept.push(part.ok().and_then(Result::ok).unwrap_or(Err(operations::Error::Panicked)));
+        }
+        Swept::of(swept)
     }
 
     async fn handle(self, queue: Queue, messages: Vec<Received>) {
@@ -331,7 +342,7 @@ impl Runner {
             tracing::error!("a batch cannot be turned into an event; its messages will be delivered again");
             return self.handled(queue);
         };
-        let handled = AssertUnwindSafe(async {
+        let handler = AssertUnwindSafe(async {
             match queue {
                 Queue::Sweep => sweep::wake_ups(&self.app, event).await,
                 Queue::Notify => notify::wake_ups(&self.app, event).await,
@@ -339,9 +350,9 @@ impl Runner {
                 Queue::Playbook | Queue::ScriptResults => playbook::messages(&self.app, event).await,
             }
         })
-        .catch_unwind()
-        .await;
-        if let Ok(SqsBatchResponse { batch_item_failures, .. }) = handled {
+        .catch_unwind();
+        let handled = self.within(queue.time_limit(), handler).await;
+        if let Some(Ok(SqsBatchResponse { batch_item_failures, .. })) = handled {
             let failed = |id: &&str| batch_item_failures.iter().any(|failure| failure.item_identifier == *id);
             let handled = messages.iter().map(|message| message.id.as_str()).filter(|id| !failed(id));
             if let Err(error) = self.queues.delete(handled) {
@@ -349,6 +360,18 @@ impl Runner {
             }
         }
         self.handled(queue);
+    }
+
+    /// Returns what came of a function; none, if it was ended at its time limit.
+    async fn within<T>(&self, limit: TimeDelta, function: impl Future<Output = T>) -> Option<T> {
+        if !self.ends_functions {
+            return Some(function.await);
+        }
+        let limit = self.time.sleep_until(self.time.now() + limit);
+        tokio::select! {
+            outcome = function => Some(outcome),
+            () = limit => None,
+        }
     }
 
     async fn run_scripts(&self, event: SqsEvent) -> SqsBatchResponse {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use chrono::{DateTime, Utc};
-use emulators::{DynamoDb, QueueError, Queues};
+use emulators::{DynamoDb, Fates, QueueError, Queues};
 use metrics_exporter_prometheus::PrometheusHandle;
 use operations::{Actor, NewApiKey, QueuePorts, bootstrap_key, new_secrets_key};
 use outbound::Seal;
@@ -37,12 +37,16 @@ pub struct Options {
     pub prometheus: Option<PrometheusHandle>,
     /// Where scripts are run; they are not, if none.
     pub sandbox: Option<Arc<Sandbox>>,
+    /// What becomes of the functions and of their calls to the table, as a test has it. All are served otherwise, and each
+    /// function goes on until it has ended: whatever it may wait for has a limit of its own.
+    pub fates: Option<Arc<dyn Fates>>,
 }
 
 impl Options {
     /// Returns the options of a system on the machine's time, with its state in memory.
     pub fn new(listen: SocketAddr, config: Config) -> Self {
-        Self { listen, data_dir: None, config, time: Arc::new(SystemTime::default()), prometheus: None, sandbox: None }
+        let time = Arc::new(SystemTime::default());
+        Self { listen, data_dir: None, config, time, prometheus: None, sandbox: None, fates: None }
     }
 }
 
@@ -68,8 +72,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 impl Service {
     /// Starts the table, the queues, the functions, and the server.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { listen, data_dir, mut config, time, prometheus, sandbox } = options;
-        let Opened { folder, dynamodb, queues, table } = open(data_dir.as_deref(), &time).await?;
+        let Options { listen, data_dir, mut config, time, prometheus, sandbox, fates } = options;
+        let Opened { folder, mut dynamodb, queues, mut table } = open(data_dir.as_deref(), &time).await?;
+        let ends_functions = fates.is_some();
+        if let Some(fates) = fates {
+            dynamodb = dynamodb.with_fates(fates);
+            table = Table::new(dynamodb.config(), TABLE_NAME);
+        }
+
         tracing::info!(%listen, "starting the functions");
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
         let address = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
@@ -95,7 +105,7 @@ impl Service {
                 tracing::error!(%error, "what expired cannot be deleted");
             }
         });
-        let runner = Runner { app: app.clone(), scripts, queues, agenda, time, clean };
+        let runner = Runner { app: app.clone(), scripts, queues, agenda, time, ends_functions, clean };
 
         let (stop, stopped) = watch::channel(false);
         let router = router(&app)?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::executions::Command;
 use crate::jobs;
 use crate::model::Service;
-use crate::plan::{Edit, Expected, PlannedService, Report};
+use crate::planned_services::{Edit, Expected, PlannedService, Report, SignalKind};
 use crate::rules::{Rule, Timing};
 use crate::slack;
 
@@ -18,6 +18,10 @@ pub(crate) enum Action {
     FindId,
     Report(Report),
     Edit(Edit),
+    /// An operator closes an alert.
+    Resolve {
+        alert: i64,
+    },
     /// The person looks at what playbooks do.
     ListExecutions,
     Command {
@@ -42,7 +46,7 @@ impl Action {
     /// Returns whether this status, in response to a second attempt, means that the first one was accepted.
     pub(crate) fn is_done(&self, status: u16) -> bool {
         match self {
-            Self::Register => status == 409,
+            Self::Register | Self::Resolve { .. } => status == 409,
             Self::Edit(Edit::Delete) => status == 404,
             Self::FindId
             | Self::Report(_)
@@ -77,8 +81,9 @@ impl Request {
 }
 
 impl SentAction {
-    /// Returns the request for it. `service` is the one that it is about, if there is one.
-    pub(crate) fn request(&self, service: Option<(&Service, &PlannedService)>) -> Request {
+    /// Returns the request for it. `service` is the one that it is about, if there is one, and `ping_key` the key of those
+    /// who ping.
+    pub(crate) fn request(&self, service: Option<(&Service, &PlannedService)>, ping_key: &str) -> Request {
         let name = service.map(|(service, _)| service.name.as_str()).unwrap_or_default();
         let id = service.map(|(service, _)| service.id).unwrap_or_default();
         match &self.action {
@@ -88,6 +93,9 @@ impl SentAction {
                 body["heartbeat_name"] = json!(name);
                 body["service_name"] = json!(name);
                 body["max_duration_ms"] = json!(planned.max_duration_ms);
+                if let Some(team) = planned.team {
+                    body["team"] = json!(team.name());
+                }
                 // Clients of version 1 know no schedules.
                 let path = if planned.expected.zone.is_some() { "/v2/services" } else { "/service" };
                 Request::new("POST", path.to_owned(), body)
@@ -101,6 +109,16 @@ impl SentAction {
                 format!("/v2/heartbeat/{id}/{}", kind.path()),
                 json!({"run_id": jobs::name_of(*run)}),
             ),
+            Action::Report(Report::Ping(kind)) => {
+                let action = match kind {
+                    SignalKind::Start => "/start",
+                    SignalKind::Complete => "",
+                    SignalKind::Fail => "/fail",
+                };
+                Request::new("GET", format!("/ping/{ping_key}/{name}{action}"), Value::Null)
+            }
+            Action::Edit(Edit::Resolve) => Request::new("GET", "/v2/alerts?active=1&limit=250".to_owned(), Value::Null),
+            Action::Resolve { alert } => Request::new("POST", format!("/v2/alerts/{alert}/resolve"), json!({})),
             Action::Edit(edit) => {
                 let (method, body) = match *edit {
                     Edit::Rule(expected) => ("PATCH", expected.fields()),
@@ -110,6 +128,8 @@ impl SentAction {
                     }
                     Edit::Unmute => ("PATCH", json!({"muted": false})),
                     Edit::Delete => ("DELETE", Value::Null),
+                    Edit::MaxDuration(millis) => ("PATCH", json!({"max_duration_ms": millis})),
+                    Edit::Resolve => unreachable!("it lists alerts first"),
                 };
                 Request::new(method, format!("/v2/services/{id}"), body)
             }

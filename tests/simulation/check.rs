@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::cloud::Cloud;
 use crate::executions::{Cause, Execution, ExecutionCheck, ExecutionEvents};
-use crate::jobs::JobAlert;
+use crate::jobs::{JobAlert, ObservedRun};
 use crate::model::{Alert, Service, Span, Tolerance};
 use crate::mutes::Expectation;
-use crate::notifications::{self, NotificationCheck};
+use crate::notifications::{self, Audience, NotificationCheck, Webhook};
 use crate::observed::{self, MAX_DELIVERY_ATTEMPTS, Observed, text};
 use crate::plan::Plan;
 use crate::rules::Rule;
@@ -23,12 +23,14 @@ pub(crate) struct Check<'a> {
     pub(crate) services: &'a [Service],
     pub(crate) observed: &'a Observed,
     pub(crate) events: &'a ExecutionEvents,
+    /// By the place of their service.
+    pub(crate) audiences: &'a [Audience],
     pub(crate) end: DateTime<Utc>,
 }
 
 /// Returns how late Medic may be: without messages a row waits for the tick; and where ticks die and rows are put off,
 /// for some of them.
-fn tolerance(fault_level: FaultLevel, plan: &Plan) -> Tolerance {
+pub(crate) fn tolerance(fault_level: FaultLevel, plan: &Plan) -> Tolerance {
     let tolerance = match fault_level {
         FaultLevel::Calm => Tolerance { late: TimeDelta::seconds(2), early: TimeDelta::zero() },
         FaultLevel::Lossy => Tolerance { late: TimeDelta::seconds(62), early: TimeDelta::zero() },
@@ -65,10 +67,17 @@ impl Check<'_> {
         wrong.extend(self.unknown_notifications());
         wrong.extend(self.unknown_calls());
         wrong.extend(self.delivery_problems());
-        wrong.extend(notifications::reused_webhook_ids(&cloud.receivers.received("webhook")));
+        for webhook in self.webhooks() {
+            wrong.extend(notifications::reused_webhook_ids(&cloud.receivers.received(&webhook.receiver)));
+        }
         wrong.extend(cloud.queues.left());
         wrong.extend(cloud.due_rows().into_iter().map(|(at, row)| format!("{row} is still due at {at}")));
         wrong
+    }
+
+    /// Returns all webhooks. Those of one service alone are the first one's.
+    fn webhooks(&self) -> &[Webhook] {
+        &self.audiences[0].webhooks
     }
 
     /// Returns what is wrong with one service, and adds its alerts to `all_causes`.
@@ -85,14 +94,15 @@ impl Check<'_> {
         let alerts: Vec<_> = own().filter(|alert| alert["run_id"].is_null()).map(observed::alert).collect();
         wrong.extend(service.alert_problems(&alerts, end, tolerance));
         let hours = self.plan.hours.as_ref().filter(|_| place == 0);
-        let notifications = NotificationCheck { cloud, observed, service, hours, end, tolerance };
+        let audience = &self.audiences[place];
+        let notifications = NotificationCheck { cloud, observed, service, hours, audience, end, tolerance };
         wrong.extend(notifications.alert_problems(&alerts));
         if let Some(jobs) = &service.jobs {
             let problems = jobs.run_problems(&observed.runs[place], &job_alerts, &service.watch(end, tolerance));
             wrong.extend(problems.into_iter().map(|problem| format!("{}: {problem}", service.name)));
             wrong.extend(job_alerts.iter().flat_map(|alert| notifications.job_problems(alert)));
         }
-        let causes = causes(service, &alerts, &job_alerts, end);
+        let causes = causes(service, &alerts, &job_alerts, &observed.runs[place], end);
         let is_own = |execution: &&Execution| causes.iter().any(|cause| cause.alert == execution.alert);
         let executions: Vec<_> = observed.executions.iter().filter(is_own).collect();
         let check = ExecutionCheck {
@@ -101,6 +111,7 @@ impl Check<'_> {
             maintenance: &service.maintenance,
             playbooks: &self.plan.playbooks,
             events,
+            max_starts: self.plan.max_starts(),
             is_stormy: cloud.is_stormy(),
             tolerance: playbook_tolerance(cloud.seed.fault_level, self.plan),
             end,
@@ -131,7 +142,8 @@ impl Check<'_> {
     fn unknown_notifications(&self) -> Vec<String> {
         let Observed { alerts, executions, .. } = self.observed;
         let mut wrong = Vec::new();
-        for request in self.cloud.receivers.received("webhook") {
+        let received = self.webhooks().iter().flat_map(|webhook| self.cloud.receivers.received(&webhook.receiver));
+        for request in received {
             let data = &request.body["data"];
             let is_known = if data["execution_id"].is_string() {
                 executions.iter().any(|execution| data["execution_id"] == execution.id.as_str())
@@ -139,7 +151,7 @@ impl Check<'_> {
                 alerts.iter().any(|alert| alert["alert_id"] == data["alert_id"])
             };
             if !is_known {
-                wrong.push(format!("the webhook accepted an event of nothing: {}", request.body));
+                wrong.push(format!("{} accepted an event of nothing: {}", request.receiver, request.body));
             }
         }
         let key = |alert: &Value| format!("medic-{}-{}", alert["alert_id"], text(alert, "heartbeat_name"));
@@ -169,19 +181,30 @@ impl Check<'_> {
     }
 
     fn delivery_problems(&self) -> Vec<String> {
-        let received = self.cloud.receivers.received("webhook");
-        let is_unsettled = |delivery: &&observed::Delivery| match delivery.status.as_str() {
-            "success" => !received.iter().any(|request| request.id == delivery.id),
-            "failed" => !self.cloud.is_stormy() || delivery.attempts != MAX_DELIVERY_ATTEMPTS,
-            _ => true,
-        };
-        let unsettled = self.observed.deliveries.iter().filter(is_unsettled);
-        unsettled.map(|delivery| format!("a delivery is not what the webhook accepted: {delivery:?}")).collect()
+        let mut unsettled = Vec::new();
+        for Webhook { id, receiver } in self.webhooks() {
+            let received = self.cloud.receivers.received(receiver);
+            let is_unsettled = |delivery: &&observed::Delivery| match delivery.status.as_str() {
+                "success" => !received.iter().any(|request| request.id == delivery.id),
+                "failed" => !self.cloud.is_stormy() || delivery.attempts != MAX_DELIVERY_ATTEMPTS,
+                _ => true,
+            };
+            let own = self.observed.deliveries.iter().filter(|delivery| delivery.webhook == *id);
+            unsettled.extend(own.filter(is_unsettled));
+        }
+        let problem = |delivery| format!("a delivery is not what the webhook accepted: {delivery:?}");
+        unsettled.into_iter().map(problem).collect()
     }
 }
 
 /// Returns the alerts that may start playbooks.
-fn causes(service: &Service, alerts: &[Alert], job_alerts: &[JobAlert], end: DateTime<Utc>) -> Vec<Cause> {
+fn causes(
+    service: &Service,
+    alerts: &[Alert],
+    job_alerts: &[JobAlert],
+    runs: &[ObservedRun],
+    end: DateTime<Utc>,
+) -> Vec<Cause> {
     let of_service = alerts.iter().map(|alert| Cause {
         alert: alert.id,
         opened: alert.opened,
@@ -200,7 +223,10 @@ fn causes(service: &Service, alerts: &[Alert], job_alerts: &[JobAlert], end: Dat
         counted_again: alert.opened,
         interval: TimeDelta::zero(),
         is_steady: true,
-        starts: service.jobs.as_ref().map_or(Expectation::Required, |jobs| jobs.starts_playbooks(alert, &service.gaps)),
+        starts: match &service.jobs {
+            Some(jobs) => jobs.starts_playbooks(alert, runs, &service.gaps),
+            None => Expectation::Required,
+        },
     });
     of_service.chain(of_runs).collect()
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use argon2::password_hash::PasswordHasher as _;
+use argon2::{Algorithm, Argon2, Params, Version};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -14,12 +16,12 @@ use outbound::{AllowedHosts, Guard, Http, Outgoing, ScriptJobs, ScriptReports, S
 use runtime::sqs::{SqsBatchResponse, SqsEvent};
 use runtime::{App, Clock as _, Config, ExternalPorts, Routes};
 use serde_json::{Value, json};
-use store::{SHARDS, Table};
+use store::{SHARDS, Saved, Table, Writes};
 use tower::ServiceExt as _;
 
-use crate::executions::MAX_STARTS;
 use crate::executor::Executor;
 use crate::model::Span;
+use crate::plan::Plan;
 use crate::queues::{InstanceWakes, Message, Queue, Queues};
 use crate::receivers::Receivers;
 use crate::rules::GAP_LIMIT;
@@ -74,6 +76,8 @@ pub(crate) struct Cloud {
     routes: Routes,
     instances: Vec<Instance>,
     admin_key: String,
+    /// The key of those who ping, if there are any.
+    pub(crate) ping_key: Option<String>,
     executor: Executor<Option<Response>>,
     requests: Vec<Pending>,
     ticked_at: DateTime<Utc>,
@@ -113,7 +117,7 @@ const WORKER_TIME: TimeDelta = TimeDelta::seconds(30);
 const PLAYBOOK_TIME: TimeDelta = TimeDelta::seconds(330);
 
 impl Cloud {
-    pub(crate) async fn start(seed: Arc<Seed>, stops: Vec<Span>, time: ManualTime) -> Self {
+    pub(crate) async fn start(seed: Arc<Seed>, plan: &Plan, time: ManualTime) -> Self {
         let receivers = Receivers::start(&seed, &time);
         let clock = time.clone();
         let dynamodb = DynamoDb::in_memory(move || clock.now()).unwrap();
@@ -121,6 +125,7 @@ impl Cloud {
         table.create_table().await.unwrap();
         let admin_key = operations::bootstrap_key(&table, None, |_| Ok::<_, operations::Error>(()), time.now()).await;
         let admin_key = admin_key.unwrap().unwrap();
+        hash_cheaply(&table, &admin_key).await;
         let queues = Arc::new(Queues::new(&seed, &time));
         let address = receivers.address.clone();
         let get = |name: &'static str| {
@@ -136,7 +141,7 @@ impl Cloud {
                 "MEDIC_RATE_LIMIT_HEARTBEATS" | "MEDIC_RATE_LIMIT_MANAGEMENT" | "MEDIC_CIRCUIT_MAX_EXECUTIONS_ALL" => {
                     "1000000".to_owned()
                 }
-                "MEDIC_CIRCUIT_MAX_EXECUTIONS" => MAX_STARTS.to_string(),
+                "MEDIC_CIRCUIT_MAX_EXECUTIONS" => plan.max_starts().to_string(),
                 _ => return None,
             };
             Some(value)
@@ -155,12 +160,13 @@ impl Cloud {
             routes,
             instances: Vec::new(),
             admin_key,
+            ping_key: None,
             executor,
             requests: Vec::new(),
             ticked_at,
             tick_at,
             next_due: None,
-            stops,
+            stops: plan.stops.clone(),
             is_stopped: false,
             gaps: Vec::new(),
         };
@@ -192,7 +198,24 @@ impl Cloud {
         let router = runtime::serve(self.routes.clone(), &app).with_state(app.clone());
         let known = router.clone().oneshot(self.request("GET", "/v2/webhooks?limit=1", Body::empty(), None));
         assert_eq!(known.await.unwrap().status(), 200);
+        self.check_ping_key(&router).await;
         Instance { app, router, state: InstanceState::new() }
+    }
+
+    /// Has an instance check the key of those who ping.
+    async fn check_ping_key(&self, router: &Router) {
+        if let Some(key) = &self.ping_key {
+            let request = self.request("GET", &format!("/ping/{key}/nobody"), Body::empty(), None);
+            assert_eq!(router.clone().oneshot(request).await.unwrap().status(), 404);
+        }
+    }
+
+    /// Introduces the key of those who ping.
+    pub(crate) async fn use_ping_key(&mut self, key: String) {
+        self.ping_key = Some(key);
+        for instance in self.instances.clone() {
+            self.check_ping_key(&instance.router).await;
+        }
     }
 
     /// Replaces the instances that died.
@@ -414,6 +437,16 @@ impl Cloud {
     pub(crate) fn is_stormy(&self) -> bool {
         self.seed.fault_level == FaultLevel::Stormy
     }
+}
+
+/// Replaces the hash of the one key by one that is quickly checked, as each new instance does.
+async fn hash_cheaply(table: &Table, admin_key: &str) {
+    let old = table.api_keys(None, 1).await.unwrap().items.remove(0);
+    let cheap = Params::new(Params::MIN_M_COST, 1, 1, None).unwrap();
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, cheap);
+    let hash = argon2.hash_password(admin_key.as_bytes()).unwrap().to_string();
+    let new = domain::ApiKey { hash, ..old.clone() };
+    assert_eq!(table.update(&old, &new, Writes::new()).await.unwrap(), Saved::Done);
 }
 
 /// Returns the first whole minute at or after `at`.

@@ -9,8 +9,6 @@ use crate::model::{Heartbeat, Span, Tolerance};
 use crate::mutes::Expectation;
 use crate::playbooks::{Approval, Playbook, Step};
 
-/// Executions in an hour for a service, past which alerts start none.
-pub(crate) const MAX_STARTS: usize = 3;
 const CIRCUIT_WINDOW: TimeDelta = TimeDelta::hours(1);
 const MAX_APPROVAL: TimeDelta = TimeDelta::days(7);
 /// How often a condition is checked.
@@ -177,6 +175,8 @@ pub(crate) struct ExecutionCheck<'a> {
     pub(crate) maintenance: &'a [Span],
     pub(crate) playbooks: &'a [Playbook],
     pub(crate) events: &'a ExecutionEvents,
+    /// Executions in an hour for a service, past which alerts start none.
+    pub(crate) max_starts: usize,
     pub(crate) is_stormy: bool,
     pub(crate) tolerance: Tolerance,
     pub(crate) end: DateTime<Utc>,
@@ -204,6 +204,15 @@ fn wanted(playbooks: &[Playbook], failures: i64) -> Option<usize> {
     met.max_by_key(|(place, playbook)| (playbook.failures, std::cmp::Reverse(*place))).map(|(place, _)| place)
 }
 
+/// For how long an approval is awaited.
+fn approval_limit(approval: Approval) -> Option<TimeDelta> {
+    match approval {
+        Approval::Timeout(minutes, _) => Some(TimeDelta::minutes(minutes)),
+        Approval::Required => Some(MAX_APPROVAL),
+        Approval::None => None,
+    }
+}
+
 /// After how long an approval that nobody gives ends the execution.
 fn cancels_after(approval: Approval) -> Option<TimeDelta> {
     match approval {
@@ -222,8 +231,9 @@ impl ExecutionCheck<'_> {
         }
         let mut starts: Vec<_> = executions.iter().map(|execution| execution.started).collect();
         starts.sort_unstable();
-        for window in starts.windows(MAX_STARTS + 1).filter(|window| window[MAX_STARTS] - window[0] < CIRCUIT_WINDOW) {
-            wrong.push(format!("{} executions started within an hour: {window:?}", MAX_STARTS + 1));
+        let max = self.max_starts;
+        for window in starts.windows(max + 1).filter(|window| window[max] - window[0] < CIRCUIT_WINDOW) {
+            wrong.push(format!("{} executions started within an hour: {window:?}", max + 1));
         }
         for execution in executions {
             let Some(cause) = causes.iter().find(|cause| cause.alert == execution.alert) else {
@@ -234,7 +244,7 @@ impl ExecutionCheck<'_> {
             let playbook = &self.playbooks[execution.playbook];
             let problems = [
                 self.decision_problems(playbook, execution),
-                self.press_problems(execution),
+                self.press_problems(playbook, execution),
                 self.approval_end_problems(playbook, cause, execution),
                 self.end_problems(playbook, cause, execution),
                 self.step_problems(playbook, execution),
@@ -310,7 +320,7 @@ impl ExecutionCheck<'_> {
         let offers = (1..=cause.failures).filter(|failures| wanted(self.playbooks, *failures) == Some(playbook));
         offers.map(|failures| cause.counted_at(failures)).any(|at| {
             let hour = at - self.tolerance.early - CIRCUIT_WINDOW..at + self.start_delay();
-            executions.iter().filter(|execution| hour.contains(&execution.started)).count() >= MAX_STARTS
+            executions.iter().filter(|execution| hour.contains(&execution.started)).count() >= self.max_starts
         })
     }
 
@@ -351,10 +361,13 @@ impl ExecutionCheck<'_> {
         wrong
     }
 
-    /// Returns the presses that should have counted: what was answered with 200 stands, or what came before it does.
-    fn press_problems(&self, execution: &Execution) -> Vec<String> {
+    /// Returns the presses that should have counted: what was answered with 200 while there was time for it stands, or what
+    /// came before it does.
+    fn press_problems(&self, playbook: &Playbook, execution: &Execution) -> Vec<String> {
         let settled = execution.settled();
+        let until = approval_limit(playbook.approval).map(|limit| execution.started + limit);
         let presses = self.commands(execution).filter(|answer| answer.is_press);
+        let presses = presses.filter(|press| until.is_some_and(|until| press.last < until));
         let forgotten = presses.filter(|press| settled.is_none_or(|settled| settled > press.last));
         forgotten.map(|press| format!("it was settled at {settled:?}, after {press:?}")).collect()
     }
@@ -379,11 +392,7 @@ impl ExecutionCheck<'_> {
     /// Returns a problem if an execution awaited approval for too long.
     fn approval_end_problems(&self, playbook: &Playbook, cause: &Cause, execution: &Execution) -> Vec<String> {
         let late = self.tolerance.late;
-        let limit = match playbook.approval {
-            Approval::Timeout(minutes, _) => TimeDelta::minutes(minutes),
-            Approval::Required => MAX_APPROVAL,
-            Approval::None => return Vec::new(),
-        };
+        let Some(limit) = approval_limit(playbook.approval) else { return Vec::new() };
         let closed = cause.closed.map(|closed| closed.max(execution.started) + late * 2);
         let by = closed.into_iter().chain([execution.started + limit + late]).min().unwrap_or(execution.started);
         let is_right = execution.settled().is_some_and(|settled| settled <= by);
@@ -461,6 +470,10 @@ impl ExecutionCheck<'_> {
             wrong.push("nobody cancelled it".to_owned());
         }
         let has_begun = execution.steps.iter().any(|step| step.started.is_some());
+        let late = self.tolerance.late;
+        if decision.is_some_and(|decision| is_rejected && !is_cancelled && completed > decision.at + late) {
+            wrong.push(format!("it was rejected long before it ended: {decision:?}"));
+        }
         if has_begun && (is_rejected && !is_cancelled || is_lapsed) {
             wrong.push("it began without approval".to_owned());
         }

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{Heartbeat, Span, Watch, starts_playbooks};
 use crate::mutes::Expectation;
-use crate::plan::SignalKind;
+use crate::planned_services::SignalKind;
 use crate::rules::{instants, postponed};
 
 /// A signal that was acknowledged.
@@ -38,6 +38,16 @@ pub(crate) struct JobAlert {
     pub(crate) closed: Option<DateTime<Utc>>,
     /// Its reason names a gap.
     pub(crate) names_gap: bool,
+    /// Somebody closed it by hand.
+    pub(crate) is_resolved: bool,
+}
+
+/// A ping that names no run, and was acknowledged; the attempts before the last may have counted too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ping {
+    pub(crate) kind: SignalKind,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) attempts: u32,
 }
 
 /// The runs of a service.
@@ -46,6 +56,8 @@ pub(crate) struct Jobs {
     pub(crate) max_duration: TimeDelta,
     /// In their order.
     pub(crate) signals: Vec<Signal>,
+    /// In their order, of a service that names no runs.
+    pub(crate) pings: Vec<Ping>,
 }
 
 /// What is known of a run.
@@ -55,10 +67,12 @@ struct Run {
     end: Option<RunEnd>,
 }
 
+/// Why a run is over, and when it was.
 #[derive(Clone, Copy)]
 struct RunEnd {
     heartbeat: Heartbeat,
-    kind: SignalKind,
+    /// None if a later run superseded it.
+    kind: Option<SignalKind>,
 }
 
 /// When a run has lasted for its maximum, at some instant from `own_first` to `own_last`; and when it becomes stale if it has
@@ -97,21 +111,22 @@ impl Jobs {
         let run = self.run(number);
         match kind {
             SignalKind::Start => run.start.is_some(),
-            SignalKind::Complete | SignalKind::Fail => run.end.is_some_and(|end| end.kind == kind),
+            SignalKind::Complete | SignalKind::Fail => run.end.is_some_and(|end| end.kind == Some(kind)),
         }
     }
 
     /// Returns all that is wrong with these runs and alerts.
     pub(crate) fn run_problems(&self, observed: &[ObservedRun], alerts: &[JobAlert], watch: &Watch<'_>) -> Vec<String> {
-        let mut numbers: Vec<_> = self.signals.iter().map(|signal| signal.run).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
         let mut wrong = Vec::new();
-        if numbers.len() != observed.len() {
-            wrong.push(format!("{} runs are shown of {}", observed.len(), numbers.len()));
+        let runs = if self.pings.is_empty() { self.named_runs() } else { self.unnamed_runs(observed, &mut wrong) };
+        // Of an attempt that failed nothing may be left but that a later one superseded it.
+        let is_left = |run: &&ObservedRun| run.started.is_none() && run.status == "SUPERSEDED";
+        let left = observed.iter().filter(is_left).count();
+        let failed: u32 = self.pings.iter().map(|ping| ping.attempts - 1).sum();
+        if runs.len() + left != observed.len() || left > failed as usize {
+            wrong.push(format!("{} runs are shown of {}", observed.len(), runs.len()));
         }
-        for number in numbers {
-            let run = self.run(number);
+        for run in runs {
             let own: Vec<_> = alerts.iter().filter(|alert| alert.run == run.name).collect();
             match observed.iter().find(|observed| observed.run == run.name) {
                 Some(observed) => wrong.extend(run.view_problem(observed, !own.is_empty() && own[0].is_stale)),
@@ -123,20 +138,59 @@ impl Jobs {
     }
 
     /// Whether an alert of a run starts playbooks: not if the run was due in a gap.
-    pub(crate) fn starts_playbooks(&self, alert: &JobAlert, gaps: &[Span]) -> Expectation {
-        let mut runs = self.signals.iter().map(|signal| self.run(signal.run));
-        let start = runs.find(|run| run.name == alert.run).and_then(|run| run.start);
+    pub(crate) fn starts_playbooks(&self, alert: &JobAlert, observed: &[ObservedRun], gaps: &[Span]) -> Expectation {
+        let runs = if self.pings.is_empty() { self.named_runs() } else { self.unnamed_runs(observed, &mut Vec::new()) };
+        let start = runs.into_iter().find(|run| run.name == alert.run).and_then(|run| run.start);
         match start.filter(|_| alert.names_gap) {
             Some(start) => starts_playbooks(start.first + self.max_duration, start.last + self.max_duration, gaps),
             None => Expectation::Required,
         }
     }
 
+    fn named_runs(&self) -> Vec<Run> {
+        let mut numbers: Vec<_> = self.signals.iter().map(|signal| signal.run).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into_iter().map(|number| self.run(number)).collect()
+    }
+
+    /// Returns the runs that pings began, under the names that Medic gave them: each start supersedes the one before it, if
+    /// that is open, and each end ends the one that is. Each attempt of a start may have begun a run, which the next one
+    /// superseded.
+    fn unnamed_runs(&self, observed: &[ObservedRun], wrong: &mut Vec<String>) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for Ping { kind, heartbeat, attempts } in &self.pings {
+            let open = runs.last_mut().filter(|run| run.end.is_none());
+            if *kind != SignalKind::Start {
+                if let Some(run) = open {
+                    run.end = Some(RunEnd { heartbeat: *heartbeat, kind: Some(*kind) });
+                }
+                continue;
+            }
+            let superseded = Some(RunEnd { heartbeat: *heartbeat, kind: None });
+            if let Some(run) = open {
+                run.end = superseded;
+            }
+            let began = |run: &&ObservedRun| run.started.is_some_and(|at| is_within(at, *heartbeat));
+            let mut begun: Vec<_> = observed.iter().filter(began).collect();
+            begun.sort_by_key(|run| run.started);
+            if begun.is_empty() || begun.len() > *attempts as usize {
+                wrong.push(format!("{attempts} pings began {begun:?}, {heartbeat:?}"));
+            }
+            runs.extend(begun.iter().map(|run| Run {
+                name: run.run.clone(),
+                start: Some(*heartbeat),
+                end: superseded.filter(|_| !std::ptr::eq(*run, begun[begun.len() - 1])),
+            }));
+        }
+        runs
+    }
+
     /// Returns a run: its first start, unless the end came before it, and its first end.
     fn run(&self, number: usize) -> Run {
         let own = || self.signals.iter().filter(|signal| signal.run == number);
         let end = own().find(|signal| signal.kind != SignalKind::Start);
-        let end = end.map(|signal| RunEnd { heartbeat: signal.heartbeat, kind: signal.kind });
+        let end = end.map(|signal| RunEnd { heartbeat: signal.heartbeat, kind: Some(signal.kind) });
         let start = own().find(|signal| signal.kind == SignalKind::Start).map(|signal| signal.heartbeat);
         let start = start.filter(|start| end.is_none_or(|end| start.first < end.heartbeat.first));
         Run { name: name_of(number), start, end }
@@ -152,10 +206,15 @@ impl Run {
         self.end.map(|end| end.heartbeat)
     }
 
+    fn is_superseded(&self) -> bool {
+        self.end.is_some_and(|end| end.kind.is_none())
+    }
+
     fn view_problem(&self, observed: &ObservedRun, was_stale: bool) -> Option<String> {
         let status = match self.end.map(|end| end.kind) {
-            Some(SignalKind::Fail) => "FAILED",
-            Some(SignalKind::Complete | SignalKind::Start) => "COMPLETED",
+            Some(None) => "SUPERSEDED",
+            Some(Some(SignalKind::Fail)) => "FAILED",
+            Some(Some(SignalKind::Complete | SignalKind::Start)) => "COMPLETED",
             None if was_stale => "STALE_ALERTED",
             None => "STARTED",
         };
@@ -166,7 +225,7 @@ impl Run {
             (Some(at), None) => may_have_started(at),
             (None, start) => start.is_none(),
         };
-        let is_end_right = match (observed.ended, self.finish()) {
+        let is_end_right = match (observed.ended, self.finish().filter(|_| !self.is_superseded())) {
             (Some(at), Some(finish)) => is_within(at, finish),
             (ended, finish) => ended.is_none() && finish.is_none(),
         };
@@ -221,7 +280,8 @@ impl Run {
         let Some(finish) = self.finish() else { return Some("did not exceed its maximum then") };
         let span = finish.first - tolerance.early..=finish.last + tolerance.late;
         // One that went on for longer than that is stale first.
-        let exceeded = finish.last > due.own_first
+        let exceeded = !self.is_superseded()
+            && finish.last > due.own_first
             && (watch.may_hold(due.own_first, due.last) || finish.first <= due.last + tolerance.late);
         let is_right = span.contains(&alert.opened) && exceeded && alert.closed == Some(alert.opened);
         (!is_right).then_some("did not exceed its maximum then")
@@ -229,6 +289,7 @@ impl Run {
 
     fn wrong_stale(&self, alert: &JobAlert, due: Deadline, watch: &Watch<'_>) -> Option<&'static str> {
         let Watch { end, tolerance, .. } = *watch;
+        let is_closed_by_hand = alert.is_resolved && alert.closed.is_some_and(|closed| alert.opened <= closed);
         let ended = self.finish().map_or(end, |finish| finish.last);
         if alert.opened < due.first {
             return Some("was not stale then");
@@ -241,15 +302,18 @@ impl Run {
             (Some(closed), None) => end - tolerance.early <= closed && closed <= end + tolerance.late,
             (None, _) => false,
         };
-        (!is_closed_right).then_some("was not closed by its end")
+        (!is_closed_right && !is_closed_by_hand).then_some("was not closed by its end")
     }
 
     fn missing_alert(&self, due: Deadline, watch: &Watch<'_>) -> Vec<String> {
         let Watch { maintenance, end, tolerance, .. } = *watch;
         let mut wrong = Vec::new();
         let finish = self.finish();
-        // What ended in maintenance raises no alert.
+        // What ended in maintenance raises no alert, nor what was superseded before it was found to be stale.
         let is_required = match finish {
+            Some(finish) if self.is_superseded() => {
+                finish.first > due.last + tolerance.late && !watch.may_hold(due.own_first, finish.last)
+            }
             Some(finish) => finish.first > due.own_last && !watch.may_hold(due.own_first, finish.last),
             None => due.last + tolerance.late < end && !watch.may_hold(due.first, due.last),
         };

@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::jobs::Jobs;
 use crate::mutes::Expectation;
+use crate::resolutions::Resolution;
 use crate::rules::{Rule, Timing, instants, next_multiple, postponed};
 
 /// A heartbeat that was acknowledged: it counted at some instant between its first attempt and its response.
@@ -36,6 +37,8 @@ pub(crate) struct Alert {
     pub(crate) is_reported: bool,
     /// Its reason names a gap.
     pub(crate) names_gap: bool,
+    /// Somebody closed it by hand.
+    pub(crate) is_resolved: bool,
 }
 
 impl Alert {
@@ -86,8 +89,13 @@ pub(crate) struct Service {
     pub(crate) registered: Heartbeat,
     /// In their order.
     pub(crate) heartbeats: Vec<Heartbeat>,
+    /// Those of them that may have counted more than once: so many times.
+    pub(crate) repeated: Vec<(Heartbeat, usize)>,
     /// What operators changed, in its order.
     pub(crate) changes: Vec<Change>,
+    /// What people closed by hand, in its order, and when its own alerts closed so.
+    pub(crate) resolutions: Vec<Resolution>,
+    pub(crate) resolved: Vec<DateTime<Utc>>,
     pub(crate) maintenance: Vec<Span>,
     /// When Medic could not hear, in its order.
     pub(crate) gaps: Vec<Span>,
@@ -204,8 +212,11 @@ impl Service {
             Reading::Strict => change.last <= at,
             Reading::Lenient => change.first <= at,
         };
-        let mut ons = self.changes.iter().filter(|change| matches!(change.kind, ChangeKind::On)).filter(is_known);
-        ons.next_back().map_or(self.registered, |on| Heartbeat { first: on.first, last: on.last, status: "UP" })
+        let ons = self.changes.iter().filter(|change| matches!(change.kind, ChangeKind::On)).filter(is_known);
+        let ons = ons.map(|on| Heartbeat { first: on.first, last: on.last, status: "UP" });
+        let resolved = self.resolved.iter().filter(|resolved| **resolved <= at);
+        let resolved = resolved.map(|at| Heartbeat { first: *at, last: *at, status: "UP" });
+        ons.chain(resolved).max_by_key(|counts_from| counts_from.first).unwrap_or(self.registered)
     }
 
     /// The last change that requires more heartbeats, or others: until those have come, it counts from then.
@@ -247,8 +258,11 @@ impl Service {
             Reading::Lenient => heartbeat.first <= at,
         };
         let counts_from = self.counts_from(at, reading);
-        let known: Vec<_> =
-            self.heartbeats.iter().filter(is_known).filter(|heartbeat| heartbeat.first >= counts_from.first).collect();
+        let counts = |heartbeat: &&Heartbeat| match reading {
+            Reading::Strict => heartbeat.first >= counts_from.last,
+            Reading::Lenient => heartbeat.last >= counts_from.first,
+        };
+        let known: Vec<_> = self.heartbeats.iter().filter(is_known).filter(counts).collect();
         let lives: Vec<_> =
             known.rsplit(|heartbeat| !heartbeat.counts_as_alive()).next().into_iter().flatten().collect();
         let late = |rule: Rule| {
@@ -318,13 +332,16 @@ impl Service {
     /// Returns the heartbeats that were acknowledged and are not shown once, and those that are shown and were not sent.
     pub(crate) fn heartbeat_problems(&self, observed: &[(DateTime<Utc>, String)]) -> Vec<String> {
         let mut left: Vec<_> = self.heartbeats.iter().collect();
+        let again = self.repeated.iter().flat_map(|(heartbeat, times)| std::iter::repeat_n(heartbeat, *times));
+        let mut again: Vec<_> = again.collect();
         let mut wrong = Vec::new();
         for (at, status) in observed {
             let is_it =
                 |heartbeat: &&Heartbeat| heartbeat.status == status && (heartbeat.first..=heartbeat.last).contains(at);
-            match left.iter().position(is_it) {
-                Some(place) => drop(left.remove(place)),
-                None => wrong.push(format!("{}: {status} at {at} was not sent, or sent only once", self.name)),
+            match (left.iter().position(is_it), again.iter().position(is_it)) {
+                (Some(place), _) => drop(left.remove(place)),
+                (None, Some(place)) => drop(again.remove(place)),
+                (None, None) => wrong.push(format!("{}: {status} at {at} was not sent, or sent only once", self.name)),
             }
         }
         wrong.extend(left.into_iter().map(|heartbeat| format!("{}: {heartbeat:?} is not shown", self.name)));
@@ -348,6 +365,7 @@ impl Service {
             if let Some(closed) = alert.closed
                 && !self.has_recovered(alert, closed, tolerance)
                 && !self.may_be_switched_off(closed, tolerance)
+                && !alert.is_resolved
             {
                 wrong.push(format!("{}: alert {} closed at {closed} and nothing was well", self.name, alert.id));
             }
@@ -395,6 +413,7 @@ impl Service {
         }
         let instants = self.heartbeats.iter().flat_map(|heartbeat| [heartbeat.first, heartbeat.last]);
         let instants = instants.chain(self.changes.iter().flat_map(|change| [change.first, change.last]));
+        let instants = instants.chain(self.resolved.iter().copied());
         // A heartbeat in the millisecond of the opening may have come after it.
         let just_before = alert.opened - TimeDelta::milliseconds(1);
         let instants = instants.filter(|at| (alert.opened..=latest).contains(at)).chain([just_before, alert.opened]);
@@ -426,6 +445,7 @@ impl Service {
         let heartbeats = self.heartbeats.iter().map(|heartbeat| (heartbeat.first, heartbeat.last));
         let mut events: Vec<_> =
             heartbeats.chain(self.changes.iter().map(|change| (change.first, change.last))).collect();
+        events.extend(self.resolved.iter().map(|at| (*at, *at)));
         events.sort_unstable();
         let begin = [self.registered.last].into_iter().chain(events.iter().map(|(_, last)| *last));
         let until = events.iter().map(|(first, _)| *first).chain([end]);

@@ -17,6 +17,8 @@ pub(crate) enum Expectation {
 pub(crate) struct ExpectedNotifications {
     pub(crate) opening: Expectation,
     pub(crate) recovery: Expectation,
+    /// The recovery is that somebody closed it by hand.
+    pub(crate) is_resolved: bool,
 }
 
 /// A mute, as exactly as the responses and Medic's delay tell.
@@ -83,13 +85,15 @@ impl Service {
         } else {
             Expectation::Allowed
         };
-        let recovery = if !self.has_recovered(alert, closed, tolerance) {
+        let recovery = if alert.is_resolved {
+            opening
+        } else if !self.has_recovered(alert, closed, tolerance) {
             Expectation::Forbidden
         } else if opening == Expectation::Required && self.may_be_switched_off(closed, tolerance) {
             Expectation::Allowed
         } else {
             opening
         };
-        ExpectedNotifications { opening, recovery }
+        ExpectedNotifications { opening, recovery, is_resolved: alert.is_resolved }
     }
 }

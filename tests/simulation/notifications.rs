@@ -12,6 +12,7 @@ use crate::model::{Alert, Service, Span, Tolerance};
 use crate::mutes::{Expectation, ExpectedNotifications};
 use crate::observed::Observed;
 use crate::plan::Hours;
+use crate::planned_services::REFUSED_CHANNEL;
 use crate::receivers::Received;
 use crate::seed::{FaultLevel, Seed};
 
@@ -23,8 +24,34 @@ pub(crate) struct NotificationCheck<'a> {
     pub(crate) service: &'a Service,
     /// By which targets of the service are notified, if it has any.
     pub(crate) hours: Option<&'a Hours>,
+    /// Who is notified of it.
+    pub(crate) audience: &'a Audience,
     pub(crate) end: DateTime<Utc>,
     pub(crate) tolerance: Tolerance,
+}
+
+/// Who is notified of a service, beside PagerDuty and targets that are for one period alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Audience {
+    pub(crate) channels: Vec<String>,
+    pub(crate) webhooks: Vec<Webhook>,
+}
+
+/// A webhook, by its id and the name of its receiver.
+#[derive(Debug, Clone)]
+pub(crate) struct Webhook {
+    pub(crate) id: i64,
+    pub(crate) receiver: String,
+}
+
+/// The channel of services without a team, in which Medic also reports whom nobody was notified of.
+pub(crate) const GENERAL_CHANNEL: &str = "C0ALERTS";
+
+impl Audience {
+    /// Returns whether all whom Medic would notify refuse that for good, but for webhooks.
+    fn refuses(&self) -> bool {
+        self.channels == [REFUSED_CHANNEL]
+    }
 }
 
 /// What a message to Slack says of one thing, and of many at once.
@@ -36,20 +63,36 @@ struct SlackLine {
 const MANY_DOWN: &str = " services are down";
 const MANY_RECOVERED: &str = " services have recovered";
 const MANY_EXCEEDED: &str = " jobs took too long";
+const MANY_UNNOTIFIED: &str = " alerts of which nobody was notified";
 
 impl NotificationCheck<'_> {
     /// Returns what is wrong with the events about an execution that the webhook accepted.
     pub(crate) fn execution_problems(&self, execution: &Execution) -> Vec<String> {
-        let received = self.cloud.receivers.received("webhook");
         let has_started = execution.audited.iter().any(|entry| entry == "execution_started");
         let mut wrong = Vec::new();
-        for (event, is_expected) in [("playbook.started", has_started), ("playbook.finished", true)] {
-            let ids = ids(&received, event, "execution_id", &execution.id.as_str().into());
-            if ids.len() != usize::from(is_expected) && !(ids.is_empty() && self.observed.gave_up_on(event)) {
-                wrong.push(format!("the webhook accepted {event} of execution {} under the ids {ids:?}", execution.id));
+        for webhook in &self.audience.webhooks {
+            for (event, is_expected) in [("playbook.started", has_started), ("playbook.finished", true)] {
+                let problem =
+                    self.event_problem(webhook, event, "execution_id", &execution.id.as_str().into(), is_expected);
+                wrong.extend(problem);
             }
         }
         wrong
+    }
+
+    /// Returns a problem if a webhook did not accept an event under one id, as expected, or accepted one that is not.
+    fn event_problem(
+        &self,
+        webhook: &Webhook,
+        event: &str,
+        name: &str,
+        of: &Value,
+        is_expected: bool,
+    ) -> Option<String> {
+        let Webhook { id, receiver } = webhook;
+        let ids = ids(&self.cloud.receivers.received(receiver), event, name, of);
+        let is_right = ids.len() == usize::from(is_expected) || ids.is_empty() && self.observed.gave_up_on(event, *id);
+        (!is_right).then(|| format!("{receiver} accepted {event} of {name} {of} under the ids {ids:?}"))
     }
 
     /// Returns what is wrong with the notifications about an alert of a run.
@@ -64,18 +107,25 @@ impl NotificationCheck<'_> {
             ("job.exceeded", format!("Job exceeded max duration for {}: run {} took", service.name, alert.run))
         };
         let opened = SlackLine { one, many: MANY_EXCEEDED };
-        let recovery = format!("{} has recovered: run {} ended", service.name, alert.run);
+        let recovery = if alert.is_resolved {
+            format!("{}: the alert of run {} was resolved by", service.name, alert.run)
+        } else {
+            format!("{} has recovered: run {} ", service.name, alert.run)
+        };
         let recovery = SlackLine { one: recovery, many: MANY_RECOVERED };
-        let (webhook, lines) = (self.cloud.receivers.received("webhook"), lines(self.cloud));
-        for (event, line, is_expected) in [(event, opened, true), ("alert.resolved", recovery, has_recovered)] {
-            let ids = ids(&webhook, event, "alert_id", &alert.id.into());
-            if ids.len() != usize::from(is_expected) && !(ids.is_empty() && self.observed.gave_up_on(event)) {
-                wrong.push(format!("the webhook accepted {event} of alert {} under the ids {ids:?}", alert.id));
+        for webhook in &self.audience.webhooks {
+            for (event, is_expected) in [(event, true), ("alert.resolved", has_recovered)] {
+                wrong.extend(self.event_problem(webhook, event, "alert_id", &alert.id.into(), is_expected));
             }
-            let count = count(&lines, &line.one);
-            let is_grouped = count == 0 && is_expected && grouped(&lines, line.many) > 0;
-            if (count > 0) != is_expected && !is_grouped || self.is_calm() && count > 1 {
-                wrong.push(format!("Slack was notified {count} times that {}", line.one));
+        }
+        for channel in &self.audience.channels {
+            let lines = lines(self.cloud, channel);
+            for (line, is_expected) in [(&opened, true), (&recovery, has_recovered)] {
+                let count = count(&lines, &line.one);
+                let is_grouped = count == 0 && is_expected && grouped(&lines, line.many) > 0;
+                if (count > 0) != is_expected && !is_grouped || self.is_calm() && count > 1 {
+                    wrong.push(format!("{channel} was notified {count} times that {}", line.one));
+                }
             }
         }
         wrong
@@ -104,13 +154,20 @@ impl NotificationCheck<'_> {
         let mut all_expected = Vec::new();
         for alert in alerts {
             let expected = self.service.expected_notifications(alert, alerts, self.end, self.tolerance);
-            wrong.extend(self.pagerduty_problems(alert, expected.opening));
+            if !self.audience.refuses() {
+                wrong.extend(self.pagerduty_problems(alert, expected.opening));
+            }
             wrong.extend(self.reminder_problems(alert));
-            wrong.extend(self.webhook_problems(alert, expected));
+            let problems = self.audience.webhooks.iter().flat_map(|one| self.webhook_problems(one, alert, expected));
+            wrong.extend(problems);
             wrong.extend(self.period_problems(alert, alerts, expected.opening));
             all_expected.push(expected);
         }
-        wrong.extend(self.slack_problems(&all_expected));
+        wrong.extend(self.unnotified_problem(&all_expected));
+        if !self.audience.refuses() {
+            let problems = self.audience.channels.iter().map(|channel| self.slack_problems(channel, &all_expected));
+            wrong.extend(problems.flatten());
+        }
         wrong
     }
 
@@ -178,52 +235,72 @@ impl NotificationCheck<'_> {
         wrong
     }
 
-    fn reminder_problems(&self, alert: &Alert) -> Option<String> {
-        let webhook = self.cloud.receivers.received("webhook");
-        let reminders = ids(&webhook, "alert.reminder", "alert_id", &alert.id.into()).len();
+    fn reminder_problems(&self, alert: &Alert) -> Vec<String> {
         let counted = usize::try_from(alert.cycle - 1).unwrap();
         // In maintenance nobody is reminded.
         let is_held = self.service.may_be_held(alert.opened, alert.closed.unwrap_or(self.end));
         let is_each_sent = self.is_calm() && self.service.changes.is_empty() && !is_held;
-        let is_wrong = reminders > counted || is_each_sent && reminders < counted;
-        is_wrong.then(|| format!("the webhook accepted {reminders} reminders of alert {}, of {counted}", alert.id))
+        let reminders = |webhook: &Webhook| {
+            let received = self.cloud.receivers.received(&webhook.receiver);
+            let reminders = ids(&received, "alert.reminder", "alert_id", &alert.id.into()).len();
+            let is_wrong = reminders > counted || is_each_sent && reminders < counted;
+            let receiver = &webhook.receiver;
+            is_wrong.then(|| format!("{receiver} accepted {reminders} reminders of alert {}, of {counted}", alert.id))
+        };
+        self.audience.webhooks.iter().filter_map(reminders).collect()
     }
 
-    fn webhook_problems(&self, alert: &Alert, expected: ExpectedNotifications) -> Vec<String> {
+    fn webhook_problems(&self, webhook: &Webhook, alert: &Alert, expected: ExpectedNotifications) -> Vec<String> {
         let mut wrong = Vec::new();
-        let webhook = self.cloud.receivers.received("webhook");
-        let id = alert.id.into();
+        let received = self.cloud.receivers.received(&webhook.receiver);
+        let (id, receiver) = (alert.id.into(), &webhook.receiver);
         for (event, expected) in [("alert.opened", expected.opening), ("alert.resolved", expected.recovery)] {
             let is_this = |request: &&Received| request.body["type"] == event && request.body["data"]["alert_id"] == id;
-            let count = webhook.iter().filter(is_this).count();
+            let count = received.iter().filter(is_this).count();
             if self.is_exact() && count > 1 {
-                wrong.push(format!("the webhook accepted {event} of alert {} {count} times", alert.id));
+                wrong.push(format!("{receiver} accepted {event} of alert {} {count} times", alert.id));
             }
-            let ids = ids(&webhook, event, "alert_id", &id);
+            let ids = ids(&received, event, "alert_id", &id);
             let (min, max) = range([expected].into_iter());
-            let min = if self.observed.gave_up_on(event) { 0 } else { min };
+            let min = if self.observed.gave_up_on(event, webhook.id) { 0 } else { min };
             if !(min..=max).contains(&ids.len()) {
-                wrong.push(format!("the webhook accepted {event} of alert {} under the ids {ids:?}", alert.id));
+                wrong.push(format!("{receiver} accepted {event} of alert {} under the ids {ids:?}", alert.id));
             }
         }
         wrong
     }
 
-    fn slack_problems(&self, expected: &[ExpectedNotifications]) -> Vec<String> {
+    fn slack_problems(&self, channel: &str, expected: &[ExpectedNotifications]) -> Vec<String> {
         let mut wrong = Vec::new();
-        let lines = lines(self.cloud);
+        let lines = lines(self.cloud, channel);
         let name = &self.service.name;
-        let down = SlackLine { one: format!("{name} is down: "), many: MANY_DOWN };
-        let recovered = SlackLine { one: format!("{name} has recovered after "), many: MANY_RECOVERED };
-        let down_range = range(expected.iter().map(|expected| expected.opening));
-        let recovered_range = range(expected.iter().map(|expected| expected.recovery));
-        for (line, (min, max)) in [(down, down_range), (recovered, recovered_range)] {
+        let line = |what: &str, many| SlackLine { one: format!("{name} {what} "), many };
+        let recoveries = |is_resolved: bool| {
+            let expected = expected.iter().filter(move |expected| expected.is_resolved == is_resolved);
+            range(expected.map(|expected| expected.recovery))
+        };
+        for (line, (min, max)) in [
+            (line("is down:", MANY_DOWN), range(expected.iter().map(|expected| expected.opening))),
+            (line("has recovered after", MANY_RECOVERED), recoveries(false)),
+            (line("was resolved by", MANY_RECOVERED), recoveries(true)),
+        ] {
             let count = count(&lines, &line.one);
             if count + grouped(&lines, line.many) < min || count > max && (self.is_exact() || max == 0) {
-                wrong.push(format!("Slack was notified {count} times that {}, expected {min} to {max}", line.one));
+                wrong.push(format!("{channel} was notified {count} times that {}, expected {min} to {max}", line.one));
             }
         }
         wrong
+    }
+
+    /// Returns a problem if it was reported that nobody was notified of an alert though somebody was, or was not.
+    fn unnotified_problem(&self, expected: &[ExpectedNotifications]) -> Option<String> {
+        let one = format!("every receiver refused it: Heartbeat failure for {}: ", self.service.name);
+        let lines = lines(self.cloud, GENERAL_CHANNEL);
+        let count = count(&lines, &one);
+        let (min, max) = range(expected.iter().map(|expected| expected.opening));
+        let (min, max) = if self.audience.refuses() { (min, max) } else { (0, 0) };
+        let is_wrong = count + grouped(&lines, MANY_UNNOTIFIED) < min || count > max && (self.is_exact() || max == 0);
+        is_wrong.then(|| format!("it was reported {count} times that nobody was notified, expected {min} to {max}"))
     }
 
     fn is_calm(&self) -> bool {
@@ -276,10 +353,11 @@ fn grouped(lines: &[String], many: &str) -> usize {
     lines.iter().flat_map(|text| text.lines()).filter_map(count).sum()
 }
 
-/// Returns the texts that Slack accepted.
-fn lines(cloud: &Cloud) -> Vec<String> {
+/// Returns the texts that Slack accepted for a channel.
+fn lines(cloud: &Cloud, channel: &str) -> Vec<String> {
     let received = cloud.receivers.received("slack");
-    received.iter().filter_map(|request| request.body["text"].as_str().map(str::to_owned)).collect()
+    let received = received.iter().filter(|request| request.body["channel"] == channel);
+    received.filter_map(|request| request.body["text"].as_str().map(str::to_owned)).collect()
 }
 
 /// Returns how many of these there must be, and how many there may be.

@@ -22,6 +22,7 @@ pub(crate) struct Observed {
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) id: String,
+    pub(crate) webhook: i64,
     pub(crate) event: String,
     pub(crate) status: String,
     pub(crate) attempts: u64,
@@ -32,8 +33,9 @@ pub(crate) const MAX_DELIVERY_ATTEMPTS: u64 = 4;
 
 impl Observed {
     /// Returns whether some event of this type was given up, because the webhook failed each time.
-    pub(crate) fn gave_up_on(&self, event: &str) -> bool {
-        self.deliveries.iter().any(|delivery| delivery.event == event && delivery.status == "failed")
+    pub(crate) fn gave_up_on(&self, event: &str, webhook: i64) -> bool {
+        let is_this = |delivery: &&Delivery| delivery.event == event && delivery.webhook == webhook;
+        self.deliveries.iter().filter(is_this).any(|delivery| delivery.status == "failed")
     }
 }
 
@@ -53,13 +55,14 @@ pub(crate) fn alert(alert: &Value) -> Alert {
         cycle: alert["alert_cycle"].as_i64().unwrap(),
         is_reported: text(alert, "reason").starts_with("it reported "),
         names_gap: text(alert, "reason").contains("Medic could not hear "),
+        is_resolved: !alert["resolved_by"].is_null(),
     }
 }
 
 pub(crate) fn job_alert(alert: &Value) -> JobAlert {
-    let Alert { id, opened, closed, names_gap, .. } = self::alert(alert);
+    let Alert { id, opened, closed, names_gap, is_resolved, .. } = self::alert(alert);
     let is_stale = text(alert, "alert_name").starts_with("Medic - Stale job detected for ");
-    JobAlert { id, run: text(alert, "run_id"), is_stale, opened, closed, names_gap }
+    JobAlert { id, run: text(alert, "run_id"), is_stale, opened, closed, names_gap, is_resolved }
 }
 
 pub(crate) fn run(run: &Value) -> jobs::ObservedRun {
@@ -75,6 +78,7 @@ pub(crate) fn run(run: &Value) -> jobs::ObservedRun {
 pub(crate) fn delivery(delivery: &Value) -> Delivery {
     Delivery {
         id: text(delivery, "delivery_id"),
+        webhook: delivery["webhook_id"].as_i64().unwrap(),
         event: text(delivery, "event_type"),
         status: text(delivery, "status"),
         attempts: delivery["attempts"].as_u64().unwrap(),

@@ -1,105 +1,13 @@
-//! What a seed plans: services and their jobs with what they report, windows of maintenance, and playbooks.
+//! What a seed plans: services, windows of maintenance, playbooks, stops, and what is at its maximum.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use crate::dice::Dice;
 use crate::model::Span;
+use crate::planned_services::{LONGEST_RUN_MS, PlannedService, Team, Times};
 use crate::playbooks::Playbook;
 use crate::rules::next_multiple;
-
-/// A sequence of numbers that a seed gives (splitmix64).
-#[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D)
-    }
-
-    /// From `low` to `high`, both included.
-    pub(crate) fn between(&mut self, low: i64, high: i64) -> i64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let span = u64::try_from(high - low + 1).unwrap();
-        low + i64::try_from((z ^ (z >> 31)) % span).unwrap()
-    }
-
-    pub(crate) fn chance(&mut self, percent: i64) -> bool {
-        self.between(1, 100) <= percent
-    }
-
-    pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.between(0, i64::try_from(choices.len()).unwrap() - 1)).unwrap()]
-    }
-}
-
-/// When a service must report.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Expected {
-    pub(crate) every_minutes: i64,
-    /// The zone of a schedule, and how far its clock is ahead of UTC; None for an interval.
-    pub(crate) zone: Option<(&'static str, TimeDelta)>,
-    pub(crate) grace_seconds: i64,
-    pub(crate) threshold: i64,
-}
-
-impl Expected {
-    fn of(dice: &mut Dice, pace: i64) -> Self {
-        let zones = [("UTC", TimeDelta::zero()), ("Asia/Kathmandu", TimeDelta::minutes(345))];
-        if dice.chance(30) {
-            let every_minutes = dice.of(&[5, 15, 30]) * pace;
-            let grace_seconds = dice.of(&[0, 30, 240]);
-            return Self { every_minutes, zone: Some(dice.of(&zones)), grace_seconds, threshold: 1 };
-        }
-        let minutes = dice.of(&[3, 10, 20]);
-        let threshold = if minutes == 3 { 1 } else { dice.of(&[1, 1, 2, 3]) };
-        let grace_seconds = dice.of(&[0, 0, 30, 300]);
-        Self { every_minutes: minutes * pace, zone: None, grace_seconds, threshold }
-    }
-
-    /// Returns the fields of a service that must report so.
-    pub(crate) fn fields(&self) -> Value {
-        let mut fields = json!({"threshold": self.threshold, "grace_period_seconds": self.grace_seconds});
-        match (self.zone, self.every_minutes) {
-            (None, minutes) => fields["alert_interval"] = json!(minutes),
-            (Some((zone, _)), minutes) => {
-                let (hours, rest) = (minutes / 60, minutes % 60);
-                fields["schedule_cron"] =
-                    if rest == 0 { json!(format!("0 */{hours} * * *")) } else { json!(format!("*/{rest} * * * *")) };
-                fields["timezone"] = json!(zone);
-            }
-        }
-        fields
-    }
-}
-
-/// A service that a seed plans.
-#[derive(Debug, Clone)]
-pub(crate) struct PlannedService {
-    pub(crate) expected: Expected,
-    pub(crate) begins: DateTime<Utc>,
-    /// Of services that run jobs.
-    pub(crate) max_duration_ms: Option<i64>,
-    /// What it reports when; at the end, only that it is up.
-    pub(crate) reports: Vec<(DateTime<Utc>, Report)>,
-    /// When another client reports that it is up, at about the same time and without waiting for the first.
-    pub(crate) second_reports: Vec<DateTime<Utc>>,
-    /// What operators change when.
-    pub(crate) edits: Vec<(DateTime<Utc>, Edit)>,
-}
-
-/// An operator's change to a service.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Edit {
-    Rule(Expected),
-    Switch(bool),
-    /// For so many minutes.
-    Mute(i64),
-    Unmute,
-    Delete,
-}
 
 /// A span in which a receiver accepts nothing, where receivers fail at all.
 #[derive(Debug, Clone, Copy)]
@@ -235,40 +143,6 @@ impl Hours {
     }
 }
 
-/// What a service reports.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Report {
-    Status(&'static str),
-    /// A signal of a run, by its number.
-    Signal(SignalKind, usize),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SignalKind {
-    Start,
-    Complete,
-    Fail,
-}
-
-impl SignalKind {
-    pub(crate) const fn path(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Complete => "complete",
-            Self::Fail => "fail",
-        }
-    }
-
-    /// The status of the heartbeat that it also is.
-    pub(crate) const fn status(self) -> &'static str {
-        match self {
-            Self::Start => "STARTED",
-            Self::Complete => "COMPLETED",
-            Self::Fail => "FAILED",
-        }
-    }
-}
-
 /// What happens in a seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -279,6 +153,8 @@ pub(crate) struct Plan {
     pub(crate) stops: Vec<Span>,
     /// Of the first service, if it has targets by period.
     pub(crate) hours: Option<Hours>,
+    /// Everything of which the first service, or a playbook, may have a limited number is there so often.
+    pub(crate) is_largest: bool,
     /// How slow everything is: minutes that stand for one.
     pub(crate) pace: i64,
     /// No fault happens after this.
@@ -315,141 +191,48 @@ impl Plan {
         let mut dice = Dice::new(seed ^ 0x0067_6170_7300_0000);
         let stops = if dice.chance(40) { stops(&mut dice, times) } else { Vec::new() };
         let hours = dice.chance(40).then(|| Hours::of(&mut dice, times));
-        Self { services, windows, playbooks, outage, stops, hours, pace, quiet_from, end }
+        let mut plan =
+            Self { services, windows, playbooks, outage, stops, hours, is_largest: false, pace, quiet_from, end };
+        plan.add_special(&mut dice, times);
+        plan
+    }
+
+    /// Makes some seeds larger than others, adds services that few seeds have, and lets operators close alerts by hand.
+    fn add_special(&mut self, dice: &mut Dice, times: Times) {
+        match dice.between(0, 99) {
+            0..5 => {
+                self.is_largest = true;
+                self.services = vec![PlannedService::silent_for_long(dice, times)];
+                self.playbooks = Playbook::for_each_failure(dice, MAX_TRIGGERS);
+            }
+            5..24 => self.services.push(PlannedService::with_pings(dice, times)),
+            24..30 => self.services.push(PlannedService::with_many_runs(dice, times)),
+            30..40 => {
+                let refused = PlannedService::of(dice, times);
+                self.services.push(PlannedService { team: Some(Team::Refused), ..refused });
+            }
+            _ => {}
+        }
+        for service in &mut self.services {
+            service.team = service.team.or_else(|| dice.chance(30).then_some(Team::Usual));
+            if dice.chance(50) && service.second_reports.is_empty() {
+                service.add_resolutions(dice, times);
+            }
+        }
+    }
+
+    /// Returns how many times rarer calls fail than elsewhere: where one handler makes hundreds of them, it would hardly ever
+    /// come to its end.
+    pub(crate) fn rarity(&self) -> u64 {
+        let has_many_runs = self.services.iter().any(|service| service.max_duration_ms == Some(LONGEST_RUN_MS));
+        if self.is_largest || has_many_runs { 10 } else { 1 }
+    }
+
+    /// Returns how many executions may start in an hour for one service.
+    pub(crate) const fn max_starts(&self) -> usize {
+        if self.is_largest { 1_000 } else { 3 }
     }
 }
 
-/// When a seed begins and ends, and how slow it is.
-#[derive(Debug, Clone, Copy)]
-struct Times {
-    begin: DateTime<Utc>,
-    quiet_from: DateTime<Utc>,
-    end: DateTime<Utc>,
-    pace: i64,
-}
-
-impl PlannedService {
-    fn of(dice: &mut Dice, Times { begin, quiet_from, end, pace }: Times) -> Self {
-        let expected = Expected::of(dice, pace);
-        let Expected { every_minutes, grace_seconds, threshold, .. } = expected;
-        let begins = begin + TimeDelta::seconds(dice.between(1, 120));
-        let (interval, step) = (every_minutes * 60_000, every_minutes * 60_000 / threshold);
-        let mut reports = Vec::new();
-        let mut at = begins;
-        while at < quiet_from {
-            for _ in 0..dice.between(2, 6) {
-                at += TimeDelta::milliseconds(dice.between(step * 3 / 10, step * 9 / 10));
-                reports.push((at, dice.of(&["UP", "UP", "UP", "COMPLETED", "STARTED"])));
-            }
-            if dice.chance(30) {
-                at += TimeDelta::milliseconds(dice.between(1_000, step));
-                reports.push((at, dice.of(&["FAILED", "DOWN"])));
-                let pause = dice.of(&[1_000, 20_000, step, interval * 2]);
-                at += TimeDelta::milliseconds(dice.between(1, pause));
-                reports.push((at, "UP"));
-            } else {
-                let pause = dice.of(&[interval / 2, interval * 2, interval * 5]);
-                at += TimeDelta::milliseconds(interval + grace_seconds * 1_000 + dice.between(0, pause));
-                reports.push((at, "UP"));
-            }
-        }
-        reports.retain(|(at, _)| *at < quiet_from);
-        let mut at = quiet_from + TimeDelta::seconds(dice.between(1, 60));
-        while at < end {
-            reports.push((at, "UP"));
-            at += TimeDelta::minutes(2);
-        }
-        let reports = reports.into_iter().map(|(at, status)| (at, Report::Status(status))).collect();
-        Self { expected, begins, max_duration_ms: None, reports, second_reports: Vec::new(), edits: Vec::new() }
-    }
-
-    /// Plans one of which two clients report at about the same time. As nobody can say in which order their heartbeats
-    /// count, all say that it is up, one of them is enough, and no operator switches it.
-    fn with_two_clients(dice: &mut Dice, times: Times) -> Self {
-        let mut planned = Self::of(dice, times);
-        planned.expected.threshold = 1;
-        planned.reports.retain(|(_, report)| matches!(report, Report::Status("UP" | "COMPLETED")));
-        for (at, _) in &planned.reports {
-            if dice.chance(60) {
-                planned.second_reports.push(*at + TimeDelta::milliseconds(dice.between(-1_500, 1_500)));
-            }
-        }
-        planned
-    }
-
-    fn edits(dice: &mut Dice, service: &Self, times: Times) -> Vec<(DateTime<Utc>, Edit)> {
-        let Times { quiet_from, pace, .. } = times;
-        let mut edits = Vec::new();
-        let mut at = service.begins + TimeDelta::minutes(1);
-        loop {
-            at += TimeDelta::milliseconds(dice.between(60_000, 40 * 60_000) * pace);
-            if at >= quiet_from {
-                return edits;
-            }
-            match dice.between(0, 99) {
-                // Notifications about its runs depend on these too, which the model of jobs does not know.
-                0..70 if service.max_duration_ms.is_some() => {}
-                0..30 => edits.push((at, Edit::Mute(dice.of(&[20, 60, 1_440])))),
-                30..45 => edits.push((at, Edit::Unmute)),
-                70.. => edits.push((at, Edit::Rule(Expected::of(dice, pace)))),
-                45 | 46 => {
-                    edits.push((at, Edit::Delete));
-                    return edits;
-                }
-                _ => {
-                    edits.push((at, Edit::Switch(false)));
-                    let pause = dice.of(&[500, 10_000, 300_000, 1_800_000]);
-                    at = (at + TimeDelta::milliseconds(dice.between(1, pause))).min(quiet_from);
-                    edits.push((at, Edit::Switch(true)));
-                }
-            }
-        }
-    }
-
-    /// Plans one that runs jobs, beside what it reports as any other.
-    fn with_jobs(dice: &mut Dice, times: Times) -> Self {
-        let Times { quiet_from, pace, .. } = times;
-        let mut planned = Self::of(dice, times);
-        let max_duration_ms = dice.of(&[2, 10, 30]) * 60_000;
-        planned.max_duration_ms = Some(max_duration_ms);
-        let mut at = planned.begins;
-        for run in 0.. {
-            at += TimeDelta::milliseconds(dice.between(60_000, 20 * 60_000) * pace);
-            if at >= quiet_from {
-                break;
-            }
-            let signals = Self::run(dice, max_duration_ms);
-            let signals = signals.into_iter().map(|(after, kind)| (at + after, Report::Signal(kind, run)));
-            planned.reports.extend(signals.filter(|(at, _)| *at < quiet_from));
-        }
-        planned.reports.sort_by_key(|(at, _)| *at);
-        planned
-    }
-
-    /// Plans the signals of one run, and how long after its beginning they come.
-    fn run(dice: &mut Dice, max: i64) -> Vec<(TimeDelta, SignalKind)> {
-        let takes = match dice.between(0, 9) {
-            0..4 => dice.between(max / 10, max * 9 / 10),
-            4..7 => dice.between(max + 1_000, max * 3),
-            7 => max + dice.between(-3_000, 3_000),
-            _ => return vec![(TimeDelta::zero(), SignalKind::Start)],
-        };
-        let (end, other) = dice.of(&[
-            (SignalKind::Complete, SignalKind::Fail),
-            (SignalKind::Complete, SignalKind::Fail),
-            (SignalKind::Fail, SignalKind::Complete),
-        ]);
-        let soon = dice.between(1_000, 60_000);
-        let signals = match dice.between(0, 9) {
-            0..5 => vec![(0, SignalKind::Start), (takes, end)],
-            5 | 6 => {
-                let again = dice.between(1_000, takes / 2);
-                vec![(0, SignalKind::Start), (again, SignalKind::Start), (takes, end), (takes + soon, end)]
-            }
-            7 => vec![(0, end), (soon, SignalKind::Start)],
-            8 => vec![(0, end)],
-            _ => vec![(0, SignalKind::Start), (takes, end), (takes + soon, other)],
-        };
-        signals.into_iter().map(|(after, kind)| (TimeDelta::milliseconds(after), kind)).collect()
-    }
-}
+/// Triggers of the largest configuration, and its targets and webhooks.
+const MAX_TRIGGERS: i64 = 20;

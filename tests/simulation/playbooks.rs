@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::plan::Dice;
+use crate::dice::Dice;
 
 /// A playbook that alerts start.
 #[derive(Debug, Clone)]
@@ -42,6 +42,11 @@ impl Playbook {
     pub(crate) fn some(dice: &mut Dice) -> Vec<Self> {
         let failures = dice.of(&[&[1][..], &[1], &[2], &[1, 2], &[1, 3]]);
         failures.iter().map(|failures| Self::of(dice, *failures)).collect()
+    }
+
+    /// Creates one for each of so many failures.
+    pub(crate) fn for_each_failure(dice: &mut Dice, failures: i64) -> Vec<Self> {
+        (1..=failures).map(|failures| Self::of(dice, failures)).collect()
     }
 
     fn of(dice: &mut Dice, failures: i64) -> Self {

@@ -12,12 +12,13 @@ use runtime::Clock as _;
 use serde_json::{Value, json};
 
 use crate::executions::StepCall;
+use crate::planned_services::{REFUSED_CHANNEL, REFUSED_SERVICE};
 use crate::seed::{FaultLevel, Seed, hash, yields};
 
 /// A request that a receiver accepted.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
-    pub(crate) receiver: &'static str,
+    pub(crate) receiver: String,
     pub(crate) at: DateTime<Utc>,
     /// `webhook-id`, or nothing.
     pub(crate) id: String,
@@ -87,12 +88,15 @@ impl Receivers {
         }
     }
 
-    fn accept(&self, receiver: &'static str, request: &reqwest::Request) {
+    fn accept(&self, receiver: &str, request: &reqwest::Request) {
+        if refusal(receiver, request).is_some() {
+            return;
+        }
         let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
         self.seed.record(&format!("{receiver} took {id} {:016x}", hash(body)));
         let body = serde_json::from_slice(body).unwrap();
-        self.received.lock().unwrap().push(Received { receiver, at: self.time.now(), id, body });
+        self.received.lock().unwrap().push(Received { receiver: receiver.to_owned(), at: self.time.now(), id, body });
     }
 
     /// Records a call of a playbook's step.
@@ -112,7 +116,8 @@ const SENDER_TIMEOUT_MILLIS: i64 = 10_000;
 #[async_trait]
 impl Http for Receivers {
     async fn execute(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
-        let receiver = match request.url().path() {
+        let path = request.url().path().to_owned();
+        let receiver = match path.as_str() {
             "/api/chat.postMessage" => "slack",
             // An approval request that was decided on, and a press that does not count.
             "/api/chat.update" => "update",
@@ -122,9 +127,10 @@ impl Http for Receivers {
             "/during_hours" => "during_hours",
             "/after_hours" => "after_hours",
             "/step" => "step",
-            other => panic!("nobody receives at {other}"),
+            other => other.strip_prefix("/hooks/").unwrap_or_else(|| panic!("nobody receives at {other}")),
         };
         let reaction = self.reaction(receiver);
+        let refusal = refusal(receiver, &request);
         yields(self.seed.roll((receiver, "way"), 4)).await;
         match reaction {
             Reaction::Accepts | Reaction::AcceptsAndFails | Reaction::AcceptsAndHangs => {
@@ -142,6 +148,9 @@ impl Http for Receivers {
         yields(self.seed.roll((receiver, "way back"), 4)).await;
         match reaction {
             Reaction::Accepts | Reaction::AcceptsLate => {
+                if let Some(refusal) = refusal {
+                    return Ok(refusal);
+                }
                 let body = json!({"ok": true, "channel": "C0ALERTS", "ts": "1.1"});
                 Ok(response(StatusCode::OK, &[("content-type", "application/json")], body.to_string()))
             }
@@ -157,6 +166,23 @@ impl Http for Receivers {
             }
         }
     }
+}
+
+/// Returns what Slack and PagerDuty respond to what they refuse for good.
+fn refusal(receiver: &str, request: &reqwest::Request) -> Option<reqwest::Response> {
+    let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let is_refused = match receiver {
+        "slack" => body["channel"] == REFUSED_CHANNEL,
+        "pagerduty" => body["dedup_key"].as_str().is_some_and(|key| key.ends_with(REFUSED_SERVICE)),
+        _ => false,
+    };
+    let (status, body) = if receiver == "slack" {
+        (StatusCode::OK, json!({"ok": false, "error": "channel_not_found"}))
+    } else {
+        (StatusCode::BAD_REQUEST, json!({"status": "invalid event", "errors": ["the service is unknown"]}))
+    };
+    is_refused.then(|| response(status, &[("content-type", "application/json")], body.to_string()))
 }
 
 fn response(status: StatusCode, headers: &[(&str, &str)], body: String) -> reqwest::Response {

@@ -6,18 +6,25 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use local::ManualTime;
 use runtime::Clock as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::actions::{Action, Request, SentAction, muted_until, rule};
-use crate::check::Check;
+use crate::check;
 use crate::cloud::{ClientRequest, Cloud, Ended, Response};
-use crate::executions::{AnsweredCommand, Command, ExecutionEvents};
-use crate::jobs::{Jobs, Signal};
+use crate::dice::Dice;
+use crate::executions::{AnsweredCommand, Command};
+use crate::jobs::{Ping, Signal};
 use crate::model::{Change, ChangeKind, Heartbeat, Service};
-use crate::observed::{self, Observed};
-use crate::plan::{Dice, Edit, Plan, PlannedService, Report};
+use crate::notifications::Audience;
+use crate::plan::Plan;
+use crate::planned_services::{Edit, Report};
+use crate::playbooks::Approval;
+use crate::resolutions::Resolution;
 use crate::seed::{FaultLevel, Seed};
 use crate::slack;
+
+mod end;
+mod set_up;
 
 /// The result of a seed.
 pub(crate) struct Outcome {
@@ -40,8 +47,6 @@ pub(crate) struct Trace {
 const RETRY_AFTER: TimeDelta = TimeDelta::seconds(7);
 /// A handler that nobody waits for any more ends within this.
 const STRAGGLER_LIMIT: TimeDelta = TimeDelta::seconds(90);
-/// Longer than anything waits.
-const DRAIN_TIME: TimeDelta = TimeDelta::days(8);
 
 pub(crate) fn run(number: u64) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -81,6 +86,8 @@ struct Run {
     /// Services that are being switched or deleted.
     is_switching: Vec<bool>,
     windows: Vec<i64>,
+    /// Who is notified of each service.
+    audiences: Vec<Audience>,
     requests: u64,
     /// Executions that the person has looked at, and whether they were awaiting approval.
     known: HashSet<(String, bool)>,
@@ -100,9 +107,9 @@ impl Run {
         if fault_level != FaultLevel::Stormy {
             plan.stops.clear();
         }
-        let seed = Arc::new(Seed::new(number, fault_level, plan.outage, &time));
+        let seed = Arc::new(Seed::new(number, fault_level, &plan, &time));
         seed.set_quiet(true);
-        let cloud = Cloud::start(seed, plan.stops.clone(), time).await;
+        let cloud = Cloud::start(seed, &plan, time).await;
         let places = plan.services.len();
         let mut run = Self {
             cloud,
@@ -116,6 +123,7 @@ impl Run {
             retries: BTreeMap::new(),
             is_switching: vec![false; places],
             windows: Vec::new(),
+            audiences: Vec::new(),
             requests: 0,
             known: HashSet::new(),
             commands: Vec::new(),
@@ -124,58 +132,6 @@ impl Run {
         run.set_up().await;
         run.live().await;
         run.end().await
-    }
-
-    async fn set_up(&mut self) {
-        let hook = format!("{}/hook", self.cloud.receivers.address);
-        let max_attempts = observed::MAX_DELIVERY_ATTEMPTS;
-        let webhook = json!({"url": hook, "max_attempts": max_attempts, "retry_delays_seconds": [5, 60, 600]});
-        self.request("POST", "/v2/webhooks", webhook).await;
-        for (place, window) in self.plan.windows.clone().into_iter().enumerate() {
-            let window = window.fields(&format!("window-{place}"));
-            let created = self.request("POST", "/v2/maintenance-windows", window).await;
-            self.windows.push(created["window_id"].as_i64().expect("an id"));
-        }
-        if !self.plan.playbooks.is_empty() {
-            let script = json!({"name": "mend", "interpreter": "bash", "content": "true"});
-            self.request("POST", "/v2/scripts", script).await;
-        }
-        for (place, playbook) in self.plan.playbooks.clone().into_iter().enumerate() {
-            let yaml = playbook.yaml(place, &self.cloud.receivers.address);
-            self.request("POST", "/v2/playbooks", json!({"yaml": yaml})).await;
-        }
-        if let Some(hours) = &self.plan.hours {
-            let schedule = hours.fields();
-            self.request("POST", "/v2/schedules", schedule).await;
-        }
-        self.cloud.seed.set_quiet(false);
-        let maintenance: Vec<_> = self.plan.windows.iter().flat_map(|window| window.spans(self.plan.end)).collect();
-        let service = |(place, planned): (usize, &PlannedService)| Service {
-            id: 0,
-            name: format!("service-{place}"),
-            rule: rule(&planned.expected),
-            registered: Heartbeat { first: planned.begins, last: planned.begins, status: "UP" },
-            heartbeats: Vec::new(),
-            changes: Vec::new(),
-            maintenance: maintenance.clone(),
-            gaps: Vec::new(),
-            jobs: planned
-                .max_duration_ms
-                .map(|millis| Jobs { max_duration: TimeDelta::milliseconds(millis), signals: Vec::new() }),
-        };
-        self.services = self.plan.services.iter().enumerate().map(service).collect();
-    }
-
-    /// Sends a request while nothing fails, and returns its results.
-    async fn request(&mut self, method: &'static str, path: &str, body: Value) -> Value {
-        self.requests += 1;
-        let path = path.to_owned();
-        let request = ClientRequest { number: self.requests, method, path, body, idempotency_key: None };
-        self.cloud.send(&request);
-        let ended = self.cloud.run_until(self.cloud.time.now()).await.expect("an end");
-        let Response { status, body } = ended.response.expect("a response");
-        assert!((200..300).contains(&status), "{method} {}: {status} {body}", request.path);
-        body["results"].clone()
     }
 
     fn plan_action(&mut self, at: DateTime<Utc>, client: usize, action: Action) {
@@ -244,53 +200,14 @@ impl Run {
             if let Some(ended) = self.cloud.run_until(self.next_at(now)).await {
                 let had_id = self.services[0].id != 0;
                 self.ended(ended);
-                if self.services[0].id != 0 && !had_id && self.plan.hours.is_some() {
-                    self.add_targets().await;
+                if self.services[0].id != 0 && !had_id {
+                    self.add_receivers().await;
                 }
                 continue;
             }
             let is_over = self.cloud.time.now() >= self.plan.end;
             if is_over && self.sent.is_empty() && self.retries.is_empty() {
                 return;
-            }
-        }
-    }
-
-    /// Gives the first service its schedule, and targets that are notified always or by period. Nothing fails meanwhile.
-    async fn add_targets(&mut self) {
-        let id = self.services[0].id;
-        let (targets, address) =
-            (format!("/v2/services/{id}/notification-targets"), self.cloud.receivers.address.clone());
-        let hook = |period: &str| json!({"type": "webhook", "config": {"url": format!("{address}/{period}")}, "period": period});
-        self.cloud.seed.set_quiet(true);
-        self.request_amid("PATCH", &format!("/v2/services/{id}"), json!({"schedule_id": 1})).await;
-        for target in [
-            json!({"type": "slack", "config": {"channel_id": "C0ALERTS"}}),
-            json!({"type": "pagerduty", "config": {"service_key": "R0UTING"}}),
-            hook("during_hours"),
-            hook("after_hours"),
-        ] {
-            self.request_amid("POST", &targets, target).await;
-        }
-        self.cloud.seed.set_quiet(false);
-    }
-
-    /// Sends a request while others are under way.
-    async fn request_amid(&mut self, method: &'static str, path: &str, body: Value) {
-        self.requests += 1;
-        let number = self.requests;
-        let request = ClientRequest { number, method, path: path.to_owned(), body, idempotency_key: None };
-        self.cloud.send(&request);
-        loop {
-            let later = self.cloud.time.now() + TimeDelta::seconds(1);
-            match self.cloud.run_until(later).await {
-                Some(ended) if ended.number == number => {
-                    let status = ended.response.expect("a response").status;
-                    assert!((200..300).contains(&status), "{method} {path}: {status}");
-                    return;
-                }
-                Some(ended) => self.ended(ended),
-                None => {}
             }
         }
     }
@@ -340,7 +257,7 @@ impl Run {
         let sent = self.sent.remove(&number).expect("an action");
         let status = response.as_ref().map(|response| response.status);
         self.note(&format!("{} {:?} {status:?}", sent.client, sent.action));
-        let may_conflict = matches!(sent.action, Action::Command { .. });
+        let may_conflict = matches!(sent.action, Action::Command { .. } | Action::Resolve { .. });
         let is_off = matches!(sent.action, Action::Report(_)) && self.is_off(sent.client);
         let Some(response) = response.filter(|response| response.status < 500) else {
             self.retries.insert((now + RETRY_AFTER, number), sent);
@@ -371,7 +288,8 @@ impl Run {
     fn send(&mut self, number: u64, sent: SentAction) {
         let place = self.place_of(sent.client);
         let service = self.services.get(place).zip(self.plan.services.get(place));
-        let Request { method, path, body } = sent.request(service);
+        let ping_key = self.cloud.ping_key.clone().unwrap_or_default();
+        let Request { method, path, body } = sent.request(service, &ping_key);
         let idempotency_key = matches!(sent.action, Action::Report(_)).then(|| format!("try-{number}"));
         self.cloud.send(&ClientRequest { number, method, path, body, idempotency_key });
         self.sent.insert(number, sent);
@@ -385,22 +303,34 @@ impl Run {
         let skew = self.cloud.seed.max_skew();
         // Nobody can say which of two heartbeats in one millisecond came first, or of two within what clocks differ by.
         self.clients[sent.client].free_at = now + TimeDelta::milliseconds(1) + skew * 2;
-        let heartbeat = |status| Heartbeat { first: sent.first - skew, last: now + skew, status };
         let results = &response.body["results"];
         match &sent.action {
             Action::Register => {
-                self.services[place].registered = heartbeat("UP");
+                self.services[place].registered =
+                    Heartbeat { first: sent.first - skew, last: now + skew, status: "UP" };
                 self.clients[place].waiting.push_front(Action::FindId);
             }
             Action::FindId => self.services[place].id = results[0]["service_id"].as_i64().expect("an id"),
-            Action::Report(Report::Status(status)) => self.services[place].heartbeats.push(heartbeat(status)),
-            Action::Report(Report::Signal(kind, run)) => {
+            Action::Report(report) => {
+                let (first, last) = (sent.first - skew, now + skew);
                 let service = &mut self.services[place];
-                let jobs = service.jobs.as_mut().expect("a service with jobs");
-                if !jobs.is_repetition(*kind, *run) {
-                    service.heartbeats.push(heartbeat(kind.status()));
-                }
-                jobs.signals.push(Signal { kind: *kind, run: *run, heartbeat: heartbeat(kind.status()) });
+                reported(service, *report, Heartbeat { first, last, status: report.status() }, sent.attempts);
+            }
+            Action::Edit(Edit::Resolve) => {
+                let name = self.services[place].name.as_str();
+                let open = results["items"].as_array().expect("alerts").iter();
+                let open = open.filter(|alert| alert["heartbeat_name"] == name);
+                let open = open.map(|alert| Action::Resolve { alert: alert["alert_id"].as_i64().expect("an id") });
+                self.clients[sent.client].waiting.extend(open);
+            }
+            // One that had closed by itself.
+            Action::Resolve { .. } if response.status == 409 && sent.attempts == 1 => {}
+            Action::Resolve { alert } => {
+                let tolerance = check::tolerance(self.cloud.seed.fault_level, &self.plan);
+                let (first, last) = (sent.first - skew, now + skew + tolerance.late);
+                self.clients[sent.client].free_at = last + skew + TimeDelta::milliseconds(1);
+                let is_unsure = response.status == 409;
+                self.services[place].resolutions.push(Resolution { alert: *alert, first, last, is_unsure });
             }
             Action::Edit(edit) => self.edited(sent, *edit),
             Action::ListExecutions => self.looked_at(results["items"].as_array().expect("executions")),
@@ -436,6 +366,9 @@ impl Run {
             Edit::Mute(minutes) => ChangeKind::Mute(muted_until(sent, minutes)),
             Edit::Unmute => ChangeKind::Unmute,
             Edit::Delete => ChangeKind::Deleted,
+            // No run lasts so long.
+            Edit::MaxDuration(_) => return,
+            Edit::Resolve => unreachable!("it changes no service"),
         };
         // An attempt that got no response may still be at work; the operator lets it end before doing anything else.
         let last = if sent.attempts > 1 { now + STRAGGLER_LIMIT } else { now };
@@ -447,6 +380,14 @@ impl Run {
             self.is_switching[place] = false;
         }
         self.services[place].changes.push(Change { first, last, kind });
+    }
+
+    /// Returns when an execution no longer awaits approval, if it does so for minutes.
+    fn approval_ends_at(&self, execution: &Value) -> Option<DateTime<Utc>> {
+        let place: usize = execution["playbook_name"].as_str()?.strip_prefix("playbook-")?.parse().ok()?;
+        let Approval::Timeout(minutes, _) = self.plan.playbooks[place].approval else { return None };
+        let started: DateTime<Utc> = execution["started_at"].as_str()?.parse().ok()?;
+        Some(started + TimeDelta::minutes(minutes))
     }
 
     /// Decides for the person about executions that are new to them, and plans their next look.
@@ -461,6 +402,7 @@ impl Run {
             {
                 continue;
             }
+            let until = self.approval_ends_at(execution).filter(|until| is_pending && *until > now);
             let commands = match self.dice.between(0, 99) {
                 0..30 if is_pending => vec![Command::Approve],
                 30..40 if is_pending => vec![Command::Approve, Command::Reject],
@@ -472,9 +414,14 @@ impl Run {
             let mut at = now;
             for command in commands {
                 at += TimeDelta::milliseconds(self.dice.between(1, 120_000));
+                // At the last moment, now and then.
+                if let Some(until) = until.filter(|_| self.dice.chance(50)) {
+                    let before = self.dice.of(&[500, 3_000, 20_000]);
+                    at = (until - TimeDelta::milliseconds(self.dice.between(1, before))).max(now);
+                }
                 let execution = id.clone();
                 let button = slack::button_of(&id, &self.cloud.receivers.received("slack"));
-                let action = match button.filter(|_| command != Command::Cancel && self.dice.chance(60)) {
+                let action = match button.filter(|_| command != Command::Cancel && self.dice.chance(75)) {
                     Some(value) => Action::Press { execution, command, value },
                     None => Action::Command { execution, command },
                 };
@@ -486,86 +433,22 @@ impl Run {
             self.plan_action(at, person, Action::ListExecutions);
         }
     }
+}
 
-    async fn end(mut self) -> Outcome {
-        let end = self.cloud.time.now();
-        for place in 0..self.services.len() {
-            if !self.services[place].is_deleted() {
-                let path = format!("/service/{}", self.services[place].name);
-                self.request("POST", &path, json!({"active": 0})).await;
+/// Adds what a service reported to the model, in so many attempts.
+fn reported(service: &mut Service, report: Report, heartbeat: Heartbeat, attempts: u32) {
+    match (report, &mut service.jobs) {
+        (Report::Signal(kind, run), Some(jobs)) => {
+            if !jobs.is_repetition(kind, run) {
+                service.heartbeats.push(heartbeat);
             }
+            jobs.signals.push(Signal { kind, run, heartbeat });
         }
-        for window in self.windows.clone() {
-            self.request("DELETE", &format!("/v2/maintenance-windows/{window}"), Value::Null).await;
+        (Report::Ping(kind), Some(jobs)) => {
+            service.heartbeats.push(heartbeat);
+            service.repeated.push((heartbeat, attempts as usize - 1));
+            jobs.pings.push(Ping { kind, heartbeat, attempts });
         }
-        let later = end + DRAIN_TIME;
-        while self.cloud.run_until(later).await.is_some() {}
-        let observed = self.observe().await;
-        self.cloud.keep_pulse(self.cloud.time.now()).await;
-        for service in &mut self.services {
-            service.gaps.clone_from(&self.cloud.gaps);
-        }
-        for alert in &observed.alerts {
-            self.trace.observed.push(format!(
-                "alert {} of {}: {} to {}, cycle {}: {}",
-                alert["alert_id"],
-                alert["heartbeat_name"],
-                alert["created_date"],
-                alert["closed_date"],
-                alert["alert_cycle"],
-                alert["reason"]
-            ));
-        }
-        for execution in &observed.executions {
-            let (id, status) = (&execution.id, &execution.status);
-            let line = format!("execution {id} of alert {}: {status} {:?}", execution.alert, execution.steps);
-            self.trace.observed.push(line);
-        }
-        let (calls, attempts) = (self.cloud.receivers.calls(), self.cloud.queues.attempts());
-        let events = ExecutionEvents { calls, attempts, commands: self.commands };
-        let (plan, services) = (&self.plan, self.services.as_slice());
-        let check = Check { cloud: &self.cloud, plan, services, observed: &observed, events: &events, end };
-        let wrong = check.problems();
-        let record = self.cloud.seed.take_record();
-        Outcome { wrong, trace: self.trace, record }
-    }
-
-    /// Returns all that Medic shows at the end, oldest first.
-    async fn observe(&mut self) -> Observed {
-        let alerts = self.all("/v2/alerts?limit=250").await;
-        let mut runs = Vec::new();
-        for place in 0..self.services.len() {
-            let path = format!("/v2/services/{}/runs?limit=250", self.services[place].id);
-            let all = if self.services[place].is_deleted() { Vec::new() } else { self.all(&path).await };
-            runs.push(all.iter().map(observed::run).collect());
-        }
-        let mut executions = Vec::new();
-        for listed in self.all("/v2/executions?limit=250").await {
-            let id = listed["execution_id"].as_str().unwrap();
-            let execution = self.request("GET", &format!("/v2/executions/{id}"), Value::Null).await;
-            let audited = self.all(&format!("/v2/audit-logs?limit=250&execution_id={id}")).await;
-            executions.push(observed::execution(&execution, &audited));
-        }
-        let deliveries = self.all("/v2/webhook-deliveries?limit=250").await.iter().map(observed::delivery).collect();
-        let mut heartbeats = Vec::new();
-        for place in 0..self.services.len() {
-            let path = format!("/v2/services/{}/heartbeats?limit=250", self.services[place].id);
-            let all = if self.services[place].is_deleted() { Vec::new() } else { self.all(&path).await };
-            heartbeats.push(all.iter().map(observed::heartbeat).collect());
-        }
-        Observed { alerts, runs, executions, deliveries, heartbeats }
-    }
-
-    /// Returns all pages of a list, oldest first.
-    async fn all(&mut self, path: &str) -> Vec<Value> {
-        let (mut items, mut page) = (Vec::new(), path.to_owned());
-        loop {
-            let results = self.request("GET", &page, Value::Null).await;
-            items.extend(results["items"].as_array().unwrap().iter().cloned());
-            let Some(cursor) = results["next_cursor"].as_str() else { break };
-            page = format!("{path}&cursor={cursor}");
-        }
-        items.reverse();
-        items
+        (Report::Status(_) | Report::Signal(..) | Report::Ping(_), _) => service.heartbeats.push(heartbeat),
     }
 }

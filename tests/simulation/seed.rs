@@ -15,7 +15,7 @@ use local::{Fate, Fates, Fault, Lag, ManualTime, SharedWait, Wait};
 use operations::Entropy;
 use runtime::Clock as _;
 
-use crate::plan::Outage;
+use crate::plan::{Outage, Plan};
 
 /// How much goes wrong in a seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(crate) enum FaultLevel {
 pub(crate) struct Seed {
     number: u64,
     pub(crate) fault_level: FaultLevel,
+    /// Faults are so many times rarer than elsewhere: handlers make more calls, and some must come through.
+    rarity: u64,
     pub(crate) outage: Option<Outage>,
     time: ManualTime,
     /// No fault happens: before the beginning, and at the end.
@@ -48,6 +50,8 @@ pub(crate) struct Seed {
     pub(crate) has_new_pulse: AtomicBool,
 }
 
+/// So many calls in a thousand fail.
+const FAULTS: u64 = 75;
 const MAX_SKEW: TimeDelta = TimeDelta::milliseconds(1_500);
 
 thread_local! {
@@ -157,11 +161,12 @@ pub(crate) fn poll_as<T>(handler: &Arc<HandlerState>, poll: impl FnOnce() -> T) 
 }
 
 impl Seed {
-    pub(crate) fn new(number: u64, fault_level: FaultLevel, outage: Option<Outage>, time: &ManualTime) -> Self {
+    pub(crate) fn new(number: u64, fault_level: FaultLevel, plan: &Plan, time: &ManualTime) -> Self {
         Self {
             number,
             fault_level,
-            outage,
+            rarity: plan.rarity(),
+            outage: plan.outage,
             time: time.clone(),
             is_quiet: AtomicBool::new(false),
             rolls: Mutex::default(),
@@ -285,7 +290,10 @@ impl Fates for Seed {
             return Fate::Failed(Fault::Internal);
         }
         // Where nothing fails, handlers interleave all the same.
-        let roll = if self.is(FaultLevel::Stormy) { self.roll(about, 1_000) } else { 75 + self.roll(about, 925) };
+        let roll = match self.roll(about, 1_000 * self.rarity) {
+            roll if roll < FAULTS && self.is(FaultLevel::Stormy) => roll,
+            roll => FAULTS + roll % (1_000 - FAULTS),
+        };
         self.record(&format!("{operation} {} {}: {roll}", about.1, about.2));
         let never = || -> Wait { Box::pin(std::future::pending()) };
         let yields = || -> Wait { Box::pin(yields(1 + self.roll(about, 8))) };
@@ -323,8 +331,8 @@ impl Fates for Seed {
             46..50 => Fate::Before(never()),
             50..56 => Fate::Unanswered,
             56..60 => Fate::After(never()),
-            60..75 => Fate::Failed(Fault::Conflict),
-            75..250 => Fate::Before(yields()),
+            60..FAULTS => Fate::Failed(Fault::Conflict),
+            FAULTS..250 => Fate::Before(yields()),
             250..350 => Fate::After(yields()),
             _ => Fate::Served,
         }

@@ -1,6 +1,8 @@
-"""Breaks one invariant at a time in a scratch copy of what is committed, and prints the first seed that finds it.
+"""Breaks one rule at a time in a scratch copy of what is committed, and prints the first seed that finds it.
 
     python3 tests/simulation/mutations.py [NAME...]
+
+Each patch breaks its rule only where `is_mutated` says so: one optimised build serves for all, and `MUTATION` names the rule.
 """
 
 import os
@@ -12,8 +14,19 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATCHES = pathlib.Path(__file__).resolve().parent / "mutations"
 SCRATCH = ROOT / "target" / "mutations" / "checkout"
+# Its own folder: Cargo mistakes two checkouts that build into one folder for the same.
 BUILD = ROOT / "target" / "mutations" / "build"
 SEEDS = int(os.environ.get("SEEDS") or 200)
+CARGO = os.environ.get("CARGO") or "cargo"
+COMMAND = [CARGO, "test", "--release", "--locked", "--package", "tests", "--test", "simulation"]
+ENVIRONMENT = {**os.environ, "CARGO_TARGET_DIR": str(BUILD), "SIMULATE_FIRST": "1", "SIMULATE_SEEDS": str(SEEDS)}
+SWITCH = """
+/// Returns whether the rule of this name is broken.
+pub fn is_mutated(name: &str) -> bool {
+    static MUTATION: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    MUTATION.get_or_init(|| std::env::var("MUTATION").unwrap_or_default()) == name
+}
+"""
 
 
 def git(*arguments, cwd=SCRATCH):
@@ -21,46 +34,38 @@ def git(*arguments, cwd=SCRATCH):
 
 
 def copy():
-    """Checks out what is committed, apart from the working tree."""
+    """Checks out what is committed, apart from the working tree, and adds all mutations."""
     if not (SCRATCH / ".git").exists():
         git("worktree", "add", "--force", "--detach", str(SCRATCH), "HEAD", cwd=ROOT)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
     git("reset", "--hard", head.stdout.strip())
+    for patch in sorted(PATCHES.glob("*.patch")):
+        git("apply", "-C1", str(patch))
+    with (SCRATCH / "shared" / "domain" / "src" / "lib.rs").open("a") as file:
+        file.write(SWITCH)
 
 
-def simulate():
-    """Runs the simulation on the copy. Returns whether it was built, and the first seed that failed, if one did."""
-    # Its own folder: Cargo mistakes two checkouts that build into one folder for the same.
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILD), "SIMULATE_FIRST": "1"}
-    command = [os.environ.get("CARGO") or "cargo", "test", "--locked", "--package", "tests", "--test", "simulation"]
-    built = subprocess.run([*command, "--no-run"], cwd=SCRATCH, env=environment, capture_output=True, text=True)
-    if built.returncode != 0:
-        print(built.stderr[-3000:], file=sys.stderr)
-        return False, None
+def simulate(name):
+    """Runs the simulation with one rule broken. Returns the first seed that failed, if one did."""
+    environment = {**ENVIRONMENT, "MUTATION": name}
     ran = subprocess.run(
-        [*command, "nothing_is_lost"],
-        cwd=SCRATCH,
-        env={**environment, "SIMULATE_SEEDS": str(SEEDS)},
-        capture_output=True,
-        text=True,
+        [*COMMAND, "nothing_is_lost"], cwd=SCRATCH, env=environment, capture_output=True, text=True
     )
     failed = [int(seed) for seed in re.findall(r"^seed (\d+) \(", ran.stdout + ran.stderr, re.MULTILINE)]
     if ran.returncode != 0 and not failed:
-        print((ran.stdout + ran.stderr)[-3000:], file=sys.stderr)
-        return False, None
-    return True, min(failed, default=None)
+        sys.exit((ran.stdout + ran.stderr)[-3000:])
+    return min(failed, default=None)
 
 
 def main():
     names = sys.argv[1:] or sorted(path.stem for path in PATCHES.glob("*.patch"))
+    copy()
+    subprocess.run([*COMMAND, "--no-run"], cwd=SCRATCH, env=ENVIRONMENT, check=True)
     print("| what is broken | first seed that finds it |\n| --- | --- |", flush=True)
     not_found = []
     for name in names:
-        copy()
-        git("apply", "-C1", str(PATCHES / f"{name}.patch"))
-        built, seed = simulate()
-        found = "not built" if not built else seed or f"not found in {SEEDS}"
-        print(f"| {name} | {found} |", flush=True)
+        seed = simulate(name)
+        print(f"| {name} | {seed or f'not found in {SEEDS}'} |", flush=True)
         if not seed:
             not_found.append(name)
     git("worktree", "remove", "--force", str(SCRATCH), cwd=ROOT)

@@ -240,6 +240,12 @@ impl Cloud {
         request.body(body).unwrap()
     }
 
+    /// Returns until when an instance is paused, which responds to nobody.
+    pub(crate) fn paused_until(&self) -> DateTime<Utc> {
+        let paused = self.instances.iter().map(|instance| instance.state.paused_until());
+        paused.max().unwrap_or_default()
+    }
+
     /// Sends a request; `run_until` returns its response.
     pub(crate) fn send(&mut self, request: &ClientRequest) {
         let ClientRequest { number, method, path, body, idempotency_key } = request;

@@ -105,6 +105,12 @@ impl Run {
         let slack = |channel: &str| json!({"type": "slack", "config": {"channel_id": channel}});
         let mut targets = vec![json!({"type": "pagerduty", "config": {"service_key": "R0UTING"}})];
         self.cloud.seed.set_quiet(true);
+        let paused_until = self.cloud.paused_until();
+        while self.cloud.time.now() < paused_until {
+            if let Some(ended) = self.cloud.run_until(paused_until).await {
+                self.ended(ended);
+            }
+        }
         if has_hours {
             self.request_amid("PATCH", &service, json!({"schedule_id": 1})).await;
             targets.extend(["during_hours", "after_hours"].map(|period| {

@@ -100,7 +100,7 @@ async fn signals(max_duration_ms: Option<u64>) -> Vec<Figure> {
         Figure::new(format!("start of a run, {with}, without the limiter"), start, WRITES).at_most(3.0),
         Figure::new(format!("end of a run, {with}, without the limiter"), end, WRITES).at_most(3.0),
         Figure::new(format!("signal of a run again, {with}"), again, WRITES).at_most(0.0),
-        Figure::new(format!("signal of a run, {with}"), start_read.max(end_read), READS).at_most(1.0),
+        Figure::new(format!("signal of a run, {with}"), start_read.max(end_read), READS).at_most(2.0),
     ]
 }
 

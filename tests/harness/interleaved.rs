@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use local::{DynamoDb, Fate, Fates, Wait};
+use chrono::{DateTime, TimeDelta, Utc};
+use local::{DynamoDb, Fate, Fates, Lag, Wait};
 use outbound::{Wake, WakeError, Wakes};
 
 /// What happens once, and when.
@@ -28,6 +28,32 @@ pub fn interleaved(
     act: impl Future<Output = ()> + Send + 'static,
 ) -> DynamoDb {
     dynamodb.with_fates(Arc::new(Interleaved { named, act: Mutex::new(Some(Box::pin(act))) }))
+}
+
+/// Changes of some rows that readers who do not read consistently see late.
+struct Stale {
+    named: &'static str,
+    now: DateTime<Utc>,
+}
+
+impl Fates for Stale {
+    fn of(&self, _: &str, _: &[u8]) -> Fate {
+        Fate::Served
+    }
+
+    fn lag(&self, _: &str, sk: &str) -> Option<Lag> {
+        sk.contains(self.named).then(|| Lag { until: self.now + TimeDelta::minutes(1), shows_both: false })
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+}
+
+/// Returns the same tables for a client whose changes of rows with `named` in their sort key stay hidden from reads that are
+/// not consistent.
+pub fn stale(dynamodb: &DynamoDb, named: &'static str, now: DateTime<Utc>) -> DynamoDb {
+    dynamodb.with_fates(Arc::new(Stale { named, now }))
 }
 
 /// Wake-ups that are all lost.

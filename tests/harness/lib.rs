@@ -10,7 +10,7 @@ mod receivers;
 mod system;
 
 pub use hangs::Hangs;
-pub use interleaved::{Lost, interleaved};
+pub use interleaved::{Lost, interleaved, stale};
 pub use process::{Launched, Process};
 pub use receivers::{Arrival, NO_CHANNEL, Planned, Receivers};
 pub use system::{Answer, System, start_of_time};

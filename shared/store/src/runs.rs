@@ -183,25 +183,19 @@ impl Writes {
 }
 
 impl Table {
-    /// Reads a run and its service's profile: one read unit. It may lag behind, which a write conditioned on it shows.
-    pub async fn reported_run(
-        &self,
-        service: ServiceId,
-        id: &RunId,
-        consistent: bool,
-        now: DateTime<Utc>,
-    ) -> Result<RunRecord, Error> {
-        self.run_record(service, id, &[Key::profile(service)], consistent, now).await
+    /// Reads a run and its service's profile. Consistent: two read units.
+    pub async fn reported_run(&self, service: ServiceId, id: &RunId, now: DateTime<Utc>) -> Result<RunRecord, Error> {
+        self.run_record(service, id, &[Key::profile(service)], now).await
     }
 
     /// Reads a run and both rows of its service. Consistent.
     pub async fn run_to_judge(&self, service: ServiceId, id: &RunId, now: DateTime<Utc>) -> Result<RunRecord, Error> {
-        self.run_record(service, id, &[Key::service(service), Key::profile(service)], true, now).await
+        self.run_record(service, id, &[Key::service(service), Key::profile(service)], now).await
     }
 
     /// Reads a run alone, or a new one where there is none. Consistent.
     pub async fn run(&self, service: ServiceId, id: &RunId, now: DateTime<Utc>) -> Result<Run, Error> {
-        Ok(self.run_record(service, id, &[], true, now).await?.run)
+        Ok(self.run_record(service, id, &[], now).await?.run)
     }
 
     async fn run_record(
@@ -209,13 +203,12 @@ impl Table {
         service: ServiceId,
         id: &RunId,
         more: &[Key],
-        consistent: bool,
         now: DateTime<Utc>,
     ) -> Result<RunRecord, Error> {
         let run_key = Key::run(service, id);
         let keys = more.iter().chain([&run_key]).cloned().collect();
         let mut record = RunRecord { run: Run::new(service, id.clone()), snapshot: None, profile: None };
-        for item in self.read_many(keys, consistent).await? {
+        for item in self.get_many(keys).await? {
             let key = Key::of(&item);
             if key.as_ref() == Some(&run_key) {
                 record.run = read(item, now)?;

@@ -86,17 +86,12 @@ impl Table {
 
     /// Reads many items, consistently, in no order, and each once, however often its key is given: an index shows a row
     /// twice as it moves.
-    pub(crate) async fn get_many(&self, keys: Vec<Key>) -> Result<Vec<Item>, Error> {
-        self.read_many(keys, true).await
-    }
-
-    /// Does the same, consistently or not.
-    pub(crate) async fn read_many(&self, mut keys: Vec<Key>, consistent: bool) -> Result<Vec<Item>, Error> {
+    pub(crate) async fn get_many(&self, mut keys: Vec<Key>) -> Result<Vec<Item>, Error> {
         let mut seen = HashSet::with_capacity(keys.len());
         keys.retain(|key| seen.insert(key.clone()));
         let batches: Vec<Vec<Key>> = keys.chunks(MAX_GET_BATCH).map(<[Key]>::to_vec).collect();
         let found: Vec<Vec<Item>> = stream::iter(batches)
-            .map(|batch| self.read_batch(batch, consistent))
+            .map(|batch| self.read_batch(batch))
             .buffer_unordered(8)
             .try_collect()
             .await?;
@@ -104,14 +99,14 @@ impl Table {
     }
 
     /// Reads at most a batch of items, whose keys are distinct, in no order.
-    async fn read_batch(&self, keys: Vec<Key>, consistent: bool) -> Result<Vec<Item>, Error> {
+    async fn read_batch(&self, keys: Vec<Key>) -> Result<Vec<Item>, Error> {
         let mut found = Vec::with_capacity(keys.len());
         let mut wanted: Vec<Item> = keys.iter().map(Key::attributes).collect();
         let mut empty_answers = 0;
         while !wanted.is_empty() {
             let request = KeysAndAttributes::builder()
                 .set_keys(Some(wanted))
-                .consistent_read(consistent)
+                .consistent_read(true)
                 .build()
                 .map_err(|source| Error::Refused(Box::new(source)))?;
             let answer = self.client.batch_get_item().request_items(&self.name, request).send_boxed().await?;

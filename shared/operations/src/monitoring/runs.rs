@@ -48,11 +48,8 @@ impl Medic {
             return Ok(SignalReceipt { heartbeat, service_id, heartbeat_name, kind, run: None });
         };
         let service_id = self.resolve(&service, true).await?;
-        let mut record = self.table.reported_run(service_id, &run_id, false, now).await?;
-        if record.profile.is_none() {
-            // Registered a moment ago, or gone.
-            record = self.table.reported_run(service_id, &run_id, true, now).await?;
-        }
+        // Consistent: a repetition that looks new would be a heartbeat, and after a recovery a failure.
+        let record = self.table.reported_run(service_id, &run_id, now).await?;
         if record.run.signal_at(kind).is_some_and(|at| now - at < REPEATS_KNOWN_FOR)
             && let Some(profile) = record.profile
         {
@@ -72,7 +69,7 @@ impl Medic {
         }
         let (service, run_id) = (&service, &run_id);
         retry_on_conflict(format!("run {run_id}"), || async move {
-            let record = self.table.reported_run(receipt.service_id, run_id, true, now).await?;
+            let record = self.table.reported_run(receipt.service_id, run_id, now).await?;
             self.record_signal(service, kind, receipt, record, now).await
         })
         .await

@@ -143,3 +143,10 @@ fn a_condition_is_checked_before_its_timeout() {
 fn a_run_is_what_its_signals_say_in_whatever_order_they_come() {
     run_seeds(15..16);
 }
+
+// And seeds that found a fault in Medic.
+
+#[test]
+fn a_signal_that_comes_again_is_no_heartbeat_though_its_run_is_not_everywhere_yet() {
+    run_seeds(206..207);
+}

@@ -90,11 +90,8 @@ impl Table {
         let mut seen = HashSet::with_capacity(keys.len());
         keys.retain(|key| seen.insert(key.clone()));
         let batches: Vec<Vec<Key>> = keys.chunks(MAX_GET_BATCH).map(<[Key]>::to_vec).collect();
-        let found: Vec<Vec<Item>> = stream::iter(batches)
-            .map(|batch| self.read_batch(batch))
-            .buffer_unordered(8)
-            .try_collect()
-            .await?;
+        let found: Vec<Vec<Item>> =
+            stream::iter(batches).map(|batch| self.read_batch(batch)).buffer_unordered(8).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
 

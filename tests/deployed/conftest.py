@@ -52,6 +52,9 @@ def emulator(tmp_path_factory):
 @pytest.fixture(scope="session")
 def stack(emulator, slack, pagerduty):
     parameters = {
+        # The emulator hands no messages to functions with a concurrency of their own.
+        "SweepConcurrency": "0",
+        "NotifyConcurrency": "0",
         "SlackChannelId": "C0ALERTS",
         "SlackApiUrl": slack.url,
         "PagerDutyUrl": f"{pagerduty.url}/v2/enqueue",

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{Invalid, Label, Revision, Secret, SecretId, SecretUses, format_time};
 use operations::{Actor, NewSecret, SecretUpdate};
-use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply};
+use runtime::{ApiError, App, Body, Envelope, IdPath, Listing, Params, created, ok, present, reply, schema};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -62,7 +62,7 @@ pub(crate) struct NewSecretBody {
     allowed_hosts: Vec<String>,
     /// The scripts that may receive it, by name: at most 20.
     #[serde(default)]
-    #[schema(max_items = 20)]
+    #[schema(value_type = Vec<schema::Label>, max_items = 20)]
     allowed_scripts: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct SecretPatchBody {
     description: Option<Option<String>>,
     #[schema(max_items = 20)]
     allowed_hosts: Option<Vec<String>>,
-    #[schema(max_items = 20)]
+    #[schema(value_type = Option<Vec<schema::Label>>, max_items = 20)]
     allowed_scripts: Option<Vec<String>>,
 }
 

@@ -122,6 +122,8 @@ def is_listed(function, permission, key):
     reason = NOT_RECORDED.get(f"{permission} {key}")
     if reason in (IF_LOST, IF_FAILED):
         return function == "sweep"
+    if reason == IF_REFUSED:
+        return function == "notify"
     return permission in NOT_RECORDED or permission.split(" ")[0] in NOT_RECORDED
 
 

@@ -35,8 +35,9 @@ RULES = [
     r"^(scopes may hold|service_ids must be whole numbers) ",
     r"expected a whole number$",
     r"must be 0, 1, true or false$",
-    # Languages: cron, time zones, addresses and headers, playbooks, days that are in the calendar.
+    # Languages: cron, time zones, addresses and headers, host names, playbooks, days that are in the calendar.
     r"^(recurrence|schedule_cron|timezone|cursor) ",
+    r"^allowed_hosts must list host names ",
     r"(url|headers\S*) (must|is|does|leads|names|cannot|may|holds|has)",
     r"\(line \d+\)",
     r" must be (an RFC 3339 time|a day)",

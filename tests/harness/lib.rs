@@ -11,7 +11,7 @@ mod system;
 
 pub use hangs::Hangs;
 pub use interleaved::{Lost, interleaved, stale};
-pub use process::{Launched, Process};
+pub use process::{Launched, Process, use_all_descriptors};
 pub use receivers::{Arrival, NO_CHANNEL, Planned, Receivers};
 pub use system::{Answer, System, start_of_time};
 

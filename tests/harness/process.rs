@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 
 use crate::UNLIMITED;
@@ -33,6 +34,12 @@ pub(crate) fn medic_local() -> PathBuf {
         )
     };
     binary
+}
+
+/// Lets this test have as many file descriptors as it may: attackers hold many connections.
+pub fn use_all_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("its own limit");
 }
 
 /// A process that may not be ready yet.

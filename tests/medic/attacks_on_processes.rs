@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use harness::{Arrival, Process, Receivers};
+use harness::{Arrival, Process, Receivers, use_all_descriptors};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -117,6 +117,7 @@ async fn read_to_end(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn who_connects_and_says_nothing_keeps_nobody_out_and_stops_no_alert() {
+    use_all_descriptors();
     let (folder, receivers) = (tempfile::tempdir().unwrap(), Receivers::start().await);
     let process = Process::start_with_descriptors(256, folder.path(), &receivers.environment());
     let mut held = Vec::new();
@@ -140,6 +141,7 @@ async fn who_connects_and_says_nothing_keeps_nobody_out_and_stops_no_alert() {
 
 #[tokio::test]
 async fn headers_without_end_stay_within_bounds() {
+    use_all_descriptors();
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &[]).await;
     let mut held = Vec::new();
@@ -218,6 +220,7 @@ async fn a_proxy_of_the_environment_is_for_slack_and_pagerduty_and_never_for_add
 
 #[tokio::test]
 async fn under_attack_an_alert_arrives_and_memory_stays() {
+    use_all_descriptors();
     let (folder, receivers) = (tempfile::tempdir().unwrap(), Receivers::start().await);
     let mut environment = receivers.environment();
     environment.push(("MEDIC_WEBHOOK_SECRET", "secret-of-triggers".to_owned()));

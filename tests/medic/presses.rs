@@ -143,21 +143,33 @@ async fn a_decision_after_the_timeout_is_too_late_though_the_timeout_was_not_han
     }
 }
 
-#[tokio::test]
-async fn an_alert_that_closed_before_the_timeout_ends_what_awaits_approval() {
+/// Lets an alert close, while `hinder` is so, five seconds before the timeout of the playbook that it started, and returns
+/// how the execution stands after it.
+async fn after_closing(hinder: impl FnOnce(&System)) -> (Value, Value) {
     let system = start().await;
     let trigger = "timeout:15m\ntrigger: { service_pattern: \"worker-*\" }";
     create(&system, &waiting(trigger)).await;
     system.register("worker-1", 6_000.0, json!({})).await;
     system.heartbeat("worker-1", "DOWN").await;
     system.seconds(895).await;
-    system.service.lose_workers(Queue::Playbook, 1);
+    hinder(&system);
     system.heartbeat("worker-1", "UP").await;
     system.seconds(10).await;
     let listed = system.get("/v2/executions").await;
     let execution = &listed.results()["items"][0];
-    let expected = (&json!("cancelled"), &json!("the alert closed"));
-    assert_eq!((&execution["status"], &execution["cancellation"]["reason"]), expected);
+    (execution["status"].clone(), execution["cancellation"]["reason"].clone())
+}
+
+#[tokio::test]
+async fn an_alert_that_closed_before_the_timeout_ends_what_awaits_approval() {
+    let stands = after_closing(|system| system.service.lose_workers(Queue::Playbook, 1)).await;
+    assert_eq!(stands, (json!("cancelled"), json!("the alert closed")));
+}
+
+#[tokio::test]
+async fn an_alert_that_closed_ends_what_awaits_approval_before_its_start_knows_of_it() {
+    let hinder = |system: &System| system.service.dynamodb().fail_writes_holding("start#", Fault::Internal, 100_000);
+    assert_eq!(after_closing(hinder).await, (json!("cancelled"), json!("the alert closed")));
 }
 
 #[tokio::test]
@@ -212,23 +224,6 @@ async fn a_press_that_is_kept_while_the_timeout_is_being_saved_counts() {
     assert_eq!(status(&system, &execution).await, "cancelled");
     system.seconds(60).await;
     assert_eq!(decisions(&system, &execution).await, [r#"rejected "slack:U0BOB" "2026-01-05T12:14:59.000Z""#]);
-}
-
-#[tokio::test]
-async fn an_alert_that_closed_ends_what_awaits_approval_before_its_start_knows_of_it() {
-    let system = start().await;
-    let trigger = "timeout:15m\ntrigger: { service_pattern: \"worker-*\" }";
-    create(&system, &waiting(trigger)).await;
-    system.register("worker-1", 6_000.0, json!({})).await;
-    system.heartbeat("worker-1", "DOWN").await;
-    system.seconds(895).await;
-    system.service.dynamodb().fail_writes_holding("start#", Fault::Internal, 100_000);
-    system.heartbeat("worker-1", "UP").await;
-    system.seconds(10).await;
-    let listed = system.get("/v2/executions").await;
-    let execution = &listed.results()["items"][0];
-    let expected = (&json!("cancelled"), &json!("the alert closed"));
-    assert_eq!((&execution["status"], &execution["cancellation"]["reason"]), expected);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::dice::Dice;
 use crate::model::Span;
-use crate::planned_services::{LONGEST_RUN_MS, PlannedService, Team, Times};
+use crate::planned_services::{MAX_RUN_MS, PlannedService, Team, Times};
 use crate::playbooks::Playbook;
 use crate::rules::next_multiple;
 
@@ -224,7 +224,7 @@ impl Plan {
     /// Returns how many times rarer calls fail than elsewhere: where one handler makes hundreds of them, it would hardly ever
     /// come to its end.
     pub(crate) fn rarity(&self) -> u64 {
-        let has_many_runs = self.services.iter().any(|service| service.max_duration_ms == Some(LONGEST_RUN_MS));
+        let has_many_runs = self.services.iter().any(|service| service.max_duration_ms == Some(MAX_RUN_MS));
         if self.is_largest || has_many_runs { 10 } else { 1 }
     }
 

@@ -350,7 +350,7 @@ impl PlannedService {
     pub(crate) fn with_many_runs(dice: &mut Dice, times: Times) -> Self {
         let Times { begin, quiet_from, pace, .. } = times;
         let mut planned = Self::of(dice, times);
-        planned.max_duration_ms = Some(LONGEST_RUN_MS);
+        planned.max_duration_ms = Some(MAX_RUN_MS);
         let mut at = begin + TimeDelta::minutes(2);
         for run in 0..usize::try_from(dice.between(200, 1_000)).unwrap() {
             at += TimeDelta::milliseconds(dice.between(1, 2_000));
@@ -365,7 +365,7 @@ impl PlannedService {
         let mut at = begin + TimeDelta::minutes(10);
         while at < quiet_from {
             let edit = dice.of(&[Edit::Mute(5), Edit::Unmute, Edit::MaxDuration(0)]);
-            let shorter = LONGEST_RUN_MS - dice.between(1, 3_600_000);
+            let shorter = MAX_RUN_MS - dice.between(1, 3_600_000);
             planned
                 .edits
                 .push((at, if matches!(edit, Edit::MaxDuration(_)) { Edit::MaxDuration(shorter) } else { edit }));
@@ -407,4 +407,4 @@ impl PlannedService {
 }
 
 /// Longer than a seed lasts.
-pub(crate) const LONGEST_RUN_MS: i64 = 20 * 24 * 3_600_000;
+pub(crate) const MAX_RUN_MS: i64 = 20 * 24 * 3_600_000;

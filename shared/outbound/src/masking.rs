@@ -309,7 +309,7 @@ mod tests {
         let lines = BASE64_STANDARD_NO_PAD.encode(&long);
         let wrapped = format!("{}\n{}\r\n{}", &lines[..76], &lines[76..152], &lines[152..]);
         assert!(masked(&wrapped, &[("A", &long)]).len() < 14, "{wrapped}");
-        // Too short to be told from other text.
+        // Too short to be distinguished from other text.
         assert_eq!(masked("ff61 YWE=", &[("A", "aa")]), "ff61 YWE=");
     }
 

@@ -7,7 +7,7 @@ use crate::sandboxes::{BINARY, bash, is_root, order, python, run};
 
 #[tokio::test]
 async fn nothing_of_a_script_stays_in_shared_memory_or_where_everybody_may_write() {
-    // Without root its files are Medic's own user's, and cannot be told from others.
+    // Without root its files are Medic's own user's, and cannot be distinguished from others.
     if !is_root() {
         return;
     }
